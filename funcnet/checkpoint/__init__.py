@@ -1,0 +1,1 @@
+"""Saving and loading: safetensors plus JSON, atomic, readable by PyTorch."""

@@ -1,0 +1,89 @@
+"""Checks of arguments: each message says what was expected, what came, what to write instead."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = [
+    "check_choice",
+    "check_divisible",
+    "check_ndim",
+    "check_non_negative",
+    "check_positive",
+    "check_probability",
+    "per_axis",
+]
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise ``ValueError`` unless the value is one of the choices.
+
+    >>> check_choice("reduction", "mean", ("none", "mean", "sum"))
+    """
+    choices = tuple(choices)
+    if value not in choices:
+        expected = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {expected}; got {value!r}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise ``ValueError`` unless the number (or each number of a tuple) is above zero.
+
+    >>> check_positive("kernel_size", (3, 3))
+    """
+    values = value if isinstance(value, Sequence) else (value,)
+    if not all(number > 0 for number in values):
+        raise ValueError(f"{name} must be greater than zero; got {value!r}")
+
+
+def check_non_negative(name: str, value: Any) -> None:
+    """Raise ``ValueError`` if the number (or a number of a tuple) is below zero.
+
+    >>> check_non_negative("padding", 0)
+    """
+    values = value if isinstance(value, Sequence) else (value,)
+    if any(number < 0 for number in values):
+        raise ValueError(f"{name} must not be negative; got {value!r}")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``0 <= value <= 1``.
+
+    >>> check_probability("p", 0.5)
+    """
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} is a probability and must lie in [0, 1]; got {value!r}")
+
+
+def check_divisible(name: str, value: int, by_name: str, by: int) -> None:
+    """Raise ``ValueError`` unless one size is a multiple of another.
+
+    >>> check_divisible("embed_dim", 512, "num_heads", 8)
+    """
+    if value % by:
+        raise ValueError(f"{name} must be divisible by {by_name}; got {value} and {by}")
+
+
+def check_ndim(name: str, ndim: int, allowed: Sequence[int], layout: str) -> None:
+    """Raise ``ValueError`` unless an array has one of the allowed numbers of axes.
+
+    >>> check_ndim("input", 4, (3, 4), "(C, H, W) or (N, C, H, W)")
+    """
+    if ndim not in allowed:
+        raise ValueError(f"{name} must have shape {layout}; got an array of {ndim} axes")
+
+
+def per_axis(name: str, value: Any, axes: int) -> tuple[Any, ...]:
+    """Repeat a single setting for each spatial axis, or check that a tuple has one for each.
+
+    >>> per_axis("stride", 2, 3)
+    (2, 2, 2)
+    >>> per_axis("stride", (1, 2), 2)
+    (1, 2)
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) == 1 and axes > 1:
+            return tuple(value) * axes
+        if len(value) != axes:
+            raise ValueError(f"{name} must be one number or {axes} of them; got {value!r}")
+        return tuple(value)
+    return (value,) * axes

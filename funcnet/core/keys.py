@@ -1,0 +1,59 @@
+"""Random keys folded from names, so that one layer's numbers do not depend on its neighbours."""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array, Key
+
+__all__ = ["fold_path", "fold_paths", "is_key", "name_hash"]
+
+
+def name_hash(name: str) -> tuple[int, int]:
+    """Hash a name to two 32-bit words, the same on every machine and in every release.
+
+    >>> name_hash("layers.0.weight") == name_hash("layers.0.weight")
+    True
+    """
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+
+def is_key(value: object) -> bool:
+    """Say whether a value is a random key: typed, or an older pair of ``uint32``.
+
+    >>> is_key(jax.random.key(0)), is_key(jnp.ones(3))
+    (True, False)
+    """
+    if not isinstance(value, jax.Array):
+        return False
+    typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return bool(typed or (value.dtype == jnp.uint32 and value.ndim == 1 and value.size in (2, 4)))
+
+
+def fold_path(key: Key, path: str) -> Key:
+    """Fold a dotted path into a key.
+
+    >>> a = fold_path(jax.random.key(0), "fc.weight")
+    >>> b = fold_path(jax.random.key(0), "fc.bias")
+    >>> bool((jax.random.key_data(a) == jax.random.key_data(b)).all())
+    False
+    """
+    low, high = name_hash(path)
+    return jax.random.fold_in(jax.random.fold_in(key, np.uint32(low)), np.uint32(high))
+
+
+def fold_paths(key: Key, paths: list[str]) -> Array:
+    """Fold each of several paths into the key: an array of keys, equal to `fold_path` of each.
+
+    >>> fold_paths(jax.random.key(0), ["a", "b"]).shape
+    (2,)
+    """
+    words = np.array([name_hash(path) for path in paths], dtype=np.uint32).reshape(-1, 2)
+
+    def fold(pair: Array) -> Key:
+        return jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
+
+    return jax.vmap(fold)(jnp.asarray(words))

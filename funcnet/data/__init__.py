@@ -1,0 +1,1 @@
+"""Datasets, order, loading and the embedded sample data; nothing here needs JAX."""

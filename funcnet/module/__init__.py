@@ -1,0 +1,1 @@
+"""The one idea: descriptions that become pure functions and plain parameter pytrees."""

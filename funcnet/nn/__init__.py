@@ -1,0 +1,1 @@
+"""Layers: they own parameters and call the functions of `funcnet.functional`."""

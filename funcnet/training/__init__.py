@@ -1,0 +1,1 @@
+"""Train state, the loop, metrics, progress."""

@@ -1,0 +1,32 @@
+"""What every test shares: devices, strictness, seeded data, and the switch to 64 bits."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture
+def rng():
+    """A NumPy generator, the same in every run."""
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def x64():
+    """Run the test in 64 bits."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
