@@ -1,1 +1,19 @@
 """The one idea: descriptions that become pure functions and plain parameter pytrees."""
+
+from funcnet.module.binding import bind, unbind
+from funcnet.module.functionalize import Functional, functionalize
+from funcnet.module.module import Module
+from funcnet.module.specs import Buffer, Parameter
+from funcnet.module.state_dict import load_state_dict, state_dict
+
+__all__ = [
+    "Buffer",
+    "Functional",
+    "Module",
+    "Parameter",
+    "bind",
+    "functionalize",
+    "load_state_dict",
+    "state_dict",
+    "unbind",
+]

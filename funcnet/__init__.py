@@ -1,0 +1,63 @@
+"""funcnet: PyTorch's workflow as pure functions over pytrees, on JAX primitives.
+
+Names are loaded when first used, so that the worker processes of `funcnet.data` start without
+importing JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from funcnet import checkpoint as checkpoint
+    from funcnet import data as data
+    from funcnet import functional as functional
+    from funcnet import module as module
+    from funcnet import nn as nn
+    from funcnet import optim as optim
+    from funcnet import training as training
+    from funcnet import transforms as transforms
+    from funcnet.core import errors as errors
+    from funcnet.module import *  # noqa: F403
+    from funcnet.transforms import *  # noqa: F403
+
+__version__ = "0.1.0"
+
+_FOLDERS = {
+    "checkpoint": "funcnet.checkpoint",
+    "data": "funcnet.data",
+    "errors": "funcnet.core.errors",
+    "functional": "funcnet.functional",
+    "module": "funcnet.module",
+    "nn": "funcnet.nn",
+    "optim": "funcnet.optim",
+    "training": "funcnet.training",
+    "transforms": "funcnet.transforms",
+}
+
+_FLAT = ("funcnet.module", "funcnet.transforms")
+"""The folders whose public names are names of `funcnet` itself."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a name stands for, once."""
+    if name in _FOLDERS:
+        return importlib.import_module(_FOLDERS[name])
+    if not name.startswith("_"):
+        for folder in _FLAT:
+            home = importlib.import_module(folder)
+            if name in home.__all__:
+                globals()[name] = value = getattr(home, name)
+                return value
+    if name == "__all__":
+        return _public()
+    raise AttributeError(f"module 'funcnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return _public()
+
+
+def _public() -> list[str]:
+    flat = [name for folder in _FLAT for name in importlib.import_module(folder).__all__]
+    return sorted({*flat, *_FOLDERS, "__version__"})

@@ -1,0 +1,219 @@
+"""Module: the base class of layers, and what a bound one can do."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Key
+from funcnet.core.errors import (
+    BoundAssignmentError,
+    ModuleDefinitionError,
+    ShapeMismatchError,
+    UnboundModuleError,
+)
+from funcnet.core.paths import join
+from funcnet.module.layout import holds_arrays, is_module, layout_of, parts
+from funcnet.module.specs import is_buffer
+
+if TYPE_CHECKING:
+    from funcnet.module.binding import Binding
+
+__all__ = ["Module"]
+
+
+class Module:
+    """The base class of layers and models.
+
+    Declare in ``__init__``: attributes that are `Parameter` or `Buffer`, other modules (also inside
+    lists, tuples and dicts), and ordinary values. Compute in ``__call__``. No ``super().__init__()``
+    is needed. A module right after construction is a description without arrays;
+    `funcnet.functionalize` turns it into pure functions, `funcnet.bind` into an object with arrays.
+
+    Inside a bound module, ``self.training`` is the mode, ``self.next_key()`` draws a fresh random key,
+    and assigning to a buffer updates the state that ``apply`` returns.
+
+    Example:
+        >>> class MLP(nn.Module):
+        ...     def __init__(self, width):
+        ...         self.layers = [nn.Linear(4, width), nn.Linear(width, 2)]
+        ...     def __call__(self, x):
+        ...         return self.layers[1](F.relu(self.layers[0](x)))
+        >>> net = fn.functionalize(MLP(8))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, state = net.apply(params, state, jnp.ones((3, 4)))
+        >>> output.shape
+        (3, 2)
+    """
+
+    _is_funcnet_module: ClassVar[bool] = True
+    _binding: "Binding"
+
+    if TYPE_CHECKING:
+        # Subclasses define the call with whatever signature they need.
+        __call__: Callable[..., Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the class for names of the API, and let calls pass through the binding."""
+        super().__init_subclass__(**kwargs)
+        for name in RESERVED & vars(cls).keys():
+            raise ModuleDefinitionError(_shadowed(cls.__name__, name))
+        if "__call__" in vars(cls):
+            cls.__call__ = _through_binding(cls.__dict__["__call__"])
+
+    @property
+    def training(self) -> bool:
+        """Whether the module was bound with ``train=True``."""
+        return binding_of(self, "reads self.training").scope.train
+
+    def next_key(self) -> Key:
+        """Draw a random key that no other call and no other layer is given.
+
+        Raises:
+            MissingKeyError: ``apply`` or ``bind`` was called without ``key``.
+            TransformScopeError: inside the body of a transform opened within ``__call__``.
+        """
+        return binding_of(self, "calls self.next_key()").next_key()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Declare an attribute; in a bound module, assign a buffer."""
+        if name in RESERVED:
+            raise ModuleDefinitionError(_shadowed(type(self).__name__, name))
+        binding = vars(self).get("_binding")
+        if binding is None:
+            object.__setattr__(self, name, value)
+            return
+        declared = vars(binding.description).get(name)
+        where = binding.name_of(name)
+        if not _all_buffers(declared):
+            raise BoundAssignmentError(_dropped(where, declared))
+        value = _checked(declared, value, vars(self)[name], where)
+        binding.check_scope(f"assigning {where}")
+        binding.assign(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Remove an attribute of a description; a bound module keeps all of its own."""
+        if "_binding" in vars(self):
+            raise BoundAssignmentError(f"{self._binding.name_of(name)} cannot be deleted from a bound module")
+        object.__delattr__(self, name)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to show between the parentheses of ``repr``."""
+        shown = []
+        for name, value in vars(self).items():
+            plain = isinstance(value, (bool, int, float, str, type(None)))
+            plain = plain or (isinstance(value, tuple) and not holds_arrays(value))
+            if plain and not name.startswith("_"):
+                shown.append(f"{name}={value!r}")
+        return ", ".join(shown)
+
+    def __repr__(self) -> str:
+        """Show the tree of modules, as PyTorch does."""
+        lines = [
+            f"({name}): {part!r}".replace("\n", "\n  ")
+            for name, part in _submodules(self)
+        ]
+        head = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({head})"
+        body = "\n  ".join([head, *lines] if head else lines)
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+
+RESERVED = frozenset({"training", "next_key", "_binding", "_is_funcnet_module"})
+"""Names of the API that a subclass or an instance may not take for itself."""
+
+
+def binding_of(module: Module, action: str) -> "Binding":
+    """Return the binding of a bound module; raise for a description."""
+    binding = vars(module).get("_binding")
+    if binding is None:
+        raise UnboundModuleError(_unbound(module, action))
+    return binding
+
+
+def _unbound(module: Module, action: str) -> str:
+    name = type(module).__name__
+    return (
+        f"{name} is a description, without arrays, mode or key, but its call {action}. "
+        "Write\n    net = fn.functionalize(module)\n    params, state = net.init(jax.random.key(0))\n"
+        "    output, state = net.apply(params, state, x)\n"
+        "or fn.bind(module, params, state)(x)"
+    )
+
+
+def _through_binding(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a class's ``__call__`` pass through the binding of the object it is called on."""
+
+    @functools.wraps(call)
+    def wrapped(self: Module, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        binding = vars(self).get("_binding")
+        if binding is None:
+            if type(self).__call__ is wrapped and layout_of(self).specs:
+                raise UnboundModuleError(_unbound(self, "needs its parameters"))
+            return call(self, *args, **kwargs)
+        if type(self).__call__ is not wrapped:  # reached through super().__call__
+            return call(self, *args, **kwargs)
+        return binding.call(self, call, args, kwargs)
+
+    return wrapped
+
+
+def _shadowed(owner: str, name: str) -> str:
+    return (
+        f"{owner}.{name} would shadow a part of the Module API: `{name}` belongs to funcnet. "
+        f"Choose another name, such as `{name.strip('_')}_`"
+    )
+
+
+def _dropped(where: str, declared: Any) -> str:
+    if declared is not None and holds_arrays(declared):
+        return (
+            f"{where} is not a buffer and keeps its value during a call. To change a parameter, change the "
+            "params given to apply; to remember an array between calls, declare it as a Buffer"
+        )
+    name = where.rpartition(".")[2]
+    return (
+        f"{where} would be lost when the call returns: only buffers outlive it. Return the value, use a "
+        f"local variable, or declare `self.{name} = Buffer(shape, init)` in __init__"
+    )
+
+
+def _all_buffers(declared: Any) -> bool:
+    """Say whether an attribute is a buffer, or a container of nothing else."""
+    if isinstance(declared, (list, tuple, dict)):
+        return bool(declared) and all(_all_buffers(part) for _, part in parts(declared))
+    return is_buffer(declared)
+
+
+def _checked(declared: Any, value: Any, current: Any, where: str) -> Any:
+    """Cast what is assigned to a buffer to the dtype it has; refuse another shape."""
+    if not is_buffer(declared):
+        new, old = dict(parts(value)), dict(parts(current))
+        if type(value) is not type(declared) or new.keys() != old.keys():
+            raise TypeError(f"{where} is a {type(declared).__name__} of {len(old)} buffers; got {value!r}")
+        items = {name: _checked(part, new[name], old[name], join(where, name)) for name, part in parts(declared)}
+        return items if isinstance(declared, dict) else type(declared)(items.values())
+    try:
+        value = jnp.asarray(value)
+    except TypeError as error:
+        raise TypeError(f"{where} is a buffer and takes an array; got {value!r}") from error
+    if value.shape != current.shape:
+        raise ShapeMismatchError(
+            f"{where} has shape {current.shape}; it was assigned an array of shape {value.shape}. "
+            "The state must keep its shapes from call to call"
+        )
+    return value.astype(current.dtype)
+
+
+def _submodules(value: Any, prefix: str = "") -> list[tuple[str, Module]]:
+    found: list[tuple[str, Module]] = []
+    for name, part in parts(value):
+        path = f"{prefix}{name}"
+        if is_module(part):
+            found.append((path, part))
+        elif holds_arrays(part):
+            found.extend(_submodules(part, f"{path}."))
+    return found

@@ -1,0 +1,152 @@
+"""Parameter and Buffer: what a module declares before it holds arrays."""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, DType, Initializer
+from funcnet.core.errors import UnboundModuleError
+
+__all__ = ["Buffer", "Parameter"]
+
+Size = int | None
+"""The length of an axis; ``None`` is learned from the first example (`Lazy*` layers)."""
+
+
+class Spec:
+    """A declared array: its shape, how it starts, its dtype. It has no value.
+
+    Any attempt to compute with it raises `UnboundModuleError`.
+    """
+
+    __slots__ = ("dtype", "init", "shape")
+
+    def __init__(
+        self, shape: Sequence[Size] | Size, init: Initializer, dtype: DType = jnp.float32
+    ) -> None:
+        sizes = (shape,) if shape is None or isinstance(shape, int) else tuple(shape)
+        for size in sizes:
+            if size is not None and operator.index(size) < 0:
+                raise ValueError(f"the sizes of a shape must not be negative; got {shape!r}")
+        if not callable(init):
+            raise TypeError(
+                "init must be a function (key, shape, dtype) -> array, such as nn.init.zeros() or "
+                f"nn.init.constant(0.5); got {init!r}"
+            )
+        self.shape: tuple[Size, ...] = tuple(None if s is None else operator.index(s) for s in sizes)
+        self.init = init
+        self.dtype = jnp.dtype(dtype)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every size of the shape is known."""
+        return None not in self.shape
+
+    def __repr__(self) -> str:
+        """Show it as it was written."""
+        return f"{type(self).__name__}({self.shape}, {self.init!r}, {self.dtype.name})"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raise for an attribute that only an array has."""
+        if name.startswith("__"):  # protocols such as copying ask for methods that may be absent
+            raise AttributeError(name)
+        raise UnboundModuleError(_no_value(self, f"it has no attribute {name!r}"))
+
+
+def _no_value(spec: Any, problem: str) -> str:
+    kind = type(spec).__name__
+    return (
+        f"{kind} of shape {spec.shape} has no value yet: {problem}. A module right after construction is "
+        "a description; call it through fn.functionalize(module).apply(params, state, ...) or "
+        "fn.bind(module, params, state)(...)"
+    )
+
+
+def _refuse(operation: str) -> Callable[..., NoReturn]:
+    def method(self: Spec, *_: Any, **__: Any) -> NoReturn:
+        raise UnboundModuleError(_no_value(self, f"{operation} needs an array"))
+
+    return method
+
+
+for _operation in (
+    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv matmul rmatmul pow rpow mod rmod neg abs "
+    "getitem len iter bool float int lt le gt ge jax_array array"
+).split():
+    setattr(Spec, f"__{_operation}__", _refuse(_operation))
+
+
+if TYPE_CHECKING:
+    # Layers read `self.weight` where it is an array; that is what a type checker should see.
+    def Parameter(
+        shape: Sequence[Size] | Size, init: Initializer, dtype: DType = jnp.float32
+    ) -> Array:
+        """Declare an array that is trained."""
+        ...
+
+    def Buffer(
+        shape: Sequence[Size] | Size, init: Initializer, dtype: DType = jnp.float32
+    ) -> Array:
+        """Declare an array that a layer remembers between calls."""
+        ...
+
+else:
+
+    class Parameter(Spec):
+        """Declare an array that is trained.
+
+        Args:
+            shape: the lengths of its axes; ``None`` for one learned from the first example.
+            init: ``(key, shape, dtype) -> array``, from `funcnet.nn.init` or ``jax.nn.initializers``.
+            dtype: of the array that ``init`` draws.
+
+        Example:
+            >>> class Scale(nn.Module):
+            ...     def __init__(self, size):
+            ...         self.weight = fn.Parameter((size,), nn.init.ones())
+            ...     def __call__(self, x):
+            ...         return x * self.weight
+            >>> params, state = fn.functionalize(Scale(3)).init(jax.random.key(0))
+            >>> params["weight"].shape
+            (3,)
+        """
+
+        __slots__ = ()
+
+    class Buffer(Spec):
+        """Declare an array that a layer remembers between calls, and that is not trained.
+
+        Assigning to it inside ``__call__`` changes the state that ``apply`` returns.
+
+        Args:
+            shape: the lengths of its axes; ``None`` for one learned from the first example.
+            init: ``(key, shape, dtype) -> array``, from `funcnet.nn.init` or ``jax.nn.initializers``.
+            dtype: of the array that ``init`` draws.
+
+        Example:
+            >>> class Counter(nn.Module):
+            ...     def __init__(self):
+            ...         self.calls = fn.Buffer((), nn.init.zeros(), jnp.int32)
+            ...     def __call__(self, x):
+            ...         self.calls = self.calls + 1
+            ...         return x
+            >>> net = fn.functionalize(Counter())
+            >>> params, state = net.init(jax.random.key(0))
+            >>> _, state = net.apply(params, state, jnp.ones(2))
+            >>> int(state["calls"])
+            1
+        """
+
+        __slots__ = ()
+
+
+def is_buffer(value: object) -> bool:
+    """Say whether a spec declares state rather than a parameter."""
+    return isinstance(value, Spec) and type(value).__name__ == "Buffer"
+
+
+def is_spec(value: object) -> TypeGuard[Spec]:
+    """Say whether a value is a declared array."""
+    return isinstance(value, Spec)
