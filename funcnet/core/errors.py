@@ -8,6 +8,7 @@ __all__ = [
     "MissingKeyError",
     "ModuleDefinitionError",
     "ParameterTreeError",
+    "RetraceError",
     "ShapeMismatchError",
     "StateDictError",
     "TransformScopeError",
@@ -118,4 +119,18 @@ class ShapeMismatchError(ValueError):
 
     A leading axis too many usually means parameters of several models stacked together: use
     ``jax.vmap`` over ``apply``.
+    """
+
+
+class RetraceError(RuntimeError):
+    """A function compiled with ``max_traces`` would have been traced once too often.
+
+    Each new shape, dtype, static value or tree structure among the arguments compiles the function
+    again. The message names the arguments that differ from the most similar earlier trace. Make
+    them alike:
+
+    - a last, smaller batch: ``drop_last=True`` in the loader, or pad it;
+    - a Python number in one call and an array in another (a weak type): pass ``jnp.asarray(x)``;
+    - a static argument that changes: pass it as an array, or raise ``max_traces`` on purpose;
+    - an entry that appears in a dict on some calls only: always pass it.
     """
