@@ -1,0 +1,120 @@
+"""Clipping: bounds on gradients, by value or by norm."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array, PyTree
+from funcnet.optim.hyperparameters import Hyperparameter, Settings, check_number
+from funcnet.optim.protocol import GradientTransformation
+from funcnet.optim.rule import Move, RuleState, from_rule
+
+__all__ = ["clip_by_global_norm", "clip_by_value", "global_norm"]
+
+
+def global_norm(tree: PyTree) -> Array:
+    r"""Compute the Euclidean norm of all leaves together, :math:`\sqrt{\sum_i |x_i|^2}`.
+
+    Sums are taken in float32 where leaves have 16 bits.
+
+    Example:
+        >>> float(optim.global_norm({"a": jnp.array([3.0]), "b": jnp.array(4.0)}))
+        5.0
+    """
+    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
+    leaves = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+    if not leaves:
+        return jnp.zeros(())
+    squares = [_square_sum(x) for x in leaves]
+    wide = np.result_type(*[s.dtype for s in squares])
+    return jnp.sqrt(sum((s.astype(wide) for s in squares), start=jnp.zeros((), wide)))
+
+
+def _square_sum(x: Array) -> Array:
+    x = x.astype(np.promote_types(x.dtype, jnp.float32))
+    return jnp.sum((x * x.conj()).real if jnp.iscomplexobj(x) else x * x)
+
+
+def clip_by_global_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTransformation:
+    r"""Scale all gradients together so that their norm is at most ``max_norm``.
+
+    .. math:: g \leftarrow g \, \min\left(1, \frac{c}{\|g\| + \epsilon}\right)
+
+    Args:
+        max_norm: the bound *c*.
+        eps: keeps the quotient finite; PyTorch's number.
+
+    Returns:
+        A transformation; ``hyperparams`` shows ``max_norm``.
+
+    Raises:
+        ValueError: a negative bound.
+
+    Example:
+        >>> clip = optim.clip_by_global_norm(1.0)
+        >>> grads = jnp.array([30.0, 40.0])
+        >>> clip.update(grads, clip.init(grads))[0].round(3).tolist()
+        [0.6000000238418579, 0.800000011920929]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
+    """
+    check_number("max_norm", max_norm)
+    settings = Settings({"max_norm": max_norm})
+
+    def init(params: PyTree) -> RuleState:
+        return RuleState(jnp.zeros((), jnp.int32), settings.init(), {})
+
+    def update(
+        grads: PyTree, state: RuleState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, RuleState]:
+        hyper = settings.at(state.hyper, state.step)
+        norm = global_norm(grads)
+        bound = hyper.as_dict(norm.dtype)["max_norm"]
+        factor = jnp.minimum(1, bound / (norm + eps))
+        clipped = scale_tree(grads, factor)
+        return clipped, RuleState(state.step + jnp.ones((), jnp.int32), hyper, {})
+
+    return GradientTransformation(init, update)
+
+
+def scale_tree(tree: PyTree, factor: Array) -> PyTree:
+    """Multiply every inexact leaf by a scalar, in at least 32 bits, keeping each leaf's dtype."""
+
+    def scale(x: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            return x
+        wide = np.promote_types(jnp.result_type(x), jnp.float32)
+        return (jnp.asarray(x, wide) * factor.astype(wide)).astype(jnp.result_type(x))
+
+    return jax.tree.map(scale, tree)
+
+
+def clip_by_value(max_value: Hyperparameter) -> GradientTransformation:
+    r"""Clamp every number of the gradients to ``[-max_value, max_value]``.
+
+    Args:
+        max_value: the bound.
+
+    Returns:
+        A transformation; ``hyperparams`` shows ``max_value``.
+
+    Raises:
+        ValueError: a negative bound.
+
+    Example:
+        >>> clip = optim.clip_by_value(1.0)
+        >>> grads = jnp.array([0.5, -3.0])
+        >>> clip.update(grads, clip.init(grads))[0].tolist()
+        [0.5, -1.0]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_value_.html
+    """
+    check_number("max_value", max_value)
+
+    def rule(h: SimpleNamespace) -> Move:
+        return lambda g, p, slots: (jnp.clip(g, -h.max_value, h.max_value), {})
+
+    return from_rule("clip_by_value", rule, hyper={"max_value": max_value})
