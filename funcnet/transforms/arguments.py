@@ -1,0 +1,45 @@
+"""Positional arguments by number: pick those to differentiate, put others in their place."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["pick", "positions", "replace", "wraps"]
+
+
+def wraps(fun: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Carry name, documentation and signature over, but not the attributes of a callable object."""
+    return functools.wraps(fun, updated=())
+
+
+def positions(argnums: int | Sequence[int], args: Sequence[Any]) -> tuple[int, ...]:
+    """Check argument numbers against a call, and count negative ones from its end.
+
+    Raises:
+        TypeError: there are fewer positional arguments than the numbers ask for.
+    """
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for number in numbers:
+        if not -len(args) <= number < len(args):
+            raise TypeError(
+                f"argnums={argnums!r} asks for positional argument {number}, but the call has "
+                f"{len(args)}; arguments to differentiate must not be passed by name"
+            )
+    return tuple(number % len(args) for number in numbers)
+
+
+def pick(args: Sequence[Any], argnums: int | Sequence[int]) -> Any:
+    """Return the argument of that number, or a tuple of those of several numbers."""
+    numbers = positions(argnums, args)
+    if isinstance(argnums, int):
+        return args[numbers[0]]
+    return tuple(args[number] for number in numbers)
+
+
+def replace(args: Sequence[Any], argnums: int | Sequence[int], new: Any) -> list[Any]:
+    """Return the arguments with what `pick` returned replaced."""
+    numbers = positions(argnums, args)
+    replaced = list(args)
+    for number, value in zip(numbers, (new,) if isinstance(argnums, int) else new, strict=True):
+        replaced[number] = value
+    return replaced

@@ -1,0 +1,106 @@
+"""Rematerialisation: compute again in the backward pass what was not worth keeping."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import jax
+from jax.ad_checkpoint import checkpoint_name
+
+from funcnet.core.checks import check_choice
+
+__all__ = ["checkpoint", "checkpoint_name", "saving_policy"]
+
+Policy: TypeAlias = str | Callable[..., bool] | None
+"""A name that `saving_policy` knows, one of ``jax.checkpoint_policies``, or ``None``."""
+
+_POLICIES = ("dots", "dots_with_no_batch_dims", "everything", "names", "nothing", "offload")
+
+
+def saving_policy(policy: str, names: str | Iterable[str] = ()) -> Callable[..., bool]:
+    """Return JAX's checkpoint policy of that name: which intermediate values to keep.
+
+    Args:
+        policy: ``"nothing"`` keeps only the inputs; ``"everything"`` keeps all; ``"dots"`` keeps
+            results of matrix products; ``"dots_with_no_batch_dims"`` those of products with
+            weights, but not attention scores; ``"names"`` keeps values marked with
+            `checkpoint_name`; ``"offload"`` moves those to the host's memory meanwhile.
+        names: the names for ``"names"`` and ``"offload"``.
+
+    Returns:
+        A policy for `jax.checkpoint`.
+
+    Raises:
+        ValueError: no policy has that name, or names are missing or not wanted.
+
+    >>> policy = transforms.saving_policy("names", "attention")
+    """
+    check_choice("policy", policy, _POLICIES)
+    names = [names] if isinstance(names, str) else list(names)
+    if (policy in ("names", "offload")) != bool(names):
+        raise ValueError(
+            f"names={names} does not fit policy={policy!r}: policies 'names' and 'offload' need "
+            "the names of values marked with checkpoint_name(value, name); others take none"
+        )
+    known = jax.checkpoint_policies
+    if policy == "names":
+        return known.save_only_these_names(*names)
+    if policy == "offload":
+        return known.save_and_offload_only_these_names(
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=names,
+            offload_src="device",
+            offload_dst="pinned_host",
+        )
+    return {
+        "dots": known.dots_saveable,
+        "dots_with_no_batch_dims": known.dots_with_no_batch_dims_saveable,
+        "everything": known.everything_saveable,
+        "nothing": known.nothing_saveable,
+    }[policy]
+
+
+def checkpoint(
+    fun: Callable[..., Any] | None = None,
+    *,
+    policy: Policy = None,
+    names: str | Iterable[str] = (),
+    prevent_cse: bool = True,
+    static_argnums: int | tuple[int, ...] = (),
+) -> Callable[..., Any]:
+    """Keep few of ``fun``'s intermediate values for the backward pass and compute the rest again.
+
+    As `jax.checkpoint`, with policies by name. Values and gradients are the same; memory falls and
+    time rises.
+
+    Args:
+        fun: the function; without it, ``checkpoint(...)`` is a decorator.
+        policy: what to keep: a name (see `saving_policy`), a policy of
+            ``jax.checkpoint_policies``, or ``None`` to keep only the inputs.
+        names: the marked values to keep, for the policies ``"names"`` and ``"offload"``.
+        prevent_cse: keep the compiler from merging the two computations; not needed inside `scan`.
+        static_argnums: positions of arguments that are compile-time constants.
+
+    Returns:
+        A function with the same arguments, values and derivatives.
+
+    Raises:
+        ValueError: no policy has that name, or names are missing or not wanted.
+
+    >>> block = transforms.checkpoint(lambda x: jnp.sin(jnp.sin(x)), policy="nothing")
+    >>> round(float(transforms.grad(block)(0.5)), 4)
+    0.7786
+
+    Reference: Chen et al., 2016, "Training deep nets with sublinear memory cost".
+    """
+    if fun is None:
+        return lambda function: checkpoint(
+            function,
+            policy=policy,
+            names=names,
+            prevent_cse=prevent_cse,
+            static_argnums=static_argnums,
+        )
+    chosen = saving_policy(policy, names) if isinstance(policy, str) else policy
+    return jax.checkpoint(
+        fun, prevent_cse=prevent_cse, policy=chosen, static_argnums=static_argnums
+    )
