@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, Key
+from funcnet.core.errors import MissingKeyError
 
-__all__ = ["fold_path", "fold_paths", "is_key", "name_hash"]
+__all__ = ["fold_path", "fold_paths", "is_key", "name_hash", "require_key"]
 
 
 def name_hash(name: str) -> tuple[int, int]:
@@ -57,3 +58,20 @@ def fold_paths(key: Key, paths: list[str]) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
 
     return jax.vmap(fold)(jnp.asarray(words))
+
+
+def require_key(function: str, key: Key | None, argument: str = "key") -> Key:
+    """Return the key, or say that this function needs one.
+
+    >>> require_key("dropout", jax.random.key(0)).shape
+    ()
+
+    Raises:
+        MissingKeyError: there is no key; the message says how to pass one.
+    """
+    if key is None:
+        raise MissingKeyError(
+            f"{function} draws random numbers here and was given no key: pass {argument}=, "
+            "a fresh key at every step (jax.random.fold_in(key, step))"
+        )
+    return key

@@ -1,6 +1,12 @@
 """Stateless mathematics on arrays, one family a file, with PyTorch's names and numbers."""
 
+from funcnet.functional.activations import *
+from funcnet.functional.activations_smooth import *
+from funcnet.functional.batch_norm import *
 from funcnet.functional.linear import *
 from funcnet.functional.losses_binary import *
 from funcnet.functional.losses_classification import *
 from funcnet.functional.losses_regression import *
+from funcnet.functional.normalization import *
+from funcnet.functional.response_norm import *
+from funcnet.functional.softmax import *

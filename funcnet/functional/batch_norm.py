@@ -1,0 +1,225 @@
+"""Batch normalization: each channel is standardized over a batch.
+
+Mean and square are summed in one pass over the input. What makes that safe is a shift: subtracting
+the mean of the first example first leaves small numbers, whose squares do not cancel.
+"""
+
+import math
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array
+from funcnet.core.dtypes import at_least_float32
+
+__all__ = ["batch_norm", "batch_norm_update"]
+
+AxisName = Hashable
+
+
+class Moments(NamedTuple):
+    """Mean and biased variance of each channel, and the number of values each was taken over."""
+
+    mean: Array
+    var: Array
+    size: int
+
+
+def batch_norm(
+    input: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    training: bool = False,
+    momentum: float | Array = 0.1,
+    eps: float = 1e-5,
+    *,
+    channels_last: bool = False,
+) -> Array:
+    """Standardize each channel: ``(x - mean) / sqrt(var + eps) * weight + bias``.
+
+    In training the mean and (biased) variance are those of the batch, otherwise the running ones.
+    Arrays are immutable: `batch_norm_update` also returns the running statistics that PyTorch would
+    have written in place. Computed in float32 at least.
+
+    Args:
+        input: shape ``(N, C)`` or ``(N, C, *spatial)``.
+        running_mean: shape ``(C,)``.
+        running_var: shape ``(C,)``.
+        weight: scale of each channel, shape ``(C,)``.
+        bias: offset of each channel, shape ``(C,)``.
+        training: use the batch's statistics.
+        momentum: only of meaning in `batch_norm_update`.
+        eps: added to the variance.
+        channels_last: the input is ``(N, *spatial, C)``.
+
+    Returns:
+        An array of the input's shape and dtype.
+
+    Raises:
+        ValueError: one value a channel in training, or none of the statistics otherwise.
+
+    Example:
+        >>> F.batch_norm(jnp.array([[0.0], [2.0]]), None, None, training=True).round(3).tolist()
+        [[-1.0], [1.0]]
+
+    Reference: Ioffe and Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167.
+    """
+    del momentum
+    axes = _reduced_axes(input, channels_last)
+    _check_eps(eps, training)
+    if training:
+        _check_batch_size(input, axes)
+        _check_channels(input, axes, weight, bias)
+        moments, shift = _moments(input, axes)
+        return _affine(input, moments, weight, bias, eps, axes, shift)
+    if running_mean is None or running_var is None:
+        raise ValueError("running_mean and running_var are needed unless training=True")
+    _check_channels(input, axes, running_mean, running_var, weight, bias)
+    return _affine(input, Moments(running_mean, running_var, 0), weight, bias, eps, axes)
+
+
+def batch_norm_update(
+    input: Array,
+    running_mean: Array,
+    running_var: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    momentum: float | Array = 0.1,
+    eps: float = 1e-5,
+    *,
+    channels_last: bool = False,
+    axis_name: AxisName | None = None,
+) -> tuple[Array, Array, Array]:
+    """Standardize each channel by the batch's statistics and return the new running ones too.
+
+    ``running = (1 - momentum) * running + momentum * batch``, where the batch's variance is the
+    unbiased one. No gradient flows into the running statistics.
+
+    Args:
+        input: shape ``(N, C)`` or ``(N, C, *spatial)``.
+        running_mean: shape ``(C,)``.
+        running_var: shape ``(C,)``.
+        weight: scale of each channel, shape ``(C,)``.
+        bias: offset of each channel, shape ``(C,)``.
+        momentum: weight of this batch in the running statistics.
+        eps: added to the variance.
+        channels_last: the input is ``(N, *spatial, C)``.
+        axis_name: mesh axis (or several) over which the batch is split; its parts are taken as one.
+
+    Returns:
+        ``(output, running_mean, running_var)``.
+
+    Raises:
+        ValueError: one value a channel.
+
+    Example:
+        >>> x = jnp.array([[0.0], [2.0]])
+        >>> _, mean, var = F.batch_norm_update(x, jnp.zeros(1), jnp.ones(1), momentum=0.5)
+        >>> mean.tolist(), var.tolist()
+        ([0.5], [1.5])
+
+    Reference: Ioffe and Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167.
+    """
+    axes = _reduced_axes(input, channels_last)
+    _check_eps(eps, training=True)
+    moments, shift = _moments(input, axes)
+    if axis_name is not None:
+        moments, shift = _across(moments, axis_name), None
+    if moments.size == 1:
+        _check_batch_size(input, axes)
+    _check_channels(input, axes, running_mean, running_var, weight, bias)
+    output = _affine(input, moments, weight, bias, eps, axes, shift)
+    if moments.size == 0:
+        return output, running_mean, running_var
+    mean, var = jax.lax.stop_gradient((moments.mean, moments.var))
+    unbiased = jnp.maximum(var, 0) * (moments.size / max(moments.size - 1, 1))
+    return (
+        output,
+        _blend(running_mean, mean, momentum),
+        _blend(running_var, unbiased, momentum),
+    )
+
+
+def _blend(running: Array, new: Array, momentum: float | Array) -> Array:
+    if isinstance(momentum, jax.Array):
+        momentum = momentum.astype(new.dtype)
+    return ((1 - momentum) * running.astype(new.dtype) + momentum * new).astype(running.dtype)
+
+
+def _moments(input: Array, axes: tuple[int, ...]) -> tuple[Moments, Array]:
+    """Return the moments and the shift that was used, which makes the output accurate too."""
+    x = input.astype(at_least_float32(input.dtype))
+    count = math.prod(input.shape[axis] for axis in axes)
+    first = x[:1] if input.shape[0] else jnp.zeros((1, *input.shape[1:]), x.dtype)
+    shift = jax.lax.stop_gradient(first.mean(axes))
+    centred = x - jnp.expand_dims(shift, axes)
+    mean = centred.mean(axes)
+    var = (centred * centred).mean(axes) - mean * mean
+    return Moments(mean + shift, var, count), shift
+
+
+def _across(moments: Moments, axis_name: AxisName) -> Moments:
+    """Join the moments of equal parts of a batch that lie along a mesh axis."""
+    mean = jax.lax.pmean(moments.mean, axis_name)
+    spread = jnp.square(moments.mean - mean)
+    var = jax.lax.pmean(moments.var + spread, axis_name)
+    return Moments(mean, var, moments.size * jax.lax.axis_size(axis_name))
+
+
+def _affine(
+    input: Array,
+    moments: Moments,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    axes: tuple[int, ...],
+    shift: Array | None = None,
+) -> Array:
+    # One multiplication and one addition an element, on the shifted input where there is a shift.
+    x = input.astype(at_least_float32(input.dtype))
+    mean, var = moments.mean.astype(x.dtype), moments.var.astype(x.dtype)
+    scale = jax.lax.rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight.astype(x.dtype)
+    if shift is not None:
+        x, mean = x - jnp.expand_dims(shift, axes), mean - shift
+    offset = -mean * scale
+    if bias is not None:
+        offset = offset + bias.astype(x.dtype)
+    output = x * jnp.expand_dims(scale, axes) + jnp.expand_dims(offset, axes)
+    return output.astype(input.dtype)
+
+
+def _reduced_axes(input: Array, channels_last: bool) -> tuple[int, ...]:
+    if input.ndim < 2:
+        raise ValueError(f"input must have shape (N, C, ...); got {input.shape}")
+    channel = input.ndim - 1 if channels_last else 1
+    return tuple(axis for axis in range(input.ndim) if axis != channel)
+
+
+def _check_eps(eps: float, training: bool) -> None:
+    if eps < 0 or (training and eps == 0):
+        kind = "positive in training" if training else "zero or more"
+        raise ValueError(f"eps must be {kind}; got {eps}")
+
+
+def _check_batch_size(input: Array, axes: tuple[int, ...]) -> None:
+    if math.prod(input.shape[axis] for axis in axes) == 1:
+        raise ValueError(
+            "in training each channel needs more than one value to take a variance of; "
+            f"got an input of shape {input.shape}"
+        )
+
+
+def _check_channels(input: Array, axes: tuple[int, ...], *arrays: Array | None) -> None:
+    channels = next(size for axis, size in enumerate(input.shape) if axis not in axes)
+    for array in arrays:
+        if array is not None and array.shape != (channels,):
+            raise ValueError(
+                f"input of shape {input.shape} has {channels} channels; statistics, weight and "
+                f"bias must have shape ({channels},), got {array.shape}"
+            )

@@ -1,0 +1,145 @@
+"""Normalization by neighbours and by length: local response normalization and unit vectors."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array
+from funcnet.core.checks import check_ndim, check_positive
+from funcnet.core.dtypes import at_least_float32
+
+__all__ = ["cross_map_lrn2d", "local_response_norm", "normalize"]
+
+
+def local_response_norm(
+    input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Array:
+    """Divide each element by the energy of the channels around it.
+
+    ``x_c / (k + alpha * mean(x²))^beta``, the mean over the ``size`` channels around ``c``, where
+    those beyond the ends count as zeros.
+
+    Args:
+        input: shape ``(N, C, *)`` with at least one axis after the channels.
+        size: number of neighbouring channels.
+        alpha: weight of the energy.
+        beta: exponent.
+        k: added to the energy.
+
+    Returns:
+        An array of the input's shape and dtype.
+
+    Raises:
+        ValueError: fewer than three axes, or ``size`` not positive.
+
+    Example:
+        >>> F.local_response_norm(jnp.ones((1, 2, 1)), 2, alpha=2.0, beta=1.0).ravel().tolist()
+        [0.5, 0.3333333432674408]
+
+    Reference: Krizhevsky et al., ImageNet Classification with Deep CNNs, 2012.
+    """
+    check_positive("size", size)
+    if input.ndim < 3:
+        raise ValueError(f"input must have shape (N, C, *spatial); got {input.shape}")
+    x = input.astype(at_least_float32(input.dtype))
+    energy = _windowed_sum(jnp.square(x), size // 2, (size - 1) // 2) / size
+    return (x / (alpha * energy + k) ** beta).astype(input.dtype)
+
+
+def cross_map_lrn2d(
+    input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Array:
+    """Divide each element by the energy of the channels around it, as Torch 7 did.
+
+    Differs from `local_response_norm` for even sizes, whose windows here hold one channel fewer,
+    and in that the first channel is never taken out of the windows again: PyTorch's running sum
+    leaves it in, and networks were trained so. The gradient is that of this very formula.
+
+    Args:
+        input: shape ``(N, C, H, W)``.
+        size: number of neighbouring channels.
+        alpha: weight of the energy.
+        beta: exponent.
+        k: added to the energy.
+
+    Returns:
+        An array of the input's shape and dtype.
+
+    Raises:
+        ValueError: the input has not four axes, or ``size`` is not positive.
+
+    Example:
+        >>> F.cross_map_lrn2d(jnp.ones((1, 3, 2, 2)), 3).shape
+        (1, 3, 2, 2)
+
+    Reference: ``torch.nn.CrossMapLRN2d``.
+    """
+    check_positive("size", size)
+    check_ndim("input", input.ndim, (4,), "(N, C, H, W)")
+    x = input.astype(at_least_float32(input.dtype))
+    squares = jnp.square(x)
+    reach = int((size - 1) / 2 + 1)
+    energy = _windowed_sum(squares, reach - 1, reach - 1)
+    energy = energy.at[:, reach:].add(squares[:, :1])
+    return (x * (alpha / size * energy + k) ** -beta).astype(input.dtype)
+
+
+def normalize(
+    input: Array, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12
+) -> Array:
+    """Scale vectors to unit length: ``x / max(‖x‖_p, eps)``.
+
+    Args:
+        input: array of any shape.
+        p: exponent of the norm; ``0`` counts what is not zero, ``inf`` takes the greatest and
+            ``-inf`` the least.
+        dim: axis (or axes) that the vectors lie along.
+        eps: least length to divide by.
+
+    Returns:
+        An array of the input's shape and dtype.
+
+    Example:
+        >>> F.normalize(jnp.array([[3.0, 4.0]])).round(3).tolist()
+        [[0.6, 0.8]]
+
+    Reference: ``torch.nn.functional.normalize``.
+    """
+    x = input.astype(at_least_float32(input.dtype))
+    axes = dim if isinstance(dim, int) else tuple(dim)
+    length = jnp.maximum(_norm(x, p, axes), eps)
+    return (x / length).astype(input.dtype)
+
+
+def _norm(x: Array, p: float, axes: int | tuple[int, ...]) -> Array:
+    """Return the p-norm over some axes, kept; its gradient at zero is zero."""
+    size = jnp.where(x == 0, 0, jnp.abs(x))
+    if p == 0:
+        return (size != 0).astype(x.dtype).sum(axes, keepdims=True)
+    if p == jnp.inf:
+        return size.max(axes, keepdims=True)
+    if p == -jnp.inf:
+        return size.min(axes, keepdims=True)
+    if p == 1:
+        return size.sum(axes, keepdims=True)
+    total = (jnp.square(x) if p == 2 else _power(size, p)).sum(axes, keepdims=True)
+    zero = total == 0
+    root = jnp.where(zero, 1, total)
+    return jnp.where(zero, 0, jnp.sqrt(root) if p == 2 else root ** (1 / p))
+
+
+def _power(size: Array, p: float) -> Array:
+    # For p < 1 the slope of |x|^p has no bound near zero; at zero itself it is taken as zero.
+    zero = size == 0
+    return jnp.where(zero, 0.0 if p > 0 else jnp.inf, jnp.where(zero, 1, size) ** p)
+
+
+def _windowed_sum(x: Array, before: int, after: int) -> Array:
+    """Sum over windows along axis 1, from ``before`` channels earlier to ``after`` later."""
+    window = (1, before + 1 + after) + (1,) * (x.ndim - 2)
+    padding = ((0, 0), (before, after)) + ((0, 0),) * (x.ndim - 2)
+    return jax.lax.reduce_window(
+        x, np.zeros((), x.dtype), jax.lax.add, window, (1,) * x.ndim, padding
+    )

@@ -1,0 +1,132 @@
+"""Softmax and its relatives: they turn scores along an axis into probabilities."""
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, DType, Key
+from funcnet.core.dtypes import at_least_float32
+from funcnet.core.keys import require_key
+
+__all__ = ["gumbel_softmax", "log_softmax", "softmax", "softmin"]
+
+
+def _prepare(
+    input: Array, dim: int | None, dtype: DType | None
+) -> tuple[Array, int | tuple[()], DType]:
+    # Without an axis PyTorch takes the first of 0, 1 or 3 axes, and the second of all others.
+    axis = (0 if input.ndim in (0, 1, 3) else 1) if dim is None else dim
+    if input.ndim == 0:
+        if axis not in (0, -1):
+            raise ValueError(f"dim must be 0 or -1 for a scalar; got {axis}")
+        axis = ()  # a lone score is the whole of its axis
+    result = input.dtype if dtype is None else jnp.dtype(dtype)
+    return input.astype(at_least_float32(result)), axis, result
+
+
+def softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
+    """Turn scores into probabilities that add up to one: ``exp(x_i) / sum_j exp(x_j)``.
+
+    Computed in float32 at least.
+
+    Args:
+        input: array of scores, of any shape.
+        dim: axis that adds up to one; best given. Left out, it is 0 for an input of 0, 1 or 3
+            axes and 1 for others, as in PyTorch.
+        dtype: dtype of the result, to which the input is cast first.
+
+    Returns:
+        An array of the same shape.
+
+    Example:
+        >>> F.softmax(jnp.zeros((2, 4)), dim=1)[0].tolist()
+        [0.25, 0.25, 0.25, 0.25]
+
+    Reference: Bridle, Probabilistic Interpretation of Feedforward Network Outputs, 1990.
+    """
+    scores, axis, result = _prepare(input, dim, dtype)
+    return jax.nn.softmax(scores, axis).astype(result)
+
+
+def softmin(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
+    """Turn costs into probabilities: ``softmax(-x)``.
+
+    Args:
+        input: array of costs, of any shape.
+        dim: axis that adds up to one; as in `softmax`.
+        dtype: dtype of the result, to which the input is cast first.
+
+    Returns:
+        An array of the same shape.
+
+    Example:
+        >>> F.softmin(jnp.array([0.0, 1e9]), dim=0).tolist()
+        [1.0, 0.0]
+
+    Reference: ``torch.nn.functional.softmin``.
+    """
+    return softmax(-input, dim, dtype=dtype)
+
+
+def log_softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
+    """Take the logarithm of a softmax, without underflow: ``x_i - log(sum_j exp(x_j))``.
+
+    Computed in float32 at least.
+
+    Args:
+        input: array of scores, of any shape.
+        dim: axis over which probabilities add up to one; as in `softmax`.
+        dtype: dtype of the result, to which the input is cast first.
+
+    Returns:
+        An array of the same shape.
+
+    Example:
+        >>> F.log_softmax(jnp.array([0.0, -1000.0]), dim=0).tolist()
+        [0.0, -1000.0]
+
+    Reference: ``torch.nn.functional.log_softmax``.
+    """
+    scores, axis, result = _prepare(input, dim, dtype)
+    return jax.nn.log_softmax(scores, axis).astype(result)
+
+
+def gumbel_softmax(
+    logits: Array,
+    tau: float = 1.0,
+    hard: bool = False,
+    eps: float = 1e-10,
+    dim: int = -1,
+    *,
+    key: Key | None = None,
+) -> Array:
+    """Draw a relaxed one-hot sample: ``softmax((logits + g) / tau)`` with Gumbel noise ``g``.
+
+    Args:
+        logits: log-probabilities, up to a constant.
+        tau: temperature; the sample tends to one-hot as it tends to zero.
+        hard: return exactly one-hot samples whose gradient is that of the relaxed ones.
+        eps: without effect, as in PyTorch.
+        dim: axis of the categories.
+        key: random key.
+
+    Returns:
+        An array of the same shape.
+
+    Raises:
+        MissingKeyError: no key was given.
+
+    Example:
+        >>> F.gumbel_softmax(jnp.zeros((2, 3)), hard=True, key=jax.random.key(0)).sum(-1).tolist()
+        [1.0, 1.0]
+
+    Reference: Jang et al., Categorical Reparameterization, 2016, https://arxiv.org/abs/1611.01144.
+    """
+    del eps
+    key = require_key("gumbel_softmax", key)
+    noise = jax.random.gumbel(key, logits.shape, at_least_float32(logits.dtype))
+    soft = softmax((logits + noise.astype(logits.dtype)) / tau, dim)
+    if not hard:
+        return soft
+    classes = logits.shape[dim]
+    one_hot = jax.nn.one_hot(soft.argmax(dim), classes, dtype=soft.dtype, axis=dim)
+    return one_hot - jax.lax.stop_gradient(soft) + soft
