@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet.core.aliases import Array, Key
+from funcnet.core.aliases import ArrayLike, Key
 from funcnet.core.errors import MissingKeyError
 
-__all__ = ["fold_path", "fold_paths", "is_key", "name_hash", "require_key"]
+__all__ = ["fold_path", "fold_words", "is_key", "name_hash", "require_key"]
 
 
 def name_hash(name: str) -> tuple[int, int]:
@@ -34,6 +34,16 @@ def is_key(value: object) -> bool:
     return bool(typed or (value.dtype == jnp.uint32 and value.ndim == 1 and value.size in (2, 4)))
 
 
+def fold_words(key: Key, words: ArrayLike) -> Key:
+    """Fold the two words of a `name_hash` into a key.
+
+    >>> fold_words(jax.random.key(0), np.array(name_hash("fc.weight"), np.uint32)).shape
+    ()
+    """
+    words = jnp.asarray(words)
+    return jax.random.fold_in(jax.random.fold_in(key, words[0]), words[1])
+
+
 def fold_path(key: Key, path: str) -> Key:
     """Fold a dotted path into a key.
 
@@ -42,22 +52,7 @@ def fold_path(key: Key, path: str) -> Key:
     >>> bool((jax.random.key_data(a) == jax.random.key_data(b)).all())
     False
     """
-    low, high = name_hash(path)
-    return jax.random.fold_in(jax.random.fold_in(key, np.uint32(low)), np.uint32(high))
-
-
-def fold_paths(key: Key, paths: list[str]) -> Array:
-    """Fold each of several paths into the key: an array of keys, equal to `fold_path` of each.
-
-    >>> fold_paths(jax.random.key(0), ["a", "b"]).shape
-    (2,)
-    """
-    words = np.array([name_hash(path) for path in paths], dtype=np.uint32).reshape(-1, 2)
-
-    def fold(pair: Array) -> Key:
-        return jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
-
-    return jax.vmap(fold)(jnp.asarray(words))
+    return fold_words(key, np.array(name_hash(path), np.uint32))
 
 
 def require_key(function: str, key: Key | None, argument: str = "key") -> Key:

@@ -1,7 +1,7 @@
-"""Initial values: arrays of one shape and one initializer are drawn together.
+"""Initial values: arrays of one shape and one initializer share one compiled draw.
 
-The key of each array is folded from its path, so a new layer changes no other layer's values; drawing
-equal ones in one `vmap` keeps compile time independent of the model's depth.
+The key of each array is folded from its path, so a new layer changes no other layer's values. Compile
+time depends on the number of different shapes, not on the model's depth.
 """
 
 from functools import partial
@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, Initializer, Key
-from funcnet.core.keys import fold_paths
+from funcnet.core.keys import fold_words, name_hash
 from funcnet.module.specs import Spec
 
 __all__ = ["draw"]
@@ -30,30 +31,22 @@ def draw(specs: dict[str, Spec], shapes: dict[str, tuple[int, ...]], key: Key) -
     groups: dict[Kind, list[str]] = {}
     for path, spec in specs.items():
         groups.setdefault((spec.init, shapes[path], spec.dtype), []).append(path)
-    plan = tuple((kind, tuple(paths)) for kind, paths in groups.items())
-    return _draw_all(plan, key)
-
-
-@partial(jax.jit, static_argnums=0)
-def _draw_all(plan: tuple[tuple[Kind, tuple[str, ...]], ...], key: Key) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
-    for kind, paths in plan:
-        arrays.update(zip(paths, _draw_kind(kind, paths, key), strict=True))
+    for (init, shape, dtype), paths in groups.items():
+        words = np.array([name_hash(path) for path in paths], np.uint32)
+        one = partial(_draw_one, init, shape, dtype, key)
+        if isinstance(key, jax.core.Tracer) and len(paths) > 1:
+            # one loop, so that a traced init does not grow with depth
+            drawn = list(jax.lax.map(one, jnp.asarray(words)))
+        else:
+            drawn = [one(pair) for pair in words]
+        arrays.update(zip(paths, drawn, strict=True))
     return arrays
 
 
-def _draw_kind(kind: Kind, paths: tuple[str, ...], key: Key) -> list[Array]:
-    init, shape, dtype = kind
-    keys = fold_paths(key, list(paths))
-
-    def one(key: Key) -> Array:
-        value = jnp.asarray(init(key, shape, dtype))
-        if value.shape != shape:
-            raise ValueError(f"the initializer of {paths[0]} made shape {value.shape}, not {shape}: {init!r}")
-        return value
-
-    if len(paths) == 1:
-        return [one(keys[0])]
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or jax.random.key_impl(key) == "fry":
-        return list(jax.vmap(one)(keys))
-    return [one(k) for k in keys]  # under vmap other generators' numbers depend on their neighbours
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _draw_one(init: Initializer, shape: tuple[int, ...], dtype: Any, key: Key, words: Array) -> Array:
+    value = jnp.asarray(init(fold_words(key, words), shape, dtype))
+    if value.shape != shape:
+        raise ValueError(f"an initializer made shape {value.shape}, not {shape}: {init!r}")
+    return value

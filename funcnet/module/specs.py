@@ -73,7 +73,7 @@ def _refuse(operation: str) -> Callable[..., NoReturn]:
 
 for _operation in (
     "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv matmul rmatmul pow rpow mod rmod neg abs "
-    "getitem len iter bool float int lt le gt ge jax_array array"
+    "getitem len iter bool float int lt le gt ge array"
 ).split():
     setattr(Spec, f"__{_operation}__", _refuse(_operation))
 
