@@ -117,9 +117,9 @@ def nll_loss(
         ValueError: shapes that do not fit.
         TypeError: a target that is no integer.
 
-    >>> log_p = jnp.log(jnp.array([[0.5, 0.5], [0.25, 0.75]]))
-    >>> F.nll_loss(log_p, jnp.array([0, 0]), reduction="none").tolist()
-    [0.693..., 1.386...]
+    >>> log_p = jnp.array([[-1.0, -2.0], [-3.0, -0.5]])
+    >>> F.nll_loss(log_p, jnp.array([0, 1]), reduction="none").tolist()
+    [1.0, 0.5]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
     """
@@ -169,8 +169,8 @@ def cross_entropy(
         ValueError: shapes or a ``label_smoothing`` that do not fit.
         TypeError: a target whose dtype does not fit its shape.
 
-    >>> float(F.cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3])))
-    1.386...
+    >>> round(float(F.cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 3)
+    1.386
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
     """

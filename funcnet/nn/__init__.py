@@ -1,3 +1,8 @@
 """Layers: they own parameters and call the functions of `funcnet.functional`."""
 
+from funcnet.module import Buffer as Buffer
+from funcnet.module import Module as Module
+from funcnet.module import Parameter as Parameter
 from funcnet.nn import init as init
+from funcnet.nn.containers import *
+from funcnet.nn.linear import *
