@@ -5,15 +5,19 @@ from funcnet.module.functionalize import Functional, functionalize
 from funcnet.module.module import Module
 from funcnet.module.specs import Buffer, Parameter
 from funcnet.module.state_dict import load_state_dict, state_dict
+from funcnet.module.summary import Summary, SummaryRow, summary
 
 __all__ = [
     "Buffer",
     "Functional",
     "Module",
     "Parameter",
+    "Summary",
+    "SummaryRow",
     "bind",
     "functionalize",
     "load_state_dict",
     "state_dict",
+    "summary",
     "unbind",
 ]

@@ -78,6 +78,15 @@ class Layout:
         """Return the first path of a spec."""
         return self.first_path[id(spec)]
 
+    def owner(self, path: str) -> str:
+        """Return the path of the innermost module that holds an array."""
+        above = path
+        while above:
+            above = above.rpartition(".")[0]
+            if above in self.modules:
+                return above
+        return ""
+
     def _add(self, value: Any, path: str, above: tuple[int, ...]) -> None:
         if is_spec(value):
             first = self.first_path.setdefault(id(value), path)

@@ -1,0 +1,62 @@
+"""The public names: sorted, written down, documented, typed."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+import funcnet as fn
+from tests.meta.source import modules
+
+LISTED = Path(__file__).with_name("public_api.txt")
+FOLDERS = ("checkpoint", "data", "functional", "module", "nn", "optim", "optim.schedules", "training", "transforms")
+
+
+def public() -> list[str]:
+    names = [f"funcnet.{name}" for name in fn.__all__]
+    for folder in FOLDERS:
+        home = importlib.import_module(f"funcnet.{folder}")
+        names += [f"funcnet.{folder}.{name}" for name in home.__all__]
+    return sorted(set(names))
+
+
+def test_the_public_names_are_those_written_down():
+    """A change of the public API is a change of this list: `python -m tests.meta.test_public_api` writes it."""
+    assert LISTED.read_text().split() == public()
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda m: m.__name__)
+def test_all_names_exist(module):
+    names = getattr(module, "__all__", [])
+    assert len(names) == len(set(names))
+    for name in names:
+        assert hasattr(module, name), f"{module.__name__}.{name}"
+
+
+def _objects():
+    for name in public():
+        parent, _, last = name.rpartition(".")
+        value = getattr(importlib.import_module(parent), last)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            yield name, value
+
+
+def test_every_public_function_and_class_is_documented_and_annotated():
+    missing = []
+    for name, value in _objects():
+        doc = inspect.getdoc(value) or ""
+        if len(doc) < 20:
+            missing.append(f"{name}: no docstring")
+        elif inspect.isfunction(value) and ">>>" not in doc and not name.startswith("funcnet.module"):
+            missing.append(f"{name}: no example")
+        if inspect.isfunction(value):
+            signature = inspect.signature(value)
+            bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+            if bare or signature.return_annotation is signature.empty:
+                missing.append(f"{name}: not annotated ({', '.join(bare) or 'return'})")
+    assert not missing, "\n".join(missing)
+
+
+if __name__ == "__main__":
+    LISTED.write_text("\n".join(public()) + "\n")
