@@ -1,0 +1,297 @@
+"""Rows of a table by index: embeddings, sums of them, one-hot vectors.
+
+An index outside of the table gives a row of NaN (PyTorch raises, which a compiled function cannot).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from funcnet.core.aliases import Array, ArrayLike
+from funcnet.core.checks import check_choice
+
+__all__ = ["embedding", "embedding_bag", "embedding_renorm", "one_hot"]
+
+
+def one_hot(tensor: Array, num_classes: int = -1) -> Array:
+    """Turn class indices into vectors that are one at the index and zero elsewhere.
+
+    Args:
+        tensor: integers, any shape ``(*)``.
+        num_classes: length of the vectors; -1 takes one more than the largest index, which must
+            then be a concrete array and not a traced one.
+
+    Returns:
+        Integers ``(*, num_classes)``; an index outside of the range gives zeros.
+
+    Raises:
+        TypeError: the indices are no integers.
+        ValueError: ``num_classes`` is 0, or unknown while tracing or for an empty array.
+
+    >>> F.one_hot(jnp.array([0, 2]), 3).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.one_hot.html
+    """
+    _check_integers("tensor", tensor)
+    if num_classes == -1:
+        if isinstance(tensor, Tracer):
+            raise ValueError("num_classes cannot be found from a traced array: pass it")
+        if tensor.size == 0:
+            raise ValueError("num_classes cannot be found from an empty array: pass it")
+        num_classes = int(tensor.max()) + 1
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least one, or -1; got {num_classes}")
+    return (tensor[..., None] == jnp.arange(num_classes, dtype=tensor.dtype)).astype(tensor.dtype)
+
+
+def embedding(
+    input: Array,
+    weight: Array,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Array:
+    """Look rows of a table up.
+
+    Args:
+        input: integers, any shape ``(*)``.
+        weight: the table, ``(V, D)``.
+        padding_idx: a row, counted from the end if negative, that gets no gradient.
+        max_norm: rows of a larger norm are used as if scaled down to it. The table itself stays as
+            it is; `embedding_renorm` returns one that is changed as PyTorch's is.
+        norm_type: the p of that norm.
+        scale_grad_by_freq: whether a row's gradient is divided by how often it is looked up.
+        sparse: accepted and without effect, as gradients are dense arrays here.
+
+    Returns:
+        ``(*, D)``.
+
+    Raises:
+        TypeError: the indices are no integers.
+        ValueError: ``padding_idx`` names no row, or the table has not two axes.
+
+    >>> F.embedding(jnp.array([[0, 2]]), jnp.arange(6.0).reshape(3, 2)).tolist()
+    [[[0.0, 1.0], [4.0, 5.0]]]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding.html
+    """
+    del sparse
+    _check_table(input, weight)
+    padding_idx = row_index("padding_idx", padding_idx, weight.shape[0])
+    rows = _look_up(weight, input)
+    return _adjusted(
+        rows, input, weight.shape[0], padding_idx, max_norm, norm_type, scale_grad_by_freq
+    )
+
+
+def embedding_renorm(weight: Array, input: Array, max_norm: float, norm_type: float = 2.0) -> Array:
+    """Return the table with the rows that are looked up scaled down to at most a norm.
+
+    PyTorch's layers with ``max_norm`` change their weight so at each call. To store the same
+    values, apply this to the parameter before the step.
+
+    Args:
+        weight: the table, ``(V, D)``.
+        input: integers, any shape: the rows that may change.
+        max_norm: the largest norm.
+        norm_type: the p of that norm.
+
+    >>> F.embedding_renorm(jnp.full((2, 1), 8.0), jnp.array([1]), max_norm=2.0).round(3).tolist()
+    [[8.0], [2.0]]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding.html
+    """
+    _check_table(input, weight)
+    index = input.reshape(-1)
+    return weight.at[index].set(_renormed(_look_up(weight, index), max_norm, norm_type))
+
+
+def embedding_bag(
+    input: Array,
+    weight: Array,
+    offsets: Array | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Array | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Array:
+    """Sum, average or maximize bags of rows of a table.
+
+    Args:
+        input: integers: ``(B, N)`` for B bags of N, or ``(N,)`` for all bags joined.
+        weight: the table, ``(V, D)``.
+        offsets: ``(B,)``, where each bag starts in an input of one axis.
+        max_norm: as in `embedding`.
+        norm_type: as in `embedding`.
+        scale_grad_by_freq: as in `embedding`; not for ``"max"``.
+        mode: ``"sum"``, ``"mean"`` or ``"max"``.
+        sparse: accepted and without effect; not for ``"max"``.
+        per_sample_weights: factor of each index, of the input's shape; for ``"sum"`` only.
+        include_last_offset: whether ``offsets`` also holds where the last bag ends.
+        padding_idx: a row that does not count and gets no gradient.
+
+    Returns:
+        ``(B, D)``; zeros for an empty bag.
+
+    Raises:
+        ValueError: arguments that do not fit together.
+
+    >>> table = jnp.arange(6.0).reshape(3, 2)
+    >>> F.embedding_bag(jnp.array([0, 1, 2]), table, jnp.array([0, 2]), mode="sum").tolist()
+    [[2.0, 4.0], [4.0, 5.0]]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding_bag.html
+    """
+    _check_table(input, weight)
+    _check_bags(input, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights)
+    padding_idx = row_index("padding_idx", padding_idx, weight.shape[0])
+    rows = _look_up(weight, input)
+    rows = _adjusted(rows, input, weight.shape[0], None, max_norm, norm_type, scale_grad_by_freq)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights[..., None]
+    counts = jnp.ones(input.shape, bool) if padding_idx is None else input != padding_idx
+    if input.ndim == 2:
+        return _reduce_equal_bags(rows, counts[..., None], mode)
+    assert offsets is not None
+    bags = offsets.shape[0] - include_last_offset
+    bag = jnp.searchsorted(offsets, jnp.arange(input.shape[0], dtype=offsets.dtype), side="right")
+    return _reduce_bags(rows, counts[:, None], bag - 1, bags, mode)
+
+
+def _reduce_equal_bags(rows: Array, counts: Array, mode: str) -> Array:
+    zero = jnp.zeros((), rows.dtype)
+    if mode == "max":
+        if rows.shape[1] == 0:
+            return jnp.zeros((rows.shape[0], rows.shape[2]), rows.dtype)
+        candidates = jnp.where(counts, jax.lax.stop_gradient(rows), -jnp.inf)
+        first = jnp.argmax(candidates, axis=1, keepdims=True)
+        largest = jnp.take_along_axis(rows, first, axis=1).squeeze(1)
+        return jnp.where(counts.any(axis=1), largest, zero)
+    total = jnp.sum(jnp.where(counts, rows, zero), axis=1)
+    if mode == "sum":
+        return total
+    return total / jnp.maximum(jnp.sum(counts, axis=1), 1).astype(rows.dtype)
+
+
+def _reduce_bags(rows: Array, counts: Array, bag: Array, bags: int, mode: str) -> Array:
+    zero = jnp.zeros((), rows.dtype)
+    sizes = jax.ops.segment_sum(counts.astype(jnp.int32), bag, bags)
+    if mode == "max":
+        candidates = jax.lax.stop_gradient(
+            jnp.where(counts, rows, jnp.full((), -jnp.inf, rows.dtype))
+        )
+        best = jax.ops.segment_max(candidates, bag, bags)[bag]
+        position = jnp.arange(rows.shape[0])[:, None]
+        first = jax.ops.segment_min(
+            jnp.where(counts & (candidates == best), position, rows.shape[0]), bag, bags
+        )
+        largest = jnp.take_along_axis(rows, first, axis=0, mode="fill", fill_value=0)
+        return jnp.where(sizes > 0, largest, zero)
+    total = jax.ops.segment_sum(jnp.where(counts, rows, zero), bag, bags)
+    return total if mode == "sum" else total / jnp.maximum(sizes, 1).astype(rows.dtype)
+
+
+# ---- rows and their gradients --------------------------------------------------------------------
+
+
+def _look_up(weight: Array, index: Array) -> Array:
+    return weight.at[index].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
+def _renormed(rows: Array, max_norm: float, norm_type: float) -> Array:
+    norms = jnp.linalg.norm(rows, norm_type, axis=-1, keepdims=True)
+    scale = jnp.where(norms > max_norm, max_norm / (norms + 1e-7), jnp.ones((), rows.dtype))
+    return rows * scale
+
+
+@jax.custom_jvp
+def _with_gradient(rows: Array, values: Array, scale: Array) -> Array:
+    """Return the values; their gradient goes to the rows, times the scale."""
+    return values
+
+
+@_with_gradient.defjvp
+def _with_gradient_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    _, values, scale = primals
+    return values, tangents[0] * scale
+
+
+def _adjusted(
+    rows: Array,
+    index: Array,
+    table_size: int,
+    padding_idx: int | None,
+    max_norm: float | None,
+    norm_type: float,
+    by_frequency: bool,
+) -> Array:
+    """Give looked-up rows their values and gradients for the options of an embedding."""
+    if padding_idx is None and max_norm is None and not by_frequency:
+        return rows
+    values = rows if max_norm is None else _renormed(rows, max_norm, norm_type)
+    scale = jnp.ones((), rows.dtype)
+    if by_frequency:
+        count = jnp.zeros(table_size, rows.dtype).at[index].add(1)
+        scale = 1 / jnp.maximum(count[index], 1)
+    if padding_idx is not None:
+        scale = jnp.where(index == padding_idx, jnp.zeros((), rows.dtype), scale)
+    return _with_gradient(rows, values, scale[..., None])
+
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def row_index(name: str, index: int | None, rows: int) -> int | None:
+    """Count a row from the start; raise if there is none."""
+    if index is None:
+        return None
+    if not -rows <= index < rows:
+        raise ValueError(f"{name} must lie in [{-rows}, {rows - 1}] for {rows} rows; got {index}")
+    return index % rows
+
+
+def _check_integers(name: str, array: ArrayLike) -> None:
+    if not jnp.issubdtype(jnp.result_type(array), jnp.integer):
+        raise TypeError(f"{name} must hold integers; got {jnp.result_type(array)}")
+
+
+def _check_table(input: Array, weight: Array) -> None:
+    _check_integers("input", input)
+    if weight.ndim != 2:
+        raise ValueError(f"weight must be a table of two axes; got shape {weight.shape}")
+
+
+def _check_bags(
+    input: Array,
+    offsets: Array | None,
+    scale_grad_by_freq: bool,
+    mode: str,
+    sparse: bool,
+    per_sample_weights: Array | None,
+) -> None:
+    check_choice("mode", mode, ("sum", "mean", "max"))
+    if input.ndim not in (1, 2):
+        raise ValueError(f"input must have one or two axes; got shape {input.shape}")
+    if input.ndim == 2 and offsets is not None:
+        raise ValueError("offsets need an input of one axis; in one of two, each row is a bag")
+    if input.ndim == 1 and (offsets is None or offsets.ndim != 1):
+        raise ValueError("an input of one axis needs offsets of one axis: where each bag starts")
+    if mode == "max" and (scale_grad_by_freq or sparse):
+        raise ValueError("mode 'max' does not go with scale_grad_by_freq or sparse")
+    if per_sample_weights is not None:
+        if mode != "sum":
+            raise NotImplementedError(f"per_sample_weights need mode='sum'; got {mode!r}")
+        if per_sample_weights.shape != input.shape:
+            raise ValueError(
+                f"per_sample_weights must have the input's shape {input.shape}; "
+                f"got {per_sample_weights.shape}"
+            )
