@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import PyTree
 from funcnet.transforms.splitting import Pattern, split
@@ -35,12 +37,14 @@ class LinearMap:
 def take(pattern: Pattern, vectors: PyTree) -> list[Any]:
     """List the directions of the moving leaves, or say which structure they should have."""
     try:
-        return pattern.take(vectors)
+        directions = pattern.take(vectors)
     except ValueError as error:
         raise TypeError(
             "the direction must have the structure of what it moves: expected "
             f"{pattern.treedef}, got {jax.tree.structure(vectors)}"
         ) from error
+    # JAX 0.10 keeps a NumPy tangent as it is and stumbles over it in the gradient of a scan
+    return [jnp.asarray(v) if isinstance(v, np.ndarray) else v for v in directions]
 
 
 def flattened(

@@ -96,9 +96,7 @@ ROWS = [
         lambda u: u * u * u,
         lambda k, u: [u**3, 3 * u**2, 6 * u, 6.0][k] if k < 4 else 0.0,
     ),
-    Row(
-        "complex exponential", complex_pair, jnp.exp, lambda k, u: np.exp(u), is_complex=True
-    ),
+    Row("complex exponential", complex_pair, jnp.exp, lambda k, u: np.exp(u), is_complex=True),
 ]
 
 
@@ -118,9 +116,7 @@ def shifted(row: Row, tree, by):
 
 def contract(row: Row, derivative):
     """Apply a derivative laid out as the tree to the direction."""
-    parts = [
-        (part * row.direction(part)).sum() for part in moving(derivative) if part.size
-    ]
+    parts = [(part * row.direction(part)).sum() for part in moving(derivative) if part.size]
     return sum(parts[1:], parts[0])
 
 
