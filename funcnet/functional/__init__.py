@@ -2,8 +2,10 @@
 
 from funcnet.functional.activations import *
 from funcnet.functional.activations_smooth import *
+from funcnet.functional.activations_softmax import *
 from funcnet.functional.batch_norm import *
 from funcnet.functional.convolution import *
+from funcnet.functional.dropout import *
 from funcnet.functional.embedding import *
 from funcnet.functional.linear import *
 from funcnet.functional.losses_binary import *
@@ -15,4 +17,3 @@ from funcnet.functional.pooling_average import *
 from funcnet.functional.pooling_lp import *
 from funcnet.functional.pooling_max import *
 from funcnet.functional.response_norm import *
-from funcnet.functional.softmax import *

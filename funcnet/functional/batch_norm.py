@@ -38,6 +38,7 @@ def batch_norm(
     eps: float = 1e-5,
     *,
     channels_last: bool = False,
+    axis_name: AxisName | None = None,
 ) -> Array:
     """Standardize each channel: ``(x - mean) / sqrt(var + eps) * weight + bias``.
 
@@ -55,6 +56,8 @@ def batch_norm(
         momentum: only of meaning in `batch_norm_update`.
         eps: added to the variance.
         channels_last: the input is ``(N, *spatial, C)``.
+        axis_name: mesh axis (or several) over which the batch is split; in training its parts are
+            taken as one.
 
     Returns:
         An array of the input's shape and dtype.
@@ -72,9 +75,8 @@ def batch_norm(
     axes = _reduced_axes(input, channels_last)
     _check_eps(eps, training)
     if training:
-        _check_batch_size(input, axes)
         _check_channels(input, axes, weight, bias)
-        moments, shift = _moments(input, axes)
+        moments, shift = _moments(input, axes, axis_name)
         return _affine(input, moments, weight, bias, eps, axes, shift)
     if running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless training=True")
@@ -126,11 +128,7 @@ def batch_norm_update(
     """
     axes = _reduced_axes(input, channels_last)
     _check_eps(eps, training=True)
-    moments, shift = _moments(input, axes)
-    if axis_name is not None:
-        moments, shift = _across(moments, axis_name), None
-    if moments.size == 1:
-        _check_batch_size(input, axes)
+    moments, shift = _moments(input, axes, axis_name)
     _check_channels(input, axes, running_mean, running_var, weight, bias)
     output = _affine(input, moments, weight, bias, eps, axes, shift)
     if moments.size == 0:
@@ -150,7 +148,9 @@ def _blend(running: Array, new: Array, momentum: float | Array) -> Array:
     return ((1 - momentum) * running.astype(new.dtype) + momentum * new).astype(running.dtype)
 
 
-def _moments(input: Array, axes: tuple[int, ...]) -> tuple[Moments, Array]:
+def _moments(
+    input: Array, axes: tuple[int, ...], axis_name: AxisName | None
+) -> tuple[Moments, Array]:
     """Return the moments and the shift that was used, which makes the output accurate too."""
     x = input.astype(at_least_float32(input.dtype))
     count = math.prod(input.shape[axis] for axis in axes)
@@ -159,7 +159,15 @@ def _moments(input: Array, axes: tuple[int, ...]) -> tuple[Moments, Array]:
     centred = x - jnp.expand_dims(shift, axes)
     mean = centred.mean(axes)
     var = (centred * centred).mean(axes) - mean * mean
-    return Moments(mean + shift, var, count), shift
+    moments = Moments(mean + shift, var, count)
+    if axis_name is not None:
+        moments = _across(moments, axis_name)
+    if moments.size == 1:
+        raise ValueError(
+            "in training each channel needs more than one value to take a variance of; "
+            f"got an input of shape {input.shape}"
+        )
+    return moments, shift
 
 
 def _across(moments: Moments, axis_name: AxisName) -> Moments:
@@ -205,14 +213,6 @@ def _check_eps(eps: float, training: bool) -> None:
     if eps < 0 or (training and eps == 0):
         kind = "positive in training" if training else "zero or more"
         raise ValueError(f"eps must be {kind}; got {eps}")
-
-
-def _check_batch_size(input: Array, axes: tuple[int, ...]) -> None:
-    if math.prod(input.shape[axis] for axis in axes) == 1:
-        raise ValueError(
-            "in training each channel needs more than one value to take a variance of; "
-            f"got an input of shape {input.shape}"
-        )
 
 
 def _check_channels(input: Array, axes: tuple[int, ...], *arrays: Array | None) -> None:

@@ -4,9 +4,13 @@ from funcnet.module import Buffer as Buffer
 from funcnet.module import Module as Module
 from funcnet.module import Parameter as Parameter
 from funcnet.nn import init as init
+from funcnet.nn.activations import *
+from funcnet.nn.batch_norm import *
 from funcnet.nn.containers import *
 from funcnet.nn.convolution import *
+from funcnet.nn.dropout import *
 from funcnet.nn.embedding import *
 from funcnet.nn.linear import *
+from funcnet.nn.normalization import *
 from funcnet.nn.pooling_average import *
 from funcnet.nn.pooling_max import *

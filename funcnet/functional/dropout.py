@@ -1,0 +1,254 @@
+"""Dropout: random elements or whole channels are silenced, and the others scaled up for it."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, Key
+from funcnet.core.checks import check_ndim, check_probability
+from funcnet.core.keys import require_key
+
+__all__ = [
+    "alpha_dropout",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_alpha_dropout",
+]
+
+SELU_FLOOR = -1.7580993408473766
+"""What SELU saturates at: the value of silence in a self-normalizing network."""
+
+
+def dropout(
+    input: Array, p: float = 0.5, training: bool = True, *, key: Key | None = None
+) -> Array:
+    """Zero each element with probability ``p`` and divide the others by ``1 - p``.
+
+    Args:
+        input: array of any shape.
+        p: probability of an element to be zeroed.
+        training: without it the input is returned as it is.
+        key: random key; needed in training for ``p > 0``.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: ``p`` is not a probability.
+        MissingKeyError: a key was needed and not given.
+
+    Example:
+        >>> F.dropout(jnp.ones(4), 1.0, key=jax.random.key(0)).tolist()
+        [0.0, 0.0, 0.0, 0.0]
+
+    Reference: Srivastava et al., Dropout, 2014.
+    """
+    return _silence("dropout", input, input.shape, p, training, key)
+
+
+def dropout1d(
+    input: Array, p: float = 0.5, training: bool = True, *, key: Key | None = None
+) -> Array:
+    """Zero whole channels of ``(N, C, L)`` or ``(C, L)`` with probability ``p``.
+
+    Args:
+        input: shape ``(N, C, L)`` or ``(C, L)``.
+        p: probability of a channel to be zeroed.
+        training: without it the input is returned as it is.
+        key: random key; needed in training for ``p > 0``.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: ``p`` is not a probability, or the input has another number of axes.
+        MissingKeyError: a key was needed and not given.
+
+    Example:
+        >>> F.dropout1d(jnp.ones((1, 8, 5)), key=jax.random.key(0)).std(-1).sum().tolist()
+        0.0
+
+    Reference: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2014,
+    https://arxiv.org/abs/1411.4280.
+    """
+    check_ndim("input", input.ndim, (2, 3), "(C, L) or (N, C, L)")
+    return _silence("dropout1d", input, _channels(input, input.ndim == 3), p, training, key)
+
+
+def dropout2d(
+    input: Array, p: float = 0.5, training: bool = True, *, key: Key | None = None
+) -> Array:
+    """Zero whole channels of ``(N, C, H, W)`` with probability ``p``.
+
+    An input of three axes is taken as ``(N, C, L)``, as PyTorch does.
+
+    Args:
+        input: shape ``(N, C, H, W)`` or ``(N, C, L)``.
+        p: probability of a channel to be zeroed.
+        training: without it the input is returned as it is.
+        key: random key; needed in training for ``p > 0``.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: ``p`` is not a probability, or the input has no channels.
+        MissingKeyError: a key was needed and not given.
+
+    Example:
+        >>> F.dropout2d(jnp.ones((1, 8, 5, 5)), key=jax.random.key(0)).std((2, 3)).sum().tolist()
+        0.0
+
+    Reference: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2014,
+    https://arxiv.org/abs/1411.4280.
+    """
+    return _silence("dropout2d", input, _channels(input, True), p, training, key)
+
+
+def dropout3d(
+    input: Array, p: float = 0.5, training: bool = True, *, key: Key | None = None
+) -> Array:
+    """Zero whole channels of ``(N, C, D, H, W)`` or ``(C, D, H, W)`` with probability ``p``.
+
+    Args:
+        input: shape ``(N, C, D, H, W)`` or ``(C, D, H, W)``.
+        p: probability of a channel to be zeroed.
+        training: without it the input is returned as it is.
+        key: random key; needed in training for ``p > 0``.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: ``p`` is not a probability.
+        MissingKeyError: a key was needed and not given.
+
+    Example:
+        >>> F.dropout3d(jnp.ones((8, 2, 2, 2)), key=jax.random.key(0)).std((1, 2, 3)).sum().tolist()
+        0.0
+
+    Reference: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2014,
+    https://arxiv.org/abs/1411.4280.
+    """
+    return _silence("dropout3d", input, _channels(input, input.ndim == 5), p, training, key)
+
+
+def alpha_dropout(
+    input: Array, p: float = 0.5, training: bool = False, *, key: Key | None = None
+) -> Array:
+    """Set elements to SELU's floor with probability ``p``, keeping mean and variance.
+
+    ``a * (x or -1.7581) + b``, with ``a, b`` such that zero mean and unit variance stay so.
+
+    Args:
+        input: array of any shape.
+        p: probability of an element to be silenced.
+        training: without it the input is returned as it is.
+        key: random key; needed in training for ``p > 0``.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: ``p`` is not a probability.
+        MissingKeyError: a key was needed and not given.
+
+    Example:
+        >>> F.alpha_dropout(jnp.ones(3), 0.5).tolist()
+        [1.0, 1.0, 1.0]
+
+    Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
+    https://arxiv.org/abs/1706.02515.
+    """
+    return _silence_to_floor("alpha_dropout", input, input.shape, p, training, key)
+
+
+def feature_alpha_dropout(
+    input: Array, p: float = 0.5, training: bool = False, *, key: Key | None = None
+) -> Array:
+    """Set whole channels to SELU's floor with probability ``p``, keeping mean and variance.
+
+    Args:
+        input: shape ``(N, C, *)``.
+        p: probability of a channel to be silenced.
+        training: without it the input is returned as it is.
+        key: random key; needed in training for ``p > 0``.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: ``p`` is not a probability, or the input has no channels.
+        MissingKeyError: a key was needed and not given.
+
+    Example:
+        >>> x = jnp.ones((1, 8, 5))
+        >>> F.feature_alpha_dropout(x, 0.5, True, key=jax.random.key(0)).std(-1).sum().tolist()
+        0.0
+
+    Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
+    https://arxiv.org/abs/1706.02515.
+    """
+    shape = _channels(input, True)
+    return _silence_to_floor("feature_alpha_dropout", input, shape, p, training, key)
+
+
+def _channels(input: Array, batched: bool) -> tuple[int, ...]:
+    """Return the shape of a mask with one entry a channel."""
+    kept = 2 if batched else 1
+    if input.ndim < kept:
+        raise ValueError(f"input must have shape (N, C, ...); got {input.shape}")
+    return input.shape[:kept] + (1,) * (input.ndim - kept)
+
+
+def _silence(
+    function: str, input: Array, shape: tuple[int, ...], p: float, training: bool, key: Key | None
+) -> Array:
+    check_probability("p", p)
+    if not training or p == 0:
+        return input
+    if p == 1:
+        return jnp.zeros_like(input)
+    keep = _mask(require_key(function, key), shape, p)
+    return jnp.where(keep, input * (1 / (1 - p)), 0)
+
+
+def _silence_to_floor(
+    function: str, input: Array, shape: tuple[int, ...], p: float, training: bool, key: Key | None
+) -> Array:
+    check_probability("p", p)
+    if not training or p == 0:
+        return input
+    if p == 1:
+        return jnp.zeros_like(input)
+    scale = 1 / math.sqrt((SELU_FLOOR * SELU_FLOOR * p + 1) * (1 - p))
+    offset = -SELU_FLOOR * p * scale
+    keep = _mask(require_key(function, key), shape, p)
+    return jnp.where(keep, input * scale + offset, SELU_FLOOR * scale + offset)
+
+
+def _mask(key: Key, shape: tuple[int, ...], p: float) -> Array:
+    """Return a boolean array that is False with probability ``p``.
+
+    Random words are the cost of dropout, so each is cut into as many pieces of 8 or 16 bits as give
+    ``p`` to four digits. Pieces are cut along the last axis: the mask of a sharded array is made
+    where its pieces lie.
+    """
+    bits = next(b for b in (8, 16, 32) if b == 32 or _rounding(p, b) <= 1e-4 * min(p, 1 - p))
+    least = min(round(p * 2**bits), 2**bits - 1)
+    pieces = 32 // bits
+    if pieces == 1 or not shape:
+        words = jax.random.bits(key, shape, jnp.uint32)
+        return words >= jnp.uint32(min(round(p * 2**32), 2**32 - 1))
+    *leading, last = shape
+    words = jax.random.bits(key, (*leading, -(-last // pieces)), jnp.uint32)
+    parts = jax.lax.bitcast_convert_type(words, jnp.uint8 if bits == 8 else jnp.uint16)
+    flat = parts.reshape(*leading, -1)[..., :last] if words.size else jnp.zeros(shape, parts.dtype)
+    return flat >= flat.dtype.type(least)
+
+
+def _rounding(p: float, bits: int) -> float:
+    return abs(round(p * 2**bits) / 2**bits - p)

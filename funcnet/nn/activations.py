@@ -1,0 +1,476 @@
+"""Activations as layers: each holds the settings of one function and applies it.
+
+Most are no more than that, and are declared as such: the function, then its settings with defaults.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, dataclass_transform
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, DType
+from funcnet.core.checks import check_ndim, check_positive
+from funcnet.functional import activations, activations_smooth, activations_softmax
+from funcnet.module import Module, Parameter
+from funcnet.nn.init import constant
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Mish",
+    "PReLU",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softmax2d",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+    "Threshold",
+]
+
+
+@dataclass_transform(eq_default=False)
+class Activation(Module):
+    """A layer without parameters, made of a function and the fields that are its settings.
+
+    A subclass ``class ELU(Activation, function=elu)`` with the field ``alpha: float = 1.0`` has the
+    constructor ``ELU(alpha=1.0)`` and computes ``elu(input, alpha=self.alpha)``.
+    """
+
+    function: ClassVar[Callable[..., Array]]
+
+    def __init_subclass__(cls, function: Callable[..., Array] | None = None, **kwargs: Any) -> None:
+        """Write the constructor from the fields."""
+        super().__init_subclass__(**kwargs)
+        if function is not None:
+            dataclass(eq=False, repr=False)(cls)
+            cls.function = staticmethod(function)
+
+    def __call__(self, input: Array) -> Array:
+        """Apply the function to an array."""
+        settings = {field.name: getattr(self, field.name) for field in fields(type(self))}  # pyright: ignore[reportArgumentType]
+        return self.function(input, **settings)
+
+
+class ReLU(Activation, function=activations.relu):
+    """Rectify each element: ``max(x, 0)``, with gradient 0 at 0.
+
+    >>> nn.ReLU()(jnp.array([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+
+    Reference: `funcnet.functional.relu`, ``torch.nn.ReLU``.
+    """
+
+
+class ReLU6(Activation, function=activations.relu6):
+    """Clip each element to ``[0, 6]``.
+
+    >>> nn.ReLU6()(jnp.array([-1.0, 8.0])).tolist()
+    [0.0, 6.0]
+
+    Reference: `funcnet.functional.relu6`, ``torch.nn.ReLU6``.
+    """
+
+
+class Hardtanh(Activation, function=activations.hardtanh):
+    """Clip each element to ``[min_val, max_val]``.
+
+    Args:
+        min_val: lower end of the linear region.
+        max_val: upper end of it.
+
+    Raises:
+        ValueError: the lower end is not below the upper one.
+
+    >>> nn.Hardtanh(-2.0, 2.0)(jnp.array([-3.0, 1.0])).tolist()
+    [-2.0, 1.0]
+
+    Reference: `funcnet.functional.hardtanh`, ``torch.nn.Hardtanh``.
+    """
+
+    min_val: float = -1.0
+    max_val: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the interval."""
+        if self.max_val <= self.min_val:
+            raise ValueError(f"max_val must exceed min_val; got {self.max_val} and {self.min_val}")
+
+
+class Threshold(Activation, function=activations.threshold):
+    """Keep the elements above a threshold and set the others to a value.
+
+    Args:
+        threshold: elements ``x <= threshold`` are replaced.
+        value: what replaces them.
+
+    >>> nn.Threshold(1.0, -7.0)(jnp.array([0.5, 2.0])).tolist()
+    [-7.0, 2.0]
+
+    Reference: `funcnet.functional.threshold`, ``torch.nn.Threshold``.
+    """
+
+    threshold: float
+    value: float
+
+
+class LeakyReLU(Activation, function=activations.leaky_relu):
+    """Rectify with a small slope below zero: ``x if x > 0 else negative_slope * x``.
+
+    Args:
+        negative_slope: slope of the negative side.
+
+    >>> nn.LeakyReLU(0.5)(jnp.array([-10.0, 2.0])).tolist()
+    [-5.0, 2.0]
+
+    Reference: `funcnet.functional.leaky_relu`, ``torch.nn.LeakyReLU``.
+    """
+
+    negative_slope: float = 0.01
+
+
+class Hardshrink(Activation, function=activations.hardshrink):
+    """Set the elements between ``-lambd`` and ``lambd`` to zero and keep the others.
+
+    Args:
+        lambd: half-width of the interval, which includes its ends.
+
+    >>> nn.Hardshrink()(jnp.array([0.25, 2.0])).tolist()
+    [0.0, 2.0]
+
+    Reference: `funcnet.functional.hardshrink`, ``torch.nn.Hardshrink``.
+    """
+
+    lambd: float = 0.5
+
+
+class Softshrink(Activation, function=activations.softshrink):
+    """Move each element towards zero by ``lambd``, and to zero those nearer than that.
+
+    Args:
+        lambd: how far to move; not negative.
+
+    >>> nn.Softshrink()(jnp.array([0.25, 2.0])).tolist()
+    [0.0, 1.5]
+
+    Reference: `funcnet.functional.softshrink`, ``torch.nn.Softshrink``.
+    """
+
+    lambd: float = 0.5
+
+
+class Hardsigmoid(Activation, function=activations.hardsigmoid):
+    """Approximate the sigmoid by straight lines: ``clip(x / 6 + 1/2, 0, 1)``.
+
+    >>> nn.Hardsigmoid()(jnp.array([-4.0, 0.0])).tolist()
+    [0.0, 0.5]
+
+    Reference: `funcnet.functional.hardsigmoid`, ``torch.nn.Hardsigmoid``.
+    """
+
+
+class Hardswish(Activation, function=activations.hardswish):
+    """Approximate SiLU by pieces: ``x * hardsigmoid(x)``.
+
+    >>> nn.Hardswish()(jnp.array([0.0, 4.0])).tolist()
+    [0.0, 4.0]
+
+    Reference: `funcnet.functional.hardswish`, ``torch.nn.Hardswish``.
+    """
+
+
+class Sigmoid(Activation, function=activations_smooth.sigmoid):
+    """Squash each element to ``(0, 1)``: ``1 / (1 + exp(-x))``.
+
+    >>> float(nn.Sigmoid()(jnp.array(0.0)))
+    0.5
+
+    Reference: `funcnet.functional.sigmoid`, ``torch.nn.Sigmoid``.
+    """
+
+
+class Tanh(Activation, function=activations_smooth.tanh):
+    """Squash each element to ``(-1, 1)``: the hyperbolic tangent.
+
+    >>> float(nn.Tanh()(jnp.array(0.0)))
+    0.0
+
+    Reference: `funcnet.functional.tanh`, ``torch.nn.Tanh``.
+    """
+
+
+class Tanhshrink(Activation, function=activations_smooth.tanhshrink):
+    """Take from each element its hyperbolic tangent: ``x - tanh(x)``.
+
+    >>> float(nn.Tanhshrink()(jnp.array(0.0)))
+    0.0
+
+    Reference: `funcnet.functional.tanhshrink`, ``torch.nn.Tanhshrink``.
+    """
+
+
+class Softsign(Activation, function=activations_smooth.softsign):
+    """Squash each element to ``(-1, 1)``: ``x / (1 + |x|)``.
+
+    >>> nn.Softsign()(jnp.array([-1.0, 3.0])).tolist()
+    [-0.5, 0.75]
+
+    Reference: `funcnet.functional.softsign`, ``torch.nn.Softsign``.
+    """
+
+
+class Softplus(Activation, function=activations_smooth.softplus):
+    """Smooth the rectifier: ``log(1 + exp(beta * x)) / beta``.
+
+    Args:
+        beta: how sharp the bend at zero is.
+        threshold: where ``beta * x`` exceeds it, the result is ``x``.
+
+    >>> round(float(nn.Softplus()(jnp.array(0.0))), 4)
+    0.6931
+
+    Reference: `funcnet.functional.softplus`, ``torch.nn.Softplus``.
+    """
+
+    beta: float = 1.0
+    threshold: float = 20.0
+
+
+class LogSigmoid(Activation, function=activations_smooth.logsigmoid):
+    """Take the logarithm of the sigmoid: ``-log(1 + exp(-x))``.
+
+    >>> float(nn.LogSigmoid()(jnp.array(-500.0)))
+    -500.0
+
+    Reference: `funcnet.functional.logsigmoid`, ``torch.nn.LogSigmoid``.
+    """
+
+
+class ELU(Activation, function=activations_smooth.elu):
+    """Rectify with an exponential below zero: ``x if x > 0 else alpha * (exp(x) - 1)``.
+
+    Args:
+        alpha: minus the value that the negative side saturates at.
+
+    >>> nn.ELU(3.0)(jnp.array([-100.0, 2.0])).tolist()
+    [-3.0, 2.0]
+
+    Reference: `funcnet.functional.elu`, ``torch.nn.ELU``.
+    """
+
+    alpha: float = 1.0
+
+
+class CELU(Activation, function=activations_smooth.celu):
+    """Rectify with a smooth exponential: ``x if x > 0 else alpha * (exp(x / alpha) - 1)``.
+
+    Args:
+        alpha: minus the value that the negative side saturates at; not zero.
+
+    >>> nn.CELU(3.0)(jnp.array([-100.0, 2.0])).tolist()
+    [-3.0, 2.0]
+
+    Reference: `funcnet.functional.celu`, ``torch.nn.CELU``.
+    """
+
+    alpha: float = 1.0
+
+
+class SELU(Activation, function=activations_smooth.selu):
+    """Scale an ELU so that it keeps zero mean and unit variance from layer to layer.
+
+    >>> round(float(nn.SELU()(jnp.array(1.0))), 4)
+    1.0507
+
+    Reference: `funcnet.functional.selu`, ``torch.nn.SELU``.
+    """
+
+
+class SiLU(Activation, function=activations_smooth.silu):
+    """Gate each element with its own sigmoid: ``x * sigmoid(x)``, also called swish.
+
+    >>> round(float(nn.SiLU()(jnp.array(1.0))), 4)
+    0.7311
+
+    Reference: `funcnet.functional.silu`, ``torch.nn.SiLU``.
+    """
+
+
+class Mish(Activation, function=activations_smooth.mish):
+    """Gate each element with a softplus: ``x * tanh(log(1 + exp(x)))``.
+
+    >>> round(float(nn.Mish()(jnp.array(1.0))), 4)
+    0.8651
+
+    Reference: `funcnet.functional.mish`, ``torch.nn.Mish``.
+    """
+
+
+class GELU(Activation, function=activations_smooth.gelu):
+    """Gate each element with the normal distribution's cumulative function.
+
+    Args:
+        approximate: ``"none"`` for the error function, ``"tanh"`` for its approximation.
+
+    >>> round(float(nn.GELU()(jnp.array(1.0))), 4)
+    0.8413
+
+    Reference: `funcnet.functional.gelu`, ``torch.nn.GELU``.
+    """
+
+    approximate: str = "none"
+
+
+class GLU(Activation, function=activations_smooth.glu):
+    """Split the input in two halves ``a, b`` and gate one by the other: ``a * sigmoid(b)``.
+
+    Args:
+        dim: axis to split; the result's is half as long.
+
+    >>> nn.GLU()(jnp.array([3.0, 0.0])).tolist()
+    [1.5]
+
+    Reference: `funcnet.functional.glu`, ``torch.nn.GLU``.
+    """
+
+    dim: int = -1
+
+
+class Softmax(Activation, function=activations_softmax.softmax):
+    """Turn scores into probabilities that add up to one.
+
+    Args:
+        dim: axis that adds up to one; best given.
+
+    >>> nn.Softmax(dim=-1)(jnp.zeros(4)).tolist()
+    [0.25, 0.25, 0.25, 0.25]
+
+    Reference: `funcnet.functional.softmax`, ``torch.nn.Softmax``.
+    """
+
+    dim: int | None = None
+
+
+class Softmin(Activation, function=activations_softmax.softmin):
+    """Turn costs into probabilities that add up to one.
+
+    Args:
+        dim: axis that adds up to one; best given.
+
+    >>> nn.Softmin(dim=-1)(jnp.array([0.0, 1e9])).tolist()
+    [1.0, 0.0]
+
+    Reference: `funcnet.functional.softmin`, ``torch.nn.Softmin``.
+    """
+
+    dim: int | None = None
+
+
+class LogSoftmax(Activation, function=activations_softmax.log_softmax):
+    """Take the logarithm of a softmax, without underflow.
+
+    Args:
+        dim: axis over which the probabilities add up to one; best given.
+
+    >>> nn.LogSoftmax(dim=-1)(jnp.array([0.0, -1000.0])).tolist()
+    [0.0, -1000.0]
+
+    Reference: `funcnet.functional.log_softmax`, ``torch.nn.LogSoftmax``.
+    """
+
+    dim: int | None = None
+
+
+class Softmax2d(Module):
+    """Turn the channels of each pixel into probabilities.
+
+    >>> nn.Softmax2d()(jnp.zeros((4, 2, 2)))[:, 0, 0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
+
+    Reference: ``torch.nn.Softmax2d``.
+    """
+
+    def __call__(self, input: Array) -> Array:
+        """Apply a softmax over the channels of ``(N, C, H, W)`` or ``(C, H, W)``.
+
+        Raises:
+            ValueError: another number of axes.
+        """
+        check_ndim("input", input.ndim, (3, 4), "(C, H, W) or (N, C, H, W)")
+        return activations_softmax.softmax(input, -3)
+
+
+class RReLU(Module):
+    """Rectify with a slope below zero that is random in training, and its mean otherwise.
+
+    Args:
+        lower: least slope.
+        upper: greatest slope.
+
+    >>> fn.bind(nn.RReLU(0.25, 0.75), {}, {})(-jnp.ones(1)).tolist()
+    [-0.5]
+
+    Reference: `funcnet.functional.rrelu`, ``torch.nn.RReLU``.
+    """
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3) -> None:
+        self.lower = lower
+        self.upper = upper
+
+    def __call__(self, input: Array) -> Array:
+        """Rectify an array; draws a key in training."""
+        key = self.next_key() if self.training else None
+        return activations.rrelu(input, self.lower, self.upper, self.training, key=key)
+
+
+class PReLU(Module):
+    """Rectify with learned slopes below zero: ``x if x > 0 else weight * x``.
+
+    Args:
+        num_parameters: one slope for all, or one for each channel (axis 1).
+        init: where the slopes start.
+        dtype: of the slopes.
+
+    Attributes:
+        weight: ``(num_parameters,)``.
+
+    Raises:
+        ValueError: ``num_parameters`` is not positive.
+
+    >>> net = fn.functionalize(nn.PReLU())
+    >>> params, state = net.init(jax.random.key(0))
+    >>> net.apply(params, state, jnp.array([-4.0, 1.0]))[0].tolist()
+    [-1.0, 1.0]
+
+    Reference: `funcnet.functional.prelu`, ``torch.nn.PReLU``.
+    """
+
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, *, dtype: DType = jnp.float32
+    ) -> None:
+        check_positive("num_parameters", num_parameters)
+        self.num_parameters = num_parameters
+        self.init = init
+        self.weight = Parameter((num_parameters,), constant(init), dtype)
+
+    def __call__(self, input: Array) -> Array:
+        """Rectify an array."""
+        return activations.prelu(input, self.weight)
