@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from funcnet import training as training
     from funcnet import transforms as transforms
     from funcnet.core import errors as errors
-    from funcnet.module import *  # noqa: F403
-    from funcnet.transforms import *  # noqa: F403
+    from funcnet.core.allocator import keep_memory as keep_memory
+    from funcnet.module import *
+    from funcnet.transforms import *
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,8 @@ _FOLDERS = {
     "transforms": "funcnet.transforms",
 }
 
+_SINGLE = {"keep_memory": "funcnet.core.allocator"}
+
 _FLAT = ("funcnet.module", "funcnet.transforms")
 """The folders whose public names are names of `funcnet` itself."""
 
@@ -42,6 +45,8 @@ def __getattr__(name: str) -> Any:
     """Import what a name stands for, once."""
     if name in _FOLDERS:
         return importlib.import_module(_FOLDERS[name])
+    if name in _SINGLE:
+        return getattr(importlib.import_module(_SINGLE[name]), name)
     if not name.startswith("_"):
         for folder in _FLAT:
             home = importlib.import_module(folder)
@@ -60,4 +65,4 @@ def __dir__() -> list[str]:
 
 def _public() -> list[str]:
     flat = [name for folder in _FLAT for name in importlib.import_module(folder).__all__]
-    return sorted({*flat, *_FOLDERS, "__version__"})
+    return sorted({*flat, *_FOLDERS, *_SINGLE, "__version__"})

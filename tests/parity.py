@@ -41,12 +41,16 @@ RELATIVE_BF16 = 3e-2
 """bfloat16 has 8 bits of mantissa; a layer rounds a few times."""
 
 
-def ints(shape: tuple[int, ...], high: int, low: int = 0) -> Callable[[np.random.Generator], np.ndarray]:
+def ints(
+    shape: tuple[int, ...], high: int, low: int = 0
+) -> Callable[[np.random.Generator], np.ndarray]:
     """An integer input."""
     return lambda rng: rng.integers(low, high, shape)
 
 
-def bools(shape: tuple[int, ...], chance: float = 0.5) -> Callable[[np.random.Generator], np.ndarray]:
+def bools(
+    shape: tuple[int, ...], chance: float = 0.5
+) -> Callable[[np.random.Generator], np.ndarray]:
     """A boolean input, True with the given chance."""
     return lambda rng: rng.random(shape) < chance
 
@@ -171,7 +175,11 @@ def _torch_side(row: Row, train: bool, steps: int) -> tuple[Any, list[Any]]:
 
     torch.manual_seed(zlib.crc32(str(row).encode()))
     if isinstance(row, Layer):
-        module = row.build(torch.nn) if row.build else getattr(torch.nn, row.name)(*row.args, **row.kwargs)
+        module = (
+            row.build(torch.nn)
+            if row.build
+            else getattr(torch.nn, row.name)(*row.args, **row.kwargs)
+        )
         module = module.double().train(train)
         for buffer in module.buffers():
             if buffer.is_floating_point():
@@ -181,7 +189,9 @@ def _torch_side(row: Row, train: bool, steps: int) -> tuple[Any, list[Any]]:
         module = None
         plain = getattr(torch.nn.functional, row.name)
         function = lambda *inputs, **call: plain(*inputs, *row.args, **row.kwargs, **call)
-    initial = {k: v.detach().clone().numpy() for k, v in module.state_dict().items()} if module else {}
+    initial = (
+        {k: v.detach().clone().numpy() for k, v in module.state_dict().items()} if module else {}
+    )
     records = []
     for step in range(steps):
         inputs, call = _arrays(row, step)
@@ -194,16 +204,33 @@ def _torch_side(row: Row, train: bool, steps: int) -> tuple[Any, list[Any]]:
         tensors, keywords = [tensor(x) for x in inputs], {k: tensor(v) for k, v in call.items()}
         run = row.theirs(function) if row.theirs else function
         outputs = _outputs(run(*tensors, **keywords))
-        leaves = [t for t in _flat((tensors, keywords)) if isinstance(t, torch.Tensor) and t.requires_grad]
+        leaves = [
+            t for t in _flat((tensors, keywords)) if isinstance(t, torch.Tensor) and t.requires_grad
+        ]
         parameters = dict(module.named_parameters()) if module else {}
         grads: Any = None
         if row.gradients:
-            total = sum((o * torch.from_numpy(_weights(tuple(o.shape)))).sum() for o in outputs if o.is_floating_point())
+            total = sum(
+                (o * torch.from_numpy(_weights(tuple(o.shape)))).sum()
+                for o in outputs
+                if o.is_floating_point()
+            )
             wanted = [*leaves, *parameters.values()]
-            found = torch.autograd.grad(total, wanted, allow_unused=True) if wanted and getattr(total, "requires_grad", False) else [None] * len(wanted)
-            found = [np.zeros(w.shape) if g is None else g.numpy() for w, g in zip(wanted, found, strict=True)]
+            found = (
+                torch.autograd.grad(total, wanted, allow_unused=True)
+                if wanted and getattr(total, "requires_grad", False)
+                else [None] * len(wanted)
+            )
+            found = [
+                np.zeros(w.shape) if g is None else g.numpy()
+                for w, g in zip(wanted, found, strict=True)
+            ]
             grads = found[: len(leaves)], dict(zip(parameters, found[len(leaves) :], strict=True))
-        after = {k: v.detach().clone().numpy() for k, v in module.state_dict().items()} if module else {}
+        after = (
+            {k: v.detach().clone().numpy() for k, v in module.state_dict().items()}
+            if module
+            else {}
+        )
         records.append(([o.detach().numpy() for o in outputs], grads, after))
     return initial, records
 
@@ -265,7 +292,9 @@ def _our_step(row: Row, module: Any, train: bool) -> Callable[..., Any]:
 
         if not row.gradients:
             return (*weighted(params, floats)[1], None)
-        (_, (outputs, new)), grads = jax.value_and_grad(weighted, (0, 1), has_aux=True)(params, floats)
+        (_, (outputs, new)), grads = jax.value_and_grad(weighted, (0, 1), has_aux=True)(
+            params, floats
+        )
         return outputs, new, grads
 
     return step
@@ -275,7 +304,9 @@ def _split(row: Row, seed: int) -> tuple[list[Any], list[Any]]:
     """The array inputs of a step: non-float ones, and float ones."""
     inputs, call = _arrays(row, seed)
     leaves = [x for x in _flat((inputs, call)) if _is_array(x)]
-    return [jnp.asarray(x) for x in leaves if not _is_float(x)], [jnp.asarray(x) for x in leaves if _is_float(x)]
+    return [jnp.asarray(x) for x in leaves if not _is_float(x)], [
+        jnp.asarray(x) for x in leaves if _is_float(x)
+    ]
 
 
 def _merge(row: Row, arrays: list[Any], floats: list[Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -307,7 +338,11 @@ def close(ours: Any, theirs: Any, relative: float, what: str) -> None:
     finite = theirs[np.isfinite(theirs)] if np.issubdtype(theirs.dtype, np.floating) else theirs
     scale = max(1.0, float(np.abs(finite.astype(np.float64)).max())) if finite.size else 1.0
     np.testing.assert_allclose(
-        ours.astype(np.float64), theirs.astype(np.float64), rtol=relative, atol=relative * scale, err_msg=what
+        ours.astype(np.float64),
+        theirs.astype(np.float64),
+        rtol=relative,
+        atol=relative * scale,
+        err_msg=what,
     )
 
 
@@ -342,7 +377,9 @@ def _check_init(row: Row, module: Any, initial: dict[str, np.ndarray]) -> None:
     if isinstance(row, Function) or not initial:
         return
     params, state = jax.eval_shape(fn.functionalize(module).init, jax.random.key(0))
-    names = {name: tuple(array.shape) for name, array in fn.state_dict(module, params, state).items()}
+    names = {
+        name: tuple(array.shape) for name, array in fn.state_dict(module, params, state).items()
+    }
     assert names == {name: array.shape for name, array in initial.items()}
 
 
@@ -364,7 +401,9 @@ def _check_vmap(row: Row, module: Any, params: Any, state: Any, outputs: list[An
     arrays, floats = _split(row, 0)
     if not floats:
         return
-    batched = jax.jit(jax.vmap(run, in_axes=(None, 0)))(arrays, [jnp.stack([x * 0.5, x]) for x in floats])
+    batched = jax.jit(jax.vmap(run, in_axes=(None, 0)))(
+        arrays, [jnp.stack([x * 0.5, x]) for x in floats]
+    )
     for i, (a, b) in enumerate(zip(batched, outputs, strict=True)):
         close(a[1], b, row.relative, f"vmap: output {i}")
 
@@ -373,7 +412,9 @@ def _check_dtypes(row: Row, module: Any, initial: dict[str, np.ndarray]) -> None
     """Float32 and bfloat16 in, the same out, near the float64 answer."""
     with jax.enable_x64(True):
         params, state = fn.load_state_dict(module, initial)
-        apply = jax.jit(lambda p, s, a, f: _our_apply(row, module, train=False)(p, s, *_merge(row, a, f))[0])
+        apply = jax.jit(
+            lambda p, s, a, f: _our_apply(row, module, train=False)(p, s, *_merge(row, a, f))[0]
+        )
         arrays, floats = _split(row, 0)
         exact = apply(params, state, arrays, floats)
         for dtype, relative in ((jnp.float32, RELATIVE_32), (jnp.bfloat16, RELATIVE_BF16)):
@@ -382,7 +423,9 @@ def _check_dtypes(row: Row, module: Any, initial: dict[str, np.ndarray]) -> None
             wide = _cast(cast, jnp.float64)  # the same rounded numbers, computed exactly
             rounded = apply(wide[0], wide[1], arrays, wide[2])
             for i, (a, b, c) in enumerate(zip(outputs, exact, rounded, strict=True)):
-                assert not _is_float(b) or a.dtype == dtype, f"output {i} has dtype {a.dtype} for {dtype.__name__} inputs"
+                assert not _is_float(b) or a.dtype == dtype, (
+                    f"output {i} has dtype {a.dtype} for {dtype.__name__} inputs"
+                )
                 if _is_float(b):
                     close(a, c, relative, f"{dtype.__name__}: output {i}")
 
@@ -392,8 +435,11 @@ def check_raises(row: Row) -> None:
     pytest.importorskip("torch")
     with pytest.raises(Exception):  # noqa: B017 - torch raises many kinds
         _torch_side(row, False, 1)
-    with pytest.raises((ValueError, TypeError, IndexError, RuntimeError, NotImplementedError)):
+
+    def run() -> None:
         module = _our_module(row)
         params, state = fn.functionalize(module).init(jax.random.key(0))
-        arrays, floats = _split(row, 0)
-        _our_apply(row, module, train=False)(params, state, *_merge(row, arrays, floats))
+        _our_apply(row, module, train=False)(params, state, *_merge(row, *_split(row, 0)))
+
+    with pytest.raises((ValueError, TypeError, IndexError, RuntimeError, NotImplementedError)):
+        run()

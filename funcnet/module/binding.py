@@ -179,7 +179,7 @@ def unbind(module: Module) -> tuple[Params, State]:
             "or a part of it"
         )
     found: dict[int, tuple[str, Spec, Any]] = {}
-    _collect(module._binding.description, module, "", found)
+    _collect(vars(module)["_binding"].description, module, "", found)
     params = nest({path: value for path, spec, value in found.values() if not is_buffer(spec)})
     state = nest({path: value for path, spec, value in found.values() if is_buffer(spec)})
     return params, state
@@ -201,13 +201,17 @@ def _kind(value: Any) -> str:
 def _matched(layout: Layout, tree: Mapping[str, Any], which: str) -> dict[str, Any]:
     """Check one tree against the layout and return its arrays by path."""
     if not isinstance(tree, Mapping):
-        raise TypeError(f"{which} must be nested dicts of arrays, as init returns; got {_kind(tree)}")
+        raise TypeError(
+            f"{which} must be nested dicts of arrays, as init returns; got {_kind(tree)}"
+        )
     expected = layout.parameters if which == "params" else layout.buffers
     values = flatten(tree)
     missing = [path for path in expected if path not in values]
     unexpected = [path for path in values if path not in expected]
     if missing or unexpected:
-        raise ParameterTreeError(mismatch_message(f"{which} does not fit the module", missing, unexpected))
+        raise ParameterTreeError(
+            mismatch_message(f"{which} does not fit the module", missing, unexpected)
+        )
     for path, spec in expected.items():
         _check_shape(path, spec, values[path])
     return values
@@ -238,12 +242,21 @@ def _check_shape(path: str, spec: Spec, value: Any) -> None:
         return  # inside shard_map an array is this device's part of the declared one
     raise ShapeMismatchError(
         f"{path} has shape {tuple(shape)}; the module declares {spec.shape}."
-        + (" For several models stacked on a leading axis, jax.vmap over apply" if len(shape) > len(spec.shape) else "")
+        + (
+            " For several models stacked on a leading axis, jax.vmap over apply"
+            if len(shape) > len(spec.shape)
+            else ""
+        )
     )
 
 
 def clone(
-    value: Any, path: str, layout: Layout, values: Mapping[str, Any], scope: Scope, made: dict[int, Any]
+    value: Any,
+    path: str,
+    layout: Layout,
+    values: Mapping[str, Any],
+    scope: Scope,
+    made: dict[int, Any],
 ) -> Any:
     """Copy modules and the containers that hold them; put arrays where specs are; share the rest."""
     if is_spec(value):
@@ -281,7 +294,9 @@ def _rebuilt(container: Any, items: list[Any]) -> Any:
 
 def holds_buffers(value: Any) -> bool:
     """Say whether a container holds buffers directly."""
-    return isinstance(value, (list, tuple, dict)) and any(is_buffer(part) for _, part in parts(value))
+    return isinstance(value, (list, tuple, dict)) and any(
+        is_buffer(part) for _, part in parts(value)
+    )
 
 
 def _read_only(value: Any) -> Any:
@@ -291,7 +306,9 @@ def _read_only(value: Any) -> Any:
     return MappingProxyType(value) if isinstance(value, dict) else value
 
 
-def _collect(description: Any, bound: Any, path: str, found: dict[int, tuple[str, Spec, Any]]) -> None:
+def _collect(
+    description: Any, bound: Any, path: str, found: dict[int, tuple[str, Spec, Any]]
+) -> None:
     """Walk a description and its clone side by side and note each array under its first path."""
     if is_spec(description):
         found.setdefault(id(description), (path, description, bound))

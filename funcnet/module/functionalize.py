@@ -113,8 +113,6 @@ class PureModule:
         **kwargs: Any,
     ) -> tuple[Any, State]:
         """Apply with an observer of every module's output: ``observer(path, module, output) -> output``."""
-        bound = bind_observed(
-            self.module, params, state, key=key, train=train, observer=observer
-        )
+        bound = bind_observed(self.module, params, state, key=key, train=train, observer=observer)
         output = getattr(bound, self.method)(*args, **kwargs)
         return output, unbind(bound)[1]

@@ -45,7 +45,9 @@ def draw(specs: dict[str, Spec], shapes: dict[str, tuple[int, ...]], key: Key) -
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _draw_one(init: Initializer, shape: tuple[int, ...], dtype: Any, key: Key, words: Array) -> Array:
+def _draw_one(
+    init: Initializer, shape: tuple[int, ...], dtype: Any, key: Key, words: Array
+) -> Array:
     value = jnp.asarray(init(fold_words(key, words), shape, dtype))
     if value.shape != shape:
         raise ValueError(f"an initializer made shape {value.shape}, not {shape}: {init!r}")

@@ -87,7 +87,7 @@ class Layout:
                 return above
         return ""
 
-    def _add(self, value: Any, path: str, above: tuple[int, ...]) -> None:
+    def add(self, value: Any, path: str, above: tuple[int, ...]) -> None:
         if is_spec(value):
             first = self.first_path.setdefault(id(value), path)
             self.specs.setdefault(first, value)
@@ -110,7 +110,7 @@ class Layout:
         elif isinstance(value, Mapping):
             _check_names(value, path)
         for name, part in parts(value):
-            self._add(part, join(path, str(name)), (*above, id(value)))
+            self.add(part, join(path, str(name)), (*above, id(value)))
 
 
 def _check_names(mapping: Mapping[Any, Any], path: str) -> None:
@@ -125,5 +125,5 @@ def _check_names(mapping: Mapping[Any, Any], path: str) -> None:
 def layout_of(module: Any) -> Layout:
     """Walk a module (a description) and return its layout."""
     layout = Layout()
-    layout._add(module, "", ())
+    layout.add(module, "", ())
     return layout

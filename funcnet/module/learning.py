@@ -26,7 +26,9 @@ def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     Arrays may be given as ``jax.ShapeDtypeStruct``.
     """
     leaves, tree = jax.tree.flatten((args, kwargs))
-    dynamic = [i for i, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")]
+    dynamic = [
+        i for i, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+    ]
 
     def call(arrays: list[Any]) -> Any:
         filled = list(leaves)
@@ -38,7 +40,9 @@ def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return jax.eval_shape(call, [leaves[i] for i in dynamic])
 
 
-def learned_shapes(module: Module, method: str, args: Any, kwargs: Any) -> dict[str, tuple[int, ...]]:
+def learned_shapes(
+    module: Module, method: str, args: Any, kwargs: Any
+) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all incomplete arrays, by path.
 
     Raises:
@@ -71,7 +75,12 @@ def learned_shapes(module: Module, method: str, args: Any, kwargs: Any) -> dict[
 
 
 def _complete(
-    layout: Layout, shapes: dict[str, tuple[int, ...]], binding: Binding, module: Module, args: Any, kwargs: Any
+    layout: Layout,
+    shapes: dict[str, tuple[int, ...]],
+    binding: Binding,
+    module: Module,
+    args: Any,
+    kwargs: Any,
 ) -> None:
     waiting = {name: spec for name, spec in vars(module).items() if is_spec(spec)}
     if not waiting:

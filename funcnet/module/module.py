@@ -95,7 +95,9 @@ class Module:
     def __delattr__(self, name: str) -> None:
         """Remove an attribute of a description; a bound module keeps all of its own."""
         if "_binding" in vars(self):
-            raise BoundAssignmentError(f"{self._binding.name_of(name)} cannot be deleted from a bound module")
+            raise BoundAssignmentError(
+                f"{self._binding.name_of(name)} cannot be deleted from a bound module"
+            )
         object.__delattr__(self, name)
 
     def extra_repr(self) -> str:
@@ -110,10 +112,7 @@ class Module:
 
     def __repr__(self) -> str:
         """Show the tree of modules, as PyTorch does."""
-        lines = [
-            f"({name}): {part!r}".replace("\n", "\n  ")
-            for name, part in _submodules(self)
-        ]
+        lines = [f"({name}): {part!r}".replace("\n", "\n  ") for name, part in _submodules(self)]
         head = self.extra_repr()
         if not lines:
             return f"{type(self).__name__}({head})"
@@ -193,8 +192,13 @@ def _checked(declared: Any, value: Any, current: Any, where: str) -> Any:
     if not is_buffer(declared):
         new, old = dict(parts(value)), dict(parts(current))
         if type(value) is not type(declared) or new.keys() != old.keys():
-            raise TypeError(f"{where} is a {type(declared).__name__} of {len(old)} buffers; got {value!r}")
-        items = {name: _checked(part, new[name], old[name], join(where, name)) for name, part in parts(declared)}
+            raise TypeError(
+                f"{where} is a {type(declared).__name__} of {len(old)} buffers; got {value!r}"
+            )
+        items = {
+            name: _checked(part, new[name], old[name], join(where, name))
+            for name, part in parts(declared)
+        }
         return items if isinstance(declared, dict) else type(declared)(items.values())
     try:
         value = jnp.asarray(value)

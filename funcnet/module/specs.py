@@ -35,7 +35,9 @@ class Spec:
                 "init must be a function (key, shape, dtype) -> array, such as nn.init.zeros() or "
                 f"nn.init.constant(0.5); got {init!r}"
             )
-        self.shape: tuple[Size, ...] = tuple(None if s is None else operator.index(s) for s in sizes)
+        self.shape: tuple[Size, ...] = tuple(
+            None if s is None else operator.index(s) for s in sizes
+        )
         self.init = init
         self.dtype = jnp.dtype(dtype)
 
@@ -71,22 +73,50 @@ def _refuse(operation: str) -> Callable[..., NoReturn]:
     return method
 
 
-for _operation in (
-    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv matmul rmatmul pow rpow mod rmod neg abs "
-    "getitem len iter bool float int lt le gt ge array"
-).split():
+_REFUSED = (
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "truediv",
+    "rtruediv",
+    "floordiv",
+    "rfloordiv",
+    "matmul",
+    "rmatmul",
+    "pow",
+    "rpow",
+    "mod",
+    "rmod",
+    "neg",
+    "abs",
+    "getitem",
+    "len",
+    "iter",
+    "bool",
+    "float",
+    "int",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "array",
+)
+for _operation in _REFUSED:
     setattr(Spec, f"__{_operation}__", _refuse(_operation))
 
 
 if TYPE_CHECKING:
     # Layers read `self.weight` where it is an array; that is what a type checker should see.
-    def Parameter(
+    def Parameter(  # noqa: N802
         shape: Sequence[Size] | Size, init: Initializer, dtype: DType = jnp.float32
     ) -> Array:
         """Declare an array that is trained."""
         ...
 
-    def Buffer(
+    def Buffer(  # noqa: N802
         shape: Sequence[Size] | Size, init: Initializer, dtype: DType = jnp.float32
     ) -> Array:
         """Declare an array that a layer remembers between calls."""

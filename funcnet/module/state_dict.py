@@ -41,7 +41,9 @@ def state_dict(module: Module, params: Params, state: State | None = None) -> di
     missing = [path for path in expected if path not in values]
     unexpected = [path for path in values if path not in expected]
     if missing or unexpected:
-        raise StateDictError(mismatch_message("the trees do not fit the module", missing, unexpected))
+        raise StateDictError(
+            mismatch_message("the trees do not fit the module", missing, unexpected)
+        )
     return {name: values[path] for path in expected for name in layout.names[path]}
 
 
@@ -94,7 +96,8 @@ def load_state_dict(
     unexpected = [name for name in mapping if name not in known]
     if wrong or (strict and (missing or unexpected)):
         listed = mismatch_message(
-            "the state dict does not fit the module", *((missing, unexpected) if strict else ([], []))
+            "the state dict does not fit the module",
+            *((missing, unexpected) if strict else ([], [])),
         )
         raise StateDictError("\n".join([listed, *wrong]))
     if default is not None:
@@ -108,7 +111,9 @@ def as_array(value: Any) -> np.ndarray | Array:
     """Take an array of JAX, NumPy or PyTorch as one that NumPy understands."""
     if hasattr(value, "detach"):  # a PyTorch tensor, without importing PyTorch
         value = value.detach().cpu().contiguous()
-        if str(value.dtype) == "torch.bfloat16":  # NumPy has none: through the array protocol, copied
+        if (
+            str(value.dtype) == "torch.bfloat16"
+        ):  # NumPy has none: through the array protocol, copied
             return jnp.array(jax.dlpack.from_dlpack(value), copy=True)
     return value if isinstance(value, jax.Array) else np.asarray(value)
 

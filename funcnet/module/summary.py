@@ -135,7 +135,9 @@ def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: An
             return output
 
         def run(params: Any, state: Any, key: Any, *inputs: Any, **keywords: Any) -> Any:
-            return pure.apply_observed(observe, params, state, *inputs, key=key, train=train, **keywords)[0]
+            return pure.apply_observed(
+                observe, params, state, *inputs, key=key, train=train, **keywords
+            )[0]
 
         abstract_call(run, (params, state, key, *inputs), keywords)
     arrays = flatten(params) | flatten(state)
@@ -151,7 +153,10 @@ def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: An
                 sum(size for name, size in sizes.items() if not is_buffer(own[name])),
                 sum(size for name, size in sizes.items() if is_buffer(own[name])),
                 sum(size * arrays[name].dtype.itemsize for name, size in sizes.items()),
-                sum(path != above and (not above or path.startswith(above + ".")) for above in layout.modules),
+                sum(
+                    path != above and (not above or path.startswith(above + "."))
+                    for above in layout.modules
+                ),
             )
         )
     return Summary(tuple(rows))

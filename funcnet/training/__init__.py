@@ -1,1 +1,22 @@
 """Train state, the loop, metrics, progress."""
+
+from funcnet.training.fit import History, evaluate, fit
+from funcnet.training.metrics import RunningMean
+from funcnet.training.objective import Objective, accuracy, supervised
+from funcnet.training.progress import Progress
+from funcnet.training.steps import make_eval_step, make_train_step
+from funcnet.training.train_state import TrainState
+
+__all__ = [
+    "History",
+    "Objective",
+    "Progress",
+    "RunningMean",
+    "TrainState",
+    "accuracy",
+    "evaluate",
+    "fit",
+    "make_eval_step",
+    "make_train_step",
+    "supervised",
+]

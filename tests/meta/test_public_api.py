@@ -10,7 +10,17 @@ import funcnet as fn
 from tests.meta.source import modules
 
 LISTED = Path(__file__).with_name("public_api.txt")
-FOLDERS = ("checkpoint", "data", "functional", "module", "nn", "optim", "optim.schedules", "training", "transforms")
+FOLDERS = (
+    "checkpoint",
+    "data",
+    "functional",
+    "module",
+    "nn",
+    "optim",
+    "optim.schedules",
+    "training",
+    "transforms",
+)
 
 
 def public() -> list[str]:
@@ -48,7 +58,9 @@ def test_every_public_function_and_class_is_documented_and_annotated():
         doc = inspect.getdoc(value) or ""
         if len(doc) < 20:
             missing.append(f"{name}: no docstring")
-        elif inspect.isfunction(value) and ">>>" not in doc and not name.startswith("funcnet.module"):
+        elif (
+            inspect.isfunction(value) and ">>>" not in doc and not name.startswith("funcnet.module")
+        ):
             missing.append(f"{name}: no example")
         if inspect.isfunction(value):
             signature = inspect.signature(value)

@@ -28,7 +28,9 @@ def test_a_folder_imports_only_lower_ranks(path):
         other = folder(name)
         if other is None or other == home:
             continue
-        assert RANKS.get(other, 99) < RANKS[home], f"{path}:{line} imports {name}: {other}/ is not below {home}/"
+        assert RANKS.get(other, 99) < RANKS[home], (
+            f"{path}:{line} imports {name}: {other}/ is not below {home}/"
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -43,7 +45,9 @@ def test_nothing_foreign_or_private_is_imported(path):
         assert first not in FORBIDDEN, f"{path}:{line} imports {name}"
         assert first != "torch" or name_of(path) in TORCH_ALLOWED, f"{path}:{line} imports torch"
         assert "jax._src" not in name, f"{path}:{line} uses private JAX"
-        assert not any(p.startswith("_") and p != "__future__" for p in name.split(".")), f"{path}:{line}: {name}"
+        assert not any(p.startswith("_") and p != "__future__" for p in name.split(".")), (
+            f"{path}:{line}: {name}"
+        )
     extras = top_level - REQUIRED - set(sys.stdlib_module_names)
     assert not extras, f"{path} imports {extras} at the top: an extra is imported where it is used"
 
@@ -56,7 +60,9 @@ def _top_level(path):
 
 def test_no_file_is_named_like_the_standard_library_or_catch_all():
     for path in FILES:
-        assert path.stem == "__init__" or path.stem not in {"utils", "helpers", "misc", "common"}, path
+        assert path.stem == "__init__" or path.stem not in {"utils", "helpers", "misc", "common"}, (
+            path
+        )
         assert path.stem == "__init__" or path.stem not in sys.stdlib_module_names, path
 
 

@@ -189,7 +189,9 @@ def test_keys_differ_between_layers_and_draws_and_repeat_with_the_same_key():
             return jnp.stack([self.a(x), self.b(x), self.a(x)])
 
     net, params, state = built(Draws())
-    run = lambda seed: net.apply(params, state, jnp.zeros(()), key=jax.random.key(seed), train=True)[0]
+    run = lambda seed: net.apply(
+        params, state, jnp.zeros(()), key=jax.random.key(seed), train=True
+    )[0]
     assert len(set(run(0).tolist())) == 3
     np.testing.assert_array_equal(run(0), run(0))
     assert set(run(0).tolist()).isdisjoint(run(1).tolist())
@@ -207,9 +209,9 @@ def test_two_threads_may_trace_one_module_at_once():
 
     def trace():
         for _ in range(5):
-            got = jax.jit(lambda p, s: net.apply(p, s, jnp.ones(3), key=jax.random.key(0), train=True))(
-                params, state
-            )
+            got = jax.jit(
+                lambda p, s: net.apply(p, s, jnp.ones(3), key=jax.random.key(0), train=True)
+            )(params, state)
             for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
                 if not np.allclose(a, b, rtol=1e-5):
                     failures.append((a, b))
@@ -261,7 +263,7 @@ def test_the_jaxpr_is_that_of_the_plain_function():
 def test_descriptions_can_be_copied_and_pickled():
     module = Dense(3, 2)
     for again in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        net, params, _ = built(again)
+        _, params, _ = built(again)
         assert params["weight"].shape == (2, 3)
         assert again.weight is not module.weight
 

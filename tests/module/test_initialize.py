@@ -68,9 +68,14 @@ def test_arrays_inside_shard_map_may_be_parts_of_the_declared_ones():
     split = PartitionSpec("model")
     spec = {"weight": split, "bias": split}
     run = jax.shard_map(
-        lambda p, x: net.apply(p, state, x)[0], mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=split
+        lambda p, x: net.apply(p, state, x)[0],
+        mesh=mesh,
+        in_specs=(spec, PartitionSpec()),
+        out_specs=split,
     )
-    np.testing.assert_allclose(run(params, jnp.ones(4)), net.apply(params, state, jnp.ones(4))[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        run(params, jnp.ones(4)), net.apply(params, state, jnp.ones(4))[0], rtol=1e-5
+    )
 
 
 def test_equal_parameters_are_drawn_in_one_operation():
@@ -140,4 +145,7 @@ def test_shapes_that_cannot_be_learned():
 
 
 def test_nest_is_initialised_in_attribute_order():
-    assert list(built(Nest())[1]) == ["heads", "layers"] or list(built(Nest())[1]) == ["layers", "heads"]
+    assert list(built(Nest())[1]) == ["heads", "layers"] or list(built(Nest())[1]) == [
+        "layers",
+        "heads",
+    ]

@@ -76,7 +76,9 @@ TRANSFORMS = {
 def test_buffers_and_keys_inside_a_transform(part, name, transform, jit):
     net, params, state = built(Inside(part(), transform))
     apply = lambda p, s: net.apply(p, s, jnp.ones(3), key=jax.random.key(0), train=True)
-    with pytest.raises(errors.TransformScopeError, match=rf"{name}(.|\n)*functionalize\(self\.part\)"):
+    with pytest.raises(
+        errors.TransformScopeError, match=rf"{name}(.|\n)*functionalize\(self\.part\)"
+    ):
         (jax.jit(apply) if jit else apply)(params, state)
 
 
@@ -120,7 +122,7 @@ def test_assignments_that_would_be_lost():
 
 
 def test_a_buffer_of_another_shape_or_kind():
-    net, params, state = built(Counter())
+    _, params, state = built(Counter())
     model = fn.bind(Counter(), params, state)
     with pytest.raises(errors.ShapeMismatchError, match=r"calls has shape \(\).*\(3,\)"):
         model.calls = jnp.ones(3)

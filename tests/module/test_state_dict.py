@@ -40,13 +40,20 @@ def test_all_mistakes_are_listed_at_once():
     with pytest.raises(errors.StateDictError) as caught:
         fn.load_state_dict(module, named)
     message = str(caught.value)
-    for part in ("heads.left.bias", "counter.calls", "surplus", "layers.0.weight", "(3, 5)", "(3, 3)"):
+    for part in (
+        "heads.left.bias",
+        "counter.calls",
+        "surplus",
+        "layers.0.weight",
+        "(3, 5)",
+        "(3, 3)",
+    ):
         assert part in message
 
 
 def test_not_strict():
     module = Dense(3, 2)
-    net, params, state = built(module)
+    _, params, state = built(module)
     loaded, _ = fn.load_state_dict(module, {"weight": np.ones((2, 3)), "x": 1}, strict=False)
     assert loaded.keys() == {"weight"}
     loaded, _ = fn.load_state_dict(
@@ -59,7 +66,9 @@ def test_not_strict():
 
 
 def test_floats_keep_their_dtype_and_integers_take_the_declared_one(x64):
-    loaded, _ = fn.load_state_dict(Dense(3, 2), {"weight": np.ones((2, 3)), "bias": jnp.ones(2, jnp.bfloat16)})
+    loaded, _ = fn.load_state_dict(
+        Dense(3, 2), {"weight": np.ones((2, 3)), "bias": jnp.ones(2, jnp.bfloat16)}
+    )
     assert loaded["weight"].dtype == jnp.float64
     assert loaded["bias"].dtype == jnp.bfloat16
     _, state = fn.load_state_dict(Counter(), {"calls": np.int64(3)})

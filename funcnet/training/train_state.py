@@ -1,0 +1,55 @@
+"""TrainState: everything that a run of training changes, as one pytree."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, Key, Params, PyTree, State
+from funcnet.module import Functional
+
+__all__ = ["TrainState"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """What a step of training takes and returns.
+
+    Attributes:
+        params: the trained arrays.
+        state: the model's buffers.
+        opt_state: the optimizer's state.
+        step: the number of steps made, an int32 scalar.
+        key: the run's random key; step ``n`` uses ``jax.random.fold_in(key, n)``, so that a run resumed at
+            ``n`` draws what it would have drawn.
+
+    Example:
+        >>> net = fn.functionalize(nn.Linear(3, 2))
+        >>> run = fn.training.TrainState.create(net, optim.sgd(0.1), jax.random.key(0))
+        >>> int(run.step), sorted(run.params)
+        (0, ['bias', 'weight'])
+    """
+
+    params: Params
+    state: State
+    opt_state: PyTree
+    step: Array
+    key: Key
+
+    @classmethod
+    def create(
+        cls, net: Functional, optimizer: Any, key: Key, *example_inputs: Any
+    ) -> "TrainState":
+        """Initialise a model and its optimizer.
+
+        Args:
+            net: from `funcnet.functionalize`.
+            optimizer: a pair ``(init, update)`` from `funcnet.optim` or Optax.
+            key: split between the initial values and the run.
+            *example_inputs: for a model with layers that learn their shapes.
+        """
+        init_key, run_key = jax.random.split(key)
+        params, state = net.init(init_key, *example_inputs)
+        return cls(params, state, optimizer.init(params), jnp.zeros((), jnp.int32), run_key)
