@@ -79,7 +79,8 @@ def nest(flat: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> dict[str, Any]:
     {'fc': {'weight': 1, 'bias': 2}}
     """
     tree: dict[str, Any] = {}
-    for path, value in flat.items() if isinstance(flat, Mapping) else flat:
+    pairs: Iterable[tuple[str, Any]] = flat.items() if isinstance(flat, Mapping) else flat
+    for path, value in pairs:
         *parents, name = path.split(".")
         node = tree
         for parent in parents:

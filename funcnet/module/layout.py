@@ -88,6 +88,7 @@ class Layout:
         return ""
 
     def add(self, value: Any, path: str, above: tuple[int, ...]) -> None:
+        """Walk a value found at a path, below the modules with the ids ``above``."""
         if is_spec(value):
             first = self.first_path.setdefault(id(value), path)
             self.specs.setdefault(first, value)

@@ -1,0 +1,1 @@
+"""Side-by-side measurements that print ratios; run one with ``python -m benchmarks.NAME``."""

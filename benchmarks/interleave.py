@@ -1,0 +1,45 @@
+"""Fair timing on a shared machine: the sides take turns, and the ratio of medians is what counts."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+__all__ = ["interleave", "table"]
+
+
+def interleave(
+    sides: Mapping[str, Callable[[], object]], *, rounds: int = 30, repeat: int = 1
+) -> dict[str, float]:
+    """Time each side ``rounds`` times in turn and return the median seconds of one call.
+
+    Args:
+        sides: names to functions that finish their work before they return.
+        rounds: turns of each side.
+        repeat: calls in one turn, for very short work.
+    """
+    for run in sides.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, run in sides.items():
+                started = time.perf_counter()
+                for _ in range(repeat):
+                    run()
+                times[name].append((time.perf_counter() - started) / repeat)
+    finally:
+        gc.enable()
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def table(title: str, medians: Mapping[str, float], reference: str) -> str:
+    """Lay out medians and their ratios to a reference side."""
+    width = max(map(len, medians))
+    lines = [title]
+    for name, seconds in medians.items():
+        lines.append(
+            f"  {name:<{width}}  {seconds * 1e3:9.3f} ms  {seconds / medians[reference]:6.2f}"
+        )
+    return "\n".join(lines)
