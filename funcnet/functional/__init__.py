@@ -5,11 +5,13 @@ from funcnet.functional.activations_smooth import *
 from funcnet.functional.activations_softmax import *
 from funcnet.functional.batch_norm import *
 from funcnet.functional.convolution import *
+from funcnet.functional.distance import *
 from funcnet.functional.dropout import *
 from funcnet.functional.embedding import *
 from funcnet.functional.linear import *
 from funcnet.functional.losses_binary import *
 from funcnet.functional.losses_classification import *
+from funcnet.functional.losses_margin import *
 from funcnet.functional.losses_regression import *
 from funcnet.functional.normalization import *
 from funcnet.functional.padding import *

@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice
+from funcnet.functional.distance import vector_norm
 
 __all__ = ["embedding", "embedding_bag", "embedding_renorm", "one_hot"]
 
@@ -208,7 +209,7 @@ def _look_up(weight: Array, index: Array) -> Array:
 
 
 def _renormed(rows: Array, max_norm: float, norm_type: float) -> Array:
-    norms = jnp.linalg.norm(rows, norm_type, axis=-1, keepdims=True)
+    norms = vector_norm(rows, norm_type, keepdims=True)
     scale = jnp.where(norms > max_norm, max_norm / (norms + 1e-7), jnp.ones((), rows.dtype))
     return rows * scale
 
@@ -237,7 +238,9 @@ def _adjusted(
     """Give looked-up rows their values and gradients for the options of an embedding."""
     if padding_idx is None and max_norm is None and not by_frequency:
         return rows
-    values = rows if max_norm is None else _renormed(rows, max_norm, norm_type)
+    values = rows
+    if max_norm is not None:
+        values = _renormed(jax.lax.stop_gradient(rows), max_norm, norm_type)
     scale = jnp.ones((), rows.dtype)
     if by_frequency:
         count = jnp.zeros(table_size, rows.dtype).at[index].add(1)

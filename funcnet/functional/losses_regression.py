@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_non_negative, check_positive
+from funcnet.functional.elementary import magnitude
 from funcnet.functional.reductions import like, mask_operands, reduce_loss, resolve_reduction
 
 __all__ = [
@@ -97,7 +98,7 @@ def l1_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.l1_loss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    return _error_loss(jnp.abs, input, target, reduction, where, weight)
+    return _error_loss(magnitude, input, target, reduction, where, weight)
 
 
 def smooth_l1_loss(
@@ -126,10 +127,10 @@ def smooth_l1_loss(
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_non_negative("beta", beta)
     if beta == 0:
-        return _error_loss(jnp.abs, input, target, reduction, where)
+        return _error_loss(magnitude, input, target, reduction, where)
 
     def cost(error: Array) -> Array:
-        size = jnp.abs(error)
+        size = magnitude(error)
         return jnp.where(size < beta, 0.5 * jnp.square(error) / beta, size - 0.5 * beta)
 
     return _error_loss(cost, input, target, reduction, where)
@@ -161,7 +162,7 @@ def huber_loss(
     check_positive("delta", delta)
 
     def cost(error: Array) -> Array:
-        size = jnp.abs(error)
+        size = magnitude(error)
         return jnp.where(size <= delta, 0.5 * jnp.square(error), delta * (size - 0.5 * delta))
 
     return _error_loss(cost, input, target, reduction, where, weight, divide_by_weight=False)

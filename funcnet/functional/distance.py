@@ -1,0 +1,127 @@
+"""Norms, distances and angles between vectors."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array
+from funcnet.core.checks import check_non_negative
+from funcnet.functional.elementary import magnitude
+from funcnet.functional.reductions import accumulator
+
+__all__ = ["cosine_similarity", "pairwise_distance", "pdist"]
+
+
+def vector_norm(x: Array, p: float, axis: int = -1, keepdims: bool = False) -> Array:
+    """Return the p-norm along an axis, with a gradient of zero where the norm is zero.
+
+    ``p = 0`` counts what is not zero, ``p = inf`` takes the largest magnitude. Sixteen-bit values
+    are summed in float32.
+
+    >>> from funcnet.functional.distance import vector_norm
+    >>> float(vector_norm(jnp.array([3.0, -4.0]), 2))
+    5.0
+    """
+    wide = x.astype(accumulator(x.dtype))
+    if p == 0:
+        norm = jnp.sum((wide != 0).astype(wide.dtype), axis, keepdims=keepdims)
+    elif math.isinf(p):
+        extreme = jnp.max if p > 0 else jnp.min
+        norm = extreme(magnitude(wide), axis, keepdims=keepdims)
+    elif p == 1:
+        norm = jnp.sum(magnitude(wide), axis, keepdims=keepdims)
+    elif p == 2:
+        norm = _power(jnp.sum(jnp.square(wide), axis, keepdims=keepdims), 0.5)
+    else:
+        norm = _power(jnp.sum(_power(magnitude(wide), p), axis, keepdims=keepdims), 1 / p)
+    return norm.astype(x.dtype)
+
+
+def _power(size: Array, exponent: float) -> Array:
+    """Raise numbers that are not negative to a power; zero stays, with a gradient of zero."""
+    one = jnp.ones((), size.dtype)
+    above = size > 0
+    safe = jnp.where(above, size, one)
+    power = jnp.sqrt(safe) if exponent == 0.5 else safe**exponent
+    return jnp.where(above, power, jnp.zeros((), size.dtype))
+
+
+def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> Array:
+    r"""Cosine of the angle between vectors: ``x₁·x₂ / (max(|x₁|, ε) max(|x₂|, ε))``.
+
+    Args:
+        x1: vectors along the axis ``dim``.
+        x2: likewise, a shape that broadcasts with ``x1``.
+        dim: the axis of the broadcast shape to sum over.
+        eps: the least norm to divide by.
+
+    Returns:
+        The broadcast shape without the axis ``dim``.
+
+    >>> float(F.cosine_similarity(jnp.array([[3.0, 4.0]]), jnp.array([[4.0, 3.0]]))[0])
+    0.96
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html
+    """
+    x1, x2 = jnp.broadcast_arrays(x1, x2)
+    return jnp.sum(_unit(x1, dim, eps) * _unit(x2, dim, eps), axis=dim)
+
+
+def _unit(x: Array, axis: int, eps: float) -> Array:
+    norm = vector_norm(x, 2, axis, keepdims=True)
+    # the bound changes the norm's value and leaves its gradient
+    return x / (norm + jax.lax.stop_gradient(jnp.maximum(norm, eps) - norm))
+
+
+def pairwise_distance(
+    x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Array:
+    r"""Distance between corresponding vectors: ``‖x₁ - x₂ + ε‖_p`` along the last axis.
+
+    Args:
+        x1: ``(*, D)``.
+        x2: likewise, a shape that broadcasts with ``x1``.
+        p: of the norm.
+        eps: added to each difference, so that the gradient is finite for equal vectors.
+        keepdim: whether to keep the last axis with length one.
+
+    Returns:
+        ``(*)``, or ``(*, 1)``.
+
+    >>> F.pairwise_distance(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).round(3).tolist()
+    [5.0]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pairwise_distance.html
+    """
+    if x1.ndim == 0 and x2.ndim == 0:
+        raise ValueError("pairwise_distance needs vectors; got scalars")
+    return vector_norm(x1 - x2 + eps, p, keepdims=keepdim)
+
+
+def pdist(input: Array, p: float = 2.0) -> Array:
+    r"""Distance ``‖x_i - x_j‖_p`` between every two rows, for ``i < j`` in row order.
+
+    Args:
+        input: ``(N, D)``.
+        p: of the norm, 0 to infinity.
+
+    Returns:
+        ``(N (N - 1) / 2,)``.
+
+    Raises:
+        ValueError: the input has not two axes, or ``p`` is negative.
+
+    >>> F.pdist(jnp.array([[0.0], [1.0], [3.0]])).tolist()
+    [1.0, 3.0, 2.0]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pdist.html
+    """
+    if input.ndim != 2:
+        raise ValueError(f"input must have shape (N, D); got {input.shape}")
+    check_non_negative("p", p)
+    left, right = np.triu_indices(input.shape[0], k=1)
+    if input.shape[1] == 0:
+        return jnp.zeros(left.shape, input.dtype)
+    return vector_norm(input[left] - input[right], p)
