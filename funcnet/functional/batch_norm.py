@@ -154,8 +154,10 @@ def _moments(
     """Return the moments and the shift that was used, which makes the output accurate too."""
     x = input.astype(at_least_float32(input.dtype))
     count = math.prod(input.shape[axis] for axis in axes)
-    first = x[:1] if input.shape[0] else jnp.zeros((1, *input.shape[1:]), x.dtype)
-    shift = jax.lax.stop_gradient(first.mean(axes))
+    if count == 0:
+        neutral = jnp.zeros(_channels(input, axes), x.dtype)
+        return Moments(neutral, neutral, 0), neutral
+    shift = jax.lax.stop_gradient(x[:1].mean(axes))
     centred = x - jnp.expand_dims(shift, axes)
     mean = centred.mean(axes)
     var = (centred * centred).mean(axes) - mean * mean
@@ -209,6 +211,10 @@ def _reduced_axes(input: Array, channels_last: bool) -> tuple[int, ...]:
     return tuple(axis for axis in range(input.ndim) if axis != channel)
 
 
+def _channels(input: Array, axes: tuple[int, ...]) -> int:
+    return next(size for axis, size in enumerate(input.shape) if axis not in axes)
+
+
 def _check_eps(eps: float, training: bool) -> None:
     if eps < 0 or (training and eps == 0):
         kind = "positive in training" if training else "zero or more"
@@ -216,7 +222,7 @@ def _check_eps(eps: float, training: bool) -> None:
 
 
 def _check_channels(input: Array, axes: tuple[int, ...], *arrays: Array | None) -> None:
-    channels = next(size for axis, size in enumerate(input.shape) if axis not in axes)
+    channels = _channels(input, axes)
     for array in arrays:
         if array is not None and array.shape != (channels,):
             raise ValueError(

@@ -5,6 +5,8 @@ from funcnet.module import Module as Module
 from funcnet.module import Parameter as Parameter
 from funcnet.nn import init as init
 from funcnet.nn.activations import *
+from funcnet.nn.activations_smooth import *
+from funcnet.nn.activations_softmax import *
 from funcnet.nn.batch_norm import *
 from funcnet.nn.containers import *
 from funcnet.nn.convolution import *

@@ -32,9 +32,10 @@ class _Dropout(Module):
 
     def __call__(self, input: Array) -> Array:
         """Silence a random part of the input in training; return it as it is otherwise."""
-        if not self.training or self.p == 0:
+        if not self.training:
             return input
-        return self.function(input, self.p, True, key=self.next_key())
+        key = self.next_key() if 0 < self.p < 1 else None
+        return self.function(input, self.p, True, key=key)
 
 
 class Dropout(_Dropout, function=dropout):

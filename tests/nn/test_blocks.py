@@ -1,0 +1,18 @@
+"""Activations, normalization, dropout and attention layers against PyTorch."""
+
+import pytest
+
+from tests.nn import rows_activations, rows_dropout, rows_normalization
+from tests.parity import check, check_raises, rows
+
+FAMILIES = (rows_activations, rows_normalization, rows_dropout)
+
+
+@pytest.mark.parametrize("row", [row for family in FAMILIES for row in rows(family.ROWS)], ids=str)
+def test_row(row):
+    check(row)
+
+
+@pytest.mark.parametrize("row", [row for family in FAMILIES for row in family.RAISES], ids=str)
+def test_raises(row):
+    check_raises(row)
