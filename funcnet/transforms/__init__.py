@@ -12,6 +12,7 @@ from funcnet.transforms.gradients import grad, value_and_grad
 from funcnet.transforms.jacobians import hessian, jacfwd, jacrev
 from funcnet.transforms.mapping import chunked, vmap
 from funcnet.transforms.memory import checkpoint, checkpoint_name, saving_policy
+from funcnet.transforms.partition import merge, partition
 from funcnet.transforms.scanning import scan
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "jit",
     "jvp",
     "linearize",
+    "merge",
+    "partition",
     "saving_policy",
     "scan",
     "value_and_grad",

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from funcnet.transforms.accumulation import Accumulation
 from funcnet.transforms.arguments import pick, replace, wraps
 from funcnet.transforms.splitting import Selection, split
 
@@ -18,6 +19,11 @@ def value_and_grad(
     holomorphic: bool = False,
     *,
     wrt: Selection | None = None,
+    microbatches: int | None = None,
+    batched: int | str | Sequence[int | str] | None = None,
+    threaded: int | str | None = None,
+    weight: Callable[[Any], Any] | None = None,
+    reduction: str = "mean",
 ) -> Callable[..., tuple[Any, Any]]:
     r"""Turn ``fun`` into a function that returns its value and its gradient.
 
@@ -36,13 +42,25 @@ def value_and_grad(
         wrt: differentiate only the leaves that a dotted glob matches, or any of several globs, or
             a predicate ``(path, leaf) -> bool``; the others are constant and have gradient
             ``None``, as in ``partition(params, wrt)[0]``.
+        microbatches: divide the batch into so many parts, run them one after another in a scan and
+            add their gradients up: the value and gradient of the whole batch, in the memory of one
+            part and one gradient. Part ``i`` of ``k`` is examples ``i, i + k, …``. Typed random
+            keys among the arguments are folded with the part's number.
+        batched: names or numbers of the arguments to divide; the one named ``batch`` by default.
+        threaded: the argument (a state) that each part takes from the part before: ``fun`` returns
+            it as its ``aux``, or as the first entry of that.
+        weight: ``weight(aux)`` is the weight of a part's mean, for losses whose mean is not over
+            as many things in every part (tokens that are not masked out).
+        reduction: ``"sum"`` for a loss that sums over its batch rather than averages.
 
     Returns:
         A function of the same arguments that returns ``(value, gradient)``, with
-        ``(value, aux)`` in place of ``value`` if ``has_aux``.
+        ``(value, aux)`` in place of ``value`` if ``has_aux``. With ``microbatches`` the ``aux`` of
+        the parts come stacked along a new leading axis, except for the last threaded state.
 
     Raises:
-        ValueError: a glob matches no leaf; the message lists the paths there are.
+        ValueError: a glob matches no leaf; the message lists the paths there are. Microbatches do
+            not divide the batch.
         TypeError: the function's value is not a scalar, or not real.
 
     >>> params = {"weight": jnp.array([1.0, 2.0]), "step": jnp.array(7)}
@@ -50,16 +68,25 @@ def value_and_grad(
     >>> float(value), grads["weight"].tolist(), int(grads["step"])
     (5.0, [2.0, 4.0], 0)
     """
+    plan = None
+    if microbatches is not None:
+        plan = Accumulation(microbatches, batched, threaded, weight, reduction)
+        plan.check(has_aux)
 
     @wraps(fun)
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         pattern, moving, constants = split(pick(args, argnums), wrt)
 
-        def of_moving(moving: list[Any]) -> Any:
-            return fun(*replace(args, argnums, pattern.join(moving, constants)), **kwargs)
+        def one_batch(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, list[Any]]:
+            def of_moving(moving: list[Any]) -> Any:
+                return fun(*replace(args, argnums, pattern.join(moving, constants)), **kwargs)
 
-        differentiated = jax.value_and_grad(of_moving, has_aux=has_aux, holomorphic=holomorphic)
-        value, gradient = differentiated(moving)
+            return jax.value_and_grad(of_moving, has_aux=has_aux, holomorphic=holomorphic)(moving)
+
+        if plan is None:
+            value, gradient = one_batch(args, kwargs)
+        else:
+            value, gradient = plan.run(fun, one_batch, moving, has_aux, args, kwargs)
         return value, pattern.fill(gradient)
 
     return value_and_gradient
@@ -70,8 +97,7 @@ def grad(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
-    *,
-    wrt: Selection | None = None,
+    **options: Any,
 ) -> Callable[..., Any]:
     """Turn ``fun`` into a function that returns its gradient.
 
@@ -82,7 +108,7 @@ def grad(
         argnums: the positional argument, or arguments, to differentiate.
         has_aux: whether ``fun`` also returns something that is passed through.
         holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
-        wrt: the leaves to differentiate: globs or a predicate; see `value_and_grad`.
+        **options: ``wrt``, ``microbatches`` and its companions; see `value_and_grad`.
 
     Returns:
         A function of the same arguments that returns the gradient, or ``(gradient, aux)``.
@@ -94,7 +120,7 @@ def grad(
     >>> float(transforms.grad(jnp.sin)(0.0))
     1.0
     """
-    both = value_and_grad(fun, argnums, has_aux, holomorphic, wrt=wrt)
+    both = value_and_grad(fun, argnums, has_aux, holomorphic, **options)
 
     @wraps(fun)
     def gradient(*args: Any, **kwargs: Any) -> Any:
