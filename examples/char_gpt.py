@@ -1,0 +1,179 @@
+"""Train a small causal transformer on Shakespeare's characters and let it write.
+
+python examples/char_gpt.py
+python examples/char_gpt.py --steps 2000 --layers 6 --prompt "ROMEO:"
+"""
+
+import argparse
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import funcnet as fn
+from funcnet import data, nn, optim, training
+from funcnet import functional as F
+
+
+class Block(nn.Module):
+    """Causal self-attention and an MLP, each after a layer norm and around a shortcut."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.project = nn.Linear(width, width, bias=False)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``(N, T, D)`` to ``(N, T, D)``."""
+        batch, time, width = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(batch, time, 3, self.heads, -1)
+        q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # each (N, heads, T, D / heads)
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.dropout(self.project(jnp.moveaxis(attended, 1, 2).reshape(batch, time, width)))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class CharGPT(nn.Module):
+    """A causal transformer whose output layer is its embedding's weight."""
+
+    def __init__(
+        self, vocabulary: int, context: int, width: int, layers: int, heads: int, dropout: float
+    ) -> None:
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(context, width)
+        self.blocks = [Block(width, heads, dropout) for _ in range(layers)]
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.tokens.weight = self.head.weight  # tying is assignment
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Map tokens ``(N, T)`` to the next tokens' logits ``(N, T, vocabulary)``."""
+        x = self.tokens(tokens) + self.positions(jnp.arange(tokens.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def generate(
+    net: fn.Functional,
+    params: Any,
+    key: jax.Array,
+    prompt: np.ndarray,
+    length: int,
+    context: int,
+    temperature: float,
+) -> np.ndarray:
+    """Sample ``length`` tokens after a prompt, in one jitted loop."""
+
+    @jax.jit
+    def sample(params: Any, key: jax.Array) -> jax.Array:
+        tokens = jnp.zeros(len(prompt) + length, jnp.int32).at[: len(prompt)].set(prompt)
+
+        def write(position: jax.Array, tokens: jax.Array) -> jax.Array:
+            start = jnp.maximum(0, position - context)
+            window = jax.lax.dynamic_slice(tokens, (start,), (min(context, tokens.size),))
+            logits = net.apply(params, {}, window[None])[0][0, position - 1 - start]
+            drawn = jax.random.categorical(jax.random.fold_in(key, position), logits / temperature)
+            return tokens.at[position].set(drawn)
+
+        return jax.lax.fori_loop(len(prompt), tokens.size, write, tokens)
+
+    return np.asarray(sample(params, key))
+
+
+def windows(tokens: np.ndarray, context: int, stride: int) -> data.ArrayDataset:
+    """View a text as overlapping windows of ``context`` tokens and the one that follows, without a copy."""
+    return data.ArrayDataset(
+        {"tokens": np.lib.stride_tricks.sliding_window_view(tokens, context + 1)[::stride]}
+    )
+
+
+def main() -> None:
+    """Train, evaluate, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prompt", default="ROMEO:\n")
+    parser.add_argument("--length", type=int, default=400, help="characters to generate")
+    parser.add_argument("--temperature", type=float, default=0.8)
+    args = parser.parse_args()
+    fn.keep_memory()
+
+    text = data.shakespeare()
+    alphabet = sorted(set(text))
+    index = {character: i for i, character in enumerate(alphabet)}
+    tokens = np.array([index[character] for character in text], np.int32)
+    split = int(0.9 * len(tokens))
+    train = windows(tokens[:split], args.context, stride=16)
+    held_out = windows(tokens[split:], args.context, stride=args.context)
+    loader = data.DataLoader(
+        train, batch_size=args.batch_size, shuffle=True, drop_last=True, seed=args.seed
+    )
+
+    model = CharGPT(len(alphabet), args.context, args.width, args.layers, args.heads, args.dropout)
+    print(
+        fn.summary(model, jax.ShapeDtypeStruct((args.batch_size, args.context), jnp.int32)),
+        end="\n\n",
+    )
+    net = fn.functionalize(model)
+    schedule = optim.schedules.warmup_cosine(args.lr, max(1, args.steps // 10), args.steps)
+    optimizer = optim.chain(
+        optim.clip_by_global_norm(1.0), optim.adamw(schedule, betas=(0.9, 0.98), weight_decay=0.1)
+    )
+    objective = training.supervised(
+        net,
+        lambda logits, targets: F.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+        ),
+        inputs=lambda batch: batch["tokens"][:, :-1],
+        targets=lambda batch: batch["tokens"][:, 1:],
+    )
+    run = training.TrainState.create(net, optimizer, jax.random.key(args.seed))
+    step = jax.jit(training.make_train_step(objective, optimizer), donate_argnums=0)
+
+    done = 0
+    while done < args.steps:
+        bar = training.Progress(loader, f"step {done}/{args.steps}")
+        for batch in bar:
+            run, metrics = step(run, batch)
+            bar.show(lambda metrics=metrics: {"loss": float(metrics["loss"])})
+            done += 1
+            if done % 100 == 0 or done == args.steps:
+                loss = training.evaluate(objective, run, data.DataLoader(held_out, batch_size=64))[
+                    "loss"
+                ]
+                print(f"\nstep {done}: held-out loss {loss:.3f} nats a character", flush=True)
+            if done == args.steps:
+                break
+
+    prompt = np.array([index[character] for character in args.prompt], np.int32)
+    written = generate(
+        net,
+        run.params,
+        jax.random.key(args.seed + 1),
+        prompt,
+        args.length,
+        args.context,
+        args.temperature,
+    )
+    print("\n" + "".join(alphabet[token] for token in written))
+
+
+if __name__ == "__main__":
+    main()
