@@ -7,6 +7,7 @@ __all__ = [
     "BoundAssignmentError",
     "MissingKeyError",
     "ModuleDefinitionError",
+    "NonFiniteError",
     "ParameterTreeError",
     "RetraceError",
     "ShapeMismatchError",
@@ -133,4 +134,15 @@ class RetraceError(RuntimeError):
     - a Python number in one call and an array in another (a weak type): pass ``jnp.asarray(x)``;
     - a static argument that changes: pass it as an array, or raise ``max_traces`` on purpose;
     - an entry that appears in a dict on some calls only: always pass it.
+    """
+
+
+class NonFiniteError(FloatingPointError):
+    """A step guarded by ``nan_guard`` returned NaN or infinity.
+
+    The message names the first operation whose result was not finite although its operands were:
+    the module's path, forward or backward pass, and the line of source. Raised from inside a
+    compiled program, it arrives as a ``jax.errors.JaxRuntimeError`` that ends with this message.
+    Usual causes: a learning rate too high, the logarithm or square root of zero, a row of attention
+    scores that is masked out whole, 16-bit overflow without loss scaling.
     """
