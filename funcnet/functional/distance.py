@@ -60,8 +60,8 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> 
     Returns:
         The broadcast shape without the axis ``dim``.
 
-    >>> float(F.cosine_similarity(jnp.array([[3.0, 4.0]]), jnp.array([[4.0, 3.0]]))[0])
-    0.96
+    >>> F.cosine_similarity(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
+    [0.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html
     """

@@ -10,9 +10,13 @@ from funcnet.nn.activations_softmax import *
 from funcnet.nn.batch_norm import *
 from funcnet.nn.containers import *
 from funcnet.nn.convolution import *
+from funcnet.nn.distance import *
 from funcnet.nn.dropout import *
 from funcnet.nn.embedding import *
 from funcnet.nn.linear import *
+from funcnet.nn.losses_classification import *
+from funcnet.nn.losses_margin import *
+from funcnet.nn.losses_regression import *
 from funcnet.nn.normalization import *
 from funcnet.nn.pooling_average import *
 from funcnet.nn.pooling_max import *

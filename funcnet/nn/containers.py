@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from funcnet.module import Module, Parameter
-from funcnet.nn import init
 from funcnet.nn.container_base import DictOfParts, ListOfParts
+from funcnet.nn.given import given
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
@@ -240,5 +240,5 @@ class ParameterDict(DictOfParts):
 def _as_parameter(value: Any) -> Any:
     """Declare a parameter that starts from an array; leave everything else."""
     if isinstance(value, jax.Array | np.ndarray):
-        return Parameter(value.shape, init.array(value), value.dtype)
+        return given(Parameter, value)
     return value

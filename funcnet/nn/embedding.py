@@ -8,6 +8,7 @@ from funcnet.core.aliases import Array, DType
 from funcnet.functional.embedding import embedding, embedding_bag, row_index
 from funcnet.module import Buffer, Module, Parameter
 from funcnet.nn import init
+from funcnet.nn.given import given
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
@@ -22,24 +23,24 @@ class _Table(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None,
-        given: Any,
+        table: Any,
         freeze: bool,
-        dtype: DType | None,
+        dtype: DType,
     ) -> None:
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = row_index("padding_idx", padding_idx, num_embeddings)
         shape = (num_embeddings, embedding_dim)
-        if given is None:
-            start = init.normal()
-            if self.padding_idx is not None:
-                start = init.zero_row(start, self.padding_idx)
-        else:
-            if tuple(given.shape) != shape:
-                raise ValueError(f"the given weight must have shape {shape}; got {given.shape}")
-            start, dtype = init.array(given), dtype or given.dtype
         declare = Buffer if freeze else Parameter
-        self.weight = declare(shape, start, dtype or jnp.float32)
+        if table is not None:
+            if tuple(table.shape) != shape:
+                raise ValueError(f"the given weight must have shape {shape}; got {table.shape}")
+            self.weight = given(declare, table)
+            return
+        start = init.normal()
+        if self.padding_idx is not None:
+            start = init.zero_row(start, self.padding_idx)
+        self.weight = declare(shape, start, dtype)
 
 
 def _check_table(embeddings: Any) -> tuple[int, int]:
@@ -90,7 +91,7 @@ class Embedding(_Table):
         _weight: Any = None,
         _freeze: bool = False,
         *,
-        dtype: DType | None = None,
+        dtype: DType = jnp.float32,
     ) -> None:
         self._declare(num_embeddings, embedding_dim, padding_idx, _weight, _freeze, dtype)
         self.max_norm = max_norm
@@ -187,7 +188,7 @@ class EmbeddingBag(_Table):
         padding_idx: int | None = None,
         *,
         _freeze: bool = False,
-        dtype: DType | None = None,
+        dtype: DType = jnp.float32,
     ) -> None:
         self._declare(num_embeddings, embedding_dim, padding_idx, _weight, _freeze, dtype)
         self.max_norm = max_norm
