@@ -1,0 +1,66 @@
+"""Rows of the convolution layers."""
+
+from functools import partial
+
+from tests import parity
+
+Layer = partial(parity.Layer, train=False)  # these layers compute the same in training
+
+ROWS = [
+    Layer("Conv1d", (2, 3, 3), inputs=[(2, 2, 9)]),
+    Layer("Conv1d", (4, 6, 3), {"groups": 2, "stride": 2, "padding": 1}, inputs=[(2, 4, 9)]),
+    Layer("Conv1d", (2, 3, 4), {"padding": "same", "dilation": 2}, inputs=[(2, 2, 9)]),
+    Layer("Conv1d", (2, 3, 2), {"padding": "valid", "bias": False}, inputs=[(2, 9)]),
+    Layer("Conv1d", (2, 4, 3), {"padding": 2, "padding_mode": "circular"}, inputs=[(2, 2, 7)]),
+    Layer("Conv1d", (3, 3, 3), {"groups": 3, "dilation": 2}, inputs=[(0, 3, 9)]),
+    Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 6, 7)]),
+    Layer(
+        "Conv2d",
+        (4, 6, (3, 2)),
+        {"groups": 2, "stride": (2, 1), "padding": (1, 0)},
+        inputs=[(2, 4, 6, 7)],
+    ),
+    Layer("Conv2d", (2, 3, (2, 3)), {"padding": "same", "dilation": (1, 2)}, inputs=[(2, 2, 6, 7)]),
+    Layer("Conv2d", (3, 6, 3), {"groups": 3, "padding": 1, "bias": False}, inputs=[(2, 3, 5, 6)]),
+    Layer(
+        "Conv2d", (2, 3, 3), {"padding": (2, 1), "padding_mode": "reflect"}, inputs=[(2, 2, 5, 6)]
+    ),
+    Layer(
+        "Conv2d",
+        (2, 3, 3),
+        {"padding": 1, "padding_mode": "replicate", "stride": 2},
+        inputs=[(2, 5, 6)],
+    ),
+    Layer(
+        "Conv2d",
+        (2, 3, (3, 2)),
+        {"padding": "same", "padding_mode": "circular"},
+        inputs=[(2, 2, 5, 6)],
+    ),
+    Layer("Conv2d", (2, 3, 1), inputs=[(2, 2, 4, 3)]),
+    Layer("Conv3d", (2, 3, 2), inputs=[(2, 2, 3, 4, 5)]),
+    Layer(
+        "Conv3d",
+        (4, 4, (1, 2, 3)),
+        {"groups": 2, "stride": (1, 2, 1), "padding": (0, 1, 1)},
+        inputs=[(1, 4, 3, 4, 5)],
+    ),
+    Layer("Conv3d", (2, 3, 3), {"padding": "same", "bias": False}, inputs=[(2, 3, 4, 5)]),
+    Layer("Conv3d", (2, 2, 2), {"padding": 1, "padding_mode": "reflect"}, inputs=[(1, 2, 3, 3, 4)]),
+    Layer("Conv3d", (2, 2, 2), {"dilation": (1, 2, 3), "stride": 2}, inputs=[(1, 2, 3, 5, 6)]),
+    Layer("Conv3d", (3, 3, 2), {"groups": 3, "padding": "valid"}, inputs=[(0, 3, 3, 4, 5)]),
+]
+
+RAISES = [
+    Layer("Conv1d", (3, 4, 3), {"groups": 2}, inputs=[(2, 3, 9)]),
+    Layer("Conv1d", (2, 3, 3), {"padding": "same", "stride": 2}, inputs=[(2, 2, 9)]),
+    Layer("Conv1d", (2, 3, 3), {"padding": "full"}, inputs=[(2, 2, 9)]),
+    Layer("Conv2d", (4, 3, 3), {"groups": 2}, inputs=[(2, 4, 9, 9)]),
+    Layer("Conv2d", (2, 2, 3), {"groups": 0}, inputs=[(2, 2, 9, 9)]),
+    Layer("Conv2d", (2, 3, 3), {"padding_mode": "mirror"}, inputs=[(2, 2, 9, 9)]),
+    Layer("Conv2d", (2, 3, 3), inputs=[(2, 3, 9, 9)]),
+    Layer("Conv2d", (2, 3, 3), inputs=[(9, 9)]),
+    Layer("Conv2d", (2, 3, 5), {"padding": 1}, inputs=[(2, 2, 2, 9)]),
+    Layer("Conv2d", (2, 3, 3), {"padding": 5, "padding_mode": "reflect"}, inputs=[(2, 2, 4, 9)]),
+    Layer("Conv3d", (2, 3, 3), {"stride": 0}, inputs=[(2, 2, 4, 4, 4)]),
+]
