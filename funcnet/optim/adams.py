@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_number, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import Move, from_rule, oriented
+from funcnet.optim.rule import from_rule, oriented
 
 __all__ = ["adam", "adamw", "bias_correction"]
 
@@ -66,10 +67,8 @@ def adam(
     Reference: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html
     """
-    check_number("lr", lr)
-    check_number("betas", betas, high=1.0)
-    check_number("eps", eps)
-    check_number("weight_decay", weight_decay)
+    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
+    check_numbers(betas=betas, below=1.0)
     decayed = in_use(weight_decay)
     coupled, decoupled = decayed and not decoupled_weight_decay, decayed and decoupled_weight_decay
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.optim.hyperparameters import Hyperparameter, Settings, check_number
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers
+from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import Move, RuleState, from_rule
+from funcnet.optim.rule import from_rule
 
 __all__ = ["clip_by_global_norm", "clip_by_value", "global_norm"]
 
@@ -61,35 +62,17 @@ def clip_by_global_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> Gradi
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
     """
-    check_number("max_norm", max_norm)
-    settings = Settings({"max_norm": max_norm})
+    check_numbers(max_norm=max_norm)
 
-    def init(params: PyTree) -> RuleState:
-        return RuleState(jnp.zeros((), jnp.int32), settings.init(), {})
+    def measure(h: SimpleNamespace) -> Any:
+        return lambda g, p, slots: {"squares": jnp.sum(g * g)}
 
-    def update(
-        grads: PyTree, state: RuleState, params: PyTree = None, **extra: Any
-    ) -> tuple[PyTree, RuleState]:
-        hyper = settings.at(state.hyper, state.step)
-        norm = global_norm(grads)
-        bound = hyper.as_dict(norm.dtype)["max_norm"]
-        factor = jnp.minimum(1, bound / (norm + eps))
-        clipped = scale_tree(grads, factor)
-        return clipped, RuleState(state.step + jnp.ones((), jnp.int32), hyper, {})
+    def rule(h: SimpleNamespace) -> Move:
+        factor = jnp.minimum(1, h.max_norm / (jnp.sqrt(h.sums.squares) + eps))
+        return lambda g, p, slots: (g * factor, {})
 
-    return GradientTransformation(init, update)
-
-
-def scale_tree(tree: PyTree, factor: Array) -> PyTree:
-    """Multiply every inexact leaf by a scalar, in at least 32 bits, keeping each leaf's dtype."""
-
-    def scale(x: Any) -> Any:
-        if not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
-            return x
-        wide = np.promote_types(jnp.result_type(x), jnp.float32)
-        return (jnp.asarray(x, wide) * factor.astype(wide)).astype(jnp.result_type(x))
-
-    return jax.tree.map(scale, tree)
+    hyper = {"max_norm": max_norm}
+    return from_rule("clip_by_global_norm", rule, hyper=hyper, measure=measure)
 
 
 def clip_by_value(max_value: Hyperparameter) -> GradientTransformation:
@@ -112,7 +95,7 @@ def clip_by_value(max_value: Hyperparameter) -> GradientTransformation:
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_value_.html
     """
-    check_number("max_value", max_value)
+    check_numbers(max_value=max_value)
 
     def rule(h: SimpleNamespace) -> Move:
         return lambda g, p, slots: (jnp.clip(g, -h.max_value, h.max_value), {})

@@ -103,9 +103,25 @@ class Settings:
         return replace(current, values=jnp.stack(numbers))
 
 
-def namespace(current: Hyperparameters, count: Array, dtype: Any) -> SimpleNamespace:
-    """Give the numbers as attributes in one dtype, and ``step``, the count with this step."""
-    return SimpleNamespace(step=count.astype(dtype), **current.as_dict(dtype))
+def namespace(
+    current: Hyperparameters,
+    count: Array,
+    dtype: Any,
+    memory: Mapping[str, Array],
+    sums: Mapping[str, Array],
+) -> SimpleNamespace:
+    """Give a step's numbers as attributes in one dtype; ``None`` stands for the default dtype.
+
+    ``step`` counts this step too; ``memory`` and ``sums`` are what the whole tree shares.
+    """
+    dtype = jnp.zeros(()).dtype if dtype is None else dtype
+
+    def cast(numbers: Mapping[str, Array]) -> SimpleNamespace:
+        return SimpleNamespace(**{name: value.astype(dtype) for name, value in numbers.items()})
+
+    return SimpleNamespace(
+        step=count.astype(dtype), memory=cast(memory), sums=cast(sums), **current.as_dict(dtype)
+    )
 
 
 def in_use(value: Any) -> bool:
@@ -118,13 +134,13 @@ def used(value: Any) -> Any:
     return value if in_use(value) else None
 
 
-def check_number(name: str, value: Any, low: float = 0.0, high: float = float("inf")) -> None:
-    """Raise ``ValueError`` for a plain number outside ``[low, high)``; arrays are not looked at."""
-    values = value if isinstance(value, tuple | list) else (value,)
-    for one in values:
-        if isinstance(one, int | float) and not low <= one < high:
-            bound = f"in [{low:g}, {high:g})" if high < float("inf") else f"at least {low:g}"
-            raise ValueError(f"{name} must be {bound}; got {value!r}")
+def check_numbers(below: float = float("inf"), **numbers: Any) -> None:
+    """Raise ``ValueError`` for a plain number outside ``[0, below)``; arrays are not looked at."""
+    for name, value in numbers.items():
+        for one in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(one, int | float) and not 0 <= one < below:
+                bound = f"in [0, {below:g})" if below < float("inf") else "at least 0"
+                raise ValueError(f"{name} must be {bound}; got {value!r}")
 
 
 def _nodes(state: PyTree) -> list[tuple[str, Hyperparameters]]:

@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_number
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers
+from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import Move, from_rule
+from funcnet.optim.rule import from_rule
 
 __all__ = ["add_decayed_weights", "scale"]
 
@@ -53,7 +54,7 @@ def add_decayed_weights(weight_decay: Hyperparameter) -> GradientTransformation:
         >>> updates.tolist()
         [-0.20000000298023224]
     """
-    check_number("weight_decay", weight_decay)
+    check_numbers(weight_decay=weight_decay)
 
     def rule(h: SimpleNamespace) -> Move:
         def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:

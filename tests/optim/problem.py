@@ -48,12 +48,21 @@ def run_torch(factory, params, noise, scheduler=None):
     """Do the same with PyTorch; ``scheduler`` makes a scheduler of the optimizer."""
     import torch
 
+    default = torch.get_default_dtype()
+    # PyTorch keeps an optimizer's scalars (NAdam's product, ASGD's step size) in its default dtype.
+    torch.set_default_dtype(torch.tensor(next(iter(params.values()))).abs().dtype)
+    try:
+        return _steps_of_torch(torch, factory, params, noise, scheduler)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def _steps_of_torch(torch, factory, params, noise, scheduler):
     tensors = {name: torch.tensor(p, requires_grad=True) for name, p in params.items()}
     optimizer = factory(list(tensors.values()))
     schedule = scheduler(optimizer) if scheduler else None
-    steps = len(next(iter(noise.values())))
     path = {name: [] for name in params}
-    for k in range(steps):
+    for k in range(len(next(iter(noise.values())))):
         for name, tensor in tensors.items():
             tensor.grad = 0.3 * tensor.detach() + torch.tensor(noise[name][k])
         optimizer.step()

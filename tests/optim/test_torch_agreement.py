@@ -26,6 +26,37 @@ CASES = [
     ("adamw", "AdamW", {}),
     ("adamw", "AdamW", {"lr": 0.05, "weight_decay": 0.3, "amsgrad": True, "betas": (0.7, 0.8)}),
     ("adamw", "AdamW", {"lr": 0.05, "weight_decay": 0.0, "maximize": True}),
+    ("adamax", "Adamax", {}),
+    ("adamax", "Adamax", {"lr": 0.05, "betas": (0.5, 0.6), "eps": 1e-2, "weight_decay": 0.1}),
+    ("adamax", "Adamax", {"lr": 0.05, "maximize": True}),
+    ("nadam", "NAdam", {}),
+    ("nadam", "NAdam", {"lr": 0.05, "betas": (0.5, 0.6), "eps": 1e-2, "weight_decay": 0.1}),
+    ("nadam", "NAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}),
+    ("nadam", "NAdam", {"lr": 0.05, "momentum_decay": 0.1}),
+    ("radam", "RAdam", {"lr": 0.05}),
+    ("radam", "RAdam", {"lr": 0.05, "betas": (0.5, 0.9), "eps": 1e-2, "weight_decay": 0.1}),
+    ("radam", "RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}),
+    ("radam", "RAdam", {"lr": 0.05, "betas": (0.9, 0.6)}),
+    ("adagrad", "Adagrad", {}),
+    ("adagrad", "Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "eps": 1e-2}),
+    ("adagrad", "Adagrad", {"initial_accumulator_value": 0.5, "maximize": True}),
+    ("adadelta", "Adadelta", {}),
+    ("adadelta", "Adadelta", {"lr": 0.5, "rho": 0.5, "eps": 1e-2, "weight_decay": 0.1}),
+    ("adadelta", "Adadelta", {"maximize": True}),
+    ("rmsprop", "RMSprop", {}),
+    ("rmsprop", "RMSprop", {"lr": 0.05, "alpha": 0.5, "eps": 1e-2, "weight_decay": 0.1}),
+    ("rmsprop", "RMSprop", {"momentum": 0.9, "maximize": True}),
+    ("rmsprop", "RMSprop", {"centered": True, "eps": 1e-3}),
+    ("rmsprop", "RMSprop", {"centered": True, "momentum": 0.5, "weight_decay": 0.1, "eps": 1e-3}),
+    ("rprop", "Rprop", {}),
+    ("rprop", "Rprop", {"lr": 0.1, "etas": (0.3, 1.5), "step_sizes": (1e-2, 0.2)}),
+    ("rprop", "Rprop", {"maximize": True}),
+    ("asgd", "ASGD", {}),
+    ("asgd", "ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 4.0, "weight_decay": 0.1}),
+    ("asgd", "ASGD", {"maximize": True, "t0": 0.0}),
+    ("adafactor", "Adafactor", {}),
+    ("adafactor", "Adafactor", {"lr": 0.1, "beta2_decay": -0.3, "weight_decay": 0.1}),
+    ("adafactor", "Adafactor", {"lr": 0.5, "eps": (1e-2, 0.5), "d": 2.0, "maximize": True}),
 ]
 
 
@@ -45,7 +76,15 @@ def test_steps_equal_pytorch(case, x64):
     problem.assert_same(path, reference)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case[2].get("weight_decay")], ids=label)
+COMPLEX = [
+    case
+    for case in CASES
+    if case[0] != "adafactor"
+    and ({"weight_decay", "maximize"} & set(case[2]) or case[0] == "rprop")
+]
+
+
+@pytest.mark.parametrize("case", COMPLEX, ids=label)
 def test_complex_parameters_equal_pytorch(case, x64):
     ours, theirs, options = case
     params, noise = problem.make(STEPS, complex, shapes={"w": (2, 3)})
@@ -57,18 +96,51 @@ def test_complex_parameters_equal_pytorch(case, x64):
     assert all(slot["w"].dtype == complex for slot in state.slots.values())
 
 
-@pytest.mark.parametrize("ours", ["sgd", "adam", "adamw"])
-def test_float32_stays_near_pytorch(ours):
+@pytest.mark.parametrize("case", [case for case in CASES if set(case[2]) <= {"lr"}], ids=label)
+def test_float32_stays_near_pytorch(case):
+    ours, theirs, options = case
     params, noise = problem.make(STEPS, "float32")
-    options = {"lr": 0.01}
     path, state = problem.run(getattr(optim, ours)(**options), params, noise)
-    name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[ours]
     reference = problem.run_torch(
-        lambda tensors: getattr(torch.optim, name)(tensors, **options), params, noise
+        lambda tensors: getattr(torch.optim, theirs)(tensors, **options), params, noise
     )
-    # One step rounds to 6e-8; beta2 itself rounds to a relative 1e-5 of 1 - beta2.
-    problem.assert_same(path, reference, rtol=1e-5)
-    assert state.hyper.values.dtype == "float32"
+    # A step rounds to 6e-8; beta2 itself rounds to a relative 1e-5 of 1 - beta2, and Adadelta's
+    # first steps amplify that by dividing small numbers.
+    problem.assert_same(path, reference, rtol=2e-5)
+    assert state.step.dtype == "int32"
+
+
+MUON = [
+    {},
+    {"lr": 0.1, "nesterov": False, "momentum": 0.5, "weight_decay": 0.0},
+    {"lr": 0.1, "adjust_lr_fn": "match_rms_adamw"},
+    {"lr": 0.1, "ns_steps": 3, "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "original"},
+]
+MATRICES = {"wide": (3, 5), "tall": (6, 2), "square": (4, 4)}
+
+
+@pytest.mark.parametrize("options", MUON, ids=str)
+def test_muon_equals_pytorch_in_float64(options, x64, monkeypatch):
+    """PyTorch's iteration rounds to bfloat16; without that rounding both sides are comparable."""
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor.clone())
+    params, noise = problem.make(STEPS, shapes=MATRICES)
+    path, _ = problem.run(optim.muon(**options, ns_dtype="float64"), params, noise)
+    reference = problem.run_torch(
+        lambda tensors: torch.optim.Muon(tensors, **options), params, noise
+    )
+    problem.assert_same(path, reference)
+
+
+@pytest.mark.parametrize("options", MUON[:3], ids=str)
+def test_muon_in_bfloat16_stays_near_pytorch(options, x64):
+    params, noise = problem.make(STEPS, shapes=MATRICES)
+    path, _ = problem.run(optim.muon(**options), params, noise)
+    reference = problem.run_torch(
+        lambda tensors: torch.optim.Muon(tensors, **options), params, noise
+    )
+    # Sums in another order flip the last of 8 bits now and then; five iterations spread that to a
+    # few percent of a step of one singular value.
+    problem.assert_same(path, reference, rtol=0.05 * options.get("lr", 1e-3))
 
 
 @pytest.mark.parametrize(

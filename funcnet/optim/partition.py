@@ -1,0 +1,268 @@
+"""Parameter groups: who gets which optimizer, by dotted path."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import PyTree
+from funcnet.core.paths import leaves_with_paths, matches, select
+from funcnet.optim.hyperparameters import hyperparams
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    ShapedTransformation,
+    identity,
+    stateless,
+    with_extra,
+)
+
+__all__ = ["Groups", "freeze", "frozen", "groups", "mask"]
+
+
+class Groups(ShapedTransformation):
+    """An optimizer made by `groups`, `mask` or `freeze`; it can say who gets what."""
+
+    members: Mapping[str, GradientTransformation]
+
+    def describe(self, params: PyTree) -> str:
+        """Tell each parameter's group, and each group's hyperparameters and size.
+
+        Args:
+            params: the parameters, or their shapes.
+
+        Returns:
+            A text of one line a group and one line a parameter.
+
+        Raises:
+            ValueError: a pattern matches nothing, or a parameter is matched by no pattern.
+
+        Example:
+            >>> params = {"fc": {"weight": jnp.ones((2, 3)), "bias": jnp.ones(2)}}
+            >>> print(optim.groups({"*.bias": None, "*": optim.sgd(0.5)}).describe(params))
+            *.bias: frozen, 1 array, 2 numbers
+              fc.bias (2,)
+            *: lr=0.5, 1 array, 6 numbers
+              fc.weight (2, 3)
+        """
+        pairs = leaves_with_paths(params)
+        owners = assign(list(self.members), [path for path, _ in pairs])
+        lines = []
+        for pattern, member in self.members.items():
+            mine = [
+                (path, np.shape(leaf))
+                for (path, leaf), owner in zip(pairs, owners, strict=True)
+                if owner == pattern
+            ]
+            size = sum(int(np.prod(shape)) for _, shape in mine)
+            arrays = f"{len(mine)} array{'s' * (len(mine) != 1)}"
+            lines.append(f"{pattern}: {_settings_of(member)}, {arrays}, {size} numbers")
+            lines += [f"  {path} {shape}" for path, shape in mine]
+        return "\n".join(lines)
+
+
+def _settings_of(member: GradientTransformation) -> str:
+    if member.update is _FROZEN.update:
+        return "frozen"
+    numbers = hyperparams(member.init({}))
+    shown = [f"{n}={jax.tree.map(lambda x: round(float(x), 9), v)}" for n, v in numbers.items()]
+    return ", ".join(shown) or "no hyperparameters"
+
+
+def frozen() -> GradientTransformation:
+    """Leave parameters as they are, bit for bit; for use as a member of `groups`.
+
+    The updates are negative zeros, the one number that changes nothing it is added to.
+
+    Example:
+        >>> optim.frozen().update(jnp.ones(2), ())[0].tolist()
+        [-0.0, -0.0]
+    """
+    return _FROZEN
+
+
+_FROZEN = stateless(lambda grads, params: jax.tree.map(lambda g: jnp.full_like(g, -0.0), grads))
+
+
+def assign(patterns: list[str], paths: list[str]) -> list[str]:
+    """Give each path the first pattern that matches it.
+
+    Raises:
+        ValueError: a pattern matches no path, or a path no pattern.
+    """
+    if paths:
+        select(patterns, paths)
+    owners = [next((one for one in patterns if matches(one, path)), None) for path in paths]
+    orphans = [path for path, owner in zip(paths, owners, strict=True) if owner is None]
+    if orphans:
+        raise ValueError(
+            f"no pattern matches {', '.join(orphans[:12])}{', …' if len(orphans) > 12 else ''}; "
+            f'the patterns are {", ".join(map(repr, patterns))}; end with "*" to match the rest'
+        )
+    return [owner for owner in owners if owner is not None]
+
+
+def groups(
+    members: Mapping[str, Any],
+    optimizer: Callable[..., GradientTransformation] | None = None,
+    **settings: Any,
+) -> Groups:
+    """Give each parameter the optimizer of the first pattern that matches its dotted path.
+
+    Args:
+        members: patterns to what they get: a transformation (Optax's too); ``None`` to freeze; or,
+            with ``optimizer``, a dict of settings that differ from the common ones, among which
+            ``lr_scale`` multiplies the learning rate.
+        optimizer: the factory that dicts of settings are given to.
+        settings: what its groups have in common.
+
+    Returns:
+        One transformation. Its state is a dict by pattern, each member's state by dotted path;
+        its method ``describe(params)`` tells who gets what.
+
+    Raises:
+        ValueError: when used, if a pattern matches no parameter or a parameter no pattern.
+        TypeError: a member is none of the above.
+
+    Example:
+        >>> optimizer = optim.groups(
+        ...     {"encoder.*": None, "*.bias": {"weight_decay": 0.0}, "head.*": {"lr_scale": 10.0}},
+        ...     optim.adamw, lr=1e-3,
+        ... )
+        >>> params = {"encoder": {"w": jnp.ones(2)}, "head": {"w": jnp.ones(2), "bias": jnp.ones(2)}}
+        >>> state = optimizer.init(params)
+        >>> round(float(optim.hyperparams(state)["head.*.lr"]), 4)
+        0.01
+    """
+    made: dict[str, GradientTransformation] = {}
+    for pattern, member in members.items():
+        if member is None:
+            made[pattern] = _FROZEN
+        elif isinstance(member, Mapping):
+            made[pattern] = _from_settings(pattern, optimizer, {**settings, **member})
+        elif hasattr(member, "init") and hasattr(member, "update"):
+            made[pattern] = member
+        else:
+            raise TypeError(
+                f"groups[{pattern!r}] must be a transformation, None to freeze, or a dict of "
+                f"settings; got {member!r}"
+            )
+    return _partition(made)
+
+
+def _from_settings(
+    pattern: str, optimizer: Callable[..., GradientTransformation] | None, settings: dict[str, Any]
+) -> GradientTransformation:
+    if optimizer is None:
+        raise TypeError(
+            f"groups[{pattern!r}] is a dict of settings: name the optimizer that takes them, as in "
+            "groups({...}, optim.adamw, lr=1e-3)"
+        )
+    scale = settings.pop("lr_scale", None)
+    if scale is not None:
+        if "lr" not in settings:
+            raise TypeError(f"groups[{pattern!r}] scales lr; give lr to groups as well")
+        lr = settings["lr"]
+        settings["lr"] = (lambda step: scale * lr(step)) if callable(lr) else scale * lr
+    return optimizer(**settings)
+
+
+def mask(transformation: GradientTransformation, patterns: str | Iterable[str]) -> Groups:
+    """Apply a transformation to the leaves whose path matches; pass the others on unchanged.
+
+    Args:
+        transformation: any transformation.
+        patterns: a glob on dotted paths, or several.
+
+    Returns:
+        One transformation.
+
+    Raises:
+        ValueError: when used, if a pattern matches nothing.
+
+    Example:
+        >>> decay = optim.mask(optim.add_decayed_weights(0.5), "*.weight")
+        >>> params = {"fc": {"weight": jnp.ones(1), "bias": jnp.ones(1)}}
+        >>> updates, _ = decay.update(params, decay.init(params), params)
+        >>> updates["fc"]["weight"].tolist(), updates["fc"]["bias"].tolist()
+        ([1.5], [1.0])
+    """
+    return _split(transformation, patterns, identity())
+
+
+def freeze(transformation: GradientTransformation, patterns: str | Iterable[str]) -> Groups:
+    """Keep the leaves whose path matches as they are; they never reach the optimizer.
+
+    Args:
+        transformation: the optimizer of the others.
+        patterns: a glob on dotted paths, or several.
+
+    Returns:
+        One transformation.
+
+    Raises:
+        ValueError: when used, if a pattern matches nothing.
+
+    Example:
+        >>> optimizer = optim.freeze(optim.adam(1e-3), "encoder.*")
+        >>> params = {"encoder": {"w": jnp.ones(2)}, "head": {"w": jnp.ones(2)}}
+        >>> list(optimizer.init(params)["*"].slots["exp_avg"])
+        ['head.w']
+    """
+    return _split(frozen(), patterns, transformation)
+
+
+def _split(
+    inside: GradientTransformation, patterns: str | Iterable[str], outside: GradientTransformation
+) -> Groups:
+    names = [patterns] if isinstance(patterns, str) else list(patterns)
+    return _partition({**dict.fromkeys(names, inside), "*": outside})
+
+
+def _partition(members: Mapping[str, GradientTransformation]) -> Groups:
+    updates_ = {pattern: with_extra(member.update) for pattern, member in members.items()}
+    patterns = list(members)
+
+    def owners_of(tree: PyTree) -> tuple[list[str], list[str]]:
+        paths = [path for path, _ in leaves_with_paths(tree, is_leaf=lambda x: x is None)]
+        return paths, assign(patterns, paths)
+
+    def part(tree: PyTree, treedef: Any, paths: list[str], owners: list[str], one: str) -> Any:
+        leaves = treedef.flatten_up_to(tree)
+        rows = zip(paths, owners, leaves, strict=True)
+        return {path: leaf for path, owner, leaf in rows if owner == one}
+
+    def init(params: PyTree) -> dict[str, PyTree]:
+        paths, owners = owners_of(params)
+        treedef = jax.tree.structure(params, is_leaf=lambda x: x is None)
+        return {
+            pattern: member.init(part(params, treedef, paths, owners, pattern))
+            for pattern, member in members.items()
+        }
+
+    def update(
+        grads: PyTree, state: dict[str, PyTree], params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, dict[str, PyTree]]:
+        paths, owners = owners_of(grads)
+        treedef = jax.tree.structure(grads, is_leaf=lambda x: x is None)
+        trees = {
+            name
+            for name, value in extra.items()
+            if jax.tree.structure(value, is_leaf=lambda x: x is None) == treedef
+        }
+        found, states = {}, {}
+        for pattern, one in updates_.items():
+
+            def mine(tree: PyTree, pattern: str = pattern) -> Any:
+                return part(tree, treedef, paths, owners, pattern)
+
+            given = {name: mine(v) if name in trees else v for name, v in extra.items()}
+            own_params = None if params is None else mine(params)
+            new, states[pattern] = one(mine(grads), state[pattern], own_params, **given)
+            found.update(new)
+        return treedef.unflatten([found[path] for path in paths]), states
+
+    made = Groups(init, update)
+    made.members = dict(members)
+    return made

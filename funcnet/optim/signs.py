@@ -1,0 +1,140 @@
+"""Steps that follow the sign of the gradient: Rprop, Lion."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.leaves import Move
+from funcnet.optim.protocol import GradientTransformation, zeros_slot
+from funcnet.optim.rule import from_rule, oriented
+
+__all__ = ["lion", "rprop"]
+
+
+def rprop(
+    lr: float | Array = 1e-2,
+    etas: tuple[Hyperparameter, Hyperparameter] = (0.5, 1.2),
+    step_sizes: tuple[Hyperparameter, Hyperparameter] = (1e-6, 50.0),
+    *,
+    maximize: bool = False,
+) -> GradientTransformation:
+    r"""Resilient backpropagation: each number's step grows while its gradient keeps its sign.
+
+    .. math::
+        \eta_t &= \mathrm{clip}\!\left(\eta_{t-1} \cdot \begin{cases}
+            \eta_+ & g_{t-1} g_t > 0 \\ \eta_- & g_{t-1} g_t < 0 \\ 1 & \text{else}
+        \end{cases}\right) \\
+        g_t &\leftarrow 0 \text{ where } g_{t-1} g_t < 0, \qquad
+        p \leftarrow p - \mathrm{sign}(g_t) \, \eta_t
+
+    For gradients of the whole data set, not of batches.
+
+    Args:
+        lr: the first step size of every number; it is used at ``init`` and not again.
+        etas: the factors :math:`\eta_-` and :math:`\eta_+`.
+        step_sizes: the bounds of the step size.
+        maximize: climb instead of descend.
+
+    Returns:
+        An optimizer with the slots ``prev`` and ``step_size``.
+
+    Raises:
+        ValueError: unless ``0 < etas[0] < 1 < etas[1]``.
+        TypeError: the learning rate is a schedule.
+
+    Example:
+        >>> optimizer = optim.rprop(0.5)
+        >>> updates, _ = optimizer.update(jnp.array([4.0]), optimizer.init(jnp.ones(1)))
+        >>> updates.tolist()
+        [-0.5]
+
+    Reference: Riedmiller and Braun, "A Direct Adaptive Method for Faster Backpropagation Learning",
+    1993; https://docs.pytorch.org/docs/stable/generated/torch.optim.Rprop.html
+    """
+    check_numbers(lr=lr)
+    if callable(lr):
+        raise TypeError("rprop sets its own step sizes from lr at init; it cannot be a schedule")
+    low, high = etas
+    if isinstance(low, int | float) and isinstance(high, int | float) and not 0 < low < 1 < high:
+        raise ValueError(f"rprop expects 0 < etas[0] < 1 < etas[1]; got {etas!r}")
+
+    def slots(p: Array) -> dict[str, Array]:
+        first = lr * (1 + 1j) if jnp.iscomplexobj(p) else lr
+        return {"prev": jnp.zeros_like(p), "step_size": jnp.full_like(p, first)}
+
+    def rule(h: SimpleNamespace) -> Move:
+        shrink, grow = h.etas
+        smallest, largest = h.step_sizes
+
+        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+            g = -g if maximize else g
+            agreement = g * slots["prev"]
+            factor = jnp.where(agreement > 0, grow, jnp.where(agreement < 0, shrink, 1))
+            size = jnp.clip(slots["step_size"] * factor, smallest, largest)
+            g = jnp.where(agreement < 0, 0, g)
+            return -jnp.sign(g) * size, {"prev": g, "step_size": size}
+
+        return move
+
+    return from_rule("rprop", rule, slots, hyper={"etas": etas, "step_sizes": step_sizes})
+
+
+def lion(
+    lr: Hyperparameter = 1e-4,
+    betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.99),
+    weight_decay: Hyperparameter = 0.0,
+    *,
+    maximize: bool = False,
+) -> GradientTransformation:
+    r"""Lion: the sign of an interpolation between momentum and gradient.
+
+    .. math::
+        c_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t, \qquad
+        m_t = \beta_2 m_{t-1} + (1 - \beta_2) g_t \\
+        p &\leftarrow p - \gamma \left(\mathrm{sign}(c_t) + \lambda p\right)
+
+    Args:
+        lr: the learning rate γ; three to ten times smaller than AdamW's.
+        betas: how much of the momentum goes into the step, and how slowly it forgets.
+        weight_decay: λ, decoupled.
+        maximize: climb instead of descend.
+
+    Returns:
+        An optimizer with the slot ``exp_avg``.
+
+    Raises:
+        ValueError: a number out of its range.
+
+    Example:
+        >>> optimizer = optim.lion(0.5)
+        >>> updates, _ = optimizer.update(jnp.array([4.0, 0.0]), optimizer.init(jnp.ones(2)))
+        >>> updates.tolist()
+        [-0.5, -0.0]
+
+    Reference: Chen et al., "Symbolic Discovery of Optimization Algorithms", NeurIPS 2023
+    """
+    check_numbers(lr=lr, weight_decay=weight_decay)
+    check_numbers(betas=betas, below=1.0)
+    decayed = in_use(weight_decay)
+
+    def rule(h: SimpleNamespace) -> Move:
+        beta1, beta2 = h.betas
+
+        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+            g = oriented(g, p, h, maximize, coupled=False)
+            m = slots["exp_avg"]
+            direction = jnp.sign(beta1 * m + (1 - beta1) * g)
+            direction = direction + h.weight_decay * p if decayed else direction
+            return -h.lr * direction, {"exp_avg": beta2 * m + (1 - beta2) * g}
+
+        return move
+
+    return from_rule(
+        "lion",
+        rule,
+        zeros_slot("exp_avg"),
+        reads_params=decayed,
+        hyper={"lr": lr, "betas": betas, "weight_decay": used(weight_decay)},
+    )
