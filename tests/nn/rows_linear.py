@@ -1,0 +1,95 @@
+"""Rows for linear layers, layers that reshape, and containers."""
+
+from collections import OrderedDict
+
+from tests.parity import Layer
+
+ROWS = [
+    Layer("Linear", (3, 4), inputs=[(5, 3)]),
+    Layer("Linear", (3, 4), {"bias": False}, inputs=[(5, 3)], train=False),
+    Layer("Linear", (3, 4), inputs=[(3,)], train=False),
+    Layer("Linear", (3, 1), inputs=[(2, 5, 3)], train=False),
+    Layer("Linear", (3, 4), inputs=[(0, 3)], train=False),
+    Layer("Linear", (1, 4), {"bias": True}, inputs=[(2, 2, 2, 1)], train=False),
+    Layer("Bilinear", (2, 3, 4), inputs=[(5, 2), (5, 3)]),
+    Layer("Bilinear", (2, 3, 4), {"bias": False}, inputs=[(5, 2), (5, 3)], train=False),
+    Layer("Bilinear", (2, 3, 4), inputs=[(2,), (3,)], train=False),
+    Layer("Bilinear", (2, 3, 1), inputs=[(2, 5, 2), (2, 5, 3)], train=False),
+    Layer("Bilinear", (1, 1, 4), inputs=[(5, 1), (5, 1)], train=False),
+    Layer("Bilinear", (2, 3, 4), inputs=[(0, 2), (0, 3)], train=False),
+    Layer("Identity", (54,), {"unused": 1}, inputs=[(2, 3)], train=False),
+    Layer("Identity", inputs=[()], train=False),
+    Layer("Flatten", inputs=[(2, 3, 4)], train=False),
+    Layer("Flatten", inputs=[(2, 3)], train=False),
+    Layer("Flatten", (0,), inputs=[()], train=False),
+    Layer("Flatten", (0, -2), inputs=[(2, 3, 4)], train=False),
+    Layer("Flatten", (2, 2), inputs=[(2, 3, 4)], train=False),
+    Layer("Flatten", (-2,), inputs=[(0, 3, 4)], train=False),
+    Layer("Unflatten", (1, (2, 3)), inputs=[(4, 6)], train=False),
+    Layer("Unflatten", (-1, (2, -1)), inputs=[(4, 6)], train=False),
+    Layer("Unflatten", (0, (2, 2)), inputs=[(4, 6)], train=False),
+    Layer("Unflatten", (0, (-1,)), inputs=[(6,)], train=False),
+    Layer("Unflatten", (1, (3, 1, 2)), inputs=[(2, 6, 2)], train=False),
+    Layer("Unflatten", (0, [2, 0]), inputs=[(0, 3)], train=False),
+    Layer(
+        "Sequential",
+        build=lambda nn: nn.Sequential(nn.Linear(3, 4), nn.Flatten(), nn.Linear(4, 2, bias=False)),
+        inputs=[(5, 3)],
+    ),
+    Layer(
+        "Sequential",
+        build=lambda nn: nn.Sequential(OrderedDict(a=nn.Linear(3, 4), b=nn.Linear(4, 2))),
+        inputs=[(5, 3)],
+        train=False,
+        note="-named",
+    ),
+    Layer(
+        "Sequential",
+        build=lambda nn: nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2), nn.Identity())[1:],
+        inputs=[(5, 4)],
+        train=False,
+        note="-sliced",
+    ),
+    Layer(
+        "Sequential",
+        build=lambda nn: nn.Sequential(nn.Linear(3, 3)) * 2 + nn.Sequential(nn.Linear(3, 1)),
+        inputs=[(5, 3)],
+        train=False,
+        note="-repeated",
+    ),
+    Layer(
+        "Sequential", build=lambda nn: nn.Sequential(), inputs=[(5, 3)], train=False, note="-none"
+    ),
+    Layer(
+        "ModuleList",
+        build=lambda nn: nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 2)]),
+        inputs=[(5, 3)],
+        ours=lambda layers: lambda x: layers[-1](layers[0](x)),
+        theirs=lambda layers: lambda x: layers[-1](layers[0](x)),
+        vmap=False,
+        train=False,
+    ),
+    Layer(
+        "ModuleDict",
+        build=lambda nn: nn.ModuleDict({"one": nn.Linear(3, 3), "two": nn.Linear(3, 2)}),
+        inputs=[(5, 3)],
+        ours=lambda layers: lambda x: [layer(x) for layer in layers.values()],
+        theirs=lambda layers: lambda x: [layer(x) for layer in layers.values()],
+        train=False,
+    ),
+]
+
+RAISES = [
+    Layer("Linear", (3, 4), inputs=[(5, 2)]),
+    Layer("Linear", (-1, 4), inputs=[(5, 2)]),
+    Layer("Bilinear", (0, 3, 4), inputs=[(5, 0), (5, 3)]),
+    Layer("Bilinear", (2, 3, 4), inputs=[(5, 2), (4, 3)]),
+    Layer("Bilinear", (2, 3, 4), inputs=[(5, 3), (5, 2)]),
+    Layer("Flatten", (2, 1), inputs=[(2, 3, 4)]),
+    Layer("Flatten", (3,), inputs=[(2, 3, 4)]),
+    Layer("Unflatten", (1, (2, 4)), inputs=[(4, 6)]),
+    Layer("Unflatten", (1, (-1, -1)), inputs=[(4, 6)]),
+    Layer("Unflatten", (1, 2), inputs=[(4, 6)]),
+    Layer("Unflatten", (1, (2.0, 3)), inputs=[(4, 6)]),
+    Layer("Sequential", (3,), inputs=[(4, 6)]),
+]
