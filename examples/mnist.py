@@ -91,14 +91,14 @@ def main() -> None:
         "--data", type=Path, help="a folder with MNIST's IDX files (default: the embedded digits)"
     )
     parser.add_argument(
-        "--epochs", type=int, help="default: 12 on the embedded digits, 6 on full MNIST"
+        "--epochs", type=int, help="default: 10 on the embedded digits, 6 on full MNIST"
     )
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"))
     args = parser.parse_args()
-    epochs = args.epochs or (6 if args.data else 12)
+    epochs = args.epochs or (6 if args.data else 10)
     fn.keep_memory()
 
     train, test = data.mnist(args.data)
