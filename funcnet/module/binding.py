@@ -23,7 +23,7 @@ from funcnet.module.layout import Layout, holds_arrays, is_module, layout_of, pa
 from funcnet.module.module import Module
 from funcnet.module.specs import Spec, is_buffer, is_spec
 
-__all__ = ["bind", "unbind"]
+__all__ = ["bind", "unbind", "update_state"]
 
 ModuleT = TypeVar("ModuleT", bound=Module)
 
@@ -90,12 +90,13 @@ class Binding:
             vars(holder)[attribute] = _read_only(value)
 
     def call(self, module: Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Call the module; name it in the notes of an error; show its output to the observer."""
+        """Call the module under its name, for profiles and errors; show its output to the observer."""
         __tracebackhide__ = True
         try:
             if self.scope.learn is not None:
                 self.scope.learn(self, module, args, kwargs)
-            output = call(module, *args, **kwargs)
+            with jax.named_scope(self.path or type(self.description).__name__):
+                output = call(module, *args, **kwargs)
         except Exception as error:
             if not any(note.startswith(NOTE) for note in getattr(error, "__notes__", ())):
                 where = f"{self.path} " if self.path else ""
@@ -205,15 +206,19 @@ def _matched(layout: Layout, tree: Mapping[str, Any], which: str) -> dict[str, A
             f"{which} must be nested dicts of arrays, as init returns; got {_kind(tree)}"
         )
     expected = layout.parameters if which == "params" else layout.buffers
-    values = flatten(tree)
+    values = _matched_paths(expected, flatten(tree), which)
+    for path in expected:
+        _check_shape(path, layout.shape(path), values[path])
+    return values
+
+
+def _matched_paths(expected: Mapping[str, Any], values: dict[str, Any], which: str) -> dict[str, Any]:
     missing = [path for path in expected if path not in values]
     unexpected = [path for path in values if path not in expected]
     if missing or unexpected:
         raise ParameterTreeError(
             mismatch_message(f"{which} does not fit the module", missing, unexpected)
         )
-    for path, spec in expected.items():
-        _check_shape(path, spec, values[path])
     return values
 
 
@@ -227,26 +232,23 @@ def mismatch_message(problem: str, missing: list[str], unexpected: list[str]) ->
     return "\n".join(lines)
 
 
-def fits(shape: tuple[int, ...], spec: Spec) -> bool:
+def fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
     """Say whether a shape is the declared one, where that is known."""
-    return len(shape) == len(spec.shape) and all(
-        known is None or size == known for size, known in zip(shape, spec.shape, strict=True)
+    return len(shape) == len(declared) and all(
+        known is None or size == known for size, known in zip(shape, declared, strict=True)
     )
 
 
-def _check_shape(path: str, spec: Spec, value: Any) -> None:
+def _check_shape(path: str, declared: tuple[int | None, ...], value: Any) -> None:
     shape = getattr(value, "shape", None)
-    if shape is None or fits(tuple(shape), spec):
+    if shape is None or fits(tuple(shape), declared):
         return
     if jax.sharding.get_abstract_mesh().manual_axes:
         return  # inside shard_map an array is this device's part of the declared one
+    hint = " For several models stacked on a leading axis, use jax.vmap over apply"
     raise ShapeMismatchError(
-        f"{path} has shape {tuple(shape)}; the module declares {spec.shape}."
-        + (
-            " For several models stacked on a leading axis, jax.vmap over apply"
-            if len(shape) > len(spec.shape)
-            else ""
-        )
+        f"{path} has shape {tuple(shape)}; the module declares {declared}."
+        + (hint if len(shape) > len(declared) else "")
     )
 
 
@@ -304,6 +306,50 @@ def _read_only(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     return MappingProxyType(value) if isinstance(value, dict) else value
+
+
+def update_state(module: Module, state: State) -> None:
+    """Assign all buffers of a bound module, or of a part of one, from a tree.
+
+    For the state that comes out of a part lifted through a transform: see `TransformScopeError`.
+
+    Args:
+        module: a bound module, such as ``self.block`` within ``__call__``.
+        state: a tree as `unbind` gives it for that module.
+
+    Raises:
+        ParameterTreeError: the tree has other entries than the module.
+
+    Example:
+        >>> class Twice(nn.Module):
+        ...     def __init__(self):
+        ...         self.norm = nn.BatchNorm1d(3)
+        ...     def __call__(self, xs):
+        ...         norm, (params, state) = fn.functionalize(self.norm), fn.unbind(self.norm)
+        ...         def body(state, x):
+        ...             y, state = norm.apply(params, state, x, train=self.training)
+        ...             return state, y
+        ...         state, ys = jax.lax.scan(body, state, xs)
+        ...         fn.update_state(self.norm, state)
+        ...         return ys
+        >>> net = fn.functionalize(Twice())
+        >>> params, state = net.init(jax.random.key(0))
+        >>> _, state = net.apply(params, state, jnp.ones((4, 8, 3)), train=True)
+        >>> int(state["norm"]["num_batches_tracked"])
+        4
+    """
+    binding = vars(module).get("_binding")
+    if binding is None:
+        raise UnboundModuleError(f"{type(module).__name__} is a description and has no buffers")
+    values = _matched_paths(layout_of(binding.description).buffers, flatten(state), "state")
+    for path, value in values.items():
+        *above, name = path.split(".")
+        owner: Any = module
+        for part in above:
+            owner = dict(parts(owner))[part]
+        if not is_module(owner):
+            raise TypeError(f"{path} lies in a container of buffers: assign the container as a whole")
+        setattr(owner, name, value)
 
 
 def _collect(
