@@ -1,28 +1,149 @@
 """Making one batch: read the samples, transform and collate them. Every worker runs this."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from funcnet.data.buffers import Allocate
 from funcnet.data.collate import collate
+from funcnet.data.datasets import Derived, describe, read
+from funcnet.data.draw import Draw, Step
+from funcnet.data.errors import SampleError
+from funcnet.data.pipeline import Map
 from funcnet.data.plan import Task
+from funcnet.data.streams import Flow
 
-__all__ = ["Fetcher"]
+__all__ = ["Expander", "Fetcher", "Finisher", "Made", "Seconds"]
+
+
+class Seconds(NamedTuple):
+    """Where the time of one batch went."""
+
+    read: float = 0.0
+    transform: float = 0.0
+    collate: float = 0.0
+
+
+class Made(NamedTuple):
+    """What a worker made of a task."""
+
+    value: Any
+    seconds: Seconds
+
+
+def _sample_error(dataset: Any, draw: Draw, error: Exception) -> SampleError:
+    where = f"in transform {draw.failed}" if draw.failed else "while it was read"
+    return SampleError(
+        f"sample {draw.key[2]} of {describe(dataset)} failed {where}:"
+        f" {type(error).__name__}: {error}",
+        draw.key[2],
+    )
+
+
+class Finisher:
+    """The last steps of a batch: collate its samples, transform it whole, mark its padding."""
+
+    def __init__(
+        self,
+        collate: Callable[[list[Any]], Any] | None = None,
+        steps: Sequence[Step] = (),
+        pad: bool = False,
+        shard: int = 0,
+    ) -> None:
+        self.collate = collate
+        self.steps = list(steps)
+        self.pad = pad
+        self.shard = shard
+
+    def collated(self, samples: list[Any], allocate: Allocate) -> Any:
+        """Make a batch of samples."""
+        return collate(samples, allocate) if self.collate is None else self.collate(samples)
+
+    def finish(self, batch: Any, task: Task) -> Any:
+        """Apply the batch transforms, and add which rows are real if batches are padded."""
+        if self.steps:
+            draw = Draw(task.seed, task.epoch, task.start, 1 + self.shard)
+            for step in self.steps:
+                batch = step(batch, draw)
+        if not self.pad:
+            return batch
+        valid = np.arange(len(task.indices)) < len(task.indices) - task.padding
+        if isinstance(batch, dict):
+            return {**batch, "valid": valid}
+        return (*batch, valid) if type(batch) is tuple else (batch, valid)
 
 
 class Fetcher:
     """Turn tasks into batches.
 
     Args:
-        dataset: anything with ``__getitem__``; with ``gather(indices, allocate)`` whole batches are
-            read at once.
+        dataset: with ``gather(indices, allocate)`` whole batches are read at once, otherwise with
+            ``__getitems__(indices)`` whole lists of samples, otherwise one sample after the other.
+        steps: transforms of a sample.
+        finisher: what makes a batch of the samples.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, steps: Sequence[Step], finisher: Finisher) -> None:
         self.dataset = dataset
-        self.gather = getattr(dataset, "gather", None)
+        self.steps = list(steps)
+        self.finisher = finisher
+        while isinstance(dataset, Map):
+            self.steps.insert(0, dataset.step)
+            dataset = dataset.dataset
+        self.source = dataset
 
-    def __call__(self, task: Task, allocate: Allocate) -> Any:
-        """Make the batch of a task in memory that `allocate` gives."""
-        if self.gather is not None:
-            return self.gather(task.indices, allocate)
-        return collate([self.dataset[index] for index in task.indices.tolist()], allocate)
+    def __call__(self, task: Task, allocate: Allocate) -> Made:
+        """Make the batch of a task, in memory that `allocate` gives where it can be used."""
+        begin = perf_counter()
+        gather = None
+        if not self.steps and self.finisher.collate is None:
+            gather = getattr(self.source, "gather", None)
+        if gather is not None:
+            batch, transform = gather(task.indices, allocate), 0.0
+            done = perf_counter()
+        else:
+            samples, transform = self._samples(task)
+            done = perf_counter()
+            batch = self.finisher.collated(samples, allocate)
+        batch = self.finisher.finish(batch, task)
+        return Made(batch, Seconds(done - begin - transform, transform, perf_counter() - done))
+
+    def _samples(self, task: Task) -> tuple[list[Any], float]:
+        indices = task.indices.tolist()
+        many = None
+        if not isinstance(self.source, Derived) and hasattr(self.source, "__getitems__"):
+            many = self.source.__getitems__(indices)
+        samples, transform = [], 0.0
+        for row, index in enumerate(indices):
+            draw = Draw(task.seed, task.epoch, index)
+            try:
+                sample = read(self.source, index, draw) if many is None else many[row]
+                begin = perf_counter()
+                for step in self.steps:
+                    sample = step(sample, draw)
+                transform += perf_counter() - begin
+            except Exception as error:
+                raise _sample_error(self.dataset, draw, error) from error
+            samples.append(sample)
+        return samples, transform
+
+
+class Expander:
+    """Compute the samples that each source sample of a flow becomes: a list for each."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+
+    def __call__(self, task: Task, allocate: Allocate) -> Made:
+        """Compute the lists of a task; reading and transforming count together."""
+        begin = perf_counter()
+        groups = []
+        for index in task.indices.tolist():
+            draw = Draw(task.seed, task.epoch, index)
+            try:
+                groups.append(self.flow.expand(index, draw))
+            except Exception as error:
+                raise _sample_error(self.flow, draw, error) from error
+        return Made(groups, Seconds(read=perf_counter() - begin))

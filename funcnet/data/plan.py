@@ -1,6 +1,6 @@
 """Which samples make up which batch: a pure function of order, batch size and position."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.data.order import Order
 
-__all__ = ["BatchPlan", "Task"]
+__all__ = ["BatchPlan", "ListPlan", "Task"]
 
 _CHUNK = 8192  # indices computed at a time: many enough to forget the cost of a call
 
@@ -21,6 +21,8 @@ class Task(NamedTuple):
     """Position in the epoch of the whole batch's first sample, over all hosts."""
     stop: int
     """Position in the epoch after the whole batch."""
+    epoch: int
+    seed: int
     padding: int
     """How many rows at the end of ``indices`` repeat a sample only to fill the batch."""
 
@@ -35,6 +37,8 @@ class BatchPlan:
         last: what to do with an incomplete last batch: ``"keep"``, ``"drop"`` or ``"pad"``.
         shard: ``(index, count)``: which of how many equal parts of every batch is ours.
         length: of the dataset: every index must be below it.
+        epoch: passed on to the tasks, for the samples' randomness.
+        seed: likewise.
     """
 
     order: Order
@@ -42,6 +46,8 @@ class BatchPlan:
     last: str
     shard: tuple[int, int]
     length: int
+    epoch: int = 0
+    seed: int = 0
 
     def batches(self, position: int = 0) -> int:
         """Count the batches from a position to the end of the epoch."""
@@ -70,13 +76,37 @@ class BatchPlan:
             share = len(indices) // count
             padding = min(max(padding - (count - 1 - index) * share, 0), share)
             indices = indices[index * share : (index + 1) * share]
-        return Task(indices, start, stop, padding)
+        return Task(indices, start, stop, self.epoch, self.seed, padding)
 
     def _indices(self, low: int, high: int) -> np.ndarray:
-        indices: Any = np.asarray(self.order[low:high], dtype=np.intp)
-        if indices.size and not 0 <= indices.min() <= indices.max() < self.length:
-            raise IndexError(
-                f"the sampler gave an index outside [0, {self.length}) between positions"
-                f" {low} and {high}; got indices from {indices.min()} to {indices.max()}"
-            )
-        return indices
+        return _checked(self.order[low:high], self.length)
+
+
+@dataclass(frozen=True)
+class ListPlan:
+    """The batches of a batch sampler: here a position counts batches, not samples."""
+
+    lists: Sequence[Any]
+    length: int
+    epoch: int = 0
+    seed: int = 0
+
+    def batches(self, position: int = 0) -> int:
+        """Count the batches from a position to the end of the epoch."""
+        return max(len(self.lists) - position, 0)
+
+    def tasks(self, position: int = 0) -> Iterator[Task]:
+        """Yield the tasks from a position to the end of the epoch."""
+        for number in range(position, len(self.lists)):
+            indices = _checked(self.lists[number], self.length)
+            yield Task(indices, number, number + 1, self.epoch, self.seed, 0)
+
+
+def _checked(indices: Any, length: int) -> np.ndarray:
+    indices = np.asarray(indices, dtype=np.intp)
+    if indices.size and not 0 <= indices.min() <= indices.max() < length:
+        raise IndexError(
+            f"the sampler must give indices in [0, {length}); got some from {indices.min()} to"
+            f" {indices.max()}"
+        )
+    return indices

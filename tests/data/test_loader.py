@@ -71,7 +71,7 @@ def test_finished_epoch_resumes_at_the_next(dataset):
 
 def test_state_of_another_seed_is_refused(dataset):
     state = data.DataLoader(dataset, seed=1).state_dict()
-    with pytest.raises(ValueError, match="seed=1; got 0"):
+    with pytest.raises(ValueError, match="seed=1; this loader has seed=0"):
         data.DataLoader(dataset).load_state_dict(state)
 
 

@@ -1,0 +1,32 @@
+"""Errors of loading that say which sample, which dataset and which transform."""
+
+__all__ = ["SampleError", "WorkerDiedError"]
+
+
+class SampleError(RuntimeError):
+    """Reading or transforming one sample failed.
+
+    The original exception is the cause; from a worker process, its traceback is in the notes. To
+    look closer, run the failing sample alone::
+
+        dataset[error.index]
+
+    Attributes:
+        index: of the sample in the dataset.
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message, index)
+        self.index = index
+
+    def __str__(self) -> str:
+        """Show the message alone."""
+        return str(self.args[0])
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended without a word: killed, out of memory, or crashed in native code.
+
+    No process, no shared memory and no half-written batch is left of it. Out of memory is the usual
+    reason: lower ``num_workers``, ``prefetch`` or ``batch_size``, or use ``workers="thread"``.
+    """

@@ -1,0 +1,288 @@
+"""Lazy datasets with random access: `map`, `zip`, `mix`, `window`, `cache`.
+
+What they return still has a length and items, so it can be shuffled globally and resumed anywhere.
+`filter`, `flat_map` and `pack`, whose length is not known beforehand, are streams (`data.streams`).
+"""
+
+import builtins
+import operator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+from funcnet.core.checks import check_choice, check_positive
+from funcnet.data.collate import collate
+from funcnet.data.datasets import Derived, describe, read
+from funcnet.data.draw import Draw, Step
+from funcnet.data.order import Permutation
+from funcnet.data.streams import Stream, apply
+from funcnet.data.trees import map_tree
+
+__all__ = ["Map", "cache", "map", "mix", "window", "zip"]
+
+
+class Map(Derived):
+    """The dataset that `map` returns."""
+
+    def __init__(self, dataset: Any, step: Step) -> None:
+        self.dataset = dataset
+        self.step = step
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, index: int, draw: Draw) -> Any:
+        """Read and transform."""
+        return self.step(read(self.dataset, index, draw), draw)
+
+    def __repr__(self) -> str:
+        return f"map({describe(self.dataset)}, {self.step.name})"
+
+
+def map(dataset: Any, function: Callable[..., Any]) -> Any:
+    """Apply a function to each sample, when it is read.
+
+    Args:
+        dataset: any dataset, or a stream.
+        function: ``function(sample)``, or ``function(sample, rng)`` for a random one: ``rng`` is a
+            NumPy generator that depends on the loader's seed, the epoch and the index alone.
+
+    Returns:
+        A dataset of the same length; a stream for a stream.
+
+    Example:
+        >>> data.map([1, 2, 3], lambda x: x * 10)[1]
+        20
+    """
+    step = Step(function)
+    if isinstance(dataset, Stream):
+        return apply(dataset, step, "map")
+    return Map(dataset, step)
+
+
+class _Zip(Derived):
+    def __init__(self, datasets: Sequence[Any]) -> None:
+        self.datasets = tuple(datasets)
+
+    def __len__(self) -> int:
+        return min(len(dataset) for dataset in self.datasets)
+
+    def sample(self, index: int, draw: Draw) -> Any:
+        return tuple(read(dataset, index, draw) for dataset in self.datasets)
+
+    def __repr__(self) -> str:
+        return f"zip({', '.join(builtins.map(describe, self.datasets))})"
+
+
+def zip(*datasets: Any) -> Any:
+    """Read datasets side by side, as tuples, to the end of the shortest.
+
+    Args:
+        *datasets: at least one.
+
+    Returns:
+        A dataset of tuples.
+
+    Raises:
+        ValueError: there is no dataset.
+
+    Example:
+        >>> list(data.zip("abc", [1, 2]))
+        [('a', 1), ('b', 2)]
+    """
+    if not datasets:
+        raise ValueError("zip needs at least one dataset; got none")
+    return _Zip(datasets)
+
+
+class _Mix(Derived):
+    """Position ``i`` belongs to the first source iff ``floor((i + 1) w) > floor(i w)``.
+
+    The others share the remaining positions by the same rule, so that both the source and the
+    position within it follow from ``i`` alone.
+    """
+
+    def __init__(
+        self, datasets: Sequence[Any], weights: Sequence[float], stop: str, seed: int | None
+    ) -> None:
+        self.datasets = list(datasets)
+        self.seed = seed
+        exact = [Fraction(weight).limit_denominator(10**6) for weight in weights]
+        # The share of each source in what the sources before it have left over.
+        self.shares = [weight / sum(exact[k:]) for k, weight in enumerate(exact)]
+        lengths = [len(dataset) for dataset in datasets]
+        ends = [n * sum(exact) / weight for n, weight in builtins.zip(lengths, exact, strict=True)]
+        self.length = int(min(ends) if stop == "shortest" else max(ends))
+        # Rounding may be off by a few samples: step to where the counts really end.
+        if stop == "shortest":
+            while any(operator.gt(*pair) for pair in self._used(lengths)):
+                self.length -= 1
+        else:
+            while any(operator.lt(*pair) for pair in self._used(lengths)):
+                self.length += 1
+
+    def _used(self, lengths: list[int]) -> Iterator[tuple[int, int]]:
+        return builtins.zip(self.counts(self.length), lengths, strict=True)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def counts(self, length: int) -> list[int]:
+        """Count how often each source is read among the first positions."""
+        counts = []
+        for share in self.shares:
+            counts.append(length * share.numerator // share.denominator)
+            length -= counts[-1]
+        return counts
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Say which source a position reads, and how often that was read before."""
+        for which, share in enumerate(self.shares[:-1]):
+            before = index * share.numerator // share.denominator
+            if (index + 1) * share.numerator // share.denominator > before:
+                return which, before
+            index -= before
+        return len(self.shares) - 1, index
+
+    def sample(self, index: int, draw: Draw) -> Any:
+        which, position = self.locate(index)
+        dataset = self.datasets[which]
+        passes, position = divmod(position, len(dataset))
+        if self.seed is not None:
+            position = Permutation(len(dataset), self.seed, passes)[position]
+        return read(dataset, position, draw)
+
+    def __repr__(self) -> str:
+        return f"mix({', '.join(builtins.map(describe, self.datasets))})"
+
+
+def mix(
+    datasets: Sequence[Any],
+    weights: Sequence[float] | None = None,
+    *,
+    stop: str = "shortest",
+    seed: int | None = None,
+) -> Any:
+    """Interleave datasets in given proportions.
+
+    The proportions hold exactly, not on average: after ``n`` samples each source has given its
+    share of ``n`` to within a few samples. A source that ends earlier is read again.
+
+    Args:
+        datasets: at least one, none of them empty.
+        weights: a positive number for each; equal when left out. They need not add up to one.
+        stop: ``"shortest"`` ends when the first source is used up, ``"longest"`` when all are.
+        seed: reads each source in an order of its own, another one at each pass. Leave it out when
+            the loader shuffles.
+
+    Returns:
+        A dataset.
+
+    Raises:
+        ValueError: the weights do not fit the datasets.
+
+    Example:
+        >>> "".join(data.mix(["aaaaaa", "bbb"], [2, 1]))
+        'baabaabaa'
+    """
+    weights = [1.0] * len(datasets) if weights is None else list(weights)
+    if not datasets or len(weights) != len(datasets):
+        raise ValueError(
+            f"mix needs a weight for each of one or more datasets; got {len(datasets)} datasets and"
+            f" {len(weights)} weights"
+        )
+    check_positive("weights", weights)
+    check_positive("lengths of the datasets", [len(dataset) for dataset in datasets])
+    check_choice("stop", stop, ("shortest", "longest"))
+    return _Mix(datasets, weights, stop, seed)
+
+
+class _Window(Derived):
+    def __init__(self, dataset: Any, size: int, stride: int) -> None:
+        self.dataset = dataset
+        self.size = size
+        self.stride = stride
+
+    def __len__(self) -> int:
+        return max((len(self.dataset) - self.size) // self.stride + 1, 0)
+
+    def sample(self, index: int, draw: Draw) -> Any:
+        start = index * self.stride
+        return collate([read(self.dataset, start + k, draw) for k in range(self.size)])
+
+    def __repr__(self) -> str:
+        return f"window({describe(self.dataset)}, {self.size}, {self.stride})"
+
+
+def window(dataset: Any, size: int, stride: int | None = None) -> Any:
+    """Stack neighbouring samples: item ``i`` holds the samples from ``i * stride`` on.
+
+    Args:
+        dataset: any dataset.
+        size: samples a window.
+        stride: from one window to the next; the size when left out, so that they do not overlap.
+
+    Returns:
+        A dataset of samples with one more leading axis, of length ``size``.
+
+    Example:
+        >>> data.window([1, 2, 3, 4, 5], 3, stride=2)[1]
+        array([3, 4, 5], dtype=int32)
+    """
+    check_positive("size", size)
+    stride = size if stride is None else stride
+    check_positive("stride", stride)
+    return _Window(dataset, size, stride)
+
+
+class _Cache(Derived):
+    def __init__(self, dataset: Any, capacity: int | None) -> None:
+        self.dataset = dataset
+        self.capacity = capacity
+        self._samples: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, index: int, draw: Draw) -> Any:
+        found = self._samples.get(index)
+        if found is None:
+            # What is kept must not depend on who asked first: the draw of epoch 0 every time.
+            found = read(self.dataset, index, Draw(0, 0, index))
+            with self._lock:
+                if self.capacity is None or len(self._samples) < self.capacity:
+                    self._samples[index] = found
+        # A transform may write into what it gets; what is kept has to stay.
+        return map_tree(lambda leaf: leaf.copy() if hasattr(leaf, "copy") else leaf, found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "capacity": self.capacity}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    def __repr__(self) -> str:
+        return f"cache({describe(self.dataset)})"
+
+
+def cache(dataset: Any, capacity: int | None = None) -> Any:
+    """Keep samples in memory once they have been read; put it before the random transforms.
+
+    Threads share the memory; each worker process has its own.
+
+    Args:
+        dataset: any dataset; random transforms in it are drawn once, not every epoch.
+        capacity: how many samples to keep; all when left out.
+
+    Returns:
+        A dataset.
+
+    Example:
+        >>> reads = []
+        >>> dataset = data.cache(data.map([1, 2], lambda x: reads.append(x) or x))
+        >>> dataset[0], dataset[0], reads
+        (1, 1, [1])
+    """
+    return _Cache(dataset, capacity)

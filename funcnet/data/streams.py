@@ -1,0 +1,294 @@
+"""Datasets without a length: `filter`, `flat_map`, chains, and anything that can only be iterated.
+
+Every sample of a stream comes with the small state from which the stream goes on after it. Over a
+dataset with random access, `map`, `filter` and `flat_map` depend on one source sample at a time; so
+workers compute them in parallel, and the state is (position in the source's order, samples of it
+already given).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from funcnet.data.datasets import describe, read
+from funcnet.data.draw import Draw, Step
+from funcnet.data.order import Permutation, Sequential
+from funcnet.data.plan import BatchPlan, Task
+
+__all__ = [
+    "ChainDataset",
+    "Flow",
+    "IterableDataset",
+    "Reading",
+    "State",
+    "Stream",
+    "apply",
+    "as_stream",
+    "filter",
+    "flat_map",
+]
+
+State = dict[str, Any]
+"""Where a stream goes on: a small dict of numbers."""
+
+Run = Callable[["Flow", Iterator[Task]], Iterator[tuple[Task, list[list[Any]]]]]
+
+
+def _run_here(flow: "Flow", tasks: Iterator[Task]) -> Iterator[tuple[Task, list[list[Any]]]]:
+    for task in tasks:
+        draws = (Draw(task.seed, task.epoch, index) for index in task.indices.tolist())
+        yield task, [flow.expand(draw.key[2], draw) for draw in draws]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a stream is to be read: its randomness, its order, and who computes its source samples."""
+
+    seed: int = 0
+    epoch: int = 0
+    shuffle: bool = False
+    chunk: int = 32
+    run: Run = _run_here
+
+
+class Stream(ABC):
+    """A dataset that is iterated from a state on."""
+
+    @abstractmethod
+    def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
+        """Yield each sample after a state (``None``: from the start) with the state after it."""
+
+    @property
+    def flow(self) -> "Flow | None":
+        """The part that workers can compute in parallel, if there is one."""
+        return None
+
+    def __iter__(self) -> Iterator[Any]:
+        return (sample for sample, _ in self.iterate(Reading(), None))
+
+
+class IterableDataset(Stream):
+    """A base class for datasets that can only be iterated: define ``__iter__``.
+
+    To resume, a loader iterates again and skips what was already given. An iterator that has
+    ``state_dict()`` and ``load_state_dict(state)`` is asked to continue by itself instead. A method
+    ``set_epoch(epoch)``, if there is one, is called before each epoch.
+
+    Example:
+        >>> class Countdown(data.IterableDataset):
+        ...     def __iter__(self):
+        ...         return iter([3, 2, 1])
+        >>> [batch.tolist() for batch in data.DataLoader(Countdown(), 2)]
+        [[3, 2], [1]]
+    """
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
+        """Iterate from the start and skip, or let the iterator go to its own state."""
+        yield from _iterate(self, reading, state)
+
+
+class _Plain(Stream):
+    """Any iterable, as a stream."""
+
+    def __init__(self, iterable: Iterable[Any]) -> None:
+        self.iterable = iterable
+
+    def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
+        yield from _iterate(self.iterable, reading, state)
+
+    def __repr__(self) -> str:
+        return describe(self.iterable)
+
+
+def _iterate(
+    iterable: Iterable[Any], reading: Reading, state: State | None
+) -> Iterator[tuple[Any, State]]:
+    set_epoch = getattr(iterable, "set_epoch", None)
+    if set_epoch is not None:
+        set_epoch(reading.epoch)
+    iterator: Any = iter(iterable)
+    count = state["count"] if state else 0
+    stateful = hasattr(iterator, "state_dict") and hasattr(iterator, "load_state_dict")
+    if state and stateful:
+        iterator.load_state_dict(state["inner"])
+    elif count:
+        next(islice(iterator, count - 1, count), None)
+    for sample in iterator:
+        count += 1
+        yield sample, {"count": count} | ({"inner": iterator.state_dict()} if stateful else {})
+
+
+def _expand(kind: str, step: Step, sample: Any, draw: Draw) -> Iterable[Any]:
+    result = step(sample, draw)
+    if kind == "flat_map":
+        return result
+    if kind == "filter":
+        return [sample] if result else []
+    return [result]
+
+
+class Flow(Stream):
+    """A dataset with random access, and what is done with each sample of it on its own."""
+
+    def __init__(self, dataset: Any, steps: Sequence[tuple[str, Step]] = ()) -> None:
+        self.dataset = dataset
+        self.steps = list(steps)
+
+    @property
+    def flow(self) -> "Flow":
+        """Itself."""
+        return self
+
+    def expand(self, index: int, draw: Draw) -> list[Any]:
+        """Compute the samples that one source sample becomes."""
+        samples = [read(self.dataset, index, draw)]
+        for kind, step in self.steps:
+            samples = [made for sample in samples for made in _expand(kind, step, sample, draw)]
+        return samples
+
+    def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
+        """Go through the source in the reading's order."""
+        position, skip = (state["position"], state["offset"]) if state else (0, 0)
+        length = len(self.dataset)
+        if reading.shuffle:
+            order = Permutation(length, reading.seed, reading.epoch)
+        else:
+            order = Sequential(length)
+        plan = BatchPlan(order, reading.chunk, "keep", (0, 1), length, reading.epoch, reading.seed)
+        for task, groups in reading.run(self, plan.tasks(position)):
+            for source, group in enumerate(groups, task.start):
+                for offset, sample in enumerate(group[skip:], skip + 1):
+                    yield sample, {"position": source, "offset": offset}
+                skip = 0
+
+    def __repr__(self) -> str:
+        shown = describe(self.dataset)
+        for kind, step in self.steps:
+            shown = f"{kind}({shown}, {step.name})"
+        return shown
+
+
+class _Applied(Stream):
+    """A step applied to a stream that cannot be computed in parallel any more."""
+
+    def __init__(self, stream: Stream, kind: str, step: Step) -> None:
+        self.stream = stream
+        self.kind = kind
+        self.step = step
+
+    @property
+    def flow(self) -> Flow | None:
+        return self.stream.flow
+
+    def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
+        before, skip, count = (
+            (state["inner"], state["offset"], state["count"]) if state else (None, 0, 0)
+        )
+        for sample, after in self.stream.iterate(reading, before):
+            draw = Draw(reading.seed, reading.epoch, count)
+            group = list(_expand(self.kind, self.step, sample, draw))
+            for offset, made in enumerate(group[skip:], skip + 1):
+                yield made, {"inner": before, "offset": offset, "count": count}
+            before, skip, count = after, 0, count + 1
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({self.stream!r}, {self.step.name})"
+
+
+class ChainDataset(Stream):
+    """Streams one after the other.
+
+    Args:
+        datasets: streams, iterables or datasets; read in the given order, never shuffled.
+
+    Example:
+        >>> list(data.ChainDataset([iter([1, 2]), [3]]))
+        [1, 2, 3]
+    """
+
+    def __init__(self, datasets: Iterable[Any]) -> None:
+        self.datasets = [as_stream(dataset) for dataset in datasets]
+
+    def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
+        """Go through one after the other."""
+        first, inner = (state["which"], state["inner"]) if state else (0, None)
+        alone = Reading(reading.seed, reading.epoch, chunk=reading.chunk)
+        for which in range(first, len(self.datasets)):
+            for sample, after in self.datasets[which].iterate(alone, inner):
+                yield sample, {"which": which, "inner": after}
+            inner = None
+
+    def __repr__(self) -> str:
+        return f"ChainDataset({', '.join(map(repr, self.datasets))})"
+
+
+def as_stream(dataset: Any) -> Stream:
+    """Make a stream of a dataset with random access, of an iterable, or of a stream.
+
+    >>> from funcnet.data.streams import as_stream
+    >>> list(as_stream("abc"))
+    ['a', 'b', 'c']
+    """
+    if isinstance(dataset, Stream):
+        return dataset
+    if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
+        return Flow(dataset)
+    if hasattr(dataset, "__iter__"):
+        return _Plain(dataset)
+    raise TypeError(
+        "a dataset needs __len__ and __getitem__, or __iter__; got an object of type"
+        f" {type(dataset).__name__}"
+    )
+
+
+def apply(dataset: Any, step: Step, kind: str) -> Stream:
+    """Add a step of one kind (``"map"``, ``"filter"``, ``"flat_map"``) to a dataset or stream.
+
+    >>> from funcnet.data.streams import Step, apply
+    >>> list(apply([1, 2], Step(lambda x: [x] * x), "flat_map"))
+    [1, 2, 2]
+    """
+    stream = as_stream(dataset)
+    if isinstance(stream, Flow):
+        return Flow(stream.dataset, [*stream.steps, (kind, step)])
+    return _Applied(stream, kind, step)
+
+
+def filter(dataset: Any, predicate: Callable[..., Any]) -> Stream:
+    """Keep the samples for which a function returns true.
+
+    Args:
+        dataset: any dataset or stream.
+        predicate: ``predicate(sample)`` or ``predicate(sample, rng)``.
+
+    Returns:
+        A stream: how long it is, only reading tells. To have a length and global random access,
+        compute the indices once and use `Subset`.
+
+    Example:
+        >>> list(data.filter(range(6), lambda x: x % 2 == 0))
+        [0, 2, 4]
+    """
+    return apply(dataset, Step(predicate), "filter")
+
+
+def flat_map(dataset: Any, function: Callable[..., Iterable[Any]]) -> Stream:
+    """Replace each sample by any number of samples.
+
+    Args:
+        dataset: any dataset or stream.
+        function: ``function(sample)`` or ``function(sample, rng)``, returning an iterable.
+
+    Returns:
+        A stream.
+
+    Example:
+        >>> list(data.flat_map(["a b", "c"], str.split))
+        ['a', 'b', 'c']
+    """
+    return apply(dataset, Step(function), "flat_map")

@@ -1,0 +1,105 @@
+"""Shared memory without a name: it is gone when the last process that has it open is gone.
+
+A block is a file that no directory lists (``memfd_create``, or a temporary file already unlinked).
+Worker processes inherit its descriptor, so nothing has to be removed, even after a ``kill -9``.
+"""
+
+import contextlib
+import mmap
+import os
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from funcnet.data.trees import map_tree
+
+__all__ = ["SharedFile", "attach", "shared_base", "share"]
+
+
+class SharedFile(mmap.mmap):
+    """A mapping of a nameless file that remembers the file's descriptor.
+
+    NumPy arrays made over it keep it alive; the descriptor is closed with it.
+    """
+
+    fd: int
+
+    @classmethod
+    def create(cls, nbytes: int) -> "SharedFile":
+        """Make a file of zeros and map it."""
+        fd = create_fd()
+        os.ftruncate(fd, max(nbytes, 1))
+        mapping = cls(fd, max(nbytes, 1))
+        mapping.fd = fd
+        return mapping
+
+    def __del__(self) -> None:
+        fd = self.__dict__.pop("fd", None)
+        if fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def create_fd() -> int:
+    """Open an empty nameless file, in memory where the system can.
+
+    >>> import os
+    >>> from funcnet.data.workers.shared import create_fd
+    >>> os.close(create_fd())
+    """
+    if sys.platform == "linux":
+        return os.memfd_create("funcnet")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def share(dataset: Any) -> Any:
+    """Move the arrays of a dataset into shared memory, once, for all worker processes.
+
+    Without it, a loader with worker processes copies large arrays into shared memory itself, and
+    the program holds them twice. Memory-mapped arrays are shared as they are.
+
+    Args:
+        dataset: an `ArrayDataset`, or a tree of arrays.
+
+    Returns:
+        The same with its arrays in shared memory; memory maps are left alone.
+
+    Example:
+        >>> dataset = data.share(data.ArrayDataset(np.arange(5)))
+        >>> dataset[3]
+        np.int64(3)
+    """
+    if hasattr(dataset, "arrays"):
+        return type(dataset)(map_tree(_shared, dataset.arrays))
+    return map_tree(_shared, dataset)
+
+
+def _shared(array: Any) -> np.ndarray:
+    array = np.asanyarray(array)
+    if isinstance(array, np.memmap) or shared_base(array) is not None or array.dtype.hasobject:
+        return array
+    moved = np.ndarray(array.shape, array.dtype, SharedFile.create(array.nbytes))
+    moved[...] = array
+    return moved
+
+
+def shared_base(array: np.ndarray) -> SharedFile | None:
+    """Return the shared file that an array lies in, if it does.
+
+    >>> from funcnet.data.workers.shared import shared_base
+    >>> shared_base(np.ones(3)) is None, shared_base(data.share(np.ones(3))[1:]) is None
+    (True, False)
+    """
+    base: Any = array
+    while isinstance(base, (np.ndarray, memoryview)):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    return base if isinstance(base, SharedFile) else None
+
+
+def attach(fd: int, offset: int, dtype: Any, shape: Any, strides: Any) -> np.ndarray:
+    """Map an array of an inherited file, to be read only: a write in a worker would reach all."""
+    size = os.fstat(fd).st_size
+    return np.ndarray(shape, dtype, mmap.mmap(fd, size, prot=mmap.PROT_READ), offset, strides)

@@ -1,0 +1,100 @@
+"""Threads that make batches ahead of time, in order. They share the dataset's memory."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from funcnet.data.buffers import Allocate, Recycler
+from funcnet.data.plan import Task
+
+__all__ = ["run_here", "run_threads"]
+
+Work = Callable[[Task, Allocate], Any]
+
+
+def run_here(work: Work, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
+    """Do the tasks one after the other, each when its result is asked for.
+
+    >>> from funcnet.data.workers.threads import run_here
+    >>> next(run_here(lambda task, allocate: task + 1, iter([1])))
+    (1, 2)
+    """
+    allocate = Recycler()
+    for task in tasks:
+        yield task, work(task, allocate)
+
+
+def run_threads(
+    work: Work, tasks: Iterator[Task], workers: int, prefetch: int, timeout: float | None
+) -> Iterator[tuple[Task, Any]]:
+    """Do the tasks in threads, ``workers * prefetch`` of them ahead, and yield them in order.
+
+    Closing the iterator, also by leaving it to the garbage collector, ends the threads once each
+    has finished the task in hand.
+
+    Args:
+        work: makes a result of a task and an allocator.
+        tasks: taken one by one, as room for them comes free.
+        workers: threads.
+        prefetch: tasks ahead for each thread.
+        timeout: seconds to wait for a result; ``None`` waits for ever.
+
+    Raises:
+        TimeoutError: a result took longer.
+
+    Example:
+        >>> from funcnet.data.workers.threads import run_threads
+        >>> list(run_threads(lambda task, allocate: task + 1, iter([1, 2]), 2, 2, None))
+        [(1, 2), (2, 3)]
+    """
+    jobs: queue.SimpleQueue[tuple[Task, Future] | None] = queue.SimpleQueue()
+    closed = threading.Event()
+    for number in range(workers):
+        threading.Thread(
+            target=_serve,
+            args=(work, jobs, closed, prefetch + 2),
+            name=f"funcnet-data-{number}",
+            daemon=True,
+        ).start()
+    ahead: deque[tuple[Task, Future]] = deque()
+    try:
+        while True:
+            while len(ahead) < workers * prefetch and (task := next(tasks, None)) is not None:
+                ahead.append((task, Future()))
+                jobs.put(ahead[-1])
+            if not ahead:
+                return
+            task, future = ahead.popleft()
+            try:
+                result = future.result(timeout)
+            except TimeoutError as error:
+                if future.done():  # the work itself raised it
+                    raise
+                raise TimeoutError(
+                    f"a batch was not ready after timeout={timeout} seconds; its first samples are"
+                    f" {task.indices[:8].tolist()}"
+                ) from error
+            del future
+            yield task, result
+            del result  # so that its memory is free for the next one
+    finally:
+        closed.set()
+        for _ in range(workers):
+            jobs.put(None)
+
+
+def _serve(
+    work: Work, jobs: "queue.SimpleQueue[Any]", closed: threading.Event, capacity: int
+) -> None:
+    allocate = Recycler(capacity)
+    while (job := jobs.get()) is not None and not closed.is_set():
+        task, future = job
+        del job
+        try:
+            future.set_result(work(task, allocate))
+        except BaseException as error:
+            future.set_exception(error)
+        del task, future  # hold no batch while waiting
