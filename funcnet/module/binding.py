@@ -1,4 +1,4 @@
-"""bind and unbind: from a description and its trees to an ordinary object, and back."""
+"""bind: from a description and its trees to an ordinary object that holds arrays."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -10,20 +10,15 @@ import jax
 from jax.extend.core import get_opaque_trace_state
 
 from funcnet.core.aliases import Key, Params, State
-from funcnet.core.errors import (
-    MissingKeyError,
-    ParameterTreeError,
-    ShapeMismatchError,
-    TransformScopeError,
-    UnboundModuleError,
-)
+from funcnet.core.errors import MissingKeyError, TransformScopeError
 from funcnet.core.keys import fold_path, is_key
-from funcnet.core.paths import flatten, join, nest
+from funcnet.core.paths import join
 from funcnet.module.layout import Layout, holds_arrays, is_module, layout_of, parts
+from funcnet.module.matching import kind_of, matched
 from funcnet.module.module import Module
-from funcnet.module.specs import Spec, is_buffer, is_spec
+from funcnet.module.specs import is_buffer, is_spec
 
-__all__ = ["bind", "unbind", "update_state"]
+__all__ = ["bind"]
 
 ModuleT = TypeVar("ModuleT", bound=Module)
 
@@ -149,107 +144,22 @@ def bind_observed(
     description = describe(module)
     if key is not None and not is_key(key):
         raise TypeError(
-            f"key must be a random key such as jax.random.key(0); got {_kind(key)}. An argument of the model "
+            f"key must be a random key such as jax.random.key(0); got {kind_of(key)}. An argument of the model "
             "that is itself named `key` has to be passed by position"
         )
     if not isinstance(train, bool):
-        raise TypeError(f"train must be True or False, known while tracing; got {_kind(train)}")
+        raise TypeError(f"train must be True or False, known while tracing; got {kind_of(train)}")
     layout = layout_of(description)
-    values = _matched(layout, params, "params") | _matched(layout, state, "state")
+    values = matched(layout, params, "params") | matched(layout, state, "state")
     return clone(description, "", layout, values, Scope(train, key, observer), {})
-
-
-def unbind(module: Module) -> tuple[Params, State]:
-    """Return the params and state that a bound module, or a part of one, now holds.
-
-    Paths are relative to the module given, so that the trees fit ``fn.functionalize(module)``.
-
-    Raises:
-        UnboundModuleError: the module is a description.
-
-    Example:
-        >>> layer = nn.Linear(3, 2)
-        >>> params, state = fn.functionalize(layer).init(jax.random.key(0))
-        >>> again, _ = fn.unbind(fn.bind(layer, params, state))
-        >>> again["weight"] is params["weight"]
-        True
-    """
-    if "_binding" not in vars(module):
-        raise UnboundModuleError(
-            f"{type(module).__name__} is a description and holds no arrays: unbind takes what fn.bind returned, "
-            "or a part of it"
-        )
-    found: dict[int, tuple[str, Spec, Any]] = {}
-    _collect(vars(module)["_binding"].description, module, "", found)
-    params = nest({path: value for path, spec, value in found.values() if not is_buffer(spec)})
-    state = nest({path: value for path, spec, value in found.values() if is_buffer(spec)})
-    return params, state
 
 
 def describe(module: ModuleT) -> ModuleT:
     """Return the description behind a bound module; a description is its own."""
     if not is_module(module):
-        raise TypeError(f"expected a funcnet Module; got {_kind(module)}")
+        raise TypeError(f"expected a funcnet Module; got {kind_of(module)}")
     binding = vars(module).get("_binding")
     return module if binding is None else binding.description
-
-
-def _kind(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return f"{type(value).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")
-
-
-def _matched(layout: Layout, tree: Mapping[str, Any], which: str) -> dict[str, Any]:
-    """Check one tree against the layout and return its arrays by path."""
-    if not isinstance(tree, Mapping):
-        raise TypeError(
-            f"{which} must be nested dicts of arrays, as init returns; got {_kind(tree)}"
-        )
-    expected = layout.parameters if which == "params" else layout.buffers
-    values = _matched_paths(expected, flatten(tree), which)
-    for path in expected:
-        _check_shape(path, layout.shape(path), values[path])
-    return values
-
-
-def _matched_paths(expected: Mapping[str, Any], values: dict[str, Any], which: str) -> dict[str, Any]:
-    missing = [path for path in expected if path not in values]
-    unexpected = [path for path in values if path not in expected]
-    if missing or unexpected:
-        raise ParameterTreeError(
-            mismatch_message(f"{which} does not fit the module", missing, unexpected)
-        )
-    return values
-
-
-def mismatch_message(problem: str, missing: list[str], unexpected: list[str]) -> str:
-    """List every missing and unexpected name, a line each kind."""
-    lines = [problem]
-    if missing:
-        lines.append(f"  missing: {', '.join(missing)}")
-    if unexpected:
-        lines.append(f"  unexpected: {', '.join(unexpected)}")
-    return "\n".join(lines)
-
-
-def fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
-    """Say whether a shape is the declared one, where that is known."""
-    return len(shape) == len(declared) and all(
-        known is None or size == known for size, known in zip(shape, declared, strict=True)
-    )
-
-
-def _check_shape(path: str, declared: tuple[int | None, ...], value: Any) -> None:
-    shape = getattr(value, "shape", None)
-    if shape is None or fits(tuple(shape), declared):
-        return
-    if jax.sharding.get_abstract_mesh().manual_axes:
-        return  # inside shard_map an array is this device's part of the declared one
-    hint = " For several models stacked on a leading axis, use jax.vmap over apply"
-    raise ShapeMismatchError(
-        f"{path} has shape {tuple(shape)}; the module declares {declared}."
-        + (hint if len(shape) > len(declared) else "")
-    )
 
 
 def clone(
@@ -306,61 +216,3 @@ def _read_only(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     return MappingProxyType(value) if isinstance(value, dict) else value
-
-
-def update_state(module: Module, state: State) -> None:
-    """Assign all buffers of a bound module, or of a part of one, from a tree.
-
-    For the state that comes out of a part lifted through a transform: see `TransformScopeError`.
-
-    Args:
-        module: a bound module, such as ``self.block`` within ``__call__``.
-        state: a tree as `unbind` gives it for that module.
-
-    Raises:
-        ParameterTreeError: the tree has other entries than the module.
-
-    Example:
-        >>> class Twice(nn.Module):
-        ...     def __init__(self):
-        ...         self.norm = nn.BatchNorm1d(3)
-        ...     def __call__(self, xs):
-        ...         norm, (params, state) = fn.functionalize(self.norm), fn.unbind(self.norm)
-        ...         def body(state, x):
-        ...             y, state = norm.apply(params, state, x, train=self.training)
-        ...             return state, y
-        ...         state, ys = jax.lax.scan(body, state, xs)
-        ...         fn.update_state(self.norm, state)
-        ...         return ys
-        >>> net = fn.functionalize(Twice())
-        >>> params, state = net.init(jax.random.key(0))
-        >>> _, state = net.apply(params, state, jnp.ones((4, 8, 3)), train=True)
-        >>> int(state["norm"]["num_batches_tracked"])
-        4
-    """
-    binding = vars(module).get("_binding")
-    if binding is None:
-        raise UnboundModuleError(f"{type(module).__name__} is a description and has no buffers")
-    values = _matched_paths(layout_of(binding.description).buffers, flatten(state), "state")
-    for path, value in values.items():
-        *above, name = path.split(".")
-        owner: Any = module
-        for part in above:
-            owner = dict(parts(owner))[part]
-        if not is_module(owner):
-            raise TypeError(f"{path} lies in a container of buffers: assign the container as a whole")
-        setattr(owner, name, value)
-
-
-def _collect(
-    description: Any, bound: Any, path: str, found: dict[int, tuple[str, Spec, Any]]
-) -> None:
-    """Walk a description and its clone side by side and note each array under its first path."""
-    if is_spec(description):
-        found.setdefault(id(description), (path, description, bound))
-        return
-    if not holds_arrays(description):
-        return
-    values = dict(parts(bound))
-    for name, part in parts(description):
-        _collect(part, values[name], join(path, name), found)

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from funcnet.core.aliases import Key, Params, State
 from funcnet.core.keys import is_key
 from funcnet.core.paths import nest
-from funcnet.module.binding import bind_observed, describe, unbind
+from funcnet.module.binding import bind_observed, describe
 from funcnet.module.initialize import draw
 from funcnet.module.layout import is_module, layout_of
 from funcnet.module.learning import learned_shapes
 from funcnet.module.module import Module
+from funcnet.module.unbinding import unbind
 
 __all__ = ["Functional", "functionalize"]
 
@@ -86,7 +87,7 @@ class PureModule:
         shapes = {path: spec.shape for path, spec in layout.specs.items()}
         if layout.incomplete:
             shapes |= learned_shapes(self.module, self.method, inputs, kwargs)
-        arrays = draw(layout.specs, shapes, key)  # pyright: ignore[reportArgumentType]
+        arrays = draw(layout, shapes, key)  # pyright: ignore[reportArgumentType]
         params = nest({path: arrays[path] for path in layout.parameters})
         return params, nest({path: arrays[path] for path in layout.buffers})
 

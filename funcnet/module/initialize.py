@@ -4,6 +4,7 @@ The key of each array is folded from its path, so a new layer changes no other l
 time depends on the number of different shapes, not on the model's depth.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,35 +15,50 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Initializer, Key
 from funcnet.core.keys import fold_words, name_hash
-from funcnet.module.specs import Spec
+from funcnet.module.layout import Layout
 
 __all__ = ["draw"]
 
 Kind = tuple[Initializer, tuple[int, ...], Any]
 
 
-def draw(specs: dict[str, Spec], shapes: dict[str, tuple[int, ...]], key: Key) -> dict[str, Array]:
+def draw(layout: Layout, shapes: dict[str, tuple[int, ...]], key: Key) -> dict[str, Array]:
     """Draw every array of a layout.
 
+    A stacked array gets, layer by layer, the values that its layers would have in a list.
+
     Args:
-        specs: by path.
-        shapes: by path, complete.
-        key: the one that the keys of all paths are folded from.
+        layout: of the module.
+        shapes: of one layer's array, by path, complete.
+        key: the one that the keys of all names are folded from.
     """
     groups: dict[Kind, list[str]] = {}
-    for path, spec in specs.items():
+    for path, spec in layout.specs.items():
         groups.setdefault((spec.init, shapes[path], spec.dtype), []).append(path)
     arrays: dict[str, Array] = {}
-    for (init, shape, dtype), paths in groups.items():
-        words = np.array([name_hash(path) for path in paths], np.uint32)
-        one = partial(_draw_one, init, shape, dtype, key)
-        if isinstance(key, jax.core.Tracer) and len(paths) > 1:
-            # one loop, so that a traced init does not grow with depth
-            drawn = list(jax.lax.map(one, jnp.asarray(words)))
-        else:
-            drawn = [one(pair) for pair in words]
-        arrays.update(zip(paths, drawn, strict=True))
+    for kind, paths in groups.items():
+        names = [layout.names[path][0] for path in paths]
+        drawn = _draw_names(kind, key, names)
+        for path, layers in zip(paths, drawn, strict=True):
+            sizes = layout.sizes[path]
+            arrays[path] = jnp.reshape(layers, (*sizes, *kind[1])) if sizes else layers[0]
     return arrays
+
+
+def _draw_names(kind: Kind, key: Key, names: list[tuple[str, ...]]) -> list[Any]:
+    """Draw, for each tuple of names, the values of its layers."""
+    words = [
+        np.array([name_hash(name) for name in layers], np.uint32).reshape(-1, 2) for layers in names
+    ]
+    one: Callable[..., Array] = partial(_draw_one, *kind, key)
+    if isinstance(key, jax.core.Tracer) and sum(map(len, words)) > 1:
+        # one loop, so that a traced init does not grow with depth
+        everything = jax.lax.map(one, jnp.concatenate(words))
+        ends = np.cumsum([len(w) for w in words])
+        return [everything[end - len(w) : end] for w, end in zip(words, ends, strict=True)]
+    return [
+        jax.lax.map(one, jnp.asarray(w)) if len(w) > 1 else [one(pair) for pair in w] for w in words
+    ]
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -1,6 +1,7 @@
 """state_dict and load_state_dict: the trees under PyTorch's dotted names."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, Params, State
-from funcnet.core.errors import StateDictError
+from funcnet.core.errors import ParameterTreeError, StateDictError
 from funcnet.core.paths import flatten, nest
-from funcnet.module.binding import describe, fits, mismatch_message
+from funcnet.module.binding import describe
 from funcnet.module.layout import layout_of
+from funcnet.module.matching import fits, match_paths, mismatch_message
 from funcnet.module.module import Module
 from funcnet.module.specs import Spec
 
@@ -36,15 +38,25 @@ def state_dict(module: Module, params: Params, state: State | None = None) -> di
         ['bias', 'weight']
     """
     layout = layout_of(describe(module))
-    values = flatten(params) | flatten(state or {})
     expected = layout.specs if state is not None else layout.parameters
-    missing = [path for path in expected if path not in values]
-    unexpected = [path for path in values if path not in expected]
-    if missing or unexpected:
-        raise StateDictError(
-            mismatch_message("the trees do not fit the module", missing, unexpected)
-        )
-    return {name: values[path] for path in expected for name in layout.names[path]}
+    values = flatten(params) | flatten(state or {})
+    try:
+        match_paths(expected, values, "the trees together")
+    except ParameterTreeError as error:
+        raise StateDictError(str(error)) from None
+    named: dict[str, Array] = {}
+    for path in expected:
+        for names in layout.names[path]:
+            named.update(zip(names, _layers(values[path], layout.sizes[path]), strict=True))
+    return named
+
+
+def _layers(array: Array, sizes: tuple[int, ...]) -> Sequence[Array]:
+    """Split a stacked array into those of its layers; any other array is its own only layer."""
+    if not sizes:
+        return [array]
+    flat = array.reshape(math.prod(sizes), *array.shape[len(sizes) :])
+    return [flat[layer] for layer in range(len(flat))]
 
 
 def load_state_dict(
@@ -76,23 +88,29 @@ def load_state_dict(
         [3.0, 3.0]
     """
     layout = layout_of(describe(module))
-    known = {name for names in layout.names.values() for name in names}
+    known = {name for aliases in layout.names.values() for names in aliases for name in names}
     found: dict[str, Any] = {}
     missing: list[str] = []
     wrong: list[str] = []
     for path, spec in layout.specs.items():
-        given = [name for name in layout.names[path] if name in mapping]
-        if not given:
-            missing.append(path)
+        aliases = layout.names[path]
+        whole = [names for names in aliases if all(name in mapping for name in names)]
+        if not whole:
+            missing += [name for name in aliases[0] if name not in mapping]
             continue
-        arrays = {name: as_array(mapping[name]) for name in given}
+        arrays = {name: as_array(mapping[name]) for names in whole for name in names}
+        ill = [name for name, array in arrays.items() if not fits(array.shape, spec.shape)]
         wrong += [
-            f"  {name} has shape {array.shape}; the module declares {spec.shape}"
-            for name, array in arrays.items()
-            if not fits(array.shape, spec)
+            f"  {name} has shape {arrays[name].shape}; the module declares {spec.shape}"
+            for name in ill
         ]
-        wrong += _disagreements(arrays)
-        found[path] = _stored(arrays[given[0]], spec)
+        wrong += _disagreements(arrays, whole)
+        if not ill:
+            layers = [_stored(arrays[name], spec) for name in whole[0]]
+            sizes = layout.sizes[path]
+            found[path] = (
+                jnp.stack(layers).reshape(*sizes, *layers[0].shape) if sizes else layers[0]
+            )
     unexpected = [name for name in mapping if name not in known]
     if wrong or (strict and (missing or unexpected)):
         listed = mismatch_message(
@@ -102,7 +120,7 @@ def load_state_dict(
         raise StateDictError("\n".join([listed, *wrong]))
     if default is not None:
         defaults = flatten(default[0]) | flatten(default[1])
-        found |= {path: defaults[path] for path in missing if path in defaults}
+        found = {path: defaults[path] for path in layout.specs if path in defaults} | found
     params = {path: found[path] for path in layout.parameters if path in found}
     return nest(params), nest({path: found[path] for path in layout.buffers if path in found})
 
@@ -118,12 +136,15 @@ def as_array(value: Any) -> np.ndarray | Array:
     return value if isinstance(value, jax.Array) else np.asarray(value)
 
 
-def _disagreements(arrays: dict[str, Any]) -> list[str]:
-    (first, value), *others = arrays.items()
+def _disagreements(arrays: dict[str, Any], aliases: list[tuple[str, ...]]) -> list[str]:
+    """List the names of tied arrays whose values differ from those under the first name."""
+    first, *others = aliases
     return [
-        f"  {name} differs from {first}, but the module ties them into one parameter"
-        for name, other in others
-        if other is not value and not np.array_equal(np.asarray(other), np.asarray(value))
+        f"  {name} differs from {known}, but the module ties them into one parameter"
+        for names in others
+        for name, known in zip(names, first, strict=True)
+        if arrays[name] is not arrays[known]
+        and not np.array_equal(np.asarray(arrays[name]), np.asarray(arrays[known]))
     ]
 
 
