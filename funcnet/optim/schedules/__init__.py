@@ -3,14 +3,54 @@
 Any hyperparameter of any optimizer takes one. To plot one: ``jax.vmap(schedule)(jnp.arange(n))``.
 """
 
-from funcnet.optim.schedules.decays import constant, cosine, exponential, linear, step
-from funcnet.optim.schedules.warmups import warmup_cosine
+from funcnet.optim.schedules.cycles import (
+    cosine_warm_restarts,
+    cyclic,
+    one_cycle,
+    one_cycle_momentum,
+)
+from funcnet.optim.schedules.decays import (
+    constant,
+    cosine,
+    exponential,
+    linear,
+    multi_step,
+    polynomial,
+    step,
+)
+from funcnet.optim.schedules.joins import (
+    chained,
+    lambda_,
+    multiplicative,
+    piecewise,
+    sequential,
+    values,
+)
+from funcnet.optim.schedules.plateau import Plateau, PlateauState, reduce_on_plateau
+from funcnet.optim.schedules.warmups import inverse_sqrt, warmup_cosine, warmup_stable_decay
 
 __all__ = [
+    "Plateau",
+    "PlateauState",
+    "chained",
     "constant",
     "cosine",
+    "cosine_warm_restarts",
+    "cyclic",
     "exponential",
+    "inverse_sqrt",
+    "lambda_",
     "linear",
+    "multi_step",
+    "multiplicative",
+    "one_cycle",
+    "one_cycle_momentum",
+    "piecewise",
+    "polynomial",
+    "reduce_on_plateau",
+    "sequential",
     "step",
+    "values",
     "warmup_cosine",
+    "warmup_stable_decay",
 ]

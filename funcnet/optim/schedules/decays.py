@@ -1,14 +1,16 @@
 """Schedules that follow one formula from the first step on: PyTorch's closed forms."""
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
 from funcnet.core.checks import check_positive
 from funcnet.optim.schedules.steps import as_float
 
-__all__ = ["constant", "cosine", "exponential", "linear", "step"]
+__all__ = ["constant", "cosine", "exponential", "linear", "multi_step", "polynomial", "step"]
 
 
 def constant(lr: float | Array, factor: float = 1.0, total_iters: int = 0) -> Schedule:
@@ -160,5 +162,65 @@ def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Schedule:
     def schedule(step: ArrayLike) -> Array:
         t = as_float(step)
         return lr * jnp.power(jnp.asarray(gamma, t.dtype), jnp.floor(t / step_size))
+
+    return schedule
+
+
+def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
+    """Multiply by ``gamma`` at each milestone; one listed twice counts twice.
+
+    Args:
+        lr: the first value.
+        milestones: step counts, in any order.
+        gamma: the factor.
+
+    Returns:
+        ``step -> value``.
+
+    Example:
+        >>> schedule = optim.schedules.multi_step(1.0, [2, 3], gamma=0.5)
+        >>> [float(schedule(t)) for t in range(5)]
+        [1.0, 1.0, 0.5, 0.25, 0.25]
+
+    Reference: ``torch.optim.lr_scheduler.MultiStepLR``
+    """
+    marks = np.array(sorted(milestones), dtype=np.float64)
+
+    def schedule(step: ArrayLike) -> Array:
+        t = as_float(step)
+        passed = jnp.sum(t >= jnp.asarray(marks, t.dtype)).astype(t.dtype)
+        return lr * jnp.power(jnp.asarray(gamma, t.dtype), passed)
+
+    return schedule
+
+
+def polynomial(lr: float | Array, total_iters: int = 5, power: float = 1.0) -> Schedule:
+    r"""Fall to zero as a power of the time that is left.
+
+    .. math:: \gamma_t = \gamma \left(1 - \frac{\min(t, n)}{n}\right)^{q}
+
+    Args:
+        lr: the first value γ.
+        total_iters: *n*, the step at which zero is reached.
+        power: *q*.
+
+    Returns:
+        ``step -> value``.
+
+    Raises:
+        ValueError: ``total_iters`` is not positive.
+
+    Example:
+        >>> schedule = optim.schedules.polynomial(1.0, total_iters=4, power=2.0)
+        >>> [float(schedule(t)) for t in range(5)]
+        [1.0, 0.5625, 0.25, 0.0625, 0.0]
+
+    Reference: ``torch.optim.lr_scheduler.PolynomialLR``
+    """
+    check_positive("total_iters", total_iters)
+
+    def schedule(step: ArrayLike) -> Array:
+        left = jnp.maximum(total_iters - as_float(step), 0) / total_iters
+        return lr * jnp.power(left, power)
 
     return schedule

@@ -5,9 +5,10 @@ import math
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
+from funcnet.core.checks import check_choice, check_positive
 from funcnet.optim.schedules.steps import as_float
 
-__all__ = ["warmup_cosine"]
+__all__ = ["inverse_sqrt", "warmup_cosine", "warmup_stable_decay"]
 
 
 def warmup_cosine(
@@ -55,3 +56,90 @@ def check_span(warmup_steps: int, total_steps: int) -> None:
             "expected 0 <= warmup_steps < total_steps; "
             f"got warmup_steps={warmup_steps}, total_steps={total_steps}"
         )
+
+
+def warmup_stable_decay(
+    lr: float | Array,
+    warmup_steps: int,
+    decay_steps: int,
+    total_steps: int,
+    start: float = 0.0,
+    end: float = 0.0,
+    shape: str = "linear",
+) -> Schedule:
+    """Rise along a line to ``lr``, stay there, and fall to ``end`` in the last steps.
+
+    Args:
+        lr: the plateau.
+        warmup_steps: how many steps the rise takes; may be 0.
+        decay_steps: how many steps the fall takes.
+        total_steps: the step at which ``end`` is reached.
+        start: the value at step 0.
+        end: the last value.
+        shape: of the fall: ``"linear"``, ``"cosine"`` or ``"sqrt"`` (``1 - sqrt(progress)``).
+
+    Returns:
+        ``step -> value``.
+
+    Raises:
+        ValueError: the parts do not fit into ``total_steps``, or an unknown shape.
+
+    Example:
+        >>> schedule = optim.schedules.warmup_stable_decay(1.0, 2, 2, 6)
+        >>> [float(schedule(t)) for t in range(8)]
+        [0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
+
+    Reference: Hu et al., "MiniCPM", 2024; Hägele et al., "Scaling Laws and Compute-Optimal Training
+    Beyond Fixed Training Durations", NeurIPS 2024 (the square root)
+    """
+    check_choice("shape", shape, ("linear", "cosine", "sqrt"))
+    check_positive("decay_steps", decay_steps)
+    if warmup_steps < 0 or warmup_steps + decay_steps > total_steps:
+        raise ValueError(
+            "expected warmup_steps + decay_steps <= total_steps; got "
+            f"{warmup_steps} + {decay_steps} and {total_steps}"
+        )
+
+    def schedule(step: ArrayLike) -> Array:
+        t = as_float(step)
+        rise = start + (lr - start) * jnp.minimum(t / max(warmup_steps, 1), 1.0)
+        progress = jnp.clip((t - (total_steps - decay_steps)) / decay_steps, 0.0, 1.0)
+        left = {
+            "linear": 1 - progress,
+            "cosine": (1 + jnp.cos(math.pi * progress)) / 2,
+            "sqrt": 1 - jnp.sqrt(progress),
+        }[shape]
+        return jnp.where(t < warmup_steps, rise, end + (lr - end) * left)
+
+    return schedule
+
+
+def inverse_sqrt(lr: float | Array, warmup_steps: int, start: float = 0.0) -> Schedule:
+    r"""Rise along a line to ``lr``, then fall as :math:`\gamma \sqrt{w / t}`, without an end.
+
+    Args:
+        lr: the peak γ, reached at step ``warmup_steps``.
+        warmup_steps: *w*.
+        start: the value at step 0.
+
+    Returns:
+        ``step -> value``.
+
+    Raises:
+        ValueError: ``warmup_steps`` is not positive.
+
+    Example:
+        >>> schedule = optim.schedules.inverse_sqrt(1.0, warmup_steps=4)
+        >>> [float(schedule(t)) for t in (0, 2, 4, 16)]
+        [0.0, 0.5, 1.0, 0.5]
+
+    Reference: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 5.3
+    """
+    check_positive("warmup_steps", warmup_steps)
+
+    def schedule(step: ArrayLike) -> Array:
+        t = as_float(step)
+        rise = start + (lr - start) * t / warmup_steps
+        return jnp.where(t < warmup_steps, rise, lr * jnp.sqrt(warmup_steps / jnp.maximum(t, 1)))
+
+    return schedule

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from funcnet import optim
 from funcnet.optim import schedules
 
 STEPS = 40
 
+# Our schedule, then PyTorch's class and options; a base of 0.5 everywhere.
 CASES = [
     (schedules.constant(0.5, 1.0 / 3, 5), "ConstantLR", {}),
     (schedules.constant(0.5, 0.2, 7), "ConstantLR", {"factor": 0.2, "total_iters": 7}),
@@ -22,52 +24,249 @@ CASES = [
     (schedules.cosine(0.5, 7, 0.1), "CosineAnnealingLR", {"T_max": 7, "eta_min": 0.1}),
     (schedules.exponential(0.5, 0.9), "ExponentialLR", {"gamma": 0.9}),
     (schedules.step(0.5, 6, 0.3), "StepLR", {"step_size": 6, "gamma": 0.3}),
+    (
+        schedules.multi_step(0.5, [20, 3, 3, 11], 0.4),
+        "MultiStepLR",
+        {"milestones": [20, 3, 3, 11], "gamma": 0.4},
+    ),
+    (schedules.polynomial(0.5), "PolynomialLR", {}),
+    (schedules.polynomial(0.5, 17, 2.5), "PolynomialLR", {"total_iters": 17, "power": 2.5}),
+    (schedules.lambda_(0.5, lambda t: 0.9**t), "LambdaLR", {"lr_lambda": lambda t: 0.9**t}),
+    (
+        schedules.multiplicative(0.5, lambda t: 1 - 1 / (t + 3)),
+        "MultiplicativeLR",
+        {"lr_lambda": lambda t: 1 - 1 / (t + 3)},
+    ),
+    (schedules.cosine_warm_restarts(0.5, 7), "CosineAnnealingWarmRestarts", {"T_0": 7}),
+    (
+        schedules.cosine_warm_restarts(0.5, 3, 2, 0.1),
+        "CosineAnnealingWarmRestarts",
+        {"T_0": 3, "T_mult": 2, "eta_min": 0.1},
+    ),
+    (
+        schedules.cosine_warm_restarts(0.5, 1, 3),
+        "CosineAnnealingWarmRestarts",
+        {"T_0": 1, "T_mult": 3},
+    ),
+]
+
+CYCLIC = [
+    {"step_size_up": 5},
+    {"step_size_up": 4, "step_size_down": 7, "mode": "triangular2"},
+    {"step_size_up": 6, "mode": "exp_range", "gamma": 0.9},
+    {"step_size_up": 3, "scale_fn": lambda x: 1 / (5 ** (x * 0.1)), "scale_mode": "iterations"},
+    {"step_size_up": 3, "scale_fn": lambda x: 0.5**x, "scale_mode": "cycle"},
+]
+
+ONE_CYCLE = [
+    {"total_steps": STEPS},
+    {"epochs": 4, "steps_per_epoch": 10, "pct_start": 0.4, "anneal_strategy": "linear"},
+    {"total_steps": STEPS + 3, "three_phase": True, "div_factor": 5.0, "final_div_factor": 10.0},
 ]
 
 
-def reference(name, options, lr=0.5, steps=STEPS):
+def name(case):
+    return f"{case[1]}-{','.join(case[2])}" if isinstance(case, tuple) else ",".join(case)
+
+
+def trace(make_scheduler, lr=0.5, steps=STEPS, momentum=False):
+    """Return the rates (and momenta) that PyTorch's scheduler sets, step by step."""
     torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
-    scheduler = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
-    values = []
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr, momentum=0.9)
+    scheduler = make_scheduler(torch.optim.lr_scheduler, optimizer)
+    rows = []
     for _ in range(steps):
-        values.append(optimizer.param_groups[0]["lr"])
+        group = optimizer.param_groups[0]
+        rows.append((group["lr"], group["momentum"]))
         optimizer.step()
         scheduler.step()
-    return np.array(values)
+    table = np.array(rows)
+    return (table[:, 0], table[:, 1]) if momentum else table[:, 0]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[1]}-{c[2]}")
-def test_equal_to_pytorch(case, x64):
-    schedule, name, options = case
-    ours = jax.jit(jax.vmap(schedule))(jnp.arange(STEPS))
+def assert_equal(schedule, expected):
     # PyTorch accumulates rounding from step to step; these are closed forms.
-    np.testing.assert_allclose(ours, reference(name, options), rtol=1e-12, atol=1e-15)
+    ours = schedules.values(schedule, len(expected))
+    np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[1]}-{c[2]}")
-def test_takes_numbers_and_arrays_and_gives_strong_floats(case):
-    schedule = case[0]
-    value = schedule(3)
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_equal_to_pytorch(case, x64):
+    schedule, theirs, options = case
+    assert_equal(schedule, trace(lambda lib, o: getattr(lib, theirs)(o, **options)))
+
+
+@pytest.mark.parametrize("options", CYCLIC, ids=name)
+def test_cyclic_equals_pytorch_with_momentum(options, x64):
+    rates, momenta = trace(lambda lib, o: lib.CyclicLR(o, 0.1, 0.7, **options), momentum=True)
+    assert_equal(schedules.cyclic(0.1, 0.7, **options), rates)
+    assert_equal(schedules.cyclic(0.9, 0.8, **options), momenta)
+
+
+@pytest.mark.parametrize("options", ONE_CYCLE, ids=name)
+def test_one_cycle_equals_pytorch_with_momentum(options, x64):
+    rates, momenta = trace(lambda lib, o: lib.OneCycleLR(o, 0.7, **options), momentum=True)
+    assert_equal(schedules.one_cycle(0.7, **options), rates)
+    shared = {k: v for k, v in options.items() if "div" not in k}
+    assert_equal(schedules.one_cycle_momentum(**shared), momenta)
+
+
+def test_chained_and_sequential_equal_pytorch(x64):
+    def chained(lib, o):
+        parts = [lib.ConstantLR(o, 0.1, 20), lib.ExponentialLR(o, 0.9), lib.StepLR(o, 7, 0.5)]
+        return lib.ChainedScheduler(parts, o)
+
+    factors = [
+        schedules.constant(1.0, 0.1, 20),
+        schedules.exponential(1.0, 0.9),
+        schedules.step(1.0, 7, 0.5),
+    ]
+    assert_equal(schedules.chained(0.5, factors), trace(chained))
+
+    def sequential(lib, o):
+        parts = [
+            lib.LinearLR(o, 0.1),
+            lib.CosineAnnealingLR(o, 10, 0.01),
+            lib.ExponentialLR(o, 0.9),
+        ]
+        return lib.SequentialLR(o, parts, [5, 21])
+
+    parts = [
+        schedules.linear(0.5, 0.1),
+        schedules.cosine(0.5, 10, 0.01),
+        schedules.exponential(0.5, 0.9),
+    ]
+    assert_equal(schedules.sequential(parts, [5, 21]), trace(sequential))
+
+    def restarts(lib, o):
+        parts = [lib.ConstantLR(o, 0.5, 3), lib.CosineAnnealingWarmRestarts(o, 4, 2)]
+        return lib.SequentialLR(o, parts, [6])
+
+    parts = [schedules.constant(0.5, 0.5, 3), schedules.cosine_warm_restarts(0.5, 4, 2)]
+    assert_equal(schedules.sequential(parts, [6]), trace(restarts))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"patience": 2},
+        {"patience": 1, "factor": 0.5, "cooldown": 2, "threshold": 0.05},
+        {"patience": 0, "mode": "max", "threshold": 0.1, "threshold_mode": "abs"},
+        {"patience": 1, "mode": "max", "threshold": 0.2, "min_lr": 0.02},
+        {"patience": 0, "factor": 0.5, "eps": 0.1, "threshold_mode": "abs"},
+    ],
+    ids=name,
+)
+def test_reduce_on_plateau_equals_pytorch(options, x64, rng):
+    torch = pytest.importorskip("torch")
+    values = np.abs(np.linspace(2, 1, 30) + 0.3 * rng.normal(size=30))
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+    expected = []
+    for value in values:
+        scheduler.step(value)
+        expected.append(optimizer.param_groups[0]["lr"])
+    plateau = schedules.reduce_on_plateau(**options)
+
+    def body(state, value):
+        state = plateau.update(state, value)
+        return state, state.lr
+
+    state, ours = jax.jit(lambda v: jax.lax.scan(body, plateau.init(0.5), v))(values)
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
+    assert len(set(expected)) > 1
+    np.testing.assert_allclose(state.best, scheduler.best)
+
+
+def test_plateau_drives_an_optimizer_without_recompiling():
+    optimizer, plateau = optim.sgd(1.0), schedules.reduce_on_plateau(factor=0.5, patience=0)
+    opt_state, rates = optimizer.init(jnp.ones(1)), plateau.init(1.0)
+    step = jax.jit(optimizer.update)
+    seen = []
+    for value in (1.0, 1.0, 1.0):
+        rates = plateau.update(rates, value)
+        opt_state = optim.with_hyperparams(opt_state, lr=rates.lr)
+        updates, opt_state = step(jnp.ones(1), opt_state)
+        seen.append(float(updates[0]))
+    assert seen == [-1.0, -0.5, -0.25]
+    assert step._cache_size() == 1
+
+
+ALL = [
+    *[case[0] for case in CASES],
+    schedules.cyclic(0.1, 0.7, 3, 4, "triangular2"),
+    schedules.one_cycle(0.7, STEPS, three_phase=True),
+    schedules.one_cycle_momentum(STEPS),
+    schedules.warmup_cosine(0.5, 5, 30, 0.1, 0.05),
+    schedules.warmup_stable_decay(0.5, 5, 7, 30, shape="sqrt"),
+    schedules.inverse_sqrt(0.5, 5),
+    schedules.piecewise([0.5, 0.1], [10]),
+    schedules.chained(0.5, [schedules.step(1.0, 6)]),
+    schedules.sequential([schedules.constant(0.5), schedules.cosine(0.5, 20)], [10]),
+]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("schedule", ALL, ids=range(len(ALL)))
+def test_takes_numbers_and_arrays_and_gives_strong_floats(schedule):
+    value = jax.jit(schedule)(jnp.int32(3))
     assert value.dtype == jnp.float32
     assert not value.weak_type
-    np.testing.assert_allclose(value, schedule(jnp.int32(3)), rtol=1e-6)
+    np.testing.assert_allclose(value, schedule(3), rtol=1e-6)
+    assert np.isfinite(schedules.values(schedule, STEPS)).all()
 
 
-def test_warmup_cosine_agrees_with_optax():
+def test_agrees_with_optax():
     optax = pytest.importorskip("optax")
-    ours = jax.vmap(schedules.warmup_cosine(0.5, 5, 30, 0.1, 0.05))(jnp.arange(STEPS))
-    theirs = optax.warmup_cosine_decay_schedule(0.1, 0.5, 5, 30, 0.05)
-    # Both compute in float32.
-    np.testing.assert_allclose(ours, [theirs(t) for t in range(STEPS)], rtol=1e-5)
+    pairs = [
+        (
+            schedules.warmup_cosine(0.5, 5, 30, 0.1, 0.05),
+            optax.warmup_cosine_decay_schedule(0.1, 0.5, 5, 30, 0.05),
+        ),
+        (
+            schedules.piecewise([0.5, 0.05, 0.01], [4, 20]),
+            optax.piecewise_constant_schedule(0.5, {4: 0.1, 20: 0.2}),
+        ),
+        (
+            schedules.warmup_stable_decay(0.5, 5, 10, 30, end=0.1),
+            optax.join_schedules(
+                [
+                    optax.linear_schedule(0.0, 0.5, 5),
+                    optax.constant_schedule(0.5),
+                    optax.linear_schedule(0.5, 0.1, 10),
+                ],
+                [5, 20],
+            ),
+        ),
+    ]
+    for ours, theirs in pairs:
+        with jax.numpy_dtype_promotion("standard"):
+            expected = jax.vmap(theirs)(jnp.arange(STEPS))
+        # Both compute in float32.
+        np.testing.assert_allclose(schedules.values(ours, STEPS), expected, rtol=1e-5)
+
+
+def test_inverse_sqrt_follows_the_paper():
+    d, w = 512, 8
+    t = np.arange(1, STEPS)
+    paper = d**-0.5 * np.minimum(t**-0.5, t * w**-1.5)
+    ours = schedules.values(schedules.inverse_sqrt((d * w) ** -0.5, w), STEPS)[1:]
+    np.testing.assert_allclose(ours, paper, rtol=1e-6)
 
 
 def test_bad_arguments_raise():
-    with pytest.raises(ValueError, match="warmup_steps=5, total_steps=5"):
-        schedules.warmup_cosine(1.0, 5, 5)
-    with pytest.raises(ValueError, match="T_max"):
-        schedules.cosine(1.0, 0)
-    with pytest.raises(ValueError, match="step_size"):
-        schedules.step(1.0, 0)
-    with pytest.raises(ValueError, match="total_iters"):
-        schedules.linear(1.0, total_iters=0)
+    for match, make in [
+        ("warmup_steps=5, total_steps=5", lambda: schedules.warmup_cosine(1.0, 5, 5)),
+        ("T_max", lambda: schedules.cosine(1.0, 0)),
+        ("step_size", lambda: schedules.step(1.0, 0)),
+        ("total_iters", lambda: schedules.linear(1.0, total_iters=0)),
+        ("one milestone fewer", lambda: schedules.sequential([schedules.constant(1.0)], [3])),
+        ("rise", lambda: schedules.sequential([schedules.constant(1.0)] * 3, [3, 2])),
+        ("one boundary fewer", lambda: schedules.piecewise([1.0], [3])),
+        ("total_steps, or epochs", lambda: schedules.one_cycle(1.0)),
+        ("mode must be one of", lambda: schedules.cyclic(0.1, 1.0, mode="square")),
+        ("below one", lambda: schedules.reduce_on_plateau(factor=1.0)),
+        ("warmup_steps \\+ decay_steps", lambda: schedules.warmup_stable_decay(1.0, 5, 6, 10)),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            make()

@@ -1,0 +1,260 @@
+"""Schedules that go up and down: warm restarts, cyclic rates, one cycle."""
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, ArrayLike, Schedule
+from funcnet.core.checks import check_choice, check_positive, check_probability
+from funcnet.optim.schedules.steps import as_float
+
+__all__ = ["cosine_warm_restarts", "cyclic", "one_cycle", "one_cycle_momentum"]
+
+
+def cosine_warm_restarts(
+    lr: float | Array, T_0: int, T_mult: int = 1, eta_min: float = 0.0
+) -> Schedule:
+    r"""Fall from ``lr`` to ``eta_min`` along a cosine, start again, each time for longer.
+
+    .. math:: \gamma_t = \eta + \tfrac12 (\gamma - \eta) \left(1 + \cos(\pi t_i / T_i)\right),
+              \qquad T_i = T_0 \, m^i
+
+    where :math:`t_i` is the time since the latest restart.
+
+    Args:
+        lr: the value after each restart, γ.
+        T_0: the length of the first period.
+        T_mult: *m*, the factor from one period to the next.
+        eta_min: η, the lowest value.
+
+    Returns:
+        ``step -> value``.
+
+    Raises:
+        ValueError: ``T_0`` or ``T_mult`` is less than 1.
+
+    Example:
+        >>> schedule = optim.schedules.cosine_warm_restarts(1.0, T_0=2, T_mult=2)
+        >>> [round(float(schedule(t)), 3) for t in range(7)]
+        [1.0, 0.5, 1.0, 0.854, 0.5, 0.146, 1.0]
+
+    Reference: Loshchilov and Hutter, "SGDR", ICLR 2017;
+    ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``
+    """
+    check_positive("T_0", T_0)
+    check_positive("T_mult", T_mult)
+
+    def period(t: Array) -> tuple[Array, Array]:
+        """Give the time since the latest restart, and that period's length."""
+        if T_mult == 1:
+            return t % T_0, jnp.full_like(t, T_0)
+
+        def start(n: Array) -> Array:
+            return jnp.round(T_0 * (jnp.power(float(T_mult), n) - 1) / (T_mult - 1))
+
+        n = jnp.floor(jnp.log(t / T_0 * (T_mult - 1) + 1) / math.log(T_mult))
+        # The logarithm may round across a whole number; the starts themselves are exact.
+        n = jnp.where(t < start(n), n - 1, jnp.where(t >= start(n + 1), n + 1, n))
+        return t - start(n), T_0 * jnp.power(float(T_mult), n)
+
+    def schedule(step: ArrayLike) -> Array:
+        since, length = period(as_float(step))
+        return eta_min + (lr - eta_min) * (1 + jnp.cos(math.pi * since / length)) / 2
+
+    return schedule
+
+
+def cyclic(
+    base_lr: float | Array,
+    max_lr: float | Array,
+    step_size_up: int = 2000,
+    step_size_down: int | None = None,
+    mode: str = "triangular",
+    gamma: float = 1.0,
+    scale_fn: Callable[[Array], Array] | None = None,
+    scale_mode: str = "cycle",
+) -> Schedule:
+    """Go from ``base_lr`` to ``max_lr`` and back along lines, over and over.
+
+    To cycle momentum the other way, as PyTorch's ``cycle_momentum`` does, give the optimizer
+    ``momentum=cyclic(max_momentum, base_momentum, ...)`` with the same arguments otherwise.
+
+    Args:
+        base_lr: the value where cycles start and end.
+        max_lr: the value at the peak.
+        step_size_up: steps from base to peak.
+        step_size_down: steps from peak to base; ``None`` for as many.
+        mode: ``"triangular"``; ``"triangular2"``, whose peak halves each cycle; ``"exp_range"``,
+            whose peak falls by ``gamma`` each step.
+        gamma: the factor of ``"exp_range"``.
+        scale_fn: multiplies the height, in place of ``mode``.
+        scale_mode: whether ``scale_fn`` gets the number of the ``"cycle"``, from 1, or of the step
+            (``"iterations"``).
+
+    Returns:
+        ``step -> value``.
+
+    Raises:
+        ValueError: an unknown mode, or a size that is not positive.
+
+    Example:
+        >>> schedule = optim.schedules.cyclic(0.0, 1.0, step_size_up=2)
+        >>> [float(schedule(t)) for t in range(6)]
+        [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
+
+    Reference: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017;
+    ``torch.optim.lr_scheduler.CyclicLR``
+    """
+    check_choice("mode", mode, ("triangular", "triangular2", "exp_range"))
+    check_choice("scale_mode", scale_mode, ("cycle", "iterations"))
+    check_positive("step_size_up", step_size_up)
+    down = step_size_up if step_size_down is None else step_size_down
+    total = step_size_up + down
+
+    def height(cycle: Array, t: Array) -> Array:
+        if scale_fn is not None:
+            return scale_fn(cycle if scale_mode == "cycle" else t)
+        if mode == "triangular2":
+            return jnp.power(2.0, 1 - cycle)
+        return (
+            jnp.power(jnp.asarray(gamma, t.dtype), t) if mode == "exp_range" else jnp.ones_like(t)
+        )
+
+    def schedule(step: ArrayLike) -> Array:
+        t = as_float(step)
+        cycle = jnp.floor(1 + t / total)
+        within = t - (cycle - 1) * total
+        rising = within <= step_size_up
+        slope = jnp.where(rising, within / step_size_up, (total - within) / max(down, 1))
+        return base_lr + (max_lr - base_lr) * slope * height(cycle, t)
+
+    return schedule
+
+
+def _anneal(strategy: str, start: Array, end: Array, fraction: Array) -> Array:
+    if strategy == "linear":
+        return start + (end - start) * fraction
+    return end + (start - end) / 2 * (1 + jnp.cos(math.pi * fraction))
+
+
+def _phases(
+    values: tuple[float | Array, ...],
+    total_steps: int | None,
+    epochs: int | None,
+    steps_per_epoch: int | None,
+    pct_start: float,
+    anneal_strategy: str,
+) -> Schedule:
+    """Go through two or three phases; ``values`` are where they start and end."""
+    if total_steps is None:
+        if epochs is None or steps_per_epoch is None:
+            raise ValueError("give either total_steps, or epochs and steps_per_epoch")
+        total_steps = epochs * steps_per_epoch
+    check_positive("total_steps", total_steps)
+    check_probability("pct_start", pct_start)
+    check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
+    last = total_steps - 1.0
+    turns = [pct_start * total_steps - 1, 2 * pct_start * total_steps - 2]
+    ends = [*turns[: len(values) - 2], last]
+    starts = [0.0, *ends[:-1]]
+
+    def schedule(step: ArrayLike) -> Array:
+        t = jnp.minimum(as_float(step), total_steps)
+        where = jnp.sum(t > jnp.asarray(ends[:-1], t.dtype)).astype(jnp.int32)
+        begin, end = jnp.asarray(starts, t.dtype)[where], jnp.asarray(ends, t.dtype)[where]
+        points = jnp.stack([jnp.asarray(value, t.dtype) for value in values])
+        fraction = (t - begin) / (end - begin)
+        return _anneal(anneal_strategy, points[where], points[where + 1], fraction)
+
+    return schedule
+
+
+def one_cycle(
+    max_lr: float | Array,
+    total_steps: int | None = None,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+    pct_start: float = 0.3,
+    anneal_strategy: str = "cos",
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    three_phase: bool = False,
+) -> Schedule:
+    """Warm up to ``max_lr``, then fall far below where it began.
+
+    PyTorch cycles the momentum too: give the optimizer `one_cycle_momentum` for ``momentum``, or
+    for the first of ``betas``.
+
+    Args:
+        max_lr: the peak.
+        total_steps: the number of steps in all; or
+        epochs: the number of epochs, with
+        steps_per_epoch: their length.
+        pct_start: the fraction of steps that rise.
+        anneal_strategy: ``"cos"`` or ``"linear"``.
+        div_factor: the first value is ``max_lr / div_factor``.
+        final_div_factor: the last is that, divided by this.
+        three_phase: fall as fast as it rose, and then to the end.
+
+    Returns:
+        ``step -> value``.
+
+    Raises:
+        ValueError: no length is given, or an argument is out of its range.
+
+    Example:
+        >>> schedule = optim.schedules.one_cycle(1.0, total_steps=11, pct_start=0.5)
+        >>> [round(float(schedule(t)), 3) for t in (0, 4.5, 10)]
+        [0.04, 1.0, 0.0]
+
+    Reference: Smith and Topin, "Super-Convergence", 2018; ``torch.optim.lr_scheduler.OneCycleLR``
+    """
+    first = max_lr / div_factor
+    low = first / final_div_factor
+    values = (first, max_lr, first, low) if three_phase else (first, max_lr, low)
+    return _phases(values, total_steps, epochs, steps_per_epoch, pct_start, anneal_strategy)
+
+
+def one_cycle_momentum(
+    total_steps: int | None = None,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+    pct_start: float = 0.3,
+    anneal_strategy: str = "cos",
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+    three_phase: bool = False,
+) -> Schedule:
+    """Lower the momentum while `one_cycle` raises the learning rate, and raise it again.
+
+    Args:
+        total_steps: the number of steps in all; or
+        epochs: the number of epochs, with
+        steps_per_epoch: their length.
+        pct_start: the fraction of steps in which the momentum falls.
+        anneal_strategy: ``"cos"`` or ``"linear"``.
+        base_momentum: the lowest momentum, at the learning rate's peak.
+        max_momentum: the first and last.
+        three_phase: as in `one_cycle`.
+
+    Returns:
+        ``step -> value``.
+
+    Raises:
+        ValueError: no length is given, or an argument is out of its range.
+
+    Example:
+        >>> optimizer = optim.sgd(
+        ...     optim.schedules.one_cycle(1.0, 100),
+        ...     momentum=optim.schedules.one_cycle_momentum(100),
+        ... )
+        >>> state = optimizer.init(jnp.ones(2))
+        >>> round(float(optim.hyperparams(state)["momentum"]), 3)
+        0.95
+
+    Reference: ``torch.optim.lr_scheduler.OneCycleLR``, ``cycle_momentum``
+    """
+    high, low = max_momentum, base_momentum
+    values = (high, low, high, high) if three_phase else (high, low, high)
+    return _phases(values, total_steps, epochs, steps_per_epoch, pct_start, anneal_strategy)
