@@ -216,3 +216,11 @@ def _read_only(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     return MappingProxyType(value) if isinstance(value, dict) else value
+
+
+def learning(module: Module) -> bool:
+    """Say whether a module is called only to learn the shapes of lazy layers (see `learned_shapes`).
+
+    Arrays then are those of one layer, also inside a stack, and layers that wait for a shape have none.
+    """
+    return vars(module)["_binding"].scope.learn is not None

@@ -67,6 +67,11 @@ class Module:
         """Whether the module was bound with ``train=True``."""
         return binding_of(self, "reads self.training").scope.train
 
+    @property
+    def has_key(self) -> bool:
+        """Whether the module was bound with a key, so that `next_key` can draw."""
+        return binding_of(self, "reads self.has_key").scope.key is not None
+
     def next_key(self) -> Key:
         """Draw a random key that no other call and no other layer is given.
 
@@ -120,7 +125,7 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
-RESERVED = frozenset({"training", "next_key", "_binding", "_is_funcnet_module"})
+RESERVED = frozenset({"has_key", "training", "next_key", "_binding", "_is_funcnet_module"})
 """Names of the API that a subclass or an instance may not take for itself."""
 
 

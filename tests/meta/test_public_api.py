@@ -27,8 +27,15 @@ def public() -> list[str]:
     names = [f"funcnet.{name}" for name in fn.__all__]
     for folder in FOLDERS:
         home = importlib.import_module(f"funcnet.{folder}")
-        names += [f"funcnet.{folder}.{name}" for name in home.__all__]
+        names += [f"funcnet.{folder}.{name}" for name in exported(home)]
     return sorted(set(names))
+
+
+def exported(home) -> list[str]:
+    """The public names of a folder: `__all__`, or what its families' star imports brought."""
+    if hasattr(home, "__all__"):
+        return list(home.__all__)
+    return [n for n, v in vars(home).items() if not n.startswith("_") and not inspect.ismodule(v)]
 
 
 def test_the_public_names_are_those_written_down():
