@@ -8,17 +8,23 @@ respect to it is asked for, the answer is zeros of its own shape and type.
 from funcnet.transforms.compilation import jit
 from funcnet.transforms.curvature import hvp, vhp
 from funcnet.transforms.directional import jvp, linearize, vjp
+from funcnet.transforms.ensembles import Ensemble, ensemble, stack, unstack
 from funcnet.transforms.gradients import grad, value_and_grad
 from funcnet.transforms.jacobians import hessian, jacfwd, jacrev
 from funcnet.transforms.mapping import chunked, vmap
 from funcnet.transforms.memory import checkpoint, checkpoint_name, saving_policy
+from funcnet.transforms.nonfinite import Blame, Site, nan_guard
 from funcnet.transforms.partition import merge, partition
 from funcnet.transforms.scanning import scan
 
 __all__ = [
+    "Blame",
+    "Ensemble",
+    "Site",
     "checkpoint",
     "checkpoint_name",
     "chunked",
+    "ensemble",
     "grad",
     "hessian",
     "hvp",
@@ -28,9 +34,12 @@ __all__ = [
     "jvp",
     "linearize",
     "merge",
+    "nan_guard",
     "partition",
     "saving_policy",
     "scan",
+    "stack",
+    "unstack",
     "value_and_grad",
     "vhp",
     "vjp",
