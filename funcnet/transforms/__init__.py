@@ -6,9 +6,16 @@ respect to it is asked for, the answer is zeros of its own shape and type.
 """
 
 from funcnet.transforms.compilation import jit
-from funcnet.transforms.curvature import hvp, vhp
+from funcnet.transforms.curvature import (
+    empirical_fisher_vp,
+    fisher_vp,
+    gauss_newton_vp,
+    hvp,
+    vhp,
+)
 from funcnet.transforms.directional import jvp, linearize, vjp
 from funcnet.transforms.ensembles import Ensemble, ensemble, stack, unstack
+from funcnet.transforms.estimates import hutchinson_diagonal, hutchinson_trace, laplacian
 from funcnet.transforms.gradients import grad, value_and_grad
 from funcnet.transforms.jacobians import hessian, jacfwd, jacrev
 from funcnet.transforms.mapping import chunked, vmap
@@ -16,29 +23,42 @@ from funcnet.transforms.memory import checkpoint, checkpoint_name, saving_policy
 from funcnet.transforms.nonfinite import Blame, Site, nan_guard
 from funcnet.transforms.partition import merge, partition
 from funcnet.transforms.scanning import scan
+from funcnet.transforms.spectrum import Lanczos, lanczos, spectral_density, top_eigenvalues
+from funcnet.transforms.tangent_kernel import ntk
 
 __all__ = [
     "Blame",
     "Ensemble",
+    "Lanczos",
     "Site",
     "checkpoint",
     "checkpoint_name",
     "chunked",
+    "empirical_fisher_vp",
     "ensemble",
+    "fisher_vp",
+    "gauss_newton_vp",
     "grad",
     "hessian",
+    "hutchinson_diagonal",
+    "hutchinson_trace",
     "hvp",
     "jacfwd",
     "jacrev",
     "jit",
     "jvp",
+    "lanczos",
+    "laplacian",
     "linearize",
     "merge",
     "nan_guard",
+    "ntk",
     "partition",
     "saving_policy",
     "scan",
+    "spectral_density",
     "stack",
+    "top_eigenvalues",
     "unstack",
     "value_and_grad",
     "vhp",
