@@ -212,7 +212,7 @@ def _silence(
         return input
     if p == 1:
         return jnp.zeros_like(input)
-    keep = _mask(require_key(function, key), shape, p)
+    keep = keep_mask(require_key(function, key), shape, p)
     return jnp.where(keep, input * (1 / (1 - p)), 0)
 
 
@@ -226,11 +226,11 @@ def _silence_to_floor(
         return jnp.zeros_like(input)
     scale = 1 / math.sqrt((SELU_FLOOR * SELU_FLOOR * p + 1) * (1 - p))
     offset = -SELU_FLOOR * p * scale
-    keep = _mask(require_key(function, key), shape, p)
+    keep = keep_mask(require_key(function, key), shape, p)
     return jnp.where(keep, input * scale + offset, SELU_FLOOR * scale + offset)
 
 
-def _mask(key: Key, shape: tuple[int, ...], p: float) -> Array:
+def keep_mask(key: Key, shape: tuple[int, ...], p: float) -> Array:
     """Return a boolean array that is False with probability ``p``.
 
     Random words are the cost of dropout, so each is cut into as many pieces of 8 or 16 bits as give

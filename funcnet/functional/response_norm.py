@@ -102,8 +102,8 @@ def normalize(
         An array of the input's shape and dtype.
 
     Example:
-        >>> F.normalize(jnp.array([[3.0, 4.0]])).round(3).tolist()
-        [[0.6, 0.8]]
+        >>> [round(value, 3) for value in F.normalize(jnp.array([[3.0, 4.0]]))[0].tolist()]
+        [0.6, 0.8]
 
     Reference: ``torch.nn.functional.normalize``.
     """

@@ -29,3 +29,5 @@ from funcnet.nn.pooling_fractional import *
 from funcnet.nn.pooling_lp import *
 from funcnet.nn.pooling_max import *
 from funcnet.nn.pooling_unpool import *
+from funcnet.nn.recurrent import *
+from funcnet.nn.recurrent_cells import *

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.nn import rows_activations, rows_dropout, rows_normalization
+from tests.nn import rows_activations, rows_attention, rows_dropout, rows_normalization
 from tests.parity import check, check_raises, rows
 
-FAMILIES = (rows_activations, rows_normalization, rows_dropout)
+FAMILIES = (rows_activations, rows_normalization, rows_dropout, rows_attention)
 
 
 @pytest.mark.parametrize("row", [row for family in FAMILIES for row in rows(family.ROWS)], ids=str)

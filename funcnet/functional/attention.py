@@ -1,0 +1,182 @@
+"""Scaled dot-product attention: each query takes a mean of the values, weighted by likeness."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, Key
+from funcnet.core.checks import check_divisible, check_probability
+from funcnet.core.dtypes import at_least_float32
+from funcnet.core.keys import require_key
+from funcnet.functional.dropout import keep_mask
+
+__all__ = ["scaled_dot_product_attention"]
+
+
+def scaled_dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    dropout_key: Key | None = None,
+) -> Array:
+    """Attend: ``softmax(query keyᵀ * scale + mask) value``.
+
+    A query that may attend to nothing yields zeros. Scores and softmax are in float32 at least.
+
+    Args:
+        query: shape ``(*, Hq, L, E)``, with any number of leading axes.
+        key: shape ``(*, H, S, E)``.
+        value: shape ``(*, H, S, Ev)``.
+        attn_mask: broadcasts to ``(*, Hq, L, S)``; boolean, where True means *takes part*, or
+            floats that are added to the scores.
+        dropout_p: probability of a weight to be zeroed; applied whenever it is not zero.
+        is_causal: let query ``i`` attend to keys ``0 … i`` only.
+        scale: factor of the scores, ``1 / sqrt(E)`` by default.
+        enable_gqa: let ``Hq / H`` neighbouring query heads share one head of keys and values.
+        dropout_key: random key; needed for ``dropout_p > 0``.
+
+    Returns:
+        An array of shape ``(*, Hq, L, Ev)``.
+
+    Raises:
+        ValueError: shapes that do not fit, or a mask together with ``is_causal``.
+        MissingKeyError: dropout without a key.
+
+    Example:
+        >>> q, k, v = (jnp.ones((2, 4, length, 8)) for length in (3, 5, 5))
+        >>> F.scaled_dot_product_attention(q, k, v).shape
+        (2, 4, 3, 8)
+
+    Reference: Vaswani et al., Attention Is All You Need, 2017, https://arxiv.org/abs/1706.03762;
+    grouped queries: Ainslie et al., 2023, https://arxiv.org/abs/2305.13245.
+    """
+    check_probability("dropout_p", dropout_p)
+    if attn_mask is not None and is_causal:
+        raise ValueError("give either attn_mask or is_causal=True, not both")
+    _check_heads(query, key, value, enable_gqa)
+    scores = masked_scores(query, key, attn_mask, is_causal, scale)
+    # Dividing after the product costs L * Ev divisions rather than L * S.
+    weights, total = _exponentials(scores)
+    if dropout_p > 0:
+        weights = _drop(weights, dropout_p, dropout_key)
+    output = _product(weights.astype(value.dtype), value, (-1, -2))
+    return (output / total).astype(value.dtype)
+
+
+def attention_weights(
+    scores: Array, dropout_p: float, dropout_key: Key | None, dtype: jnp.dtype
+) -> Array:
+    """Return the softmax of masked scores, dropped out; NaN where all scores are ``-inf``."""
+    weights = jax.nn.softmax(scores, -1)
+    if dropout_p > 0:
+        weights = _drop(weights, dropout_p, dropout_key)
+    return weights.astype(dtype)
+
+
+def weighted_values(weights: Array, value: Array) -> Array:
+    """Return the mean of values under given weights: ``(*, L, S)`` and ``(*, S, Ev)``."""
+    return _product(weights, value, (-1, -2)).astype(value.dtype)
+
+
+def masked_scores(
+    query: Array,
+    key: Array,
+    attn_mask: Array | None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Array:
+    """Return ``query keyᵀ * scale``, with what a mask forbids at ``-inf``."""
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            f"query and key must have as many features; got {query.shape} and {key.shape}"
+        )
+    if scale is None:
+        scale = 1 / math.sqrt(query.shape[-1]) if query.shape[-1] else 1.0
+    scores = _product(query * scale, key, (-1, -1))
+    if is_causal:
+        shape = scores.shape[-2:]
+        attn_mask = jax.lax.broadcasted_iota(jnp.int32, shape, 0) >= jax.lax.broadcasted_iota(
+            jnp.int32, shape, 1
+        )
+    if attn_mask is None:
+        return scores
+    if jnp.broadcast_shapes(attn_mask.shape, scores.shape) != scores.shape:
+        raise ValueError(
+            f"attn_mask of shape {attn_mask.shape} does not broadcast to the scores {scores.shape}"
+        )
+    if attn_mask.dtype == jnp.bool_:
+        return jnp.where(attn_mask, scores, -jnp.inf)
+    if not jnp.issubdtype(attn_mask.dtype, jnp.floating):
+        raise TypeError(f"attn_mask must be boolean or floating; got {attn_mask.dtype}")
+    return scores + attn_mask.astype(scores.dtype)
+
+
+def _exponentials(scores: Array) -> tuple[Array, Array]:
+    """Return ``exp(scores - max)`` and its sums; zeros and ones for rows that are all ``-inf``."""
+    least = float(jnp.finfo(scores.dtype).min)  # finite, so that no row subtracts -inf from -inf
+    largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True, initial=least))
+    weights = jnp.exp(scores - largest)
+    total = weights.sum(-1, keepdims=True)
+    return weights, jnp.where(total == 0, 1, total)
+
+
+def _drop(weights: Array, dropout_p: float, dropout_key: Key | None) -> Array:
+    if dropout_p == 1:
+        return jnp.zeros_like(weights)
+    keep = keep_mask(require_key("attention", dropout_key, "dropout_key"), weights.shape, dropout_p)
+    return jnp.where(keep, weights * (1 / (1 - dropout_p)), 0)
+
+
+def _product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
+    """Multiply matrices in the last two axes, in float32 at least; leading axes broadcast.
+
+    Where ``a`` has several heads for each of ``b``, those heads' rows are stacked, so that ``b``
+    need not be repeated.
+    """
+    rows = a.shape
+    if _shares_heads(a, b):
+        a = a.reshape(*rows[:-3], b.shape[-3], -1, rows[-1])
+    leading = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a = jnp.broadcast_to(a, (*leading, *a.shape[-2:]))
+    b = jnp.broadcast_to(b, (*leading, *b.shape[-2:]))
+    batch = tuple(range(len(leading)))
+    axes = ((contract[0] % a.ndim,), (contract[1] % b.ndim,))
+    output = jax.lax.dot_general(
+        a, b, (axes, (batch, batch)), preferred_element_type=at_least_float32(a.dtype)
+    )
+    if output.shape[-2] == rows[-2]:
+        return output
+    return output.reshape(*leading[:-1], *rows[-3:-1], output.shape[-1])
+
+
+def _shares_heads(a: Array, b: Array) -> bool:
+    return min(a.ndim, b.ndim) > 2 and 1 < b.shape[-3] < a.shape[-3]
+
+
+def _check_heads(query: Array, key: Array, value: Array, enable_gqa: bool) -> None:
+    if min(query.ndim, key.ndim, value.ndim) < (3 if enable_gqa else 2):
+        axes = "(..., heads, length, features)" if enable_gqa else "(..., length, features)"
+        raise ValueError(
+            f"query, key and value must have shape {axes}; got "
+            f"{query.shape}, {key.shape} and {value.shape}"
+        )
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"key and value must be as long as each other; got {key.shape} and {value.shape}"
+        )
+    for array in (key, value) if enable_gqa else ():
+        check_divisible(
+            "the number of query heads", query.shape[-3], "that of key heads", array.shape[-3]
+        )
+    if not enable_gqa and (_shares_heads(query, key) or _shares_heads(query, value)):
+        raise ValueError(
+            f"query has {query.shape[-3]} heads, key and value have {key.shape[-3]}: "
+            "write enable_gqa=True to share key heads among query heads"
+        )
