@@ -16,7 +16,7 @@ from funcnet.data.collate import collate
 from funcnet.data.datasets import Derived, describe, read
 from funcnet.data.draw import Draw, Step
 from funcnet.data.order import Permutation
-from funcnet.data.streams import Stream, apply
+from funcnet.data.streams import Flow, Stream, apply, as_stream
 from funcnet.data.trees import map_tree
 
 __all__ = ["Map", "cache", "map", "mix", "window", "zip"]
@@ -44,21 +44,21 @@ def map(dataset: Any, function: Callable[..., Any]) -> Any:
     """Apply a function to each sample, when it is read.
 
     Args:
-        dataset: any dataset, or a stream.
+        dataset: any dataset, stream or iterable.
         function: ``function(sample)``, or ``function(sample, rng)`` for a random one: ``rng`` is a
             NumPy generator that depends on the loader's seed, the epoch and the index alone.
 
     Returns:
-        A dataset of the same length; a stream for a stream.
+        A dataset of the same length; of a stream, or of an iterable, a stream.
 
     Example:
         >>> data.map([1, 2, 3], lambda x: x * 10)[1]
         20
     """
     step = Step(function)
-    if isinstance(dataset, Stream):
-        return apply(dataset, step, "map")
-    return Map(dataset, step)
+    if isinstance(as_stream(dataset), Flow) and not isinstance(dataset, Stream):
+        return Map(dataset, step)
+    return apply(dataset, step, "map")
 
 
 class _Zip(Derived):
