@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.nn import rows_embedding, rows_linear, rows_losses
+from tests.nn import rows_embedding, rows_linear, rows_losses, rows_recurrent
 from tests.parity import check, check_raises, rows
 
-FAMILIES = (rows_linear, rows_embedding, rows_losses)
+FAMILIES = (rows_linear, rows_embedding, rows_losses, rows_recurrent)
 
 
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")  # PyTorch's, of kl_div
