@@ -27,7 +27,7 @@ def _examples():
                 yield test
 
 
-@pytest.mark.parametrize("example", _examples(), ids=lambda test: test.name)
+@pytest.mark.parametrize("example", list(_examples()), ids=lambda test: test.name)
 def test_example(example, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # examples are written for a user's session, where promotion is JAX's default
