@@ -120,7 +120,9 @@ class Windows:
         return self.dilation == 1 and self.stride >= self.kernel
 
     def split(self, padded: Array, axis: int) -> Array:
-        """Split an axis whose windows lie apart into two: the windows, and the taps of each."""
+        """Split an axis into two: the windows, and the taps of each."""
+        if not self.apart:
+            return jnp.stack([self.tap(padded, axis, t) for t in range(self.kernel)], axis + 1)
         length = self.output * self.stride
         blocks = pad_axes(padded, [axis], [(0, length - padded.shape[axis])])
         shape = (*padded.shape[:axis], self.output, self.stride, *padded.shape[axis + 1 :])
@@ -140,11 +142,6 @@ class UnevenWindows:
     def kernel(self) -> int:
         """Taps of the longest window."""
         return max(self.lengths, default=1)
-
-    @property
-    def apart(self) -> bool:
-        """Whether `split` applies: it always does."""
-        return True
 
     def split(self, padded: Array, axis: int) -> Array:
         """Gather an axis into two: the windows, and the taps of each; shorter ones repeat the last."""

@@ -17,6 +17,7 @@ from funcnet.nn.distance import *
 from funcnet.nn.dropout import *
 from funcnet.nn.embedding import *
 from funcnet.nn.folding import *
+from funcnet.nn.instance_norm import *
 from funcnet.nn.lifted import *
 from funcnet.nn.linear import *
 from funcnet.nn.losses_classification import *
@@ -31,3 +32,5 @@ from funcnet.nn.pooling_max import *
 from funcnet.nn.pooling_unpool import *
 from funcnet.nn.recurrent import *
 from funcnet.nn.recurrent_cells import *
+from funcnet.nn.transformer import *
+from funcnet.nn.transformer_layers import *

@@ -26,7 +26,7 @@ class ConvolutionBase(Module):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | None,
         out_channels: int,
         kernel_size: int | Sequence[int],
         stride: int | Sequence[int] = 1,
@@ -50,17 +50,15 @@ class ConvolutionBase(Module):
         self.padding_mode = padding_mode
         self.channels_last = channels_last
         self._check()
-        fan_in = in_channels // groups * math.prod(self.kernel_size)
-        self.weight = Parameter(
-            (out_channels, in_channels // groups, *self.kernel_size),
-            init.kaiming_uniform(a=math.sqrt(5)),
-            dtype,
-        )
-        self.bias = Parameter((out_channels,), init.uniform_fan_in(fan_in), dtype) if bias else None
+        channels = None if in_channels is None else in_channels // groups
+        shape = (out_channels, channels, *self.kernel_size)
+        self.weight = Parameter(shape, init.kaiming_uniform(a=math.sqrt(5)), dtype)
+        bias_init = init.uniform_fan_in((channels or 0) * math.prod(self.kernel_size))
+        self.bias = Parameter((out_channels,), bias_init, dtype) if bias else None
 
     def _check(self) -> None:
         check_positive("groups", self.groups)
-        check_divisible("in_channels", self.in_channels, "groups", self.groups)
+        check_divisible("in_channels", self.in_channels or 0, "groups", self.groups)
         check_divisible("out_channels", self.out_channels, "groups", self.groups)
         for name in ("kernel_size", "stride", "dilation"):
             check_positive(name, getattr(self, name))

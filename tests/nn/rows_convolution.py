@@ -1,4 +1,4 @@
-"""Rows of the convolution layers."""
+"""Rows of the convolution layers, transposed ones included."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from tests import parity
 
 Layer = partial(parity.Layer, train=False)  # these layers compute the same in training
 
-ROWS = [
+FORWARD = [
     Layer("Conv1d", (2, 3, 3), inputs=[(2, 2, 9)]),
     Layer("Conv1d", (4, 6, 3), {"groups": 2, "stride": 2, "padding": 1}, inputs=[(2, 4, 9)]),
     Layer("Conv1d", (2, 3, 4), {"padding": "same", "dilation": 2}, inputs=[(2, 2, 9)]),
@@ -51,6 +51,54 @@ ROWS = [
     Layer("Conv3d", (3, 3, 2), {"groups": 3, "padding": "valid"}, inputs=[(0, 3, 3, 4, 5)]),
 ]
 
+TRANSPOSED = [
+    Layer("ConvTranspose1d", (2, 3, 3), inputs=[(2, 2, 5)]),
+    Layer("ConvTranspose1d", (4, 6, 3, 2, 1, 1), {"groups": 2}, inputs=[(2, 4, 5)]),
+    Layer(
+        "ConvTranspose1d", (2, 3, 4), {"dilation": 2, "bias": False, "padding": 2}, inputs=[(2, 5)]
+    ),
+    Layer("ConvTranspose1d", (2, 3, 1), {"stride": 3, "output_padding": 2}, inputs=[(2, 2, 4)]),
+    Layer(
+        "ConvTranspose1d", (2, 3, 3), {"stride": 3}, inputs=[(2, 2, 4)], call={"output_size": [13]}
+    ),
+    Layer(
+        "ConvTranspose1d",
+        (3, 3, 2),
+        {"groups": 3, "dilation": 3, "output_padding": 2},
+        inputs=[(0, 3, 4)],
+    ),
+    Layer("ConvTranspose2d", (2, 3, 3), inputs=[(2, 2, 3, 4)]),
+    Layer("ConvTranspose2d", (2, 3, 4, 2, 1), inputs=[(2, 2, 3, 4)]),
+    Layer("ConvTranspose2d", (4, 4, (3, 2), (2, 1), (1, 0), (1, 0), 2), inputs=[(2, 4, 3, 4)]),
+    Layer(
+        "ConvTranspose2d", (2, 2, 2), {"dilation": (1, 3), "padding": (1, 2)}, inputs=[(2, 3, 4)]
+    ),
+    Layer("ConvTranspose2d", (2, 3, 3, 2), inputs=[(1, 2, 3, 3)], call={"output_size": [8, 7]}),
+    Layer(
+        "ConvTranspose2d", (2, 3, 3, 2), inputs=[(1, 2, 3, 3)], call={"output_size": [1, 3, 7, 8]}
+    ),
+    Layer("ConvTranspose2d", (3, 6, 3, 2), {"groups": 3, "bias": False}, inputs=[(2, 3, 2, 3)]),
+    Layer("ConvTranspose3d", (2, 3, 2), inputs=[(1, 2, 2, 3, 2)]),
+    Layer("ConvTranspose3d", (2, 2, 2, 2), inputs=[(1, 2, 2, 3, 2)]),
+    Layer(
+        "ConvTranspose3d",
+        (4, 2, (1, 2, 3), (1, 2, 2), (0, 1, 1), (0, 1, 0), 2),
+        inputs=[(1, 4, 2, 3, 2)],
+    ),
+    Layer(
+        "ConvTranspose3d",
+        (2, 2, 2),
+        {"dilation": 2, "bias": False, "padding": 1},
+        inputs=[(2, 2, 2, 3)],
+    ),
+    Layer(
+        "ConvTranspose3d", (1, 2, 2, 3), inputs=[(1, 1, 2, 2, 2)], call={"output_size": [6, 5, 7]}
+    ),
+    Layer("ConvTranspose3d", (2, 2, 2), {"groups": 2}, inputs=[(0, 2, 2, 2, 3)]),
+]
+
+ROWS = FORWARD + TRANSPOSED
+
 RAISES = [
     Layer("Conv1d", (3, 4, 3), {"groups": 2}, inputs=[(2, 3, 9)]),
     Layer("Conv1d", (2, 3, 3), {"padding": "same", "stride": 2}, inputs=[(2, 2, 9)]),
@@ -60,7 +108,28 @@ RAISES = [
     Layer("Conv2d", (2, 3, 3), {"padding_mode": "mirror"}, inputs=[(2, 2, 9, 9)]),
     Layer("Conv2d", (2, 3, 3), inputs=[(2, 3, 9, 9)]),
     Layer("Conv2d", (2, 3, 3), inputs=[(9, 9)]),
-    Layer("Conv2d", (2, 3, 5), {"padding": 1}, inputs=[(2, 2, 2, 9)]),
+    Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 2, 9)]),
+    Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 0, 9)]),
     Layer("Conv2d", (2, 3, 3), {"padding": 5, "padding_mode": "reflect"}, inputs=[(2, 2, 4, 9)]),
     Layer("Conv3d", (2, 3, 3), {"stride": 0}, inputs=[(2, 2, 4, 4, 4)]),
+    Layer("ConvTranspose1d", (2, 3, 3), {"padding_mode": "reflect"}, inputs=[(2, 2, 4)]),
+    Layer("ConvTranspose2d", (3, 4, 3), {"groups": 2}, inputs=[(2, 3, 3, 4)]),
+    Layer("ConvTranspose2d", (2, 3, 3), {"output_padding": 1}, inputs=[(2, 2, 4, 4)]),
+    Layer(
+        "ConvTranspose2d",
+        (2, 3, 3),
+        {"stride": 2},
+        inputs=[(2, 2, 4, 4)],
+        call={"output_size": [11, 11]},
+    ),
+    Layer(
+        "ConvTranspose2d",
+        (2, 3, 3),
+        {"stride": 2},
+        inputs=[(2, 2, 4, 4)],
+        call={"output_size": [9]},
+    ),
+    Layer("ConvTranspose2d", (2, 3, 3), {"padding": 3}, inputs=[(2, 2, 3, 4)]),
+    Layer("ConvTranspose2d", (2, 3, 3), inputs=[(2, 4, 3, 4)]),
+    Layer("ConvTranspose2d", (2, 3, 3), inputs=[(4, 4)]),
 ]

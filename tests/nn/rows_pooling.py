@@ -2,8 +2,11 @@
 
 from functools import partial
 
+import numpy as np
+import pytest
+
 from tests import parity
-from tests.parity import values
+from tests.parity import uniform, values
 
 Layer = partial(parity.Layer, train=False)  # these layers compute the same in training
 
@@ -130,7 +133,146 @@ AVERAGE = [
     Layer("AdaptiveAvgPool3d", (2,), inputs=[(0, 2, 3, 4, 5)]),
 ]
 
-ROWS = MAX + AVERAGE
+POWER = [
+    Layer("LPPool1d", (2, 3), inputs=[(2, 3, 8)]),
+    Layer("LPPool1d", (3, 2, 1), inputs=[(3, 6)]),
+    Layer("LPPool1d", (1.5, 2), {"ceil_mode": True}, inputs=[uniform((2, 3, 7), 0.1)]),
+    Layer("LPPool1d", (float("inf"), 3), inputs=[TIES]),
+    Layer("LPPool1d", (1, 3, 2, True), inputs=[TIES]),
+    Layer("LPPool1d", (2, 2), inputs=[values(np.zeros((2, 3, 4)))]),
+    Layer("LPPool2d", (2, 2), inputs=[(2, 3, 6, 7)]),
+    Layer("LPPool2d", (4, (3, 2)), {"stride": (2, 1)}, inputs=[(3, 6, 7)]),
+    Layer(
+        "LPPool2d", (2.5, 3), {"ceil_mode": True, "stride": 2}, inputs=[uniform((2, 2, 6, 6), 0.1)]
+    ),
+    Layer("LPPool2d", (1, (2, 3)), inputs=[(2, 2, 5, 6)]),
+    Layer("LPPool2d", (float("inf"), 2), inputs=[(2, 2, 5, 6)]),
+    Layer("LPPool2d", (2, 2), inputs=[(0, 3, 6, 7)]),
+    Layer("LPPool3d", (2, 2), inputs=[(1, 2, 4, 4, 5)]),
+    Layer("LPPool3d", (2, (1, 2, 3)), {"stride": (1, 2, 1)}, inputs=[(2, 3, 4, 5)]),
+    Layer("LPPool3d", (1.5, 2), {"ceil_mode": True}, inputs=[uniform((1, 2, 3, 4, 5), 0.1)]),
+    Layer("LPPool3d", (4, 2, 1), inputs=[(1, 2, 3, 4, 5)]),
+    Layer("LPPool3d", (float("inf"), 2), inputs=[(1, 2, 3, 4, 5)]),
+    Layer("LPPool3d", (1, 3), inputs=[(0, 2, 3, 4, 5)]),
+]
+
+
+def _found(axes, shape, *args, **kwargs):
+    """Positions that pooling of that shape finds."""
+
+    def make(rng):
+        torch = pytest.importorskip("torch")
+        pool = getattr(torch.nn.functional, f"max_pool{axes}d")
+        return pool(
+            torch.from_numpy(rng.standard_normal(shape)), *args, return_indices=True, **kwargs
+        )[1].numpy()
+
+    return make
+
+
+UNPOOL = [
+    Layer("MaxUnpool1d", (2,), inputs=[(2, 3, 4), _found(1, (2, 3, 8), 2)]),
+    Layer("MaxUnpool1d", (3, 2, 1), inputs=[(2, 3, 4), _found(1, (2, 3, 7), 3, 2, 1)]),
+    Layer(
+        "MaxUnpool1d",
+        (2,),
+        inputs=[(3, 4), _found(1, (3, 9), 2)],
+        call={"output_size": [9]},
+    ),
+    Layer(
+        "MaxUnpool1d",
+        (2, 1),
+        inputs=[(2, 3, 6), _found(1, (2, 3, 7), 2, 1)],
+        note="one element twice",
+    ),
+    Layer("MaxUnpool1d", (1,), inputs=[(2, 3, 4), _found(1, (2, 3, 4), 1)]),
+    Layer("MaxUnpool1d", (2,), inputs=[(0, 3, 4), _found(1, (0, 3, 8), 2)]),
+    Layer("MaxUnpool2d", (2,), inputs=[(2, 2, 3, 2), _found(2, (2, 2, 6, 4), 2)]),
+    Layer(
+        "MaxUnpool2d",
+        ((2, 3), (2, 2), (1, 0)),
+        inputs=[(2, 2, 3, 2), _found(2, (2, 2, 4, 5), (2, 3), 2, (1, 0))],
+    ),
+    Layer(
+        "MaxUnpool2d",
+        (2,),
+        inputs=[(2, 2, 2), _found(2, (2, 5, 5), 2)],
+        call={"output_size": [5, 5]},
+    ),
+    Layer(
+        "MaxUnpool2d",
+        (3, 1),
+        inputs=[(1, 2, 3, 3), _found(2, (1, 2, 5, 5), 3, 1)],
+        note="one element twice",
+    ),
+    Layer(
+        "MaxUnpool2d",
+        (2, 3),
+        inputs=[(1, 2, 2, 2), _found(2, (1, 2, 5, 6), 2, 3)],
+        call={"output_size": [1, 2, 5, 6]},
+    ),
+    Layer("MaxUnpool2d", (2,), inputs=[(0, 2, 3, 2), _found(2, (0, 2, 6, 4), 2)]),
+    Layer("MaxUnpool3d", (2,), inputs=[(1, 2, 2, 2, 1), _found(3, (1, 2, 4, 4, 2), 2)]),
+    Layer("MaxUnpool3d", ((1, 2, 3),), inputs=[(2, 2, 2, 1), _found(3, (2, 2, 4, 3), (1, 2, 3))]),
+    Layer(
+        "MaxUnpool3d",
+        (2, 1),
+        inputs=[(1, 1, 2, 3, 2), _found(3, (1, 1, 3, 4, 3), 2, 1)],
+        note="one element twice",
+    ),
+    Layer(
+        "MaxUnpool3d",
+        (2,),
+        inputs=[(1, 2, 2, 2, 1), _found(3, (1, 2, 5, 4, 3), 2)],
+        call={"output_size": [5, 4, 3]},
+    ),
+    Layer("MaxUnpool3d", (3, 2, 1), inputs=[(1, 2, 2, 2, 2), _found(3, (1, 2, 3, 3, 3), 3, 2, 1)]),
+    Layer("MaxUnpool3d", (2,), inputs=[(0, 2, 2, 2, 1), _found(3, (0, 2, 4, 4, 2), 2)]),
+]
+
+
+def _fractional(axes, shape, *args, **kwargs):
+    """The same windows on both sides: PyTorch draws them from its own generator otherwise."""
+    samples = np.random.default_rng(5).random(
+        (shape[0] if len(shape) == axes + 2 else 1, shape[-axes - 1], axes)
+    )
+
+    def build(nn):
+        given = (
+            samples
+            if nn.__name__.startswith("funcnet")
+            else pytest.importorskip("torch").from_numpy(samples)
+        )
+        return getattr(nn, f"FractionalMaxPool{axes}d")(*args, _random_samples=given, **kwargs)
+
+    # the layer keeps the samples as a buffer, of which the driver would make others of its own
+    return Layer(
+        f"FractionalMaxPool{axes}d",
+        args,
+        kwargs,
+        inputs=[shape],
+        build=build,
+        dtypes=False,
+        vmap=False,
+    )
+
+
+FRACTIONAL = [
+    _fractional(2, (2, 3, 7, 8), 2, 4),
+    _fractional(2, (2, 3, 7, 8), (3, 2), (2, 5), return_indices=True),
+    _fractional(2, (3, 7, 8), 2, None, 0.5),
+    _fractional(2, (2, 3, 7, 8), 3, None, (0.4, 0.7), True),
+    _fractional(2, (1, 2, 5, 5), 5, 1),
+    _fractional(2, (1, 2, 5, 6), 1, (5, 6)),
+    _fractional(3, (1, 2, 5, 6, 7), 2, 3),
+    _fractional(3, (1, 2, 5, 6, 7), (1, 2, 3), (4, 2, 4), return_indices=True),
+    _fractional(3, (2, 5, 6, 7), 2, None, 0.5),
+    _fractional(3, (1, 2, 5, 6, 7), 2, None, (0.3, 0.5, 0.7), True),
+    _fractional(3, (1, 2, 4, 5, 4), 3, 1),
+    _fractional(3, (2, 1, 4, 5, 4), 1, (3, 3, 2)),
+]
+
+ROWS = MAX + AVERAGE + POWER + UNPOOL + FRACTIONAL
 
 RAISES = [
     Layer("MaxPool1d", (3,), {"padding": 2}, inputs=[(2, 3, 7)]),
@@ -149,4 +291,23 @@ RAISES = [
     Layer("AdaptiveAvgPool2d", ((2, 2, 2),), inputs=[(2, 3, 6, 7)]),
     Layer("AdaptiveAvgPool3d", (2,), inputs=[(3, 6, 7)]),
     Layer("AdaptiveMaxPool2d", (2,), inputs=[(6, 7)]),
+    Layer("LPPool2d", (2, 7), inputs=[(2, 3, 6, 6)]),
+    Layer("LPPool1d", (0, 2), inputs=[(2, 3, 6)]),
+    Layer("MaxUnpool2d", (2,), inputs=[(2, 3, 4), values(np.zeros((2, 3, 5), int))]),
+    Layer(
+        "MaxUnpool2d",
+        (2,),
+        inputs=[(2, 2, 2), values(np.zeros((2, 2, 2), int))],
+        call={"output_size": [7, 4]},
+    ),
+    Layer(
+        "MaxUnpool2d",
+        (2,),
+        inputs=[(2, 2, 2), values(np.zeros((2, 2, 2), int))],
+        call={"output_size": [4]},
+    ),
+    Layer("FractionalMaxPool2d", (2,), inputs=[(2, 6, 6)]),
+    Layer("FractionalMaxPool2d", (2, 3, 0.5), inputs=[(2, 6, 6)]),
+    Layer("FractionalMaxPool2d", (2,), {"output_ratio": 1.5}, inputs=[(2, 6, 6)]),
+    Layer("FractionalMaxPool3d", (2, 5), inputs=[(2, 6, 6, 6)]),
 ]

@@ -1,0 +1,177 @@
+"""The partial inverse of maximum pooling: each maximum goes back to where it was found."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array
+from funcnet.functional.windows import integers
+
+__all__ = ["max_unpool1d", "max_unpool2d", "max_unpool3d"]
+
+
+def _output_size(
+    sizes: Sequence[int], kernel: Any, stride: Any, padding: Any, output_size: Any
+) -> tuple[int, ...]:
+    axes = len(sizes)
+    kernel = integers("kernel_size", kernel, axes)
+    step = kernel if stride is None else integers("stride", stride, axes)
+    margin = integers("padding", padding, axes)
+    default = tuple(
+        (size - 1) * s + k - 2 * p
+        for size, k, s, p in zip(sizes, kernel, step, margin, strict=True)
+    )
+    if output_size is None:
+        wanted = default
+    else:
+        wanted = tuple(output_size)[2:] if len(output_size) == axes + 2 else tuple(output_size)
+        if len(wanted) != axes:
+            raise ValueError(
+                f"output_size must hold {axes} or {axes + 2} numbers; got {tuple(output_size)}"
+            )
+        for size, near, s in zip(wanted, default, step, strict=True):
+            if not near - s < size < near + s:
+                raise ValueError(
+                    f"output_size must differ from {default} by less than the stride {step}; got {wanted}"
+                )
+    if any(size < 0 for size in wanted):
+        raise ValueError(f"output_size must not be negative; got {wanted}")
+    return wanted
+
+
+def _max_unpool(
+    axes: int,
+    input: Array,
+    indices: Array,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    output_size: Any,
+) -> Array:
+    if input.ndim < axes + 1 or input.shape != indices.shape:
+        raise ValueError(
+            f"max_unpool{axes}d: input and indices must have one shape, (..., C) and {axes} spatial axes; got "
+            f"{input.shape} and {indices.shape}"
+        )
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise TypeError(f"indices must be whole numbers; got {indices.dtype}")
+    lead = input.shape[:-axes]
+    sizes = _output_size(input.shape[-axes:], kernel_size, stride, padding, output_size)
+    planes = int(np.prod(lead))
+    flat = (planes, int(np.prod(input.shape[-axes:])))
+    # Windows that overlap name a position twice, with one value: which of them is written is no matter,
+    # and as in PyTorch each of them receives the gradient.
+    output = jnp.zeros((planes, int(np.prod(sizes))), input.dtype)
+    rows = jnp.arange(planes, dtype=indices.dtype)[:, None]
+    output = output.at[rows, indices.reshape(flat)].set(
+        input.reshape(flat), mode="drop", unique_indices=True
+    )
+    return output.reshape(*lead, *sizes)
+
+
+def max_unpool1d(
+    input: Array,
+    indices: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    output_size: Sequence[int] | None = None,
+) -> Array:
+    """Undo `max_pool1d` as far as it can be: maxima at their positions, zeros elsewhere.
+
+    Args:
+        input: ``(..., C, L)``, any number of batch axes.
+        indices: Positions from ``max_pool1d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: As was given to the pooling; so are the next two.
+        stride: ``None`` for ``kernel_size``.
+        padding: Elements that the pooling had added.
+        output_size: Of the spatial axis, or of all, where pooling rounded; the default is
+            ``(L - 1) stride - 2 padding + kernel_size``.
+
+    Returns:
+        ``(..., C, L_out)``.
+
+    Raises:
+        ValueError: shapes differ, or ``output_size`` could not have been pooled to the input.
+        TypeError: the indices are not whole numbers.
+
+    Example:
+        >>> x, where = F.max_pool1d(jnp.array([[1.0, 4.0, 3.0, 2.0]]), 2, return_indices=True)
+        >>> F.max_unpool1d(x, where, 2)
+        Array([[0., 4., 3., 0.]], dtype=float32)
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MaxUnpool1d.html
+    """
+    return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(
+    input: Array,
+    indices: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    output_size: Sequence[int] | None = None,
+) -> Array:
+    """Undo `max_pool2d` as far as it can be: maxima at their positions, zeros elsewhere.
+
+    Args:
+        input: ``(..., C, H, W)``, any number of batch axes.
+        indices: Positions from ``max_pool2d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: As was given to the pooling; so are the next two.
+        stride: ``None`` for ``kernel_size``.
+        padding: Elements that the pooling had added.
+        output_size: Of the spatial axes, or of all, where pooling rounded.
+
+    Returns:
+        ``(..., C, H_out, W_out)``, sizes as in `max_unpool1d`.
+
+    Raises:
+        ValueError: shapes differ, or ``output_size`` could not have been pooled to the input.
+        TypeError: the indices are not whole numbers.
+
+    Example:
+        >>> x, where = F.max_pool2d(jnp.ones((1, 5, 5)), 2, return_indices=True)
+        >>> F.max_unpool2d(x, where, 2, output_size=(5, 5)).shape
+        (1, 5, 5)
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MaxUnpool2d.html
+    """
+    return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(
+    input: Array,
+    indices: Array,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    output_size: Sequence[int] | None = None,
+) -> Array:
+    """Undo `max_pool3d` as far as it can be: maxima at their positions, zeros elsewhere.
+
+    Args:
+        input: ``(..., C, D, H, W)``, any number of batch axes.
+        indices: Positions from ``max_pool3d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: As was given to the pooling; so are the next two.
+        stride: ``None`` for ``kernel_size``.
+        padding: Elements that the pooling had added.
+        output_size: Of the spatial axes, or of all, where pooling rounded.
+
+    Returns:
+        ``(..., C, D_out, H_out, W_out)``, sizes as in `max_unpool1d`.
+
+    Raises:
+        ValueError: shapes differ, or ``output_size`` could not have been pooled to the input.
+        TypeError: the indices are not whole numbers.
+
+    Example:
+        >>> x, where = F.max_pool3d(jnp.ones((1, 4, 4, 4)), 2, return_indices=True)
+        >>> F.max_unpool3d(x, where, 2).sum()
+        Array(8., dtype=float32)
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MaxUnpool3d.html
+    """
+    return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)
