@@ -1,0 +1,71 @@
+"""Summaries: the tree, the shapes, the counts, in text and HTML, at no cost."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import funcnet as fn
+from tests.module.models import Counter, Dense, Nest, Noise, Tied
+
+
+def test_rows_follow_the_tree_and_add_up():
+    summary = fn.summary(Nest(), (5, 3))
+    assert [(row.path, row.kind, row.parameters, row.buffers) for row in summary.rows] == [
+        ("", "Nest", 0, 0),
+        ("layers.0", "Dense", 12, 0),
+        ("layers.1.0", "Dense", 12, 0),
+        ("layers.1.1", "Noise", 0, 0),
+        ("heads.left", "Dense", 8, 0),
+        ("heads.right", "Dense", 8, 0),
+        ("counter", "Counter", 0, 1),
+    ]
+    assert (summary.parameters, summary.buffers, summary.bytes) == (40, 1, 164)
+    assert summary.rows[1].output == "float32[5, 3]"
+    assert summary.rows[0].output == "(float32[5, 2], float32[5, 2])"
+
+
+def test_tied_parameters_count_once():
+    assert fn.summary(Tied(), (4,)).parameters == 24
+
+
+def test_nothing_is_computed_or_allocated():
+    huge = Dense(1 << 20, 1 << 20)
+    summary = fn.summary(huge, (1 << 20,))
+    assert "1,099,512,676,352 parameters, 4.0 TiB" in str(summary)
+
+
+def test_inputs_may_be_arrays_abstract_or_keywords():
+    class Two(fn.Module):
+        def __init__(self):
+            self.dense = Dense(3, 2)
+
+        def __call__(self, x, scale, flag=False):
+            return self.dense(x) * scale if flag else None
+
+    summary = fn.summary(Two(), jnp.ones((4, 3)), jax.ShapeDtypeStruct((), jnp.float32), flag=True)
+    assert summary.rows[0].output == "float32[4, 2]"
+    assert fn.summary(Two(), (4, 3), scale=2.0).rows[0].output == ""
+
+
+def test_training_mode_needs_no_key():
+    assert fn.summary(Noise(), (3,), train=True).rows[0].output == "float32[3]"
+
+
+def test_the_mistake_of_a_wrong_input_names_the_layer():
+    with pytest.raises(TypeError) as caught:
+        fn.summary(Nest(), (5, 4))
+    assert any("layers.0" in note for note in caught.value.__notes__)
+
+
+def test_html_escapes_and_totals():
+    class Odd(fn.Module):
+        def __init__(self):
+            self.parts = {"<b>": Counter()}
+
+        def __call__(self, x):
+            return self.parts["<b>"](x)
+
+    page = fn.summary(Odd(), (2,))._repr_html_()
+    assert "&lt;b&gt;" in page
+    assert "<table>" in page
+    assert "0 parameters + 1 in buffers, 4 B" in page
