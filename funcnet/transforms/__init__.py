@@ -6,13 +6,7 @@ respect to it is asked for, the answer is zeros of its own shape and type.
 """
 
 from funcnet.transforms.compilation import jit
-from funcnet.transforms.curvature import (
-    empirical_fisher_vp,
-    fisher_vp,
-    gauss_newton_vp,
-    hvp,
-    vhp,
-)
+from funcnet.transforms.curvature import empirical_fisher_vp, fisher_vp, gauss_newton_vp, hvp, vhp
 from funcnet.transforms.directional import jvp, linearize, vjp
 from funcnet.transforms.ensembles import Ensemble, ensemble, stack, unstack
 from funcnet.transforms.estimates import hutchinson_diagonal, hutchinson_trace, laplacian
@@ -22,6 +16,12 @@ from funcnet.transforms.mapping import chunked, vmap
 from funcnet.transforms.memory import checkpoint, checkpoint_name, saving_policy
 from funcnet.transforms.nonfinite import Blame, Site, nan_guard
 from funcnet.transforms.partition import merge, partition
+from funcnet.transforms.per_example import (
+    clipped_grad,
+    per_example_grad,
+    per_example_norms,
+    private_grad,
+)
 from funcnet.transforms.scanning import scan
 from funcnet.transforms.spectrum import Lanczos, lanczos, spectral_density, top_eigenvalues
 from funcnet.transforms.tangent_kernel import ntk
@@ -34,6 +34,7 @@ __all__ = [
     "checkpoint",
     "checkpoint_name",
     "chunked",
+    "clipped_grad",
     "empirical_fisher_vp",
     "ensemble",
     "fisher_vp",
@@ -54,6 +55,9 @@ __all__ = [
     "nan_guard",
     "ntk",
     "partition",
+    "per_example_grad",
+    "per_example_norms",
+    "private_grad",
     "saving_policy",
     "scan",
     "spectral_density",
