@@ -13,7 +13,9 @@ from funcnet.optim.hyperparameters import (
     with_hyperparams,
 )
 from funcnet.optim.leaves import Leaves, Move, compute_dtype, init_slots, is_trainable
+from funcnet.optim.line_search import Point, cubic_minimum, strong_wolfe
 from funcnet.optim.matrices import adafactor, muon, orthogonalize
+from funcnet.optim.packing import PackedState, packed
 from funcnet.optim.partition import Groups, freeze, frozen, groups, mask
 from funcnet.optim.precision import LossScaleState, MasterState, loss_scale, master_copy, scale_loss
 from funcnet.optim.protocol import (
@@ -27,6 +29,7 @@ from funcnet.optim.protocol import (
     with_extra,
     zeros_slot,
 )
+from funcnet.optim.quasi_newton import LBFGSState, lbfgs
 from funcnet.optim.rule import Rule, RuleState, from_rule, oriented
 from funcnet.optim.scaling import add_decayed_weights, scale
 from funcnet.optim.signs import lion, rprop
@@ -49,11 +52,14 @@ __all__ = [
     "Groups",
     "Hyperparameter",
     "Hyperparameters",
+    "LBFGSState",
     "Leaves",
     "LookaheadState",
     "LossScaleState",
     "MasterState",
     "Move",
+    "PackedState",
+    "Point",
     "Rule",
     "RuleState",
     "ShapedTransformation",
@@ -75,6 +81,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "compute_dtype",
+    "cubic_minimum",
     "freeze",
     "from_rule",
     "frozen",
@@ -84,6 +91,7 @@ __all__ = [
     "identity",
     "init_slots",
     "is_trainable",
+    "lbfgs",
     "lion",
     "lookahead",
     "loss_scale",
@@ -93,6 +101,7 @@ __all__ = [
     "nadam",
     "oriented",
     "orthogonalize",
+    "packed",
     "radam",
     "require_params",
     "rmsprop",
@@ -103,6 +112,7 @@ __all__ = [
     "sgd",
     "skip_nonfinite",
     "stateless",
+    "strong_wolfe",
     "with_extra",
     "with_hyperparams",
     "zeros_slot",

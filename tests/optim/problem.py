@@ -1,9 +1,12 @@
 """One small problem, stepped by an optimizer of funcnet and by one of PyTorch."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import funcnet
 from funcnet import optim
 
 SHAPES = {"weight": (4, 3), "bias": (3,), "scale": ()}
@@ -79,3 +82,12 @@ def assert_same(ours, theirs, rtol=1e-10):
     for name, expected in theirs.items():
         scale = max(float(np.abs(expected).max(initial=0.0)), 1e-3)
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=rtol * scale, err_msg=name)
+
+
+def digits(count):
+    """Return some of the embedded handwritten digits: images as rows in [0, 1], and labels."""
+    sample = Path(funcnet.__file__).parent / "data" / "samples" / "mnist_sample.npz"
+    with np.load(sample) as file:
+        images, labels = file["train_images"][:count], file["train_labels"][:count]
+    rows = images.reshape(count, -1).astype(np.float32) / 255
+    return jnp.asarray(rows), jnp.asarray(labels.astype(np.int32))
