@@ -1,8 +1,10 @@
 """Datasets, order, loading and the embedded sample data; nothing here needs JAX."""
 
+from funcnet.data import augment
 from funcnet.data.arrays import ArrayDataset
 from funcnet.data.collate import collate
 from funcnet.data.datasets import ConcatDataset, Dataset, StackDataset, Subset, random_split
+from funcnet.data.device import prefetch_to_device
 from funcnet.data.errors import SampleError, WorkerDiedError
 from funcnet.data.loader import DataLoader
 from funcnet.data.mnist import mnist, read_idx
@@ -20,20 +22,35 @@ from funcnet.data.samplers import (
     WeightedRandomSampler,
 )
 from funcnet.data.shakespeare import shakespeare
+from funcnet.data.sources.images import ImageFolder, read_image
+from funcnet.data.sources.records import CsvDataset, JsonLines, LineFile
+from funcnet.data.sources.shards import TarShards, safetensors_shards
+from funcnet.data.sources.tables import ArrayRecordDataset, ArrowDataset
+from funcnet.data.sources.tokens import TokenFile, write_tokens
 from funcnet.data.streams import ChainDataset, IterableDataset, filter, flat_map
+from funcnet.data.timing import Profile
+from funcnet.data.tokenizer import ByteTokenizer, Tokenizer
 from funcnet.data.workers.shared import share
 
 __all__ = [
     "ArrayDataset",
+    "ArrayRecordDataset",
+    "ArrowDataset",
     "BatchSampler",
     "BucketSampler",
+    "ByteTokenizer",
     "ChainDataset",
     "ConcatDataset",
+    "CsvDataset",
     "DataLoader",
     "Dataset",
     "DistributedSampler",
+    "ImageFolder",
     "IterableDataset",
+    "JsonLines",
+    "LineFile",
     "Permutation",
+    "Profile",
     "RandomSampler",
     "SampleError",
     "Sampler",
@@ -41,8 +58,12 @@ __all__ = [
     "StackDataset",
     "StratifiedSampler",
     "Subset",
+    "TarShards",
+    "TokenFile",
+    "Tokenizer",
     "WeightedRandomSampler",
     "WorkerDiedError",
+    "augment",
     "cache",
     "collate",
     "filter",
@@ -51,10 +72,14 @@ __all__ = [
     "mix",
     "mnist",
     "pack",
+    "prefetch_to_device",
     "random_split",
     "read_idx",
+    "read_image",
+    "safetensors_shards",
     "shakespeare",
     "share",
     "window",
+    "write_tokens",
     "zip",
 ]

@@ -11,10 +11,6 @@ from funcnet.data.trees import leaves_with_paths, map_tree, rebuild
 __all__ = ["ArrayDataset"]
 
 
-def _as_array(leaf: Any) -> np.ndarray:
-    return leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)
-
-
 def _take(array: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
     """Copy rows of an array into memory that is there."""
     if array.flags.c_contiguous and array.flags.aligned:
@@ -49,7 +45,7 @@ class ArrayDataset:
     """
 
     def __init__(self, arrays: Any) -> None:
-        self.arrays = map_tree(_as_array, arrays)
+        self.arrays = map_tree(np.asarray, arrays)  # a memory map, too, as a plain array
         named = list(leaves_with_paths(self.arrays))
         if not named:
             raise ValueError("ArrayDataset needs at least one array; got an empty tree")

@@ -9,9 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from funcnet.core.checks import check_non_negative
-from funcnet.data.buffers import Allocate, fresh
+from funcnet.data.buffers import Allocate, Layout, fresh
 from funcnet.data.draw import Draw
 from funcnet.data.order import Permutation
+from funcnet.data.trees import leaves, rebuild
 
 __all__ = [
     "ConcatDataset",
@@ -166,6 +167,28 @@ class ConcatDataset(Derived):
         which = bisect_right(self.stops, index)
         start = self.stops[which - 1] if which else 0
         return read(self.datasets[which], index - start, draw)
+
+    @property
+    def gather(self) -> Any:
+        """``gather(indices, allocate)`` if every part has one, otherwise ``None``."""
+        parts = [getattr(dataset, "gather", None) for dataset in self.datasets]
+        return None if None in parts else self._gather
+
+    def _gather(self, indices: np.ndarray, allocate: Allocate = fresh) -> Any:
+        which = np.searchsorted(self.stops, indices, side="right")
+        rows_of = {int(part): np.flatnonzero(which == part) for part in np.unique(which)}
+        starts = np.array([0, *self.stops])
+        trees = {
+            part: self.datasets[part].gather(indices[rows] - starts[part])
+            for part, rows in rows_of.items()
+        }
+        first = next(iter(trees.values()))
+        layout = Layout([(x.dtype, (len(indices), *x.shape[1:])) for x in leaves(first)])
+        views = layout.views(*allocate(layout.nbytes))
+        for part, tree in trees.items():
+            for view, rows in zip(views, leaves(tree), strict=True):
+                view[rows_of[part]] = rows
+        return rebuild(first, iter(views))
 
     def __repr__(self) -> str:
         return f"ConcatDataset({', '.join(map(describe, self.datasets))})"

@@ -41,7 +41,7 @@ def test_gather_of_an_array_with_gaps_and_of_a_memory_map(tmp_path, rng):
     values = rng.normal(size=(40, 6)).astype(np.float32)
     np.save(tmp_path / "values.npy", values)
     mapped = data.ArrayDataset.load(tmp_path / "values.npy")
-    assert isinstance(mapped.arrays, np.memmap)
+    assert isinstance(mapped.arrays.base, np.memmap)
     gaps = data.ArrayDataset(np.repeat(values, 2, axis=1)[:, ::2])
     indices = rng.permutation(40)[:9]
     for dataset in (mapped, gaps):

@@ -15,7 +15,7 @@ import numpy as np
 
 from funcnet.data.trees import map_tree
 
-__all__ = ["SharedFile", "attach", "shared_base", "share"]
+__all__ = ["SharedFile", "address", "attach", "mapped_file", "share", "shared_base"]
 
 
 class SharedFile(mmap.mmap):
@@ -78,8 +78,8 @@ def share(dataset: Any) -> Any:
 
 
 def _shared(array: Any) -> np.ndarray:
-    array = np.asanyarray(array)
-    if isinstance(array, np.memmap) or shared_base(array) is not None or array.dtype.hasobject:
+    array = np.asarray(array)
+    if mapped_file(array) or shared_base(array) or array.dtype.hasobject:
         return array
     moved = np.ndarray(array.shape, array.dtype, SharedFile.create(array.nbytes))
     moved[...] = array
@@ -97,6 +97,26 @@ def shared_base(array: np.ndarray) -> SharedFile | None:
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.base if isinstance(base, np.ndarray) else base.obj
     return base if isinstance(base, SharedFile) else None
+
+
+def address(array: np.ndarray) -> int:
+    """Return where in memory an array begins."""
+    return array.__array_interface__["data"][0]
+
+
+def mapped_file(array: np.ndarray) -> tuple[str, int] | None:
+    """Return the file that an array is mapped from, and where in it the array begins.
+
+    >>> from funcnet.data.workers.shared import mapped_file
+    >>> mapped_file(np.ones(3)) is None
+    True
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray) and not isinstance(base.base, mmap.mmap):
+        base = base.base
+    if not isinstance(base, np.memmap) or base.mode == "c" or base.filename is None:
+        return None
+    return str(base.filename), base.offset + address(array) - address(base)
 
 
 def attach(fd: int, offset: int, dtype: Any, shape: Any, strides: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from funcnet.data.buffers import ALIGNMENT
 from funcnet.data.trees import map_tree
+from funcnet.data.workers.shared import address
 
 __all__ = ["Placed", "Slot"]
 
@@ -81,7 +82,7 @@ class Slot:
         if type(leaf) not in (np.ndarray, np.memmap) or leaf.dtype.hasobject:
             return leaf
         for block in self._blocks:
-            offset = _address(leaf) - _address(block)
+            offset = address(leaf) - address(block)
             if offset >= 0 and offset + leaf.nbytes <= block.nbytes and leaf.flags.c_contiguous:
                 return Placed(offset, leaf)
         block, start = self(leaf.nbytes)
@@ -107,10 +108,6 @@ class Slot:
         self._blocks.clear()
         with contextlib.suppress(OSError):
             os.close(self.fd)
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
 
 
 def _unheld() -> int:

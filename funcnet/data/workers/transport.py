@@ -10,7 +10,6 @@ import builtins
 import importlib
 import io
 import marshal
-import mmap
 import pickle
 import sys
 import types
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.workers.shared import SharedFile, attach, shared_base
+from funcnet.data.workers.shared import SharedFile, address, attach, mapped_file, shared_base
 
 __all__ = ["dumps"]
 
@@ -74,7 +73,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
     def _array(self, array: np.ndarray) -> Any:
-        mapped = _file_of(array)
+        mapped = mapped_file(array)
         if mapped is not None:
             return _open_map, (*mapped, array.dtype, array.shape, array.strides)
         base = shared_base(array)
@@ -87,22 +86,8 @@ class _Pickler(pickle.Pickler):
             array = copy
         self.fds.add(base.fd)
         self.alive.append(array)
-        offset = _address(array) - _address(np.frombuffer(base, np.uint8))
+        offset = address(array) - address(np.frombuffer(base, np.uint8))
         return attach, (base.fd, offset, array.dtype, array.shape, array.strides)
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
-
-
-def _file_of(array: np.ndarray) -> tuple[str, int] | None:
-    """Return the file of a memory map, or of a view of one, and where in it the array begins."""
-    base: Any = array
-    while isinstance(base, np.ndarray) and not isinstance(base.base, mmap.mmap):
-        base = base.base
-    if not isinstance(base, np.memmap) or base.mode == "c" or base.filename is None:
-        return None
-    return str(base.filename), base.offset + _address(array) - _address(base)
 
 
 def _open_map(file: str, offset: int, dtype: Any, shape: Any, strides: Any) -> np.ndarray:

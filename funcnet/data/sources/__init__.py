@@ -1,0 +1,1 @@
+"""Datasets that live in files: images, text records, tables, tokens, shards."""
