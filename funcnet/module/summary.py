@@ -113,12 +113,12 @@ def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: An
 
     Example:
         >>> print(fn.summary(nn.Sequential(nn.Linear(784, 10), nn.ReLU()), (32, 784)))
-        layer          output              parameters     bytes
-        ───────────────────────────────────────────────────────
-        Sequential     float32[32, 10]
-          0 (Linear)   float32[32, 10]          7,850  30.7 KiB
-          1 (ReLU)     float32[32, 10]
-        ───────────────────────────────────────────────────────
+        layer         output           parameters     bytes
+        ───────────────────────────────────────────────────
+        Sequential    float32[32, 10]
+          0 (Linear)  float32[32, 10]       7,850  30.7 KiB
+          1 (ReLU)    float32[32, 10]
+        ───────────────────────────────────────────────────
         7,850 parameters, 30.7 KiB
     """
     pure = PureModule(describe(module), "__call__")
