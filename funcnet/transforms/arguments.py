@@ -1,10 +1,13 @@
 """Positional arguments by number: pick those to differentiate, put others in their place."""
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["pick", "positions", "replace", "wraps"]
+from funcnet.core.paths import join
+
+__all__ = ["argument_path", "pick", "positions", "replace", "wraps"]
 
 
 def wraps(fun: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -43,3 +46,10 @@ def replace(args: Sequence[Any], argnums: int | Sequence[int], new: Any) -> list
     for number, value in zip(numbers, (new,) if isinstance(argnums, int) else new, strict=True):
         replaced[number] = value
     return replaced
+
+
+def argument_path(fun: Callable[..., Any], path: str) -> str:
+    """Turn the path of a leaf of the positional arguments into one that begins with a name."""
+    number, _, rest = path.partition(".")
+    names = list(inspect.signature(fun).parameters) or ["argument"]
+    return join(names[min(int(number), len(names) - 1)], rest)

@@ -1,6 +1,5 @@
 """A guard around a step: silent while numbers are finite, precise about the first that is not."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +10,8 @@ from jax.extend import core
 
 from funcnet.core.aliases import Array
 from funcnet.core.errors import NonFiniteError
-from funcnet.core.paths import join, leaves_with_paths
-from funcnet.transforms.arguments import wraps
+from funcnet.core.paths import leaves_with_paths
+from funcnet.transforms.arguments import argument_path, wraps
 from funcnet.transforms.blame import Blame, Site, first_non_finite, flags_of
 
 __all__ = ["Blame", "Site", "nan_guard"]
@@ -142,8 +141,4 @@ def _is_traceable(leaf: Any) -> bool:
 def _argument_name(fun: Callable[..., Any], path: str) -> str:
     """Turn the path of a leaf of ``(args, kwargs)`` into one that begins with the argument's name."""
     kind, _, rest = path.partition(".")
-    if kind == "1":
-        return rest
-    number, _, rest = rest.partition(".")
-    names = list(inspect.signature(fun).parameters)
-    return join(names[min(int(number), len(names) - 1)], rest)
+    return rest if kind == "1" else argument_path(fun, rest)

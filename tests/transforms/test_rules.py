@@ -1,0 +1,72 @@
+"""Derivatives by decree, in both modes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from funcnet import transforms as T
+
+X = jnp.array([0.4, 1.6, -2.3])
+
+
+def test_straight_through_has_the_function_s_values_exactly():
+    rounded = T.straight_through(lambda x, scale: jnp.round(x * scale) / scale)
+    np.testing.assert_array_equal(rounded(X, 7.0), jnp.round(X * 7.0) / 7.0)
+    for jacobian in (jax.jacfwd, jax.jacrev):
+        np.testing.assert_array_equal(jax.jit(jacobian(rounded))(X, 7.0), np.eye(3))
+    threshold = T.straight_through(lambda x: x > 0)
+    np.testing.assert_array_equal(threshold(X), [1.0, 1.0, 0.0])
+    with pytest.raises(ValueError, match=r"needs equal shapes; got \(3,\) -> \(\)"):
+        T.straight_through(jnp.sum)(X)
+
+
+def test_gradient_reversal():
+    fun = lambda tree: jnp.sum(T.gradient_reversal(tree, 0.5)["x"] ** 2)
+    tree = {"x": X, "n": jnp.arange(2)}
+    np.testing.assert_allclose(T.grad(fun)(tree)["x"], -X, rtol=1e-6)
+    _, slope = T.jvp(fun, (tree,), ({"x": X, "n": None},))
+    np.testing.assert_allclose(slope, -(X**2).sum(), rtol=1e-6)
+    np.testing.assert_array_equal(T.gradient_reversal(tree)["n"], tree["n"])
+
+
+def test_stop_gradient_on_a_tree():
+    tree = {"x": X, "n": jnp.arange(2), "f": jnp.tanh}
+    stopped = T.stop_gradient(tree)
+    assert stopped["f"] is jnp.tanh
+    assert not np.any(jax.grad(lambda x: T.stop_gradient({"x": x})["x"].sum())(X))
+
+
+def test_custom_gradient_of_several_arguments():
+    @T.custom_gradient
+    def product(x, y):
+        return x * y, lambda g: (g * 10.0, g * 20.0)
+
+    assert product(2.0, 3.0) == 6.0
+    assert jax.grad(product, (0, 1))(2.0, 3.0) == (10.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("fun", "args", "message"),
+    [
+        (lambda p, x: p["a"] * x, ({"a": 1.0, "b": 2.0}, 3.0), r"no output depends on p\.b"),
+        (lambda x, y: x + jax.lax.stop_gradient(y), (1.0, 2.0), "no output depends on y"),
+        (lambda x: {"u": x, "v": jnp.ones(2)}, (1.0,), r"connected to output\.v"),
+        (lambda x: (x, jnp.floor(x)), (1.0,), r"connected to output\.1"),
+        (jax.jit(lambda x, y: jnp.sin(x)), (1.0, 2.0), "no output depends on y"),
+        (jax.checkpoint(lambda x, y: (x, y + jnp.floor(x))[1]), (1.0, 2.0), "depends on x"),
+    ],
+)
+def test_strict_names_what_is_not_connected(fun, args, message):
+    with pytest.raises(ValueError, match=message):
+        T.strict(fun)(*args)
+
+
+def test_strict_lets_connected_functions_pass():
+    fun = lambda p, n: (jnp.sin(p["a"]) @ p["b"], n + 1)
+    p = {"a": X, "b": X, "n": jnp.arange(2)}
+    value, number = jax.jit(T.strict(fun))(p, 3)
+    np.testing.assert_allclose(value, jnp.sin(X) @ X, rtol=1e-6)
+    assert number == 4
+    grads = T.grad(T.strict(lambda p: fun(p, 1)[0]))(p)
+    np.testing.assert_allclose(grads["b"], jnp.sin(X), rtol=1e-6)
