@@ -26,10 +26,37 @@ def _batch_norms(dims):
     ] + [Layer(f"BatchNorm{dims}d", (3,), inputs=[shape]) for shape in shapes[1:]]
 
 
+INSTANCE = {
+    1: [(2, 3, 5), (3, 5)],
+    2: [(2, 3, 4, 5), (3, 4, 5)],
+    3: [(2, 3, 2, 3, 4), (3, 2, 3, 4)],
+}
+TRACKING = [
+    {},
+    {"affine": True, "eps": 1e-3},
+    {"affine": True, "track_running_stats": True, "momentum": 0.3},
+    {"track_running_stats": True, "momentum": None},
+    {"affine": True, "bias": False},
+]
+
+
+def _instance_norms(dims):
+    shapes = INSTANCE[dims]
+    name = f"InstanceNorm{dims}d"
+    return [
+        *(Layer(name, (3,), setting, inputs=[shapes[0]]) for setting in TRACKING),
+        *(Layer(name, (3,), setting, inputs=[shapes[1]]) for setting in (TRACKING[0], TRACKING[2])),
+    ]
+
+
 ROWS = [
     *_batch_norms(1),
     *_batch_norms(2),
     *_batch_norms(3),
+    *_instance_norms(1),
+    *_instance_norms(2),
+    *_instance_norms(3),
+    Layer("InstanceNorm1d", (7,), inputs=[(2, 3, 5)], note=" any channels"),
     Layer(
         "BatchNorm1d", (3,), inputs=[FAR], relative=1e-8, note=" far"
     ),  # 1e3² of 16 digits are lost
@@ -69,6 +96,11 @@ ROWS = [
 ]
 
 RAISES = [
+    Layer("InstanceNorm1d", (3,), inputs=[(2, 3, 4, 5)]),
+    Layer("InstanceNorm2d", (3,), inputs=[(3, 4)]),
+    Layer("InstanceNorm3d", (3,), inputs=[(2, 3, 4)]),
+    Layer("InstanceNorm1d", (3,), inputs=[(2, 3, 1)]),
+    Layer("InstanceNorm1d", (3,), {"affine": True}, inputs=[(2, 4, 5)]),
     Layer("BatchNorm1d", (3,), inputs=[(2, 3, 4, 5)]),
     Layer("BatchNorm2d", (3,), inputs=[(2, 3, 4)]),
     Layer("BatchNorm3d", (3,), inputs=[(3, 4, 5, 6)]),

@@ -2,10 +2,21 @@
 
 import pytest
 
-from tests.nn import rows_activations, rows_attention, rows_dropout, rows_normalization
+from tests.nn import (
+    rows_activations,
+    rows_attention,
+    rows_dropout,
+    rows_normalization,
+    rows_transformer,
+)
 from tests.parity import check, check_raises, rows
 
-FAMILIES = (rows_activations, rows_normalization, rows_dropout, rows_attention)
+FAMILIES = (rows_activations, rows_normalization, rows_dropout, rows_attention, rows_transformer)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning"),
+    pytest.mark.filterwarnings("ignore:input's size at dim:UserWarning"),
+]
 
 
 @pytest.mark.parametrize("row", [row for family in FAMILIES for row in rows(family.ROWS)], ids=str)
