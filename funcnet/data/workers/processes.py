@@ -171,7 +171,8 @@ class ProcessPool:
                         ahead.append((self._submit(member, task), task))
                 if not ahead:
                     return
-                self._receive(0)
+                while self._receive(0):  # to the end: there a death shows
+                    pass
                 number, task = ahead[0]
                 self._await(number, task)
                 del ahead[0]
