@@ -6,6 +6,7 @@ respect to it is asked for, the answer is zeros of its own shape and type.
 """
 
 from funcnet.transforms.compilation import jit
+from funcnet.transforms.compilation_cache import compilation_cache
 from funcnet.transforms.curvature import empirical_fisher_vp, fisher_vp, gauss_newton_vp, hvp, vhp
 from funcnet.transforms.dependence import strict
 from funcnet.transforms.directional import jvp, linearize, vjp
@@ -45,6 +46,7 @@ __all__ = [
     "checkpoint_name",
     "chunked",
     "clipped_grad",
+    "compilation_cache",
     "custom_gradient",
     "empirical_fisher_vp",
     "ensemble",

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from funcnet import transforms as T
 from funcnet.core.errors import RetraceError
@@ -110,3 +111,27 @@ def test_other_transforms_need_no_further_trace():
     with jax.disable_jit():
         compiled(x)
     assert len(compiled.traces) == 1
+
+
+def test_compilation_cache_works_after_something_was_compiled(tmp_path):
+    names = (
+        "jax_enable_compilation_cache",
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+        "jax_persistent_cache_min_entry_size_bytes",
+    )
+    before = {name: getattr(jax.config, name) for name in names}
+    number = np.float32(1.0)
+    program = lambda x: jnp.sin(x) * 17
+    jax.jit(lambda x: program(x) + 1)(number)
+    try:
+        folder = T.compilation_cache(tmp_path / "programs", min_compile_seconds=0.0)
+        jax.jit(lambda x: program(x))(number)
+        kept = {path.name for path in folder.glob("*-cache")}
+        assert len(kept) == 1
+        jax.jit(lambda x: program(x))(number)  # another function with the same program
+        assert {path.name for path in folder.glob("*-cache")} == kept
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
