@@ -4,20 +4,31 @@ from funcnet.optim import schedules
 from funcnet.optim.adagrads import adadelta, adagrad, rmsprop
 from funcnet.optim.adam_variants import adamax, nadam, radam
 from funcnet.optim.adams import adam, adamw, bias_correction
-from funcnet.optim.clipping import clip_by_global_norm, clip_by_value, global_norm
+from funcnet.optim.clipping import (
+    adaptive_clip,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    global_norm,
+)
 from funcnet.optim.descent import asgd, sgd
+from funcnet.optim.gradients import NoiseState, add_noise, centralize, conjugate, sam
 from funcnet.optim.hyperparameters import (
     Hyperparameter,
     Hyperparameters,
     hyperparams,
     with_hyperparams,
 )
+from funcnet.optim.layerwise import lamb, lars, novograd
 from funcnet.optim.leaves import Leaves, Move, compute_dtype, init_slots, is_trainable
 from funcnet.optim.line_search import Point, cubic_minimum, strong_wolfe
 from funcnet.optim.matrices import adafactor, muon, orthogonalize
+from funcnet.optim.moments import adan, hutchinson, sophia, yogi
 from funcnet.optim.packing import PackedState, packed
 from funcnet.optim.partition import Groups, freeze, frozen, groups, mask
 from funcnet.optim.precision import LossScaleState, MasterState, loss_scale, master_copy, scale_loss
+from funcnet.optim.preconditioned import shampoo, soap
+from funcnet.optim.prodigy import prodigy
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,
@@ -30,9 +41,13 @@ from funcnet.optim.protocol import (
     zeros_slot,
 )
 from funcnet.optim.quasi_newton import LBFGSState, lbfgs
+from funcnet.optim.rows import RowSparse
 from funcnet.optim.rule import Rule, RuleState, from_rule, oriented
 from funcnet.optim.scaling import add_decayed_weights, scale
+from funcnet.optim.schedule_free import schedule_free_adamw, schedule_free_params, schedule_free_sgd
 from funcnet.optim.signs import lion, rprop
+from funcnet.optim.sm3 import sm3
+from funcnet.optim.sparse import sparse_adam
 from funcnet.optim.wrappers import (
     AccumulateState,
     AverageState,
@@ -58,8 +73,10 @@ __all__ = [
     "LossScaleState",
     "MasterState",
     "Move",
+    "NoiseState",
     "PackedState",
     "Point",
+    "RowSparse",
     "Rule",
     "RuleState",
     "ShapedTransformation",
@@ -71,26 +88,35 @@ __all__ = [
     "adam",
     "adamax",
     "adamw",
+    "adan",
+    "adaptive_clip",
     "add_decayed_weights",
+    "add_noise",
     "all_finite",
     "apply_updates",
     "asgd",
     "average",
     "bias_correction",
+    "centralize",
     "chain",
     "clip_by_global_norm",
+    "clip_by_norm",
     "clip_by_value",
     "compute_dtype",
+    "conjugate",
     "cubic_minimum",
     "freeze",
     "from_rule",
     "frozen",
     "global_norm",
     "groups",
+    "hutchinson",
     "hyperparams",
     "identity",
     "init_slots",
     "is_trainable",
+    "lamb",
+    "lars",
     "lbfgs",
     "lion",
     "lookahead",
@@ -99,21 +125,33 @@ __all__ = [
     "master_copy",
     "muon",
     "nadam",
+    "novograd",
     "oriented",
     "orthogonalize",
     "packed",
+    "prodigy",
     "radam",
     "require_params",
     "rmsprop",
     "rprop",
+    "sam",
     "scale",
     "scale_loss",
+    "schedule_free_adamw",
+    "schedule_free_params",
+    "schedule_free_sgd",
     "schedules",
     "sgd",
+    "shampoo",
     "skip_nonfinite",
+    "sm3",
+    "soap",
+    "sophia",
+    "sparse_adam",
     "stateless",
     "strong_wolfe",
     "with_extra",
     "with_hyperparams",
+    "yogi",
     "zeros_slot",
 ]

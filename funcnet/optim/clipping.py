@@ -13,7 +13,13 @@ from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule
 
-__all__ = ["clip_by_global_norm", "clip_by_value", "global_norm"]
+__all__ = [
+    "adaptive_clip",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "clip_by_value",
+    "global_norm",
+]
 
 
 def global_norm(tree: PyTree) -> Array:
@@ -101,3 +107,79 @@ def clip_by_value(max_value: Hyperparameter) -> GradientTransformation:
         return lambda g, p, slots: (jnp.clip(g, -h.max_value, h.max_value), {})
 
     return from_rule("clip_by_value", rule, hyper={"max_value": max_value})
+
+
+def clip_by_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTransformation:
+    r"""Scale each leaf on its own so that its norm is at most ``max_norm``.
+
+    Args:
+        max_norm: the bound.
+        eps: keeps the quotient finite.
+
+    Returns:
+        A transformation; ``hyperparams`` shows ``max_norm``.
+
+    Raises:
+        ValueError: a negative bound.
+
+    Example:
+        >>> clip = optim.clip_by_norm(1.0)
+        >>> grads = {"a": jnp.array([30.0, 40.0]), "b": jnp.array([0.5])}
+        >>> clipped, _ = clip.update(grads, clip.init(grads))
+        >>> [round(float(x), 3) for x in clipped["a"]], clipped["b"].tolist()
+        ([0.6, 0.8], [0.5])
+    """
+    check_numbers(max_norm=max_norm)
+
+    def rule(h: SimpleNamespace) -> Move:
+        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+            return g * jnp.minimum(1, h.max_norm / (jnp.sqrt(jnp.sum(g * g)) + eps)), {}
+
+        return move
+
+    return from_rule("clip_by_norm", rule, shaped=True, hyper={"max_norm": max_norm})
+
+
+def adaptive_clip(clipping: Hyperparameter = 0.01, *, eps: float = 1e-3) -> GradientTransformation:
+    r"""Bound the gradient of each unit by a fraction of the norm of its weights.
+
+    .. math:: g_i \leftarrow g_i \, \min\left(1,
+              \lambda \frac{\max(\|p_i\|, \epsilon)}{\|g_i\|}\right)
+
+    A unit is a slice of the first axis, a layer's output axis; a vector or a scalar is one unit.
+
+    Args:
+        clipping: λ.
+        eps: ε, the least norm of weights, so that units that begin at zero can move.
+
+    Returns:
+        A transformation whose ``update`` needs the parameters; ``hyperparams`` shows ``clipping``.
+
+    Raises:
+        ValueError: a negative number.
+
+    Example:
+        >>> clip, params = optim.adaptive_clip(0.5), jnp.array([[3.0, 4.0], [0.0, 1.0]])
+        >>> grads = jnp.array([[0.0, 1.0], [0.0, 1.0]])
+        >>> clip.update(grads, clip.init(params), params)[0].tolist()
+        [[0.0, 1.0], [0.0, 0.5]]
+
+    Reference: Brock et al., "High-Performance Large-Scale Image Recognition Without Normalization",
+    ICML 2021
+    """
+    check_numbers(clipping=clipping, eps=eps)
+
+    def rule(h: SimpleNamespace) -> Move:
+        def norms(x: Array) -> Array:
+            axes = tuple(range(1, x.ndim)) if x.ndim > 1 else None
+            return jnp.sqrt(jnp.sum(x * x, axis=axes, keepdims=True))
+
+        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+            bound = h.clipping * jnp.maximum(norms(p), eps)
+            size = norms(g)
+            return g * jnp.where(size > bound, bound / jnp.maximum(size, 1e-6), 1), {}
+
+        return move
+
+    hyper = {"clipping": clipping}
+    return from_rule("adaptive_clip", rule, reads_params=True, shaped=True, hyper=hyper)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
+from funcnet.optim.rows import RowSparse
 
 __all__ = [
     "GradientTransformation",
@@ -60,7 +61,8 @@ class ShapedTransformation(GradientTransformation):
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """Add updates to parameters: ``p + u``, in the wider dtype, rounded to the dtype of ``p``.
 
-    A leaf without an update (``None``) and a leaf of integers or booleans stays as it is.
+    A leaf without an update (``None``) and a leaf of integers or booleans stays as it is; a
+    `RowSparse` update changes its rows alone.
 
     Args:
         params: any pytree of arrays.
@@ -75,6 +77,8 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """
 
     def add(p: Any, u: Any) -> Any:
+        if isinstance(u, RowSparse):
+            return u.add_to(p)
         if p is None or u is None or not jnp.issubdtype(jnp.result_type(p), jnp.inexact):
             return p
         p, u = jnp.asarray(p), jnp.asarray(u)
