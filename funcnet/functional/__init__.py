@@ -11,11 +11,15 @@ from funcnet.functional.distance import *
 from funcnet.functional.dropout import *
 from funcnet.functional.embedding import *
 from funcnet.functional.folding import *
+from funcnet.functional.grid_sampling import *
+from funcnet.functional.interpolation import *
 from funcnet.functional.linear import *
 from funcnet.functional.losses_binary import *
 from funcnet.functional.losses_classification import *
+from funcnet.functional.losses_linear import *
 from funcnet.functional.losses_margin import *
 from funcnet.functional.losses_regression import *
+from funcnet.functional.losses_sequence import *
 from funcnet.functional.multi_head_attention import *
 from funcnet.functional.normalization import *
 from funcnet.functional.padding import *
@@ -26,3 +30,6 @@ from funcnet.functional.pooling_max import *
 from funcnet.functional.pooling_unpool import *
 from funcnet.functional.recurrent import *
 from funcnet.functional.response_norm import *
+from funcnet.functional.rotary import *
+from funcnet.functional.routing import *
+from funcnet.functional.shuffling import *

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.nn import rows_convolution, rows_padding, rows_pooling
+from tests.nn import rows_convolution, rows_padding, rows_pooling, rows_vision
 from tests.parity import check, check_raises, rows
 
-FAMILIES = (rows_convolution, rows_padding, rows_pooling)
+FAMILIES = (rows_convolution, rows_padding, rows_pooling, rows_vision)
 
 
 @pytest.mark.filterwarnings(

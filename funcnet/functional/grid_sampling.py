@@ -1,0 +1,221 @@
+"""Sampling of images and volumes at any places, and grids of places from affine maps."""
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import product
+from operator import add
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array
+from funcnet.core.checks import check_choice
+from funcnet.functional.windows import check_spatial
+
+__all__ = ["affine_grid", "grid_sample"]
+
+
+def _unnormalize(place: Array, size: int, align_corners: bool) -> Array:
+    """Map ``[-1, 1]`` to element positions: to the middles of the corner elements, or to their outer edges."""
+    if align_corners:
+        return (place + 1) * ((size - 1) / 2)
+    return ((place + 1) * size - 1) / 2
+
+
+def _clip(place: Array, size: int) -> Array:
+    """Clip to the axis; unlike ``jnp.clip``, with no gradient at the edge itself."""
+    zero, last = jnp.zeros_like(place), jnp.full_like(place, size - 1)
+    return jnp.where(place > 0, jnp.where(place < size - 1, place, last), zero)
+
+
+def _reflect(place: Array, size: int, align_corners: bool) -> Array:
+    """Mirror at the middles of the edge elements, or at their outer edges, as often as needed."""
+    low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
+    if span == 0:
+        return jnp.zeros_like(place)
+    distance = jnp.abs(place - low)
+    rest = jnp.mod(distance, span)
+    odd = jnp.mod(jnp.floor(distance / span), 2) == 1
+    return jnp.where(odd, span - rest + low, rest + low)
+
+
+def _inside(place: Array, size: int, padding_mode: str, align_corners: bool) -> Array:
+    """Bring places into the axis, as the padding mode says; with zeros they stay where they are."""
+    if padding_mode == "reflection":
+        place = _reflect(place, size, align_corners)
+    return place if padding_mode == "zeros" else _clip(place, size)
+
+
+def _cubic_weights(t: Array) -> list[Array]:
+    """Weigh the elements at -1, 0, 1 and 2 for a place ``t`` between 0 and 1, by Keys' kernel."""
+    a = -0.75
+
+    def near(x: Array) -> Array:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: Array) -> Array:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return [far(t + 1), near(t), near(1 - t), far(2 - t)]
+
+
+def _axis_taps(
+    place: Array, size: int, mode: str, padding_mode: str, align_corners: bool
+) -> list[tuple[Array, Array | None]]:
+    """Return, for places along one axis, the positions to read (as floats) and their weights."""
+    if mode == "bicubic":
+        start = jnp.floor(place)
+        weights = _cubic_weights(place - start)
+        return [
+            (_inside(start + (offset - 1), size, padding_mode, align_corners), weight)
+            for offset, weight in enumerate(weights)
+        ]
+    place = _inside(place, size, padding_mode, align_corners)
+    if mode == "nearest":
+        return [(jnp.round(place), None)]
+    start = jnp.floor(place)
+    fraction = place - start
+    return [(start, 1 - fraction), (start + 1, fraction)]
+
+
+def _sample_image(image: Array, places: list[list[tuple[Array, Array | None]]]) -> Array:
+    """Sum the taps of an image ``(*sizes, channels)`` at each of some points: ``(points, channels)``."""
+    *sizes, channels = image.shape
+    flat = image.reshape(-1, channels)
+    axes = [
+        [_read(position, size, factor) for position, factor in taps]
+        for taps, size in zip(places, sizes, strict=True)
+    ]
+    terms = []
+    for corner in product(*axes):
+        index, inside, weight = corner[0]
+        for (here, valid, factor), size in zip(corner[1:], sizes[1:], strict=True):
+            index, inside = index * size + here, inside & valid
+            weight = weight * factor if weight is not None and factor is not None else None
+        value = jnp.where(inside[:, None], flat[index], jnp.zeros((), image.dtype))
+        terms.append(value if weight is None else value * weight[:, None])
+    return reduce(add, terms)
+
+
+def _read(position: Array, size: int, weight: Array | None) -> tuple[Array, Array, Array | None]:
+    """Turn a position into an index, whether it is inside, and its weight."""
+    inside = (position >= 0) & (position <= size - 1)
+    index = jnp.where(inside, position, jnp.zeros_like(position)).astype(jnp.int32)
+    return index, inside, weight
+
+
+def grid_sample(
+    input: Array,
+    grid: Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> Array:
+    """Read an image (or volume) at given places.
+
+    ``output[n, :, h, w] = input[n, :, y, x]`` with ``x, y = grid[n, h, w]``, which run from -1 at the left and
+    top to 1 at the right and bottom; between elements the value is interpolated.
+
+    Args:
+        input: ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
+        grid: Places ``(N, H_out, W_out, 2)`` or ``(N, D_out, H_out, W_out, 3)``, the last axis first: x, y, z.
+        mode: ``"bilinear"`` (of volumes: trilinear), ``"nearest"``, or ``"bicubic"`` (of images only).
+        padding_mode: What is outside: ``"zeros"``, the ``"border"``'s elements, or a ``"reflection"``.
+        align_corners: Whether -1 and 1 are the middles of the corner elements or (by default) their edges.
+
+    Returns:
+        ``(N, C, H_out, W_out)`` or ``(N, C, D_out, H_out, W_out)``.
+
+    Raises:
+        ValueError: a mode is unknown, or the shapes do not fit each other.
+
+    Example:
+        >>> image = jnp.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+        >>> F.grid_sample(image, jnp.zeros((1, 1, 1, 2)), align_corners=True)
+        Array([[[[2.5]]]], dtype=float32)
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.grid_sample.html
+    """
+    check_choice("mode", mode, ("bilinear", "nearest", "bicubic"))
+    check_choice("padding_mode", padding_mode, ("zeros", "border", "reflection"))
+    axes = input.ndim - 2
+    if axes not in (2, 3) or (mode == "bicubic" and axes == 3):
+        raise ValueError(
+            f"grid_sample: mode {mode!r} takes an input (N, C, H, W)"
+            f"{'' if mode == 'bicubic' else ' or (N, C, D, H, W)'}; got {input.shape}"
+        )
+    check_spatial("grid_sample", input, axes)
+    if grid.ndim != input.ndim or grid.shape[0] != input.shape[0] or grid.shape[-1] != axes:
+        raise ValueError(
+            f"grid_sample: grid must have shape (N, {'D, ' * (axes - 2)}H_out, W_out, {axes}) with the input's N; got "
+            f"{grid.shape} for input {input.shape}"
+        )
+    if input.dtype != grid.dtype:
+        raise TypeError(
+            f"input and grid must have one dtype; got {input.dtype} and {grid.dtype}: cast one of them"
+        )
+    align = bool(align_corners)
+    sizes = input.shape[2:]
+    points = int(np.prod(grid.shape[1:-1]))
+
+    def sample(image: Array, places: Array) -> Array:
+        taps = [
+            _axis_taps(
+                _unnormalize(places[:, axes - 1 - i], size, align), size, mode, padding_mode, align
+            )
+            for i, size in enumerate(sizes)
+        ]
+        return _sample_image(jnp.moveaxis(image, 0, -1), taps).swapaxes(0, 1)
+
+    output = jax.vmap(sample)(input, grid.reshape(grid.shape[0], points, axes))
+    return output.reshape(*input.shape[:2], *grid.shape[1:-1])
+
+
+def affine_grid(theta: Array, size: Sequence[int], align_corners: bool | None = None) -> Array:
+    """Map the places of an output image through affine maps: the grid that `grid_sample` takes.
+
+    ``grid[n, h, w] = theta[n] @ (x_w, y_h, 1)``, with ``x`` and ``y`` from -1 to 1.
+
+    Args:
+        theta: ``(N, 2, 3)`` for images, ``(N, 3, 4)`` for volumes.
+        size: Of the output, ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
+        align_corners: Whether -1 and 1 are the middles of the corner elements or (by default) their edges.
+
+    Returns:
+        ``(N, H, W, 2)`` or ``(N, D, H, W, 3)``.
+
+    Raises:
+        ValueError: shapes do not fit each other, or a size is not positive.
+
+    Example:
+        >>> identity = jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+        >>> F.affine_grid(identity, (1, 1, 2, 2), align_corners=True)[0, :, :, 0]
+        Array([[-1.,  1.],
+               [-1.,  1.]], dtype=float32)
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.affine_grid.html
+    """
+    axes = len(size) - 2
+    if axes not in (2, 3):
+        raise ValueError(f"size must be (N, C, H, W) or (N, C, D, H, W); got {tuple(size)}")
+    if theta.shape != (size[0], axes, axes + 1):
+        raise ValueError(f"theta must have shape {(size[0], axes, axes + 1)}; got {theta.shape}")
+    if not jnp.issubdtype(theta.dtype, jnp.floating):
+        raise ValueError(f"theta must hold floats; got {theta.dtype}")
+    if min(size) <= 0:
+        raise ValueError(f"size must be positive; got {tuple(size)}")
+
+    def places(length: int, axis: int) -> Array:
+        line = np.linspace(-1.0, 1.0, length) if length > 1 else np.zeros(1)
+        if not align_corners:
+            line = line * ((length - 1) / length)
+        shape = [-1 if i == axis else 1 for i in range(axes)]
+        return jnp.asarray(line.reshape(shape), theta.dtype)
+
+    columns = [places(length, axis) for axis, length in enumerate(size[2:])][::-1]
+    maps = theta.reshape(size[0], *(1,) * axes, axes, axes + 1)
+    grid = maps[..., axes]
+    for column, line in enumerate(columns):
+        grid = grid + maps[..., column] * line[..., None]
+    return jnp.broadcast_to(grid, (size[0], *size[2:], axes))
