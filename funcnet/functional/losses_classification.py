@@ -16,7 +16,7 @@ from funcnet.functional.reductions import accumulator, like, reduce_loss, resolv
 __all__ = ["cross_entropy", "nll_loss"]
 
 
-class _Samples(NamedTuple):
+class Samples(NamedTuple):
     """What the targets say of each sample: its class, its weight, whether it counts."""
 
     target: Array
@@ -24,10 +24,10 @@ class _Samples(NamedTuple):
     counts: Array
 
 
-def _class_axis(input: Array) -> int:
-    if input.ndim == 0:
+def _class_axis(shape: tuple[int, ...]) -> int:
+    if not shape:
         raise ValueError("scores need an axis of classes, (C,) or (N, C, *); got a scalar")
-    return 0 if input.ndim == 1 else 1
+    return 0 if len(shape) == 1 else 1
 
 
 def _check_weight(weight: Array | None, classes: int) -> None:
@@ -38,22 +38,21 @@ def _check_weight(weight: Array | None, classes: int) -> None:
         )
 
 
-def _read_samples(
-    input: Array,
+def read_samples(
+    shape: tuple[int, ...],
     target: Array,
     weight: Array | None,
     ignore_index: int,
     where: ArrayLike | None,
-) -> _Samples:
-    """Check class indices against the scores and look up their weights."""
-    axis = _class_axis(input)
+) -> Samples:
+    """Check class indices against the shape of the scores and look up their weights."""
+    axis = _class_axis(shape)
     if not jnp.issubdtype(target.dtype, jnp.integer):
         raise TypeError(f"class indices must be integers; got a target of {target.dtype}")
-    expected = input.shape[:axis] + input.shape[axis + 1 :]
+    expected = shape[:axis] + shape[axis + 1 :]
     if target.shape != expected:
         raise ValueError(
-            f"target must have shape {expected} for scores of shape {input.shape}; "
-            f"got {target.shape}"
+            f"target must have shape {expected} for scores of shape {shape}; got {target.shape}"
         )
     if not jnp.issubdtype(target.dtype, jnp.signedinteger) or target.dtype.itemsize < 4:
         target = target.astype(jnp.int32)
@@ -63,7 +62,7 @@ def _read_samples(
     if weight is not None:
         weight = weight.at[target].get(mode="fill", fill_value=jnp.nan)
         weight = jnp.where(counts, weight, jnp.zeros((), weight.dtype))
-    return _Samples(target, weight, counts)
+    return Samples(target, weight, counts)
 
 
 def _pick(scores: Array, index: Array, axis: int) -> Array:
@@ -124,9 +123,9 @@ def nll_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    axis = _class_axis(input)
+    axis = _class_axis(input.shape)
     _check_weight(weight, input.shape[axis])
-    samples = _read_samples(input, target, weight, ignore_index, where)
+    samples = read_samples(input.shape, target, weight, ignore_index, where)
     loss = -_pick(_mask_scores(input, where, axis), samples.target, axis)
     if samples.weight is not None:
         loss = loss * samples.weight
@@ -176,7 +175,7 @@ def cross_entropy(
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_probability("label_smoothing", label_smoothing)
-    axis = _class_axis(input)
+    axis = _class_axis(input.shape)
     _check_weight(weight, input.shape[axis])
     logits = _mask_scores(input, where, axis).astype(accumulator(input.dtype))
     weight = None if weight is None else like(weight, logits).astype(logits.dtype)
@@ -190,7 +189,7 @@ def cross_entropy(
             raise ValueError("ignore_index needs class indices, not probabilities")
         loss = _against_probabilities(logits, target, weight, label_smoothing, axis)
         return reduce_loss(loss.astype(input.dtype), reduction, where)
-    samples = _read_samples(input, target, weight, ignore_index, where)
+    samples = read_samples(input.shape, target, weight, ignore_index, where)
     loss = _against_indices(logits, samples, weight, label_smoothing, axis)
     return reduce_loss(loss, reduction, samples.counts, samples.weight).astype(input.dtype)
 
@@ -207,7 +206,7 @@ def _against_probabilities(
 
 
 def _against_indices(
-    logits: Array, samples: _Samples, weight: Array | None, smoothing: float, axis: int
+    logits: Array, samples: Samples, weight: Array | None, smoothing: float, axis: int
 ) -> Array:
     total = jax.nn.logsumexp(logits, axis)
     loss = total - _pick(logits, samples.target, axis)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.parity import Layer, ints, uniform
+from tests.parity import Layer, ints, uniform, values
 
 
 def _array(nn, values):
@@ -163,7 +163,122 @@ DISTANCES = [
     Layer("CosineSimilarity", (1, 5.0), inputs=PAIR, train=False),
 ]
 
-ROWS = [*REGRESSION, *CLASSES, *MARGINS, *DISTANCES]
+
+def _log_probs(shape):
+    """Normalized log-probabilities: PyTorch's gradient of CTC takes them to be so."""
+
+    def make(rng):
+        scores = rng.standard_normal(shape)
+        return scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+
+    return make
+
+
+_LABELS = values([[1, 1, 2, 3], [2, 3, 0, 0], [4, 3, 2, 0]])
+_JOINED = values([1, 1, 2, 3, 2, 3, 4, 3, 2])
+_CTC = [_log_probs((9, 3, 5)), _LABELS, (7, 6, 9), (4, 2, 3)]
+
+
+def _ctc(inputs, **kwargs):
+    """Lengths stay plain tuples on both sides."""
+    *arrays, steps, sizes = inputs
+    call = lambda loss: lambda *given: loss(*given, steps, sizes)
+    note = f"-{steps}-{sizes}"
+    return Layer(
+        "CTCLoss",
+        (),
+        kwargs,
+        inputs=arrays,
+        ours=call,
+        theirs=call,
+        train=False,
+        vmap=False,
+        note=note,
+    )
+
+
+SEQUENCES = [
+    _ctc(_CTC),
+    _ctc([_CTC[0], _JOINED, (7, 6, 9), (4, 2, 3)], reduction="none"),
+    _ctc([_log_probs((3, 3, 5)), _LABELS, (3, 3, 3), (4, 2, 3)], zero_infinity=True),
+    _ctc([_log_probs((9, 5)), values([3, 1]), (8,), (2,)], reduction="sum"),
+    _ctc([_CTC[0], _LABELS, (9, 9, 5), (0, 1, 2)]),
+    _ctc([_CTC[0], values([[1, 1], [2, 3], [0, 3]]), (9, 9, 9), (2, 2, 2)], blank=4),
+]
+
+_ADAPTIVE = (8, 20, [5, 10])
+
+LINEAR = [
+    Layer("LinearCrossEntropyLoss", (3, 5), inputs=[(7, 3), ints((7,), 5)]),
+    Layer(
+        "LinearCrossEntropyLoss", (3, 5), {"bias": True}, inputs=[(3,), ints((), 5)], train=False
+    ),
+    Layer(
+        "LinearCrossEntropyLoss",
+        (3, 5),
+        {"bias": True, "reduction": "none", "ignore_index": 1},
+        inputs=[(7, 3), ints((7,), 5)],
+        train=False,
+    ),
+    Layer(
+        "LinearCrossEntropyLoss",
+        (3, 5),
+        {"out_features": (2,), "bias": True, "label_smoothing": 0.1},
+        inputs=[(7, 3), ints((7, 2), 5)],
+        train=False,
+    ),
+    Layer("LinearCrossEntropyLoss", (3, 5), inputs=[(7, 3), uniform((7, 5))], train=False),
+    *[
+        Layer(
+            "LinearCrossEntropyLoss",
+            build=lambda nn, r=reduction, o=options: nn.LinearCrossEntropyLoss(
+                3,
+                5,
+                bias=True,
+                weight=_array(nn, [0.5, 2.0, 1.0, 1.5, 0.1]),
+                reduction=r,
+                options=nn.LinearCrossEntropyOptions(**o),
+            ),
+            inputs=[(7, 3), ints((7,), 5)],
+            train=False,
+            note=f"-{reduction}-{options}",
+        )
+        for reduction, options in [
+            ("mean", {}),
+            ("none", {"batch_chunk_size": 3}),
+            ("sum", {"chunking_method": "aspect_ratio"}),
+        ]
+    ],
+    Layer("AdaptiveLogSoftmaxWithLoss", _ADAPTIVE, inputs=[(6, 8), ints((6,), 20)]),
+    Layer("AdaptiveLogSoftmaxWithLoss", _ADAPTIVE, inputs=[(8,), values(7)], train=False),
+    Layer(
+        "AdaptiveLogSoftmaxWithLoss",
+        _ADAPTIVE,
+        {"head_bias": True},
+        inputs=[(6, 8), values([0, 4, 5, 9, 10, 19])],
+        train=False,
+    ),
+    Layer(
+        "AdaptiveLogSoftmaxWithLoss", (8, 9, [2], 2.0), inputs=[(6, 8), ints((6,), 9)], train=False
+    ),
+    Layer(
+        "AdaptiveLogSoftmaxWithLoss",
+        (8, 9, (1, 3, 8), 1.5),
+        inputs=[(6, 8), ints((6,), 9)],
+        train=False,
+    ),
+    Layer(
+        "AdaptiveLogSoftmaxWithLoss",
+        _ADAPTIVE,
+        inputs=[(6, 8)],
+        ours=lambda layer: lambda x: (layer.log_prob(x), layer.predict(x)),
+        theirs=lambda layer: lambda x: (layer.log_prob(x), layer.predict(x)),
+        train=False,
+        note="-all",
+    ),
+]
+
+ROWS = [*REGRESSION, *CLASSES, *MARGINS, *SEQUENCES, *LINEAR, *DISTANCES]
 
 RAISES = [
     Layer("MSELoss", kwargs={"reduction": "average"}, inputs=PAIR),
@@ -187,4 +302,16 @@ RAISES = [
     Layer("MultiMarginLoss", inputs=[(5, 3), ints((4,), 3)]),
     Layer("MultiLabelMarginLoss", inputs=[(5, 4), ints((5, 3), 4, -1)]),
     Layer("CosineSimilarity", inputs=[(4,), (4,)]),
+    _ctc([_CTC[0], _LABELS, (7, 6, 10), (4, 2, 3)]),
+    _ctc([_CTC[0], _LABELS, (7, 6), (4, 2, 3)]),
+    _ctc([_CTC[0], _LABELS, (7, 6, 9), (5, 2, 3)]),
+    _ctc(_CTC, blank=5),
+    Layer("LinearCrossEntropyLoss", (3, 5), inputs=[(7, 4), ints((7,), 5)]),
+    Layer(
+        "LinearCrossEntropyLoss", (3, 5), {"label_smoothing": 2.0}, inputs=[(7, 3), ints((7,), 5)]
+    ),
+    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, []), inputs=[(6, 8), ints((6,), 20)]),
+    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, [5, 5]), inputs=[(6, 8), ints((6,), 20)]),
+    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, [5, 20]), inputs=[(6, 8), ints((6,), 20)]),
+    Layer("AdaptiveLogSoftmaxWithLoss", _ADAPTIVE, inputs=[(6, 8), ints((5,), 20)]),
 ]
