@@ -11,7 +11,10 @@ from funcnet import transforms as T
 
 torch = pytest.importorskip("torch")
 # torch 2.13 uses its own deprecated compiler for forward mode
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated"),
+    pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node"),
+]
 X = np.linspace(-1.0, 1.0, 5, dtype=np.float32)
 W = np.sin(np.arange(15.0, dtype=np.float32)).reshape(3, 5)
 V = np.cos(np.arange(5.0, dtype=np.float32))
