@@ -36,6 +36,7 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.one_hot.html
     """
+    tensor = jnp.asarray(tensor)
     _check_integers("tensor", tensor)
     if num_classes == -1:
         if isinstance(tensor, Tracer):
@@ -82,6 +83,7 @@ def embedding(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding.html
     """
     del sparse
+    input, weight = jnp.asarray(input), jnp.asarray(weight)
     _check_table(input, weight)
     padding_idx = row_index("padding_idx", padding_idx, weight.shape[0])
     rows = _look_up(weight, input)
@@ -107,6 +109,7 @@ def embedding_renorm(weight: Array, input: Array, max_norm: float, norm_type: fl
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding.html
     """
+    input, weight = jnp.asarray(input), jnp.asarray(weight)
     _check_table(input, weight)
     index = input.reshape(-1)
     return weight.at[index].set(_renormed(_look_up(weight, index), max_norm, norm_type))
@@ -152,6 +155,8 @@ def embedding_bag(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding_bag.html
     """
+    input, weight = jnp.asarray(input), jnp.asarray(weight)
+    offsets = None if offsets is None else jnp.asarray(offsets)
     _check_table(input, weight)
     _check_bags(input, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights)
     padding_idx = row_index("padding_idx", padding_idx, weight.shape[0])

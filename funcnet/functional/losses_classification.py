@@ -4,14 +4,14 @@ Scores are ``(N, C, *)``, or ``(C,)`` for a single sample; targets are class ind
 probabilities of the scores' shape. ``where`` masks samples, ``(N, *)``.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_probability
-from funcnet.functional.reductions import accumulator, like, reduce_loss, resolve_reduction
+from funcnet.functional.reductions import accumulator, reduce_loss, resolve_reduction
 
 __all__ = ["cross_entropy", "nll_loss"]
 
@@ -30,12 +30,16 @@ def _class_axis(shape: tuple[int, ...]) -> int:
     return 0 if len(shape) == 1 else 1
 
 
-def _check_weight(weight: Array | None, classes: int) -> None:
-    if weight is not None and weight.shape != (classes,):
+def _class_weight(weight: Array | None, classes: int, dtype: Any = None) -> Array | None:
+    """Check the weights of classes and give them a dtype."""
+    if weight is None:
+        return None
+    if weight.shape != (classes,):
         raise ValueError(
             f"weight must have one value for each of the {classes} classes; "
             f"got an array of shape {weight.shape}"
         )
+    return jnp.asarray(weight, dtype)
 
 
 def read_samples(
@@ -46,7 +50,7 @@ def read_samples(
     where: ArrayLike | None,
 ) -> Samples:
     """Check class indices against the shape of the scores and look up their weights."""
-    axis = _class_axis(shape)
+    axis, target = _class_axis(shape), jnp.asarray(target)
     if not jnp.issubdtype(target.dtype, jnp.integer):
         raise TypeError(f"class indices must be integers; got a target of {target.dtype}")
     expected = shape[:axis] + shape[axis + 1 :]
@@ -124,7 +128,7 @@ def nll_loss(
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     axis = _class_axis(input.shape)
-    _check_weight(weight, input.shape[axis])
+    weight = _class_weight(weight, input.shape[axis])
     samples = read_samples(input.shape, target, weight, ignore_index, where)
     loss = -_pick(_mask_scores(input, where, axis), samples.target, axis)
     if samples.weight is not None:
@@ -175,10 +179,9 @@ def cross_entropy(
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_probability("label_smoothing", label_smoothing)
-    axis = _class_axis(input.shape)
-    _check_weight(weight, input.shape[axis])
+    axis, input, target = _class_axis(input.shape), jnp.asarray(input), jnp.asarray(target)
     logits = _mask_scores(input, where, axis).astype(accumulator(input.dtype))
-    weight = None if weight is None else like(weight, logits).astype(logits.dtype)
+    weight = _class_weight(weight, input.shape[axis], logits.dtype)
     if target.shape == input.shape:
         if not jnp.issubdtype(target.dtype, jnp.floating):
             raise TypeError(

@@ -122,6 +122,7 @@ def linear_cross_entropy(
     """
     reduction = resolve_reduction(reduction)
     check_probability("label_smoothing", label_smoothing)
+    input, target = jnp.asarray(input), jnp.asarray(target)
     _check_shapes(input, linear_weight, linear_bias)
     classes, *extra = linear_weight.shape[:-1]
     logits_shape = (*input.shape[:-1], classes, *extra)
@@ -129,6 +130,10 @@ def linear_cross_entropy(
     if probabilities and ignore_index is not None:
         raise ValueError("ignore_index needs class indices, not probabilities")
     ignored = -100 if ignore_index is None else ignore_index
+    if where is not None:
+        counts = jnp.broadcast_to(jnp.asarray(where, bool), (*input.shape[:-1], *extra))
+        rows_count = counts.any(tuple(range(input.ndim - 1, counts.ndim)))[..., None]
+        input = jnp.where(rows_count, input, jnp.zeros((), input.dtype))
     wide: Any = None if options is None else options.acc_dtype
 
     def losses(input: Array, target: Array) -> Array:

@@ -313,6 +313,7 @@ def multi_margin_loss(
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_choice("p", p, (1, 2))
+    input, target = jnp.asarray(input), jnp.asarray(target)
     if input.ndim not in (1, 2) or target.shape != input.shape[:-1]:
         raise ValueError(
             "multi_margin_loss takes scores (N, C) with a target (N,), or (C,) with (); "
@@ -369,6 +370,7 @@ def multilabel_margin_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelMarginLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
+    input, target = jnp.asarray(input), jnp.asarray(target)
     if input.ndim not in (1, 2) or target.shape != input.shape:
         raise ValueError(
             f"multilabel_margin_loss takes scores and a target of one shape, (N, C) or (C,); "

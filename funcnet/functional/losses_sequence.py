@@ -58,6 +58,7 @@ def ctc_loss(
     Reference: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
     """
     reduction = resolve_reduction(reduction)
+    log_probs, targets = jnp.asarray(log_probs), jnp.asarray(targets)
     _check_arguments(log_probs, targets, blank)
     batched = log_probs.ndim == 3
     scores = log_probs if batched else log_probs[:, None]
