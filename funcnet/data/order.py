@@ -15,7 +15,7 @@ from funcnet.core.checks import check_non_negative
 __all__ = ["Order", "Permutation", "Sequential"]
 
 _SMALL = 4096  # below this length a table costs nothing, and is exactly uniform
-_ROUNDS = 8
+_ROUNDS = 6
 
 
 @runtime_checkable
@@ -68,7 +68,7 @@ class Permutation:
     r"""A random permutation of ``range(length)``, keyed by (seed, epoch), with no table.
 
     Position ``p`` is written as the pair ``(p // b, p % b)`` with ``a * b >= length`` and both
-    factors near the square root; each of eight rounds adds to one half a keyed hash of the other,
+    factors near the square root; each of six rounds adds to one half a keyed hash of the other,
 
     .. math:: l \leftarrow (l + F_k(r)) \bmod a, \qquad r \leftarrow (r + F_k(l)) \bmod b,
 

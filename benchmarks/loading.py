@@ -1,0 +1,314 @@
+"""How fast data is loaded, beside a bare NumPy loop, PyTorch and Grain: ratios, in one process.
+
+``python -m benchmarks.loading``          the table
+``python -m benchmarks.loading --stress 300 --faults 50``   and the endurance tests
+"""
+
+import argparse
+import contextlib
+import gc
+import os
+import random
+import signal
+import statistics
+import tempfile
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from funcnet import data
+
+SAMPLES, BATCH = 60_000, 128
+
+
+def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    gc.collect()
+    begin = clock()
+    run()
+    return clock() - begin
+
+
+def interleaved(
+    runs: dict[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Time each run in turn, several times over, and take the medians."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(seconds(run, clock))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def drain(loader: object, count: int | None = None) -> None:
+    for number, _ in enumerate(loader, 1):  # type: ignore[arg-type]
+        if number == count:
+            break
+
+
+def line(what: str, value: float, bar: float, at_least: bool = True, unit: str = "x") -> None:
+    met = value >= bar if at_least else value <= bar
+    sign = ">=" if at_least else "<="
+    print(
+        f"{what:<66}{value:>9.2f} {unit:<3} {sign} {bar:<6g}{'' if met else '  MISSED'}", flush=True
+    )
+
+
+def in_memory(rounds: int) -> None:
+    """60,000 images in memory, shuffled, batch 128."""
+    images = np.random.default_rng(0).integers(0, 256, (SAMPLES, 28, 28), np.uint8)
+
+    def bare() -> None:
+        order = np.random.default_rng(0).permutation(SAMPLES)
+        for start in range(0, SAMPLES, BATCH):
+            images[order[start : start + BATCH]]
+
+    loader = data.DataLoader(data.ArrayDataset(images), BATCH, shuffle=True)
+    # Processor time: with one thread on either side, other programs do not disturb it.
+    times = interleaved({"bare": bare, "ours": lambda: drain(loader)}, rounds, time.process_time)
+    ours = SAMPLES / min(seconds(lambda: drain(loader)) for _ in range(3))
+    print(f"in memory: {ours / 1e3:,.0f} k samples/s")
+    line("in memory, against a bare NumPy gather", times["bare"] / times["ours"], 0.9)
+    with contextlib.suppress(ImportError):
+        import torch
+        from torch.utils.data import DataLoader, TensorDataset
+
+        theirs = DataLoader(TensorDataset(torch.from_numpy(images)), BATCH, shuffle=True)
+        rate = 100 * BATCH / min(seconds(lambda: drain(theirs, 100)) for _ in range(3))
+        line(f"in memory, against PyTorch ({rate / 1e3:,.0f} k samples/s)", ours / rate, 15)
+    try:
+        import grain
+    except ImportError:
+        print("in memory, against Grain: skipped, grain is not installed")
+    else:
+        pipeline = grain.MapDataset.source(images).shuffle(seed=0).batch(BATCH).to_iter_dataset()
+        rate = 100 * BATCH / min(seconds(lambda: drain(pipeline, 100)) for _ in range(3))
+        line(f"in memory, against Grain ({rate / 1e3:,.0f} k samples/s)", ours / rate, 50)
+
+
+class Work:
+    """Pure Python that takes about two milliseconds, as a fixed number of steps."""
+
+    def __init__(self) -> None:
+        self.steps = 1000
+        once = min(seconds(lambda: self(0)) for _ in range(20))
+        self.steps = int(1000 * 2e-3 / once)
+
+    def __call__(self, sample: int) -> int:
+        """Do the work and return the sample."""
+        total = 0
+        for step in range(self.steps):
+            total += step ^ sample
+        return sample
+
+
+class Items:
+    """The same work as a dataset, for PyTorch."""
+
+    def __init__(self, work: Work, length: int) -> None:
+        self.work = work
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> int:
+        return self.work(index)
+
+
+def python_transform(rounds: int, length: int = 512) -> None:
+    """Compare processes on a transform in Python, 2 ms a sample."""
+    dataset = Items(Work(), length)
+
+    def loader(workers: int) -> data.DataLoader:
+        return data.DataLoader(
+            dataset, 16, num_workers=workers, workers="process", persistent_workers=True
+        )
+
+    one, two = loader(1), loader(2)
+    runs = {"one": lambda: drain(one), "two": lambda: drain(two)}
+    with contextlib.suppress(ImportError):
+        from torch.utils.data import DataLoader
+
+        theirs = DataLoader(dataset, 16, num_workers=2, persistent_workers=True)
+        runs["torch"] = lambda: drain(theirs)
+    for run in runs.values():
+        run()  # starts the workers
+    times = interleaved(runs, rounds)
+    line("Python transform, 2 processes against 1", times["one"] / times["two"], 1.8)
+    if "torch" in times:
+        line("Python transform, 2 processes against PyTorch's", times["torch"] / times["two"], 1.0)
+    one.close()
+    two.close()
+
+
+def normalise(sample: np.ndarray) -> np.ndarray:
+    values = sample.astype(np.float32)
+    for _ in range(3):
+        values = np.sqrt(np.sin(values) ** 2 + 1)
+    return values
+
+
+def numpy_transform(rounds: int) -> None:
+    """Compare threads on transforms in NumPy, which lets go of the interpreter lock."""
+    images = np.random.default_rng(0).integers(0, 256, (96, 256, 256, 3), np.uint8)
+    dataset = data.map(data.ArrayDataset(images), normalise)
+    one = data.DataLoader(dataset, 8, num_workers=1)
+    two = data.DataLoader(dataset, 8, num_workers=2)
+    times = interleaved({"one": lambda: drain(one), "two": lambda: drain(two)}, rounds)
+    line("NumPy transform, 2 threads against 1", times["one"] / times["two"], 1.7)
+
+
+def proportional(pids: list[int]) -> float:
+    """Sum the memory of processes in MB, each shared page in parts; pages of files are not copies."""
+    total = 0
+    for pid in pids:
+        for entry in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if entry.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                total += int(entry.split()[1])
+    return total / 1024
+
+
+def children() -> list[int]:
+    return [int(p) for p in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def first_batch() -> None:
+    """Time to the first batch of 2 processes, and what the workers add to memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.bin"
+        rows = 4 * 1024**3 // 784
+        with path.open("wb") as file:
+            file.truncate(rows * 784)  # a hole: no 4 GB need be written for pages to be shared
+        mapped = np.memmap(path, np.uint8, "r", shape=(rows, 784))
+        small = np.ones((512 * 1024**2 // 784, 784), np.uint8)
+        shared = data.share(data.ArrayDataset(small))
+        del small
+        for name, dataset in (
+            ("4 GB mapped", data.ArrayDataset(mapped)),
+            ("0.5 GB shared", shared),
+        ):
+            before = proportional([os.getpid()])
+            loader = data.DataLoader(dataset, 64, shuffle=True, num_workers=2, workers="process")
+            begin = time.perf_counter()
+            batches = iter(loader)
+            next(batches)
+            line(f"first batch, 2 processes, {name}", time.perf_counter() - begin, 1.0, False, "s")
+            drain(batches, 200)
+            # Python and NumPy themselves take some 25 MB a process.
+            added = proportional([os.getpid(), *children()]) - before
+            line(f"memory of 2 workers, {name}", added, 120, False, "MB")
+            batches.close()
+
+
+def long_shuffle() -> None:
+    """Begin a shuffle of a hundred million."""
+
+    class Numbers:
+        def __len__(self) -> int:
+            return 100_000_000
+
+        def __getitem__(self, index: int) -> int:
+            return index
+
+    tracemalloc.start()
+    next(iter(data.DataLoader(Numbers(), BATCH, shuffle=True)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    took = min(
+        seconds(lambda: next(iter(data.DataLoader(Numbers(), BATCH, shuffle=True))))
+        for _ in range(5)
+    )
+    line("100 M shuffle, first batch", 1e3 * took, 10, False, "ms")
+    line("100 M shuffle, memory", peak / 1e6, 10, False, "MB")
+
+
+def footprint() -> tuple[int, int, int]:
+    """Count open files, processes and threads."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")), len(children()), threading.active_count()
+
+
+def stress(epochs: int) -> None:
+    """Epochs with process workers beside a running jitted step: no hang, nothing left over."""
+    import jax
+    import jax.numpy as jnp
+
+    images = np.random.default_rng(0).random((256, 784), np.float32)
+    loader = data.DataLoader(
+        data.ArrayDataset(images), 64, shuffle=True, num_workers=2, workers="process", timeout=60
+    )
+    step = jax.jit(lambda weight, x: weight - 1e-3 * jnp.tanh(x @ weight).sum())
+    weight = jnp.ones((784, 256))
+    before = None
+    for epoch in range(epochs):
+        for batch in data.prefetch_to_device(loader):
+            weight = step(weight, batch)
+        del batch
+        if epoch == 4:
+            before = footprint()
+    weight.block_until_ready()
+    after = footprint()
+    print(f"stress: {epochs} epochs; open files, processes, threads {before} -> {after}")
+    assert before is None or after <= before, "something leaks"
+
+
+def faults(count: int) -> None:
+    """Kill a worker at a random moment, again and again: always reported, nothing left over."""
+    rng = random.Random(0)
+    images = np.zeros((512, 784), np.float32)
+    before = footprint()
+    reported, slowest = 0, 0.0
+    for _ in range(count):
+        loader = data.DataLoader(
+            data.ArrayDataset(images), 4, num_workers=2, workers="process", timeout=60
+        )
+        batches = iter(loader)
+        taken = rng.randrange(1, 60)
+        drain(batches, taken)
+        victim = rng.choice(children())
+        time.sleep(rng.random() * 0.01)
+        os.kill(victim, signal.SIGKILL)
+        begin = time.perf_counter()
+        try:
+            drain(batches)
+        except data.WorkerDiedError:
+            reported += 1
+        slowest = max(slowest, time.perf_counter() - begin)
+        del batches
+    after = footprint()
+    print(
+        f"faults: {count} kills, {reported} reported, the rest after the last batch had been made;"
+        f" slowest {slowest:.2f} s; open files, processes, threads {before} -> {after}"
+    )
+    assert after <= before, "something leaks"
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each run is timed")
+    parser.add_argument("--stress", type=int, default=0, help="epochs of the endurance test")
+    parser.add_argument("--faults", type=int, default=0, help="workers to kill")
+    parser.add_argument("--only", choices=["table", "endurance"], help="leave the other part out")
+    arguments = parser.parse_args()
+    if arguments.only != "endurance":
+        in_memory(3 * arguments.rounds)
+        python_transform(min(arguments.rounds, 3))
+        numpy_transform(arguments.rounds)
+        first_batch()
+        long_shuffle()
+    if arguments.only != "table":
+        if arguments.faults:
+            faults(arguments.faults)
+        if arguments.stress:
+            stress(arguments.stress)
+
+
+if __name__ == "__main__":
+    main()
