@@ -102,8 +102,7 @@ def adan(
         p &\leftarrow \left(p - \gamma \frac{\hat m_t + \beta_2 \hat d_t}
             {\sqrt{\hat n_t} + \epsilon}\right) \Big/ (1 + \gamma\lambda)
 
-    The betas are one minus the paper's; its code and the formula in its text differ in the factor
-    of the differences, which is :math:`\beta_2` here as in the code.
+    The betas are one minus the paper's, as in its authors' code.
 
     Args:
         lr: the learning rate γ.

@@ -105,7 +105,7 @@ def sparse_adam(
             if not is_trainable(values):
                 return g, m, v
             h = namespace(hyper, count, compute_dtype(values.dtype), {}, {})
-            return (rows_of if isinstance(g, RowSparse) else dense)(h, g, m, v)
+            return rows_of(h, g, m, v) if isinstance(g, RowSparse) else dense(h, g, m, v)
 
         leaves, treedef = jax.tree.flatten(grads, is_leaf=_is_gradient)
         names = ("exp_avg", "exp_avg_sq")
