@@ -142,7 +142,7 @@ def _product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
     """
     rows = a.shape
     if _shares_heads(a, b):
-        a = a.reshape(*rows[:-3], b.shape[-3], -1, rows[-1])
+        a = a.reshape(*rows[:-3], b.shape[-3], rows[-3] // b.shape[-3] * rows[-2], rows[-1])
     leading = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a = jnp.broadcast_to(a, (*leading, *a.shape[-2:]))
     b = jnp.broadcast_to(b, (*leading, *b.shape[-2:]))
