@@ -16,6 +16,7 @@ import numpy as np
 from funcnet.core.aliases import Array, Initializer, Key
 from funcnet.core.keys import fold_words, name_hash
 from funcnet.module.layout import Layout
+from funcnet.module.specs import Spec
 
 __all__ = ["draw"]
 
@@ -37,12 +38,17 @@ def draw(layout: Layout, shapes: dict[str, tuple[int, ...]], key: Key) -> dict[s
         groups.setdefault((spec.init, shapes[path], spec.dtype), []).append(path)
     arrays: dict[str, Array] = {}
     for kind, paths in groups.items():
-        names = [layout.names[path][0] for path in paths]
+        names = [layout.names[layout.path_of(_drawn_with(layout.specs[path]))][0] for path in paths]
         drawn = _draw_names(kind, key, names)
         for path, layers in zip(paths, drawn, strict=True):
             sizes = layout.sizes[path]
             arrays[path] = jnp.reshape(layers, (*sizes, *kind[1])) if sizes else layers[0]
     return arrays
+
+
+def _drawn_with(spec: Spec) -> Spec:
+    """Return the array whose key is used: its own, or that of the one it is computed beside."""
+    return getattr(spec.init, "beside", spec)
 
 
 def _draw_names(kind: Kind, key: Key, names: list[tuple[str, ...]]) -> list[Any]:

@@ -248,6 +248,45 @@ class SyncBatchNorm(_BatchNorm):
         self.channels_last = channels_last
         self.axis_name = axis_name
 
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, axis_name: Hashable) -> Module:
+        """Turn every batch norm inside a module into one that is synchronized over a mesh axis.
+
+        Args:
+            module: a model; its parts are replaced in place, as PyTorch does.
+            axis_name: name of the mesh axis (or several) that batches are split over.
+
+        Returns:
+            The module, or, if it is itself a batch norm, the layer that replaces it.
+
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        >>> nn.SyncBatchNorm.convert_sync_batchnorm(model, "data")[1].axis_name
+        'data'
+        """
+        return cls._converted(module, axis_name)
+
+    @classmethod
+    def _converted(cls, value: Any, axis_name: Hashable) -> Any:
+        if isinstance(value, _BatchNorm):
+            converted = object.__new__(type(value) if isinstance(value, _LazyBatchNorm) else cls)
+            vars(converted).update(vars(value), axis_name=axis_name)
+            return converted
+        if isinstance(value, Module):
+            for name, part in list(vars(value).items()):
+                converted = cls._converted(part, axis_name)
+                if converted is not part:
+                    setattr(value, name, converted)
+            return value
+        if isinstance(value, list | tuple):
+            items = [cls._converted(item, axis_name) for item in value]
+            changed = any(new is not old for new, old in zip(items, value, strict=True))
+            return type(value)(items) if changed else value
+        if isinstance(value, dict):
+            items = {name: cls._converted(item, axis_name) for name, item in value.items()}
+            changed = any(items[name] is not item for name, item in value.items())
+            return items if changed else value
+        return value
+
 
 class _LazyBatchNorm(_BatchNorm):
     def __init__(

@@ -204,14 +204,14 @@ class Transformer(Module):
         def norm() -> LayerNorm:
             return LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
 
-        self.encoder = custom_encoder
         if custom_encoder is None:
             layer = TransformerEncoderLayer(*settings, dtype=dtype)
-            self.encoder = TransformerEncoder(layer, num_encoder_layers, norm())
-        self.decoder = custom_decoder
+            custom_encoder = TransformerEncoder(layer, num_encoder_layers, norm())
         if custom_decoder is None:
             layer = TransformerDecoderLayer(*settings, dtype=dtype)
-            self.decoder = TransformerDecoder(layer, num_decoder_layers, norm())
+            custom_decoder = TransformerDecoder(layer, num_decoder_layers, norm())
+        self.encoder = custom_encoder
+        self.decoder = custom_decoder
         self.d_model = d_model
         self.nhead = nhead
         self.batch_first = batch_first
