@@ -66,8 +66,13 @@ def _settings_of(member: GradientTransformation) -> str:
     if member.update is _FROZEN.update:
         return "frozen"
     numbers = hyperparams(member.init({}))
-    shown = [f"{n}={jax.tree.map(lambda x: round(float(x), 9), v)}" for n, v in numbers.items()]
-    return ", ".join(shown) or "no hyperparameters"
+
+    def show(value: Any) -> str:
+        if isinstance(value, tuple):
+            return f"({', '.join(map(show, value))})"
+        return f"{float(value):.6g}"
+
+    return ", ".join(f"{name}={show(v)}" for name, v in numbers.items()) or "no hyperparameters"
 
 
 def frozen() -> GradientTransformation:

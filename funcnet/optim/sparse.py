@@ -46,6 +46,7 @@ def sparse_adam(
 
     Raises:
         ValueError: a number out of its range.
+        TypeError: a parameter is complex.
 
     Example:
         >>> optimizer, table = optim.sparse_adam(0.1), jnp.ones((4, 2))
@@ -62,6 +63,8 @@ def sparse_adam(
     settings = Settings({"lr": lr, "betas": betas, "eps": eps})
 
     def init(params: PyTree) -> RuleState:
+        if any(jnp.iscomplexobj(p) for p in jax.tree.leaves(params)):
+            raise TypeError("sparse_adam does not take complex parameters")
         slots = init_slots(zeros_slot("exp_avg", "exp_avg_sq"), params)
         return RuleState(jnp.zeros((), jnp.int32), settings.init(), slots, {})
 

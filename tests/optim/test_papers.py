@@ -172,6 +172,6 @@ def test_prodigy_finds_the_scale_of_the_problem():
 
 
 def test_complex_parameters_are_refused_by_name():
-    for name in ("shampoo", "soap", "sm3", "adafactor", "muon"):
+    for name in ("shampoo", "soap", "sm3", "adafactor", "muon", "sparse_adam"):
         with pytest.raises(TypeError, match=f"{name} does not take complex"):
             getattr(optim, name)().init(jnp.ones((2, 2), jnp.complex64))
