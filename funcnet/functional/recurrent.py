@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_choice
@@ -57,7 +58,7 @@ def _relu_update(from_input: Array, from_hidden: Array, state: State) -> State:
 def _lstm_update(from_input: Array, from_hidden: Array, state: State) -> State:
     units = state[1].shape[-1]
     # One tanh for all gates: σ(x) = ½ + ½ tanh(½ x) for i, f and o, and tanh itself for g.
-    slope = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], from_input.dtype), units)
+    slope = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], from_input.dtype), units)
     gates = jnp.tanh((from_input + from_hidden) * slope) * slope + (1 - slope)
     keep_in, keep, candidate, keep_out = jnp.split(gates, 4, axis=-1)
     cell = keep * state[1] + keep_in * candidate

@@ -1,0 +1,86 @@
+"""Recurrent layers beyond PyTorch's rows: dropout, lengths, both directions of differentiation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet import nn
+from funcnet.core.errors import MissingKeyError
+
+
+def _net(layer):
+    net = fn.functionalize(layer)
+    return net, *net.init(jax.random.key(0))
+
+
+def test_dropout_between_layers_needs_a_key_in_training():
+    net, params, state = _net(nn.GRU(3, 64, num_layers=2, dropout=0.5))
+    x = jnp.ones((2, 4, 3))
+    with pytest.raises(MissingKeyError):
+        net.apply(params, state, x, train=True)
+    run = jax.jit(lambda key: net.apply(params, state, x, key=key, train=True)[0][0])
+    first, again, other = run(jax.random.key(1)), run(jax.random.key(1)), run(jax.random.key(2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    kept = net.apply(params, state, x)[0][0]
+    assert 0.02 < float(jnp.abs(first - kept).mean()) < 0.5
+
+
+def test_one_layer_draws_no_key():
+    net, params, state = _net(nn.GRU(3, 4, dropout=0.5))
+    net.apply(params, state, jnp.ones((2, 1, 3)), train=True)
+
+
+def test_what_lies_beyond_a_length_changes_nothing():
+    net, params, state = _net(nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=True))
+    x = jax.random.normal(jax.random.key(1), (2, 5, 3))
+    lengths = np.array([2, 5])
+
+    @jax.jit
+    def run(x):
+        output, final = net.apply(params, state, x, lengths=lengths)[0]
+        return (output**2).sum() + sum((part**2).sum() for part in final), output
+
+    (_, output), grad = jax.value_and_grad(run, has_aux=True)(x)
+    alone = net.apply(params, state, x[0, :2])[0][0]
+    np.testing.assert_allclose(output[0, :2], alone, rtol=1e-5, atol=1e-6)
+    assert (output[0, 2:] == 0).all()
+    assert (grad[0, 2:] == 0).all()
+    assert (grad[0, :2] != 0).any()
+    np.testing.assert_array_equal(run(x.at[0, 2:].set(9.0))[1], output)
+
+
+@pytest.mark.parametrize("layer", [nn.RNN(2, 3), nn.LSTM(2, 3, proj_size=2), nn.GRU(2, 3)])
+def test_forward_and_reverse_agree_and_go_to_second_order(layer, x64):
+    net, params, state = _net(layer)
+    params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
+    x, direction = np.random.default_rng(0).normal(size=(2, 4, 2, 2))
+
+    @jax.jit
+    def both(x):
+        loss = lambda x: jnp.sum(net.apply(params, state, x)[0][0] ** 2)
+        slope = jax.jvp(loss, (x,), (direction,))[1]
+        forward = jax.jvp(jax.grad(loss), (x,), (direction,))[1]
+        backward = jax.grad(lambda x: jax.jvp(loss, (x,), (direction,))[1])(x)
+        return slope - jnp.sum(jax.grad(loss)(x) * direction), forward - backward
+
+    for difference in both(x):
+        np.testing.assert_allclose(difference, 0, atol=1e-12)
+
+
+def test_lengths_are_checked():
+    net, params, state = _net(nn.GRU(3, 4))
+    with pytest.raises(ValueError, match="one for each sequence"):
+        net.apply(params, state, jnp.ones((5, 2, 3)), lengths=[1, 2, 3])
+
+
+def test_compile_does_not_grow_with_steps():
+    """A sequence is one loop: a thousand steps have the jaxpr of ten."""
+    net, params, state = _net(nn.LSTM(3, 4))
+
+    def size(steps):
+        return len(jax.make_jaxpr(net.apply)(params, state, jnp.ones((steps, 2, 3))).jaxpr.eqns)
+
+    assert size(10) == size(1000)
