@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
-from funcnet.functional.reductions import like, mask_operands, reduce_loss, resolve_reduction
+from funcnet.functional.reductions import (
+    accumulator,
+    like,
+    mask_operands,
+    reduce_loss,
+    resolve_reduction,
+)
 
 __all__ = [
     "binary_cross_entropy",
@@ -87,7 +93,8 @@ def binary_cross_entropy(
     target = like(target, input)
     _check_same_shape(input, target)
     input, target = mask_operands(where, input, target)
-    loss = _bernoulli_nll(input, target)
+    wide = accumulator(input.dtype)
+    loss = _bernoulli_nll(input.astype(wide), target.astype(wide)).astype(input.dtype)
     return reduce_loss(loss if weight is None else loss * like(weight, loss), reduction, where)
 
 
