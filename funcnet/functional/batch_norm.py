@@ -42,7 +42,8 @@ def batch_norm(
 ) -> Array:
     """Standardize each channel: ``(x - mean) / sqrt(var + eps) * weight + bias``.
 
-    In training the mean and (biased) variance are those of the batch, otherwise the running ones.
+    In training the mean and (biased) variance are those of the batch, otherwise the running ones,
+    which are constants to differentiation.
     Arrays are immutable: `batch_norm_update` also returns the running statistics that PyTorch would
     have written in place. Computed in float32 at least.
 
@@ -81,7 +82,8 @@ def batch_norm(
     if running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless training=True")
     _check_channels(input, axes, running_mean, running_var, weight, bias)
-    return _affine(input, Moments(running_mean, running_var, 0), weight, bias, eps, axes)
+    mean, var = jax.lax.stop_gradient((running_mean, running_var))
+    return _affine(input, Moments(mean, var, 0), weight, bias, eps, axes)
 
 
 def batch_norm_update(

@@ -171,7 +171,8 @@ def instance_norm(
         raise ValueError("running_mean and running_var are needed unless use_input_stats=True")
     else:
         x = input.astype(at_least_float32(input.dtype))
-        mean, var = _over_channels(input, running_mean, running_var)
+        running = jax.lax.stop_gradient((running_mean, running_var))
+        mean, var = _over_channels(input, *running)
         x = (x - mean.astype(x.dtype)) * jax.lax.rsqrt(var.astype(x.dtype) + eps)
     return _scale_and_shift(x, *_over_channels(input, weight, bias)).astype(input.dtype)
 
