@@ -1,12 +1,15 @@
 """Convolution in one to three dimensions: PyTorch's arguments and layouts on XLA's one primitive."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import jax
 from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_divisible, check_non_negative, check_positive
+from funcnet.functional.convolution_depthwise import depthwise, is_depthwise
 from funcnet.functional.windows import batched, integers
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
@@ -108,8 +111,8 @@ def _conv(
                 f"({size} + {low} + {high}); use a smaller kernel or more padding"
             )
 
-    def convolve(x: Array) -> Array:
-        output = lax.conv_general_dilated(
+    def general(x: Array, weight: Array) -> Array:
+        return lax.conv_general_dilated(
             x,
             weight,
             step,
@@ -118,6 +121,18 @@ def _conv(
             dimension_numbers=(layout, f"OI{_SPATIAL[axes - 1]}", layout),
             feature_group_count=groups,
         )
+
+    @partial(
+        jax.checkpoint, prevent_cse=False
+    )  # its many slices are views to make again, not to keep
+    def by_taps(x: Array, weight: Array) -> Array:
+        return depthwise(x, weight, step, margins, spread, channels_last)
+
+    def convolve(x: Array) -> Array:
+        if is_depthwise(weight, groups):
+            output = lax.platform_dependent(x, weight, cpu=by_taps, default=general)
+        else:
+            output = general(x, weight)
         return add_bias(output, bias, axes, channels_last)
 
     return batched(convolve, input, axes + 1)
