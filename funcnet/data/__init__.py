@@ -2,18 +2,18 @@
 
 from funcnet.data import augment
 from funcnet.data.arrays import ArrayDataset
+from funcnet.data.batch_samplers import BatchSampler, BucketSampler
 from funcnet.data.collate import collate
 from funcnet.data.datasets import ConcatDataset, Dataset, StackDataset, Subset, random_split
 from funcnet.data.device import prefetch_to_device
 from funcnet.data.errors import SampleError, WorkerDiedError
 from funcnet.data.loader import DataLoader
+from funcnet.data.mixture import mix
 from funcnet.data.mnist import mnist, read_idx
 from funcnet.data.order import Permutation
 from funcnet.data.pack import pack
-from funcnet.data.pipeline import cache, map, mix, window, zip
+from funcnet.data.pipeline import cache, map, window, zip
 from funcnet.data.samplers import (
-    BatchSampler,
-    BucketSampler,
     DistributedSampler,
     RandomSampler,
     Sampler,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from funcnet.data.workers.engine import Engine
 from funcnet.data.workers.threads import run_here
 
 __all__ = ["Epoch", "Position", "dataset_batches", "StreamBatches"]
+
+Batch = TypeVar("Batch")
 
 
 @dataclass
@@ -100,7 +102,7 @@ class StreamBatches:
         return Made(batch, Seconds(read=read, collate=perf_counter() - begin))
 
 
-class Epoch:
+class Epoch(Generic[Batch]):
     """An iterator over what is left of an epoch. Closing it, or dropping it, ends its workers."""
 
     def __init__(
@@ -114,10 +116,10 @@ class Epoch:
         self._epoch = position.epoch
         self._remaining = remaining
 
-    def __iter__(self) -> "Epoch":
+    def __iter__(self) -> "Epoch[Batch]":
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Batch:
         return self.made().value
 
     def made(self) -> Made:

@@ -9,12 +9,13 @@ from funcnet.core.checks import (
     check_non_negative,
     check_positive,
 )
+from funcnet.data.batch_samplers import as_batches
 from funcnet.data.batches import Epoch, Position, StreamBatches, dataset_batches
 from funcnet.data.draw import Step
 from funcnet.data.fetch import Expander, Fetcher, Finisher
 from funcnet.data.order import Order, Permutation, Sequential
 from funcnet.data.plan import BatchPlan, ListPlan
-from funcnet.data.samplers import as_batches, as_order
+from funcnet.data.samplers import as_order
 from funcnet.data.streams import Reading, Stream, apply, as_stream
 from funcnet.data.timing import Profile, profile
 from funcnet.data.workers.engine import Engine
@@ -254,7 +255,7 @@ class DataLoader(Generic[Batch]):
         order = Sequential(self._samples())
         return BatchPlan(order, self.batch_size, self._last, self.shard, len(order)).batches()
 
-    def __iter__(self) -> Epoch:
+    def __iter__(self) -> Epoch[Batch]:
         """Begin the next epoch, or continue where `load_state_dict` says."""
         position = Position(self.epoch, self._start)
         remaining = None
@@ -273,7 +274,7 @@ class DataLoader(Generic[Batch]):
         return Epoch(batches, position, remaining)
 
     def profile(self, batches: int | None = None) -> Profile:
-        """Measure where the time of an epoch goes.
+        """Measure where the time goes in an epoch; the next ``iter`` begins another.
 
         Args:
             batches: how many to measure; the whole epoch when left out.

@@ -1,25 +1,22 @@
-"""Lazy datasets with random access: `map`, `zip`, `mix`, `window`, `cache`.
+"""Lazy datasets with random access: `map`, `zip`, `window`, `cache`.
 
 What they return still has a length and items, so it can be shuffled globally and resumed anywhere.
 `filter`, `flat_map` and `pack`, whose length is not known beforehand, are streams (`data.streams`).
 """
 
 import builtins
-import operator
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcnet.core.checks import check_choice, check_positive
+from funcnet.core.checks import check_positive
 from funcnet.data.collate import collate
 from funcnet.data.datasets import Derived, describe, read
 from funcnet.data.draw import Draw, Step
-from funcnet.data.order import Permutation
 from funcnet.data.streams import Flow, Stream, apply, as_stream
 from funcnet.data.trees import map_tree
 
-__all__ = ["Map", "cache", "map", "mix", "window", "zip"]
+__all__ = ["Map", "cache", "map", "window", "zip"]
 
 
 class Map(Derived):
@@ -94,108 +91,6 @@ def zip(*datasets: Any) -> Any:
     if not datasets:
         raise ValueError("zip needs at least one dataset; got none")
     return _Zip(datasets)
-
-
-class _Mix(Derived):
-    """Position ``i`` belongs to the first source iff ``floor((i + 1) w) > floor(i w)``.
-
-    The others share the remaining positions by the same rule, so that both the source and the
-    position within it follow from ``i`` alone.
-    """
-
-    def __init__(
-        self, datasets: Sequence[Any], weights: Sequence[float], stop: str, seed: int | None
-    ) -> None:
-        self.datasets = list(datasets)
-        self.seed = seed
-        exact = [Fraction(weight).limit_denominator(10**6) for weight in weights]
-        # The share of each source in what the sources before it have left over.
-        self.shares = [weight / sum(exact[k:]) for k, weight in enumerate(exact)]
-        lengths = [len(dataset) for dataset in datasets]
-        ends = [n * sum(exact) / weight for n, weight in builtins.zip(lengths, exact, strict=True)]
-        self.length = int(min(ends) if stop == "shortest" else max(ends))
-        # Rounding may be off by a few samples: step to where the counts really end.
-        if stop == "shortest":
-            while any(operator.gt(*pair) for pair in self._used(lengths)):
-                self.length -= 1
-        else:
-            while any(operator.lt(*pair) for pair in self._used(lengths)):
-                self.length += 1
-
-    def _used(self, lengths: list[int]) -> Iterator[tuple[int, int]]:
-        return builtins.zip(self.counts(self.length), lengths, strict=True)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def counts(self, length: int) -> list[int]:
-        """Count how often each source is read among the first positions."""
-        counts = []
-        for share in self.shares:
-            counts.append(length * share.numerator // share.denominator)
-            length -= counts[-1]
-        return counts
-
-    def locate(self, index: int) -> tuple[int, int]:
-        """Say which source a position reads, and how often that was read before."""
-        for which, share in enumerate(self.shares[:-1]):
-            before = index * share.numerator // share.denominator
-            if (index + 1) * share.numerator // share.denominator > before:
-                return which, before
-            index -= before
-        return len(self.shares) - 1, index
-
-    def sample(self, index: int, draw: Draw) -> Any:
-        which, position = self.locate(index)
-        dataset = self.datasets[which]
-        passes, position = divmod(position, len(dataset))
-        if self.seed is not None:
-            position = Permutation(len(dataset), self.seed, passes)[position]
-        return read(dataset, position, draw)
-
-    def __repr__(self) -> str:
-        return f"mix({', '.join(builtins.map(describe, self.datasets))})"
-
-
-def mix(
-    datasets: Sequence[Any],
-    weights: Sequence[float] | None = None,
-    *,
-    stop: str = "shortest",
-    seed: int | None = None,
-) -> Any:
-    """Interleave datasets in given proportions.
-
-    The proportions hold exactly, not on average: after ``n`` samples each source has given its
-    share of ``n`` to within a few samples. A source that ends earlier is read again.
-
-    Args:
-        datasets: at least one, none of them empty.
-        weights: a positive number for each; equal when left out. They need not add up to one.
-        stop: ``"shortest"`` ends when the first source is used up, ``"longest"`` when all are.
-        seed: reads each source in an order of its own, another one at each pass. Leave it out when
-            the loader shuffles.
-
-    Returns:
-        A dataset.
-
-    Raises:
-        ValueError: the weights do not fit the datasets.
-
-    Example:
-        >>> "".join(data.mix(["aaaaaa", "bbb"], [2, 1]))
-        'baabaabaa'
-    """
-    weights = [1.0] * len(datasets) if weights is None else list(weights)
-    if not datasets or len(weights) != len(datasets):
-        raise ValueError(
-            f"mix needs a weight for each of one or more datasets; got {len(datasets)} datasets and"
-            f" {len(weights)} weights"
-        )
-    check_positive("weights", weights)
-    check_positive("lengths of the datasets", [len(dataset) for dataset in datasets])
-    check_choice("stop", stop, ("shortest", "longest"))
-    return _Mix(datasets, weights, stop, seed)
 
 
 class _Window(Derived):

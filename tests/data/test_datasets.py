@@ -69,7 +69,7 @@ def test_mix_keeps_proportions_at_every_length():
     for length in range(1, len(seen), 7):
         counts = np.bincount(seen[:length], minlength=3)
         assert (np.abs(counts - length * weights / 10) < 2).all()
-    assert mixed.counts(500) == np.bincount(seen[:500]).tolist()
+    assert mixed.shares.counts(500) == np.bincount(seen[:500]).tolist()
 
 
 def test_mix_reads_every_sample_before_one_twice():
@@ -155,6 +155,7 @@ def test_describe_is_short():
         (lambda: data.mix([[1]], [0]), "greater than zero"),
         (lambda: data.mix([[1], []]), "lengths"),
         (lambda: data.mix([[1]], stop="first"), "stop must be one of"),
+        (lambda: data.mix([iter([1])], seed=1), "takes no seed"),
         (lambda: data.window([1], 0), "size"),
         (lambda: data.map([1], 3), "function of a sample; got 3"),
         (lambda: data.random_split([1, 2], [1, 2]), "add up to 2"),

@@ -22,6 +22,7 @@ STREAMS = {
     "stateful": lambda: Stateful(23),
     "after plain": lambda: data.flat_map(Numbers(9), lambda x: [x] * x),
     "chain": lambda: data.ChainDataset([Numbers(5), range(7), data.filter(range(9), bool)]),
+    "mix": lambda: data.mix([Numbers(20), data.filter(range(100, 130), lambda x: x % 2)], [2, 1]),
     "pack": lambda: data.map(
         data.pack(data.map(range(len(DOCUMENTS)), DOCUMENTS.__getitem__), 5),
         lambda row: row["tokens"],
@@ -75,7 +76,7 @@ class _StatefulIterator:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_every_state_continues_exactly(name):
-    reading = Reading(seed=3, epoch=1, shuffle=name in ("filter", "both", "pack"), chunk=4)
+    reading = Reading(seed=3, epoch=1, shuffle=name in ("filter", "both", "mix", "pack"), chunk=4)
     pairs = list(as_stream(STREAMS[name]()).iterate(reading, None))
     samples = [np.asarray(sample).tolist() for sample, _ in pairs]
     assert samples
@@ -93,6 +94,10 @@ def test_contents():
     assert list(STREAMS["flat_map"]()) == [x for x in range(12) for _ in range(x % 4)]
     assert list(STREAMS["chain"]()) == [*range(5), *range(7), *range(1, 9)]
     assert list(data.map(iter([1, 2]), lambda x: -x)) == [-1, -2]
+    mixed = list(STREAMS["mix"]())
+    assert [x for x in mixed if x >= 100] == list(range(101, 122, 2))
+    assert [x for x in mixed if x < 100] == list(range(20))
+    assert mixed[:6] == [101, 0, 1, 103, 2, 3]
 
 
 @pytest.mark.parametrize("workers", ["thread", "process"])
