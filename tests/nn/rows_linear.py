@@ -2,7 +2,19 @@
 
 from collections import OrderedDict
 
+import numpy as np
+
 from tests.parity import Layer
+
+
+def _array(nn, values):
+    """An array for either side."""
+    if nn.__name__.startswith("torch"):
+        import torch
+
+        return torch.tensor(values, dtype=torch.float64)
+    return np.asarray(values)
+
 
 ROWS = [
     Layer("Linear", (3, 4), inputs=[(5, 3)]),
@@ -75,6 +87,22 @@ ROWS = [
         inputs=[(5, 3)],
         ours=lambda layers: lambda x: [layer(x) for layer in layers.values()],
         theirs=lambda layers: lambda x: [layer(x) for layer in layers.values()],
+        train=False,
+    ),
+    Layer(
+        "ParameterList",
+        build=lambda nn: nn.ParameterList([_array(nn, [1.0, 2.0]), _array(nn, [3.0, 4.0])]),
+        inputs=[(5, 2)],
+        ours=lambda scales: lambda x: x * scales[0] + scales[-1],
+        theirs=lambda scales: lambda x: x * scales[0] + scales[-1],
+        train=False,
+    ),
+    Layer(
+        "ParameterDict",
+        build=lambda nn: nn.ParameterDict({"scale": _array(nn, [1.0, 2.0]), "on": _array(nn, 3.0)}),
+        inputs=[(5, 2)],
+        ours=lambda held: lambda x: x * held["scale"] + held["on"],
+        theirs=lambda held: lambda x: x * held["scale"] + held["on"],
         train=False,
     ),
 ]
