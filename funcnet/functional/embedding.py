@@ -1,6 +1,7 @@
 """Rows of a table by index: embeddings, sums of them, one-hot vectors.
 
-An index outside of the table gives a row of NaN (PyTorch raises, which a compiled function cannot).
+An index outside of the table raises, as in PyTorch, where its value is known; inside ``jax.jit`` it
+gives a row of NaN.
 """
 
 from typing import Any
@@ -9,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from funcnet.core.aliases import Array, ArrayLike
+from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.functional.distance import vector_norm
+from funcnet.functional.indices import check_indices, check_integers
 
 __all__ = ["embedding", "embedding_bag", "embedding_renorm", "one_hot"]
 
@@ -25,11 +27,12 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
             then be a concrete array and not a traced one.
 
     Returns:
-        Integers ``(*, num_classes)``; an index outside of the range gives zeros.
+        Integers ``(*, num_classes)``; inside ``jax.jit`` an index out of range gives zeros.
 
     Raises:
         TypeError: the indices are no integers.
         ValueError: ``num_classes`` is 0, or unknown while tracing or for an empty array.
+        IndexError: an index out of range.
 
     >>> F.one_hot(jnp.array([0, 2]), 3).tolist()
     [[1, 0, 0], [0, 0, 1]]
@@ -37,7 +40,7 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.one_hot.html
     """
     tensor = jnp.asarray(tensor)
-    _check_integers("tensor", tensor)
+    check_integers("tensor", tensor)
     if num_classes == -1:
         if isinstance(tensor, Tracer):
             raise ValueError("num_classes cannot be found from a traced array: pass it")
@@ -46,6 +49,7 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
         num_classes = int(tensor.max()) + 1
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least one, or -1; got {num_classes}")
+    check_indices("tensor", tensor, num_classes)
     return (tensor[..., None] == jnp.arange(num_classes, dtype=tensor.dtype)).astype(tensor.dtype)
 
 
@@ -76,6 +80,7 @@ def embedding(
     Raises:
         TypeError: the indices are no integers.
         ValueError: ``padding_idx`` names no row, or the table has not two axes.
+        IndexError: an index outside of the table.
 
     >>> F.embedding(jnp.array([[0, 2]]), jnp.arange(6.0).reshape(3, 2)).tolist()
     [[[0.0, 1.0], [4.0, 5.0]]]
@@ -148,6 +153,7 @@ def embedding_bag(
 
     Raises:
         ValueError: arguments that do not fit together.
+        IndexError: an index outside of the table.
 
     >>> table = jnp.arange(6.0).reshape(3, 2)
     >>> F.embedding_bag(jnp.array([0, 1, 2]), table, jnp.array([0, 2]), mode="sum").tolist()
@@ -267,15 +273,11 @@ def row_index(name: str, index: int | None, rows: int) -> int | None:
     return index % rows
 
 
-def _check_integers(name: str, array: ArrayLike) -> None:
-    if not jnp.issubdtype(jnp.result_type(array), jnp.integer):
-        raise TypeError(f"{name} must hold integers; got {jnp.result_type(array)}")
-
-
 def _check_table(input: Array, weight: Array) -> None:
-    _check_integers("input", input)
+    check_integers("input", input)
     if weight.ndim != 2:
         raise ValueError(f"weight must be a table of two axes; got shape {weight.shape}")
+    check_indices("input", input, weight.shape[0])
 
 
 def _check_bags(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_probability
+from funcnet.functional.indices import check_indices, check_integers
 from funcnet.functional.reductions import accumulator, reduce_loss, resolve_reduction
 
 __all__ = ["cross_entropy", "nll_loss"]
@@ -52,8 +53,7 @@ def read_samples(
 ) -> Samples:
     """Check class indices against the shape of the scores and look up their weights."""
     axis, target = _class_axis(shape), jnp.asarray(target)
-    if not jnp.issubdtype(target.dtype, jnp.integer):
-        raise TypeError(f"class indices must be integers; got a target of {target.dtype}")
+    check_integers("a target of class indices", target)
     expected = shape[:axis] + shape[axis + 1 :]
     if target.shape != expected:
         raise ValueError(
@@ -62,6 +62,7 @@ def read_samples(
     if not jnp.issubdtype(target.dtype, jnp.signedinteger) or target.dtype.itemsize < 4:
         target = target.astype(jnp.int32)
     counts = target != ignore_index
+    check_indices("target", target, shape[axis], ignored=ignore_index)
     if where is not None:
         counts = counts & jnp.broadcast_to(jnp.asarray(where, bool), target.shape)
     if weight is not None:
@@ -118,7 +119,7 @@ def nll_loss(
 
     Args:
         input: log-probabilities ``(N, C, *)`` or ``(C,)``.
-        target: class indices ``(N, *)`` or ``()``; one outside of ``0 … C-1`` costs NaN.
+        target: class indices ``(N, *)`` or ``()``.
         weight: factor of each class, ``(C,)``.
         size_average: older form of ``reduction``.
         ignore_index: samples of this class do not count.
@@ -132,6 +133,7 @@ def nll_loss(
     Raises:
         ValueError: shapes that do not fit.
         TypeError: a target that is no integer.
+        IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
     >>> log_p = jnp.array([[-1.0, -2.0], [-3.0, -0.5]])
     >>> F.nll_loss(log_p, jnp.array([0, 1]), reduction="none").tolist()
@@ -167,7 +169,7 @@ def cross_entropy(
 
     Args:
         input: logits ``(N, C, *)`` or ``(C,)``.
-        target: class indices ``(N, *)`` or ``()``; one outside of ``0 … C-1`` costs NaN. Or
+        target: class indices ``(N, *)`` or ``()``. Or
             probabilities of the input's shape.
         weight: factor of each class, ``(C,)``.
         size_average: older form of ``reduction``.
@@ -184,6 +186,7 @@ def cross_entropy(
     Raises:
         ValueError: shapes or a ``label_smoothing`` that do not fit.
         TypeError: a target whose dtype does not fit its shape.
+        IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
     >>> round(float(F.cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 3)
     1.386

@@ -11,6 +11,7 @@ from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.functional.distance import pairwise_distance
 from funcnet.functional.elementary import positive_part
+from funcnet.functional.indices import check_indices
 from funcnet.functional.reductions import like, mask_operands, reduce_loss, resolve_reduction
 
 __all__ = [
@@ -291,7 +292,7 @@ def multi_margin_loss(
 
     Args:
         input: scores ``(N, C)`` or ``(C,)``.
-        target: class indices ``(N,)`` or ``()``; one outside of ``0 … C-1`` costs NaN.
+        target: class indices ``(N,)`` or ``()``.
         p: 1 or 2.
         margin: how far above the others the true class should be.
         weight: factor of each class, ``(C,)``.
@@ -305,6 +306,7 @@ def multi_margin_loss(
 
     Raises:
         ValueError: shapes that do not fit, or another ``p``.
+        IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
     >>> float(F.multi_margin_loss(jnp.array([0.5, 0.0]), jnp.array(0)))
     0.25
@@ -322,9 +324,10 @@ def multi_margin_loss(
     classes = input.shape[-1]
     if weight is not None and weight.shape != (classes,):
         raise ValueError(f"weight must have shape ({classes},); got {weight.shape}")
+    check_indices("target", target, classes)
     (input,) = _mask_vectors(where, input)
     index = target[..., None]
-    true = jnp.take_along_axis(input, index, -1, mode="fill")
+    true = jnp.take_along_axis(input, index, -1, mode="clip")
     excess = margin - true + input
     cost = jnp.where(excess > 0, excess, jnp.zeros((), input.dtype))
     cost = cost if p == 1 else cost * cost
@@ -332,7 +335,8 @@ def multi_margin_loss(
         cost = cost * like(weight, input)[index]
     others = jnp.arange(classes, dtype=target.dtype) != index
     loss = jnp.sum(jnp.where(others, cost, jnp.zeros((), input.dtype)), -1) / classes
-    loss = jnp.where(jnp.isnan(true[..., 0]), true[..., 0], loss)
+    known = (target >= 0) & (target < classes)
+    loss = jnp.where(known, loss, jnp.full((), jnp.nan, loss.dtype))
     return reduce_loss(loss, reduction, where)
 
 
@@ -362,6 +366,7 @@ def multilabel_margin_loss(
 
     Raises:
         ValueError: the shapes differ.
+        IndexError: a target outside of ``-1 … C-1``.
 
     >>> x, y = jnp.array([0.0, 0.0, -1.0, -0.5]), jnp.array([0, 1, -1, 3])
     >>> float(F.multilabel_margin_loss(x, y))
@@ -376,6 +381,7 @@ def multilabel_margin_loss(
             f"multilabel_margin_loss takes scores and a target of one shape, (N, C) or (C,); "
             f"got {input.shape} and {target.shape}"
         )
+    check_indices("target", target, input.shape[-1], lowest=-1)
     (input,) = _mask_vectors(where, input)
     classes, zero = input.shape[-1], jnp.zeros((), input.dtype)
     listed = jnp.cumsum(target < 0, axis=-1) == 0  # what comes before the first -1

@@ -52,7 +52,8 @@ def _check_table(embeddings: Any) -> tuple[int, int]:
 class Embedding(_Table):
     """Look rows of a table of vectors up.
 
-    Input ``(*)`` of integers, output ``(*, embedding_dim)``. An index outside of it gives NaN.
+    Input ``(*)`` of integers, output ``(*, embedding_dim)``. An index outside of the table
+    raises where its value is known, and gives NaN inside ``jax.jit``.
 
     Args:
         num_embeddings: number of rows.

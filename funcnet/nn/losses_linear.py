@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_probability
+from funcnet.functional.indices import check_indices
 from funcnet.functional.losses_linear import LinearCrossEntropyOptions, linear_cross_entropy
 from funcnet.functional.reductions import reduce_loss
 from funcnet.module import Module
@@ -178,17 +179,20 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
         Args:
             input: ``(N, in_features)`` or ``(in_features,)``.
-            target: class indices ``(N,)`` or ``()``; one outside of ``0 … n_classes - 1`` costs NaN.
+            target: class indices ``(N,)`` or ``()``.
             where: mask ``(N,)`` of the samples that the loss counts.
 
         Raises:
             ValueError: shapes that do not fit.
+            IndexError: a target outside of ``0 … n_classes - 1``; inside ``jax.jit`` it costs NaN.
         """
+        input, target = jnp.asarray(input), jnp.asarray(target)
         if target.ndim > 1 or input.shape[:-1] != target.shape or input.ndim == 0:
             raise ValueError(
                 "input (N, in_features) goes with a target (N,), and (in_features,) with (); got "
                 f"{input.shape} and {target.shape}"
             )
+        check_indices("target", target, self.n_classes)
         head = jax.nn.log_softmax(self.head(input), axis=-1)
         output = _take(head, target, target < self.shortlist_size)
         for place, (start, stop) in enumerate(self._clusters()):

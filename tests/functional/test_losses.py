@@ -139,10 +139,22 @@ def test_one_hot_finds_the_number_of_classes():
         F.one_hot(np.zeros(0, int))
 
 
-def test_indices_outside_are_nan_not_silence():
-    assert np.isnan(F.cross_entropy(jnp.zeros((1, 3)), jnp.array([3])))
-    assert np.isnan(F.nll_loss(jnp.zeros((1, 3)), jnp.array([-1])))
-    assert np.isnan(F.embedding(jnp.array([5, -1]), jnp.ones((3, 2)))).all()
+OUTSIDE = [
+    lambda i: F.cross_entropy(jnp.zeros((2, 3)), i),
+    lambda i: F.nll_loss(jnp.zeros((2, 3)), i, weight=jnp.ones(3)),
+    lambda i: F.multi_margin_loss(jnp.zeros((2, 3)), i),
+    lambda i: F.embedding(i, jnp.ones((3, 2))).max(),
+    lambda i: F.embedding_bag(i[None], jnp.ones((3, 2))).max(),
+]
+
+
+@pytest.mark.parametrize("function", OUTSIDE)
+@pytest.mark.parametrize("index", [[0, 3], [-1, 0]])
+def test_an_index_outside_raises_or_is_nan(function, index):
+    index = jnp.array(index)
+    with pytest.raises(IndexError, match="inside jax"):
+        function(index)
+    assert np.isnan(jax.jit(function)(index))
 
 
 @pytest.mark.parametrize(
