@@ -5,41 +5,18 @@ blamed if its result holds a NaN and none of its operands does, or an infinity a
 operands does: so a mask of minus infinities is not blamed, and the NaN made of one is.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
-from funcnet.core.aliases import Array
 from funcnet.transforms.jaxprs import called, evaluate, opened
 
-__all__ = ["Blame", "Site", "first_non_finite"]
-
-# Operations that move numbers about and make none.
-_MOVES = {
-    "broadcast_in_dim",
-    "concatenate",
-    "copy",
-    "copy_p",
-    "dynamic_slice",
-    "dynamic_update_slice",
-    "gather",
-    "optimization_barrier",
-    "pad",
-    "reshape",
-    "rev",
-    "select_n",
-    "slice",
-    "squeeze",
-    "stack",
-    "stop_gradient",
-    "transpose",
-    "unstack",
-}
+__all__ = ["Blame", "Site", "search"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +44,9 @@ class Blame:
         kind: ``"NaN"`` or ``"infinity"``.
         site: where it was made; ``None`` if it was an argument, or was not found again.
         argument: the path of the argument that was not finite to begin with, or ``""``.
-        turn: the turn of the innermost scan around the site, or ``None``.
+        turn: the turn of the innermost loop around the site, or ``None``.
         step: the step that ``nan_guard`` was told to report, or ``None``.
+        note: why there is no site.
     """
 
     kind: str
@@ -76,6 +54,7 @@ class Blame:
     argument: str = ""
     turn: int | None = None
     step: int | None = None
+    note: str = "run again by single operations, all was finite"
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -83,10 +62,10 @@ class Blame:
         if self.argument:
             return f"{self.kind}{at}: the argument {self.argument} already held it"
         if self.site is None:
-            return f"{self.kind} in the output{at}; run again by single operations, all was finite"
+            return f"{self.kind} in the output{at}: {self.note}"
         where = "backward" if self.site.backward else "forward"
         inside = f" in {self.site.path}" if self.site.path else ""
-        turn = "" if self.turn is None else f", turn {self.turn} of the scan"
+        turn = "" if self.turn is None else f", turn {self.turn} of the loop"
         return (
             f"{self.kind}{at}: first made by `{self.site.operation}`{inside}, {where} pass{turn}, "
             f"{self.site.source}"
@@ -96,150 +75,142 @@ class Blame:
 class Flags(NamedTuple):
     """Whether a value holds a NaN, and whether it holds an infinity."""
 
-    nan: Array
-    infinite: Array
+    nan: bool
+    infinite: bool
 
 
-class Found(NamedTuple):
-    """The first culprit so far: ``2 * site + (1 if NaN)``, or -1; and the turn of its scan."""
-
-    code: Array
-    turn: Array
-
-
-def flags_of(value: Any) -> Flags | None:
-    """Look for NaNs and infinities; ``None`` for types that have none."""
+def flags_of(value: Any) -> Flags:
+    """Look for NaNs and infinities in a concrete value."""
     if not jnp.issubdtype(jnp.result_type(value), jnp.inexact):
-        return None
-    return Flags(jnp.isnan(value).any(), jnp.isinf(value).any())
+        return Flags(False, False)
+    array = np.asarray(value)
+    return Flags(bool(np.isnan(array).any()), bool(np.isinf(array).any()))
 
 
-def any_of(flags: Sequence[Flags | None]) -> Flags:
-    """Join what is known of several values."""
-    known = [each for each in flags if each is not None]
-    nan, infinite = jnp.zeros((), bool), jnp.zeros((), bool)
-    for each in known:
-        nan, infinite = nan | each.nan, infinite | each.infinite
-    return Flags(nan, infinite)
+class _CulpritError(Exception):
+    """Ends the search: what was found, where."""
+
+    def __init__(self, kind: str, site: Site, turn: int | None):
+        super().__init__(kind)
+        self.kind, self.site, self.turn = kind, site, turn
 
 
-def first_non_finite(
-    closed: core.ClosedJaxpr, arguments: Sequence[Any], sites: list[Site]
-) -> Found:
-    """Run a jaxpr again by single operations and return the first culprit.
+def search(
+    closed: core.ClosedJaxpr,
+    arguments: Sequence[Any],
+    names: Sequence[str],
+    tick: Callable[[], Any] = lambda: None,
+) -> Blame:
+    """Run a jaxpr by single operations on concrete arguments and blame the first culprit.
 
-    The operations met are appended to ``sites``; the code found is an index into it.
+    ``tick`` is called before each operation, for whoever wants to know that the search goes on.
     """
-    nothing = Found(jnp.int32(-1), jnp.int32(-1))
-    return _Search(sites).run(
-        closed.jaxpr, closed.consts, arguments, "", False, nothing, jnp.int32(-1)
-    )[1]
+    flags = [flags_of(value) for value in arguments]
+    # an infinity among the arguments may be meant (a mask); a NaN never is
+    for name, (nan, _) in zip(names, flags, strict=True):
+        if nan:
+            return Blame("NaN", None, name)
+    try:
+        _run(closed.jaxpr, closed.consts, arguments, Place(tick))
+    except _CulpritError as found:
+        return Blame(found.kind, found.site, turn=found.turn)
+    for name, (_, infinite) in zip(names, flags, strict=True):
+        if infinite:
+            return Blame("infinity", None, name)
+    return Blame("NaN or infinity", None)
 
 
-class _Search:
-    """One pass over a jaxpr and all that it calls."""
+@dataclass(frozen=True)
+class Place:
+    """Where in the program a jaxpr is run: around which scope, in which pass and turn."""
 
-    def __init__(self, sites: list[Site]):
-        self.sites = sites
-
-    def run(
-        self,
-        jaxpr: core.Jaxpr,
-        consts: Sequence[Any],
-        arguments: Sequence[Any],
-        path: str,
-        backward: bool,
-        found: Found,
-        turn: Array,
-    ) -> tuple[list[Any], Found]:
-        values: dict[Any, Any] = {}
-        flags: dict[Any, Flags | None] = {}
-
-        def read(atom: Any) -> tuple[Any, Flags | None]:
-            if isinstance(atom, core.Literal):
-                return atom.val, flags_of(atom.val)
-            if atom not in flags:
-                flags[atom] = flags_of(values[atom])
-            return values[atom], flags[atom]
-
-        values.update(zip(jaxpr.constvars, consts, strict=True))
-        values.update(zip(jaxpr.invars, arguments, strict=True))
-        derivatives = _only_backward(jaxpr)
-        for number, eqn in enumerate(jaxpr.eqns):
-            if eqn.effects and not eqn.outvars:
-                continue
-            pairs = [read(atom) for atom in eqn.invars]
-            operands, known = [value for value, _ in pairs], [flag for _, flag in pairs]
-            scope = str(eqn.source_info.name_stack)
-            inner_path = _module_path(scope) or path
-            inner_backward = backward or number in derivatives
-            outputs, found, inside = self._equation(
-                eqn, operands, inner_path, inner_backward, found, turn
-            )
-            values.update(zip(eqn.outvars, outputs, strict=True))
-            if inside:
-                continue
-            before = any_of(known)
-            if eqn.primitive.name in _MOVES:
-                flags.update((var, before if flags_possible(var) else None) for var in eqn.outvars)
-                continue
-            after = any_of([read(var)[1] for var in eqn.outvars])
-            site = Site(eqn.primitive.name, inner_path, inner_backward, _source(eqn))
-            found = self._judge(site, before, after, found, turn)
-        return [read(atom)[0] for atom in jaxpr.outvars], found
-
-    def _equation(
-        self, eqn: Any, operands: list[Any], path: str, backward: bool, found: Found, turn: Array
-    ) -> tuple[list[Any], Found, bool]:
-        """Run one operation, going into calls and scans; say whether it was gone into."""
-        if eqn.primitive.name == "scan":
-            outputs, found = self._scan(eqn, operands, path, backward, found)
-            return outputs, found, True
-        inner = called(eqn)
-        if inner is not None:
-            jaxpr, consts = inner
-            outputs, found = self.run(jaxpr, consts, operands, path, backward, found, turn)
-            return outputs, found, True
-        return evaluate(eqn, operands), found, False
-
-    def _scan(
-        self, eqn: Any, operands: list[Any], path: str, backward: bool, found: Found
-    ) -> tuple[list[Any], Found]:
-        """Run a scan with the search in its carry."""
-        body, consts = opened(eqn.params["jaxpr"])
-        # the parameters that tell carry from xs changed names between releases; ranks tell them too
-        count = sum(map(_same_rank, eqn.outvars, body.outvars))
-        end = sum(map(_same_rank, eqn.invars, body.invars))
-        shared, start, xs = operands[: end - count], operands[end - count : end], operands[end:]
-
-        def turn_of(carry: Any, x: Any) -> tuple[Any, Any]:
-            state, found, turn = carry
-            inputs = [*shared, *state, *x]
-            outputs, found = self.run(body, consts, inputs, path, backward, found, turn)
-            return (outputs[:count], found, turn + 1), outputs[count:]
-
-        (state, found, _), ys = jax.lax.scan(
-            turn_of,
-            (start, found, jnp.int32(0)),
-            xs,
-            length=eqn.params["length"],
-            reverse=eqn.params["reverse"],
-        )
-        return [*state, *ys], found
-
-    def _judge(self, site: Site, before: Flags, after: Flags, found: Found, turn: Array) -> Found:
-        """Blame the operation if it is the first to make what its operands did not hold."""
-        index = len(self.sites)
-        self.sites.append(site)
-        nan, infinite = after.nan & ~before.nan, after.infinite & ~before.infinite
-        guilty = (found.code < 0) & (nan | infinite)
-        code = jnp.int32(2 * index) + nan.astype(jnp.int32)
-        return Found(jnp.where(guilty, code, found.code), jnp.where(guilty, turn, found.turn))
+    tick: Callable[[], Any]
+    path: str = ""
+    backward: bool = False
+    turn: int | None = None
 
 
-def flags_possible(var: Any) -> bool:
-    """Say whether values of a variable's type can be other than finite."""
-    return bool(jnp.issubdtype(var.aval.dtype, jnp.inexact))
+def _run(
+    jaxpr: core.Jaxpr, consts: Sequence[Any], arguments: Sequence[Any], place: Place
+) -> list[Any]:
+    """Run a jaxpr and raise `_CulpritError` at the first operation that makes what it was not given."""
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    values.update(zip(jaxpr.invars, arguments, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, core.Literal) else values[atom]
+
+    derivatives = _only_backward(jaxpr)
+    for number, equation in enumerate(jaxpr.eqns):
+        if equation.effects and not equation.outvars:
+            continue
+        operands = [read(atom) for atom in equation.invars]
+        scope = str(equation.source_info.name_stack)
+        path, backward = _module_path(scope) or place.path, place.backward or number in derivatives
+        inner = replace(place, path=path, backward=backward)
+        outputs = _inside(equation, operands, inner)
+        if outputs is None:
+            place.tick()
+            outputs = evaluate(equation, operands)
+            _judge(equation, operands, outputs, inner)
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _judge(equation: Any, operands: list[Any], outputs: list[Any], place: Place) -> None:
+    after = list(map(flags_of, outputs))
+    if not any(nan or infinite for nan, infinite in after):
+        return
+    before = list(map(flags_of, operands))
+    site = Site(equation.primitive.name, place.path, place.backward, _source(equation))
+    if any(flag.nan for flag in after) and not any(flag.nan for flag in before):
+        raise _CulpritError("NaN", site, place.turn)
+    if any(flag.infinite for flag in after) and not any(flag.infinite for flag in before):
+        raise _CulpritError("infinity", site, place.turn)
+
+
+def _inside(equation: Any, operands: list[Any], place: Place) -> list[Any] | None:
+    """Go into calls, loops and branches; ``None`` for an operation that holds no other."""
+    name, params = equation.primitive.name, equation.params
+    if name == "scan":
+        return _scan(equation, operands, place)
+    if name == "while":
+        return _while(params, operands, place)
+    if name == "cond":
+        branch, consts = opened(params["branches"][int(operands[0])])
+        return _run(branch, consts, operands[1:], place)
+    inner = called(equation)
+    return None if inner is None else _run(*inner, operands, place)
+
+
+def _scan(equation: Any, operands: list[Any], place: Place) -> list[Any]:
+    body, consts = opened(equation.params["jaxpr"])
+    # the parameters that tell carry from xs changed names between releases; ranks tell them too
+    count = sum(map(_same_rank, equation.outvars, body.outvars))
+    end = sum(map(_same_rank, equation.invars, body.invars))
+    shared, carry, xs = operands[: end - count], operands[end - count : end], operands[end:]
+    length = equation.params["length"]
+    rows: list[list[Any]] = [[]] * length
+    for turn in reversed(range(length)) if equation.params["reverse"] else range(length):
+        inputs = [*shared, *carry, *(x[turn] for x in xs)]
+        outputs = _run(body, consts, inputs, replace(place, turn=turn))
+        carry, rows[turn] = outputs[:count], outputs[count:]
+    if not length:
+        return evaluate(equation, operands)
+    return [*carry, *(jnp.stack(column) for column in zip(*rows, strict=True))]
+
+
+def _while(params: dict[str, Any], operands: list[Any], place: Place) -> list[Any]:
+    first, second = params["cond_nconsts"], params["body_nconsts"]
+    of_test, of_body = operands[:first], operands[first : first + second]
+    state = operands[first + second :]
+    test, test_consts = opened(params["cond_jaxpr"])
+    body, consts = opened(params["body_jaxpr"])
+    turn = 0
+    while _run(test, test_consts, [*of_test, *state], replace(place, turn=turn))[0]:
+        state = _run(body, consts, [*of_body, *state], replace(place, turn=turn))
+        turn += 1
+    return state
 
 
 def _same_rank(outer: Any, inner: Any) -> bool:

@@ -1,6 +1,10 @@
 """A guard around a step: silent while numbers are finite, precise about the first that is not."""
 
+import logging
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,9 +16,11 @@ from funcnet.core.aliases import Array
 from funcnet.core.errors import NonFiniteError
 from funcnet.core.paths import leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
-from funcnet.transforms.blame import Blame, Site, first_non_finite, flags_of
+from funcnet.transforms.blame import Blame, Site, search
 
 __all__ = ["Blame", "Site", "nan_guard"]
+
+_STALLED = 10.0  # seconds without a step after which a search is left to itself
 
 
 def nan_guard(
@@ -25,11 +31,11 @@ def nan_guard(
 ) -> Callable[..., Any]:
     """Return ``fun`` with a watch on its outputs that says where the first NaN came from.
 
-    The outputs are checked for NaN and infinity. Only when the check fails is the function run
-    again, operation by operation, from the same arguments, inside the same compiled program: so
-    it works under `jit` and with donated arguments, and a healthy step pays for the check alone
-    (and, once, for compiling the second run). The report names the operation, the module's path
-    (its ``jax.named_scope``), forward or backward pass, and the line of source.
+    The outputs are checked for NaN and infinity inside the compiled program. Only when the check
+    fails does the program hand its arguments to the host, where the function is run again, operation
+    by operation, up to the culprit: so it works under `jit` and with donated arguments, and a healthy
+    step pays for the check alone. The report names the operation, the module's path (its
+    ``jax.named_scope``), forward or backward pass, and the line of source.
 
     Guard the outermost function, the whole training step: a gradient taken of a guarded function
     is not watched itself.
@@ -49,7 +55,6 @@ def nan_guard(
     >>> blames[0].kind, blames[0].site.operation
     ('infinity', 'log')
     """
-    tell = _raise if report is None else report
 
     @wraps(fun)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -68,7 +73,7 @@ def nan_guard(
         number = jnp.int32(-1) if step is None else jnp.asarray(step(*args, **kwargs), jnp.int32)
         names = [path for path, _ in leaves_with_paths((args, kwargs))]
         names = [_argument_name(fun, name) for name, k in zip(names, traced, strict=True) if k]
-        _watch(closed, arrays, outputs, names, number, tell)
+        _watch(closed, arrays, outputs, names, number, report)
         return jax.tree.unflatten(jax.tree.structure(shape), outputs)
 
     return guarded
@@ -80,58 +85,86 @@ def _watch(
     outputs: list[Any],
     names: list[str],
     number: Array,
-    tell: Callable[[Blame], Any],
+    tell: Callable[[Blame], Any] | None,
 ) -> None:
-    """Search for the culprit, in a branch that is taken only when an output is not finite."""
+    """Hand the arguments to a search on the host, in a branch taken only on failure."""
     checked = [x for x in outputs if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
     if not checked:
         return
-    sites: list[Site] = []
-
     healthy = jnp.stack([jnp.isfinite(x).all() for x in checked]).all()
+    keys = [jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key) for x in arrays]
+    kinds = [jax.random.key_impl(x) if key else None for x, key in zip(arrays, keys, strict=True)]
+    plain = [jax.random.key_data(x) if key else x for x, key in zip(arrays, keys, strict=True)]
+    wide = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def blame(healthy: Any, code: Any, turn: Any, argument: Any, number: Any) -> None:
-        if not healthy:  # under vmap both branches run, for every example
-            tell(_blame(sites, names, int(code), int(turn), int(argument), int(number)))
+    def on_host(healthy: Any, number: Any, *plain: Any) -> None:
+        if healthy:  # under vmap both branches run, for every example
+            return
 
-    def search() -> None:
-        found = first_non_finite(closed, arrays, sites)
-        argument = _first_argument(arrays)
-        jax.debug.callback(blame, healthy, found.code, found.turn, argument, number)
+        def find(tick: Callable[[], Any]) -> Blame:
+            with jax.enable_x64(wide), jax.default_device(jax.devices("cpu")[0]):
+                arrays = [_restored(x, kind) for x, kind in zip(plain, kinds, strict=True)]
+                step = None if number < 0 else int(number)
+                return replace(search(closed, arrays, names, tick), step=step)
 
-    jax.lax.cond(healthy, lambda: None, search)
+        _Investigation(find, tell).wait()
 
-
-def _first_argument(arrays: list[Any]) -> Array:
-    """Return ``2 * index + (1 if NaN)`` of the first argument that is not finite, or -1."""
-    first = jnp.int32(-1)
-    for index, value in enumerate(arrays):
-        flags = flags_of(value)
-        if flags is not None:
-            code = jnp.int32(2 * index) + flags.nan.astype(jnp.int32)
-            first = jnp.where((first < 0) & (flags.nan | flags.infinite), code, first)
-    return first
-
-
-def _blame(
-    sites: list[Site], names: list[str], code: int, turn: int, argument: int, number: int
-) -> Blame:
-    """Put numbers that came back from the device into words."""
-    step = None if number < 0 else number
-    # an infinity may be meant (a mask); a NaN among the arguments never is
-    if argument >= 0 and (argument % 2 or code < 0):
-        return Blame(_kind(argument), None, names[argument // 2], step=step)
-    if code < 0:
-        return Blame("NaN or infinity", None, step=step)
-    return Blame(_kind(code), sites[code // 2], turn=None if turn < 0 else turn, step=step)
+    jax.lax.cond(
+        healthy,
+        lambda *_: None,
+        lambda *operands: jax.debug.callback(on_host, *operands),
+        healthy,
+        number,
+        *plain,
+    )
 
 
-def _kind(code: int) -> str:
-    return "NaN" if code % 2 else "infinity"
+def _restored(value: Any, kind: Any) -> Any:
+    return jnp.asarray(value) if kind is None else jax.random.wrap_key_data(value, impl=kind)
 
 
-def _raise(blame: Blame) -> None:
-    raise NonFiniteError(str(blame))
+class _Investigation:
+    """A search in a thread of its own, waited for as long as it gets on.
+
+    The callback's thread belongs to JAX's runtime. Where that has no other (a single core), the
+    search stands still until the callback returns, and its result is delivered afterwards.
+    """
+
+    def __init__(self, find: Callable[..., Blame], tell: Callable[[Blame], Any] | None):
+        self.find, self.tell = find, tell
+        self.lock, self.last_step = threading.Lock(), time.monotonic()
+        self.blame: Blame | None = None
+        self.left = False
+        self.thread = threading.Thread(target=self.work, name="nan_guard", daemon=True)
+
+    def tick(self) -> None:
+        self.last_step = time.monotonic()
+
+    def work(self) -> None:
+        try:
+            blame = self.find(self.tick)
+        except Exception as error:
+            blame = Blame("NaN or infinity", None, note=f"the search failed: {error!r}")
+        with self.lock:
+            self.blame = blame
+            late = self.left
+        if late and self.tell is not None:
+            self.tell(blame)
+        elif late:
+            logging.getLogger("funcnet").error("nan_guard: %s", blame)
+
+    def wait(self) -> None:
+        """Deliver the blame, or leave that to the thread if it stands still."""
+        self.thread.start()
+        while self.thread.is_alive() and time.monotonic() - self.last_step < _STALLED:
+            self.thread.join(0.1)
+        with self.lock:
+            self.left = self.blame is None
+        if self.blame is not None and self.tell is not None:
+            self.tell(self.blame)
+        elif self.tell is None:
+            late = Blame("NaN or infinity", None, note="the log will say where it came from")
+            raise NonFiniteError(str(self.blame or late))
 
 
 def _is_traceable(leaf: Any) -> bool:

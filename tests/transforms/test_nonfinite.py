@@ -1,5 +1,7 @@
 """nan_guard: who is blamed, and that a healthy step is left alone."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +51,12 @@ def scanned(start, xs):
     return jax.lax.scan(lambda c, x: (c / x, c), start, xs)
 
 
+def looped(key, x):
+    noise = jax.random.uniform(key)
+    x = jax.lax.while_loop(lambda x: x > 0.5, lambda x: x - 1.0, x + 0 * noise)
+    return jax.lax.cond(x < 0, lambda x: jnp.sqrt(x), lambda x: x, x)
+
+
 ONE = jnp.ones((2, 2))
 
 
@@ -68,6 +76,7 @@ ONE = jnp.ones((2, 2))
             None,
         ),
         (jax.grad(lambda x: jnp.sqrt(x).sum()), (jnp.zeros(3),), "infinity", "div", "", True, None),
+        (looped, (jax.random.key(0), 2.7), "NaN", "sqrt", "", False, None),
         (masked_softmax, (jnp.ones(3), jnp.zeros(3, bool)), "NaN", "sub", "attention", False, None),
         (scanned, (1.0, jnp.array([1.0, 2.0, 0.0, 3.0])), "infinity", "div", "", False, 2),
     ],
@@ -188,4 +197,27 @@ def test_it_composes():
     mapped = jax.vmap(T.nan_guard(fun, found.append))(rows)
     np.testing.assert_allclose(mapped, jax.vmap(fun)(rows), rtol=1e-6)
     jax.effects_barrier()
+    assert [blame.site.operation for blame in found] == ["log"]
+
+
+def test_a_search_that_stands_still_is_left_to_itself(monkeypatch):
+    from funcnet.transforms import nonfinite
+
+    monkeypatch.setattr(nonfinite, "_STALLED", 0.2)
+    released = threading.Event()
+    real = nonfinite.search
+
+    def slow(*args):
+        assert released.wait(20)
+        return real(*args)
+
+    monkeypatch.setattr(nonfinite, "search", slow)
+    found = []
+    jax.block_until_ready(jax.jit(T.nan_guard(layer, found.append))(ONE, -ONE))
+    jax.effects_barrier()
+    assert found == []
+    released.set()
+    for thread in threading.enumerate():
+        if thread.name == "nan_guard":
+            thread.join(20)
     assert [blame.site.operation for blame in found] == ["log"]
