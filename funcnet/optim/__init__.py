@@ -20,7 +20,7 @@ from funcnet.optim.hyperparameters import (
     with_hyperparams,
 )
 from funcnet.optim.layerwise import lamb, lars, novograd
-from funcnet.optim.leaves import Leaves, Move, compute_dtype, init_slots, is_trainable
+from funcnet.optim.leaves import Move
 from funcnet.optim.line_search import Point, cubic_minimum, strong_wolfe
 from funcnet.optim.matrices import adafactor, muon, orthogonalize
 from funcnet.optim.moments import adan, hutchinson, sophia, yogi
@@ -35,9 +35,7 @@ from funcnet.optim.protocol import (
     apply_updates,
     chain,
     identity,
-    require_params,
     stateless,
-    with_extra,
     zeros_slot,
 )
 from funcnet.optim.quasi_newton import LBFGSState, lbfgs
@@ -68,7 +66,6 @@ __all__ = [
     "Hyperparameter",
     "Hyperparameters",
     "LBFGSState",
-    "Leaves",
     "LookaheadState",
     "LossScaleState",
     "MasterState",
@@ -102,7 +99,6 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
-    "compute_dtype",
     "conjugate",
     "cubic_minimum",
     "freeze",
@@ -113,8 +109,6 @@ __all__ = [
     "hutchinson",
     "hyperparams",
     "identity",
-    "init_slots",
-    "is_trainable",
     "lamb",
     "lars",
     "lbfgs",
@@ -131,7 +125,6 @@ __all__ = [
     "packed",
     "prodigy",
     "radam",
-    "require_params",
     "rmsprop",
     "rprop",
     "sam",
@@ -150,7 +143,6 @@ __all__ = [
     "sparse_adam",
     "stateless",
     "strong_wolfe",
-    "with_extra",
     "with_hyperparams",
     "yogi",
     "zeros_slot",

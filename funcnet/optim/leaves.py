@@ -13,7 +13,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 
-__all__ = ["Leaves", "Move", "compute_dtype", "init_slots", "is_trainable"]
+__all__ = ["Move"]
 
 Move = Callable[[Array, Any, dict[str, Array]], tuple[Array, dict[str, Array]]]
 """``move(gradient, parameter, slots) -> (update, slots)``, for one array."""
@@ -23,7 +23,7 @@ def is_trainable(leaf: Any) -> bool:
     """Tell arrays that a gradient moves from ``None``, integers, booleans and keys.
 
     Example:
-        >>> optim.is_trainable(jnp.ones(2)), optim.is_trainable(jnp.arange(2))
+        >>> is_trainable(jnp.ones(2)), is_trainable(jnp.arange(2))
         (True, False)
     """
     if leaf is None or getattr(leaf, "dtype", None) == jax.dtypes.float0:
@@ -35,7 +35,7 @@ def compute_dtype(dtype: Any) -> Any:
     """Choose the dtype of the arithmetic: real, and at least 32 bits.
 
     Example:
-        >>> optim.compute_dtype(jnp.bfloat16), optim.compute_dtype(jnp.complex64)
+        >>> compute_dtype(jnp.bfloat16), compute_dtype(jnp.complex64)
         (dtype('float32'), dtype('float32'))
     """
     return np.promote_types(jnp.finfo(dtype).dtype, jnp.float32)
@@ -45,7 +45,7 @@ def init_slots(slots: Callable[[Array], dict[str, Array]], params: PyTree) -> di
     """Make each leaf's slots and turn them inside out: by name, then by path.
 
     Example:
-        >>> optim.init_slots(optim.zeros_slot("m"), {"w": jnp.ones(2)})["m"]["w"].tolist()
+        >>> init_slots(lambda p: {"m": jnp.zeros_like(p)}, {"w": jnp.ones(2)})["m"]["w"].tolist()
         [0.0, 0.0]
     """
     leaves, treedef = jax.tree.flatten(params, is_leaf=_is_none)

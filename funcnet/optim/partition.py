@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet.core.aliases import PyTree
 from funcnet.core.paths import leaves_with_paths, matches, select
-from funcnet.optim.hyperparameters import hyperparams
+from funcnet.optim.hyperparameters import Hyperparameters, hyperparams
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,
@@ -65,14 +65,25 @@ class Groups(ShapedTransformation):
 def _settings_of(member: GradientTransformation) -> str:
     if member.update is _FROZEN.update:
         return "frozen"
-    numbers = hyperparams(member.init({}))
+    state = member.init({})
+    numbers = hyperparams(state)
+    followed = {
+        name
+        for node in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Hyperparameters))
+        if isinstance(node, Hyperparameters)
+        for name in node.scheduled
+    }
 
     def show(value: Any) -> str:
         if isinstance(value, tuple):
             return f"({', '.join(map(show, value))})"
         return f"{float(value):.6g}"
 
-    return ", ".join(f"{name}={show(v)}" for name, v in numbers.items()) or "no hyperparameters"
+    shown = [
+        f"{name} by schedule" if name in followed else f"{name}={show(value)}"
+        for name, value in numbers.items()
+    ]
+    return ", ".join(shown) or "no hyperparameters"
 
 
 def frozen() -> GradientTransformation:

@@ -21,9 +21,7 @@ __all__ = [
     "apply_updates",
     "chain",
     "identity",
-    "require_params",
     "stateless",
-    "with_extra",
     "zeros_slot",
 ]
 
@@ -95,7 +93,7 @@ def with_extra(update: Callable[..., Any]) -> Callable[..., Any]:
 
     Example:
         >>> bare = lambda grads, state, params=None: (grads, state)
-        >>> optim.with_extra(bare)(1.0, (), value=3.0)
+        >>> with_extra(bare)(1.0, (), value=3.0)
         (1.0, ())
     """
     parameters = inspect.signature(update).parameters
@@ -114,7 +112,7 @@ def require_params(name: str, params: PyTree) -> None:
     """Raise ``ValueError`` if an update that reads the parameters was not given any.
 
     Example:
-        >>> optim.require_params("adamw", {"w": jnp.ones(2)})
+        >>> require_params("adamw", {"w": jnp.ones(2)})
     """
     if params is None:
         raise ValueError(
