@@ -4,21 +4,28 @@ Every mode of `interpolate` separates into maps along one axis, known before any
 table of one axis with NumPy, ``resample`` applies it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from funcnet.core.aliases import Array
+from funcnet.functional.padding import extend
 
 __all__ = ["Taps", "resample", "taps"]
 
 
 @dataclass(frozen=True)
 class Taps:
-    """For each output of an axis the elements it reads, ``(output, taps)``, and their weights."""
+    """For each output of an axis the elements it reads, ``(output, taps)``, and their weights.
+
+    An index outside of the axis stands for the element at that edge.
+    """
 
     index: np.ndarray
     weight: np.ndarray | None
@@ -51,15 +58,15 @@ def taps(
     if antialias:
         return _filtered(_FILTERS[mode], _SUPPORT[mode], size, output, step)
     place = np.arange(output) * step if align_corners else (np.arange(output) + 0.5) * step - 0.5
-    if mode == "linear":
-        place = np.maximum(place, 0.0)
+    if mode == "linear" and size == output:  # whatever the scale, as in PyTorch
+        place = np.arange(size) * 1.0
     start = np.minimum(np.floor(place).astype(int), size - 1)
-    fraction = np.clip(place - start, 0.0, 1.0)[:, None]
+    fraction = np.minimum(place - start, 1.0)[:, None]
     offsets = np.arange(2) if mode == "linear" else np.arange(-1, 3)
     weight = (
         _triangle(offsets - fraction) if mode == "linear" else _cubic(offsets - fraction, -0.75)
     )
-    return Taps(np.clip(start[:, None] + offsets, 0, size - 1), weight)
+    return Taps(start[:, None] + offsets, weight)
 
 
 def _nearest(size: int, output: int, scale: float | None, exact: bool) -> Taps:
@@ -118,30 +125,69 @@ def _filtered(
 _FEW = 4
 """Taps up to which gathering each of them beats one product with a dense matrix."""
 
+_MOST_PHASES = 8
+
 
 def resample(input: Array, axis: int, table: Taps) -> Array:
     """Apply a table along an axis."""
     index, weight = table.index, table.weight
-    if weight is None:
-        return _repeat(input, axis, index[:, 0])
-    if index.shape[1] > _FEW:
-        return _matrix(input, axis, index, weight)
-    shape = [-1 if i == axis else 1 for i in range(input.ndim)]
-    total = None
-    for tap in range(index.shape[1]):
-        factor = weight[:, tap].reshape(shape).astype(input.dtype)
-        term = jnp.take(input, index[:, tap], axis) * factor
-        total = term if total is None else total + term
-    assert total is not None
-    return total
-
-
-def _repeat(input: Array, axis: int, index: np.ndarray) -> Array:
     size = input.shape[axis]
     times = len(index) // size
-    if np.array_equal(index, np.repeat(np.arange(size), max(times, 1))):
+    if weight is None and np.array_equal(index[:, 0], np.repeat(np.arange(size), times)):
         return jnp.repeat(input, times, axis) if times > 1 else input
-    return jnp.take(input, index, axis)
+    if weight is not None and index.shape[1] > _FEW:
+        return _matrix(input, axis, np.clip(index, 0, size - 1), weight)
+    phases = _phases(table, size)
+    if phases:
+        return _by_phases(input, axis, table, phases)
+    shape = [-1 if i == axis else 1 for i in range(input.ndim)]
+    terms = []
+    for tap in range(index.shape[1]):
+        term = jnp.take(input, np.clip(index[:, tap], 0, size - 1), axis)
+        if weight is not None:
+            term = term * weight[:, tap].reshape(shape).astype(input.dtype)
+        terms.append(term)
+    return reduce(add, terms)
+
+
+def _phases(table: Taps, size: int) -> int:
+    """Return after how many outputs the pattern repeats itself, a few elements on; 0 if it does not."""
+    output = len(table.index)
+    periods = math.gcd(size, output)
+    phases, step = output // periods, size // periods
+    if phases > _MOST_PHASES:
+        return 0
+    starts = table.index[:, 0].reshape(periods, phases) - np.arange(periods)[:, None] * step
+    same = bool((starts == starts[0]).all())
+    if table.weight is not None:
+        weights = table.weight.reshape(periods, phases, -1)
+        same = same and np.allclose(weights, weights[0], rtol=0.0, atol=1e-12)
+    return phases if same else 0
+
+
+def _by_phases(input: Array, axis: int, table: Taps, phases: int) -> Array:
+    """Make every ``phases``-th output at once from strided slices, whose gradient needs no scatter."""
+    size, taps = input.shape[axis], table.index.shape[1]
+    periods = len(table.index) // phases
+    step = size // periods
+    low = max(0, -int(table.index.min()))
+    high = max(0, int(table.index.max()) - size + 1)
+    padded = extend(input, (axis,), ((low, high),), "replicate")
+    outputs = []
+    for phase in range(phases):
+        terms = []
+        for tap in range(taps):
+            start = int(table.index[phase, tap]) + low
+            limit = start + (periods - 1) * step + 1
+            term = lax.slice_in_dim(padded, start, limit, step, axis)
+            if table.weight is not None:
+                term = term * np.asarray(table.weight[phase, tap], input.dtype)
+            terms.append(term)
+        outputs.append(reduce(add, terms))
+    if phases == 1:
+        return outputs[0]
+    shape = (*input.shape[:axis], len(table.index), *input.shape[axis + 1 :])
+    return jnp.stack(outputs, axis + 1).reshape(shape)
 
 
 def _matrix(input: Array, axis: int, index: np.ndarray, weight: np.ndarray) -> Array:
