@@ -256,7 +256,7 @@ def test_large_arrays_are_not_pickled(tmp_path):
     plain = data.ArrayDataset(np.arange(400_000))
     part = data.ArrayDataset(mapped.arrays[7:][::2])
     for dataset in (memory, mapped, plain, part, data.Subset(memory, [3, 5])):
-        assert len(dumps(dataset)[0]) < 2000
+        assert len(dumps(dataset, {})[0]) < 2000
 
 
 def test_workers_read_shared_mapped_and_copied_arrays(tmp_path, nothing_left):
@@ -276,6 +276,20 @@ def test_workers_read_shared_mapped_and_copied_arrays(tmp_path, nothing_left):
         for name in arrays:
             np.testing.assert_array_equal(ours[name], other[name])
     del ours, other, loader, alone, arrays, mapped
+
+
+def test_large_arrays_are_copied_once(nothing_left):
+    dataset = data.ArrayDataset({"x": np.zeros((20_000, 4)), "i": np.arange(20_000)})
+    loader = data.DataLoader(dataset, 10_000, num_workers=1, workers="process")
+
+    def copies():
+        assert [int(batch["i"][0]) for batch in loader] == [0, 10_000]
+        return sorted(id(copy) for _, copy, _ in loader._engine._copies.values())
+
+    first = copies()
+    assert len(first) == 2
+    assert copies() == first
+    del loader
 
 
 def test_a_worker_cannot_write_into_the_dataset(nothing_left):

@@ -6,6 +6,7 @@ from typing import Any
 from funcnet.data.plan import Task
 from funcnet.data.workers.processes import ProcessPool
 from funcnet.data.workers.threads import run_here, run_threads
+from funcnet.data.workers.transport import Copies
 
 __all__ = ["Engine"]
 
@@ -38,6 +39,7 @@ class Engine:
         self.timeout = timeout or None
         self.persistent = persistent
         self._kept: ProcessPool | None = None
+        self._copies: Copies = {}
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
         """Yield ``(task, Made)`` in the order of the tasks."""
@@ -50,11 +52,18 @@ class Engine:
     def _run_processes(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
         pool, self._kept = self._kept, None  # a second iteration at once gets a pool of its own
         if pool is None or pool.closed:
-            pool = ProcessPool(self.work, self.num_workers, self.prefetch, self.timeout)
+            pool = ProcessPool(
+                self.work, self.num_workers, self.prefetch, self.timeout, self._copies
+            )
+        keep = False
         try:
             yield from pool.run(tasks)
-        finally:
-            if self.persistent and self._kept is None and not pool.closed:
+            keep = True
+        except GeneratorExit:
+            keep = True
+            raise
+        finally:  # after any other exception a message may be half read
+            if keep and self.persistent and self._kept is None and not pool.closed:
                 self._kept = pool
             else:
                 pool.close()

@@ -24,7 +24,7 @@ from funcnet.data.fetch import Made
 from funcnet.data.plan import Task
 from funcnet.data.workers.shared import create_fd
 from funcnet.data.workers.slots import Slot
-from funcnet.data.workers.transport import dumps
+from funcnet.data.workers.transport import Copies, dumps
 
 __all__ = ["ProcessPool"]
 
@@ -113,9 +113,12 @@ class ProcessPool:
         workers: processes.
         prefetch: tasks ahead for each.
         timeout: seconds to wait for a result; ``None`` waits for ever.
+        copies: the arrays that earlier pools have copied into shared memory; added to.
     """
 
-    def __init__(self, work: Any, workers: int, prefetch: int, timeout: float | None) -> None:
+    def __init__(
+        self, work: Any, workers: int, prefetch: int, timeout: float | None, copies: Copies
+    ) -> None:
         if os.name != "posix":
             raise RuntimeError('worker processes need a POSIX system; use workers="thread"')
         self.prefetch = prefetch
@@ -125,7 +128,7 @@ class ProcessPool:
         self._done: dict[int, tuple[Slot, tuple[Any, ...]]] = {}
         self._stale: set[int] = set()
         self._finalizer = weakref.finalize(self, _shut_down, self._members)
-        payload, fds, alive = dumps(work)
+        payload, fds = dumps(work, copies)
         payload_fd = create_fd()
         try:
             with open(payload_fd, "wb", closefd=False) as file:
@@ -137,7 +140,6 @@ class ProcessPool:
             raise
         finally:
             os.close(payload_fd)
-        del alive  # from here on the processes hold the shared arrays themselves
 
     @property
     def pids(self) -> list[int]:

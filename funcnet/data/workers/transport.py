@@ -13,33 +13,39 @@ import marshal
 import pickle
 import sys
 import types
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from funcnet.data.workers.shared import SharedFile, address, attach, mapped_file, shared_base
 
-__all__ = ["dumps"]
+__all__ = ["Copies", "dumps"]
+
+Copies: TypeAlias = dict[int, tuple[np.ndarray, np.ndarray, SharedFile]]
+"""By the array's ``id``: the array itself, so that the id stays its own, its copy, the copy's memory."""
 
 _LARGE = 1 << 16  # bytes from which an array is worth a mapping of its own
 
 
-def dumps(value: Any) -> tuple[bytes, list[int], list[Any]]:
+def dumps(value: Any, copies: Copies) -> tuple[bytes, list[int]]:
     """Pickle a value for a worker process of this machine.
 
+    Args:
+        value: the dataset and what is done with it.
+        copies: the large arrays that were copied into shared memory before; added to.
+
     Returns:
-        The pickle, the file descriptors that the process must inherit under the same numbers, and
-        what must stay alive until it has them.
+        The pickle, and the file descriptors that the process must inherit under the same numbers.
 
     Example:
         >>> import pickle
         >>> from funcnet.data.workers.transport import dumps
-        >>> double = pickle.loads(dumps(lambda x: 2 * x)[0])
+        >>> double = pickle.loads(dumps(lambda x: 2 * x, {})[0])
         >>> double(4)
         8
     """
     file = io.BytesIO()
-    pickler = _Pickler(file)
+    pickler = _Pickler(file, copies)
     try:
         pickler.dump(value)
     except Exception as error:
@@ -48,14 +54,14 @@ def dumps(value: Any) -> tuple[bytes, list[int], list[Any]]:
             ' at first use, or take workers="thread".'
         )
         raise
-    return file.getvalue(), sorted(pickler.fds), pickler.alive
+    return file.getvalue(), sorted(pickler.fds)
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: io.BytesIO, copies: Copies) -> None:
         super().__init__(file, protocol=5)
         self.fds: set[int] = set()
-        self.alive: list[Any] = []
+        self.copies = copies
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, np.ndarray):
@@ -80,14 +86,19 @@ class _Pickler(pickle.Pickler):
         if base is None:
             if array.nbytes < _LARGE or array.dtype.hasobject:
                 return NotImplemented
+            array, base = self._copied(array)
+        self.fds.add(base.fd)
+        offset = address(array) - address(np.frombuffer(base, np.uint8))
+        return attach, (base.fd, offset, array.dtype, array.shape, array.strides)
+
+    def _copied(self, array: np.ndarray) -> tuple[np.ndarray, SharedFile]:
+        found = self.copies.get(id(array))
+        if found is None:
             base = SharedFile.create(array.nbytes)
             copy = np.ndarray(array.shape, array.dtype, base)
             copy[...] = array
-            array = copy
-        self.fds.add(base.fd)
-        self.alive.append(array)
-        offset = address(array) - address(np.frombuffer(base, np.uint8))
-        return attach, (base.fd, offset, array.dtype, array.shape, array.strides)
+            found = self.copies[id(array)] = (array, copy, base)
+        return found[1:]
 
 
 def _open_map(file: str, offset: int, dtype: Any, shape: Any, strides: Any) -> np.ndarray:
