@@ -117,9 +117,9 @@ def interpolate(
     kernel = _MODES[mode][0]
     recompute = bool(recompute_scale_factor) or (kernel == "area" and size is None)
     output, scales = _sizes(input.shape[2:], size, scale_factor, recompute)
-    check_positive("the output's size", output)
     if kernel == "area":
         return _AREA[axes - 1](input, output)
+    check_positive("the output's size", output)
     nearest = kernel.startswith("nearest")
     dtype = input.dtype
     if not nearest and not jnp.issubdtype(dtype, jnp.floating):

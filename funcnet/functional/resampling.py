@@ -119,7 +119,7 @@ def _filtered(
     index = start[:, None] + offsets
     weight = np.where(inside, kernel((index - center[:, None] + 0.5) / widen), 0.0)
     total = weight.sum(1, keepdims=True)
-    return Taps(np.clip(index, 0, size - 1), weight / np.where(total == 0, 1.0, total))
+    return Taps(index, weight / np.where(total == 0, 1.0, total))
 
 
 _FEW = 4
