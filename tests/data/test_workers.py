@@ -289,7 +289,6 @@ def test_large_arrays_are_copied_once(nothing_left):
     first = copies()
     assert len(first) == 2
     assert copies() == first
-    del loader
 
 
 def test_a_worker_cannot_write_into_the_dataset(nothing_left):
