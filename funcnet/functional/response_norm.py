@@ -1,6 +1,7 @@
 """Normalization by neighbours and by length: local response normalization and unit vectors."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,8 @@ def cross_map_lrn2d(
 
     Differs from `local_response_norm` for even sizes, whose windows here hold one channel fewer,
     and in that the first channel is never taken out of the windows again: PyTorch's running sum
-    leaves it in, and networks were trained so. The gradient is that of this very formula.
+    leaves it in, and networks were trained so. The gradient is PyTorch's as well, which is not
+    quite that of the formula: its sum reaches over the ``size // 2 + size % 2`` channels before.
 
     Args:
         input: shape ``(N, C, H, W)``.
@@ -79,11 +81,40 @@ def cross_map_lrn2d(
     check_positive("size", size)
     check_ndim("input", input.ndim, (4,), "(N, C, H, W)")
     x = input.astype(at_least_float32(input.dtype))
+    return _cross_map(x, size, alpha, beta, k).astype(input.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _cross_map(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
+    return x * _cross_map_scale(x, size, alpha, k) ** -beta
+
+
+def _cross_map_scale(x: Array, size: int, alpha: float, k: float) -> Array:
     squares = jnp.square(x)
     reach = int((size - 1) / 2 + 1)
     energy = _windowed_sum(squares, reach - 1, reach - 1)
     energy = energy.at[:, reach:].add(squares[:, :1])
-    return (x * (alpha / size * energy + k) ** -beta).astype(input.dtype)
+    return alpha / size * energy + k
+
+
+def _cross_map_forward(
+    x: Array, size: int, alpha: float, beta: float, k: float
+) -> tuple[Array, tuple[Array, Array]]:
+    scale = _cross_map_scale(x, size, alpha, k)
+    return x * scale**-beta, (x, scale)
+
+
+def _cross_map_backward(
+    size: int, alpha: float, beta: float, k: float, kept: tuple[Array, Array], grad: Array
+) -> tuple[Array]:
+    x, scale = kept
+    power = scale**-beta
+    before = (size + 1) // 2 if size > 1 else 0
+    ratios = _windowed_sum(grad * x * power / scale, before, size - 1 - before)
+    return (power * grad - 2 * alpha * beta / size * x * ratios,)
+
+
+_cross_map.defvjp(_cross_map_forward, _cross_map_backward)
 
 
 def normalize(
