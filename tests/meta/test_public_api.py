@@ -55,7 +55,8 @@ def _objects():
     for name in public():
         parent, _, last = name.rpartition(".")
         value = getattr(importlib.import_module(parent), last)
-        if inspect.isclass(value) or inspect.isfunction(value):
+        ours = getattr(value, "__module__", "").startswith("funcnet")
+        if ours and (inspect.isclass(value) or inspect.isfunction(value)):
             yield name, value
 
 
