@@ -23,17 +23,16 @@ def _memory(layer):
 def _row(kwargs, inputs, sides=None, call=None, **settings):
     name = "MultiheadAttention"
     call = {} if call is None else call
-    return Layer(
-        name, (8, 2), kwargs, inputs=inputs, call=call, ours=sides, theirs=sides, **settings
-    )
+    how = {"train": False} | settings
+    return Layer(name, (8, 2), kwargs, inputs=inputs, call=call, ours=sides, theirs=sides, **how)
 
 
-def _masked(call, kwargs=None, note=""):
-    return _row(kwargs or {}, [X], _self, call, train=False, note=note)
+def _masked(call, kwargs=None, note="", gradients=False):
+    return _row(kwargs or {}, [X], _self, call, note=note, gradients=gradients)
 
 
 ROWS = [
-    _row({}, [X, M, M]),
+    _row({}, [X, M, M], train=True),
     _row({}, [X], _self),
     _row({}, [X, M], _memory),
     _row({}, [(5, 8), (6, 8), (6, 8)]),
@@ -47,13 +46,19 @@ ROWS = [
     _row({"add_bias_kv": True, "add_zero_attn": True, "kdim": 5}, [X, (6, 2, 5), M]),
     _row({}, [(5, 0, 8)], _self),
     _masked({"attn_mask": CAUSAL}, note=" causal"),
-    _masked({"attn_mask": CAUSAL, "need_weights": False, "is_causal": True}, note=" hint"),
+    _masked(
+        {"attn_mask": CAUSAL, "need_weights": False, "is_causal": True},
+        note=" hint",
+        gradients=True,
+    ),
     _masked({"attn_mask": CAUSAL, "is_causal": True}, note=" hint, weights"),
     _masked({"attn_mask": FLOATS, "need_weights": False}, note=" floats"),
     _masked({"attn_mask": bools((4, 5, 5), 0.3)}, note=" each head"),
     _masked({"key_padding_mask": PADDING}, note=" padding"),
     _masked({"key_padding_mask": PADDING, "need_weights": False}, note=" padding"),
-    _masked({"key_padding_mask": (2, 5), "attn_mask": (5, 5)}, note=" two of floats"),
+    _masked(
+        {"key_padding_mask": (2, 5), "attn_mask": (5, 5)}, note=" two of floats", gradients=True
+    ),
     _masked(
         {"key_padding_mask": PADDING, "attn_mask": CAUSAL, "need_weights": False}, note=" both"
     ),
@@ -61,10 +66,12 @@ ROWS = [
         {"key_padding_mask": PADDING, "attn_mask": CAUSAL},
         {"add_bias_kv": True, "add_zero_attn": True},
         note=" both, lengthened",
+        gradients=True,
     ),
     _masked(
         {"attn_mask": values(np.ones((5, 5), bool)), "need_weights": False},
         note=" nothing to attend to",
+        gradients=True,
     ),
     _row({}, [(5, 8)], _self, {"key_padding_mask": values([False, True, False, False, False])}),
     _row({}, [(5, 8)], _self, {"attn_mask": bools((2, 5, 5), 0.3), "need_weights": False}),

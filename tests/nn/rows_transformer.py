@@ -18,16 +18,18 @@ def _squared(x):
     return x * x
 
 
-def _encoder_layer(kwargs, inputs=(SRC,), call=None, train=False):
+def _encoder_layer(kwargs, inputs=(SRC,), call=None, **how):
     settings = SMALL | kwargs
+    how = {"train": False, "gradients": False} | how
     call = {} if call is None else call
-    return Layer("TransformerEncoderLayer", (8, 2), settings, inputs=inputs, call=call, train=train)
+    return Layer("TransformerEncoderLayer", (8, 2), settings, inputs=inputs, call=call, **how)
 
 
-def _decoder_layer(kwargs, inputs=(TGT, SRC), call=None, train=False):
+def _decoder_layer(kwargs, inputs=(TGT, SRC), call=None, **how):
     settings = SMALL | kwargs
+    how = {"train": False, "gradients": False} | how
     call = {} if call is None else call
-    return Layer("TransformerDecoderLayer", (8, 2), settings, inputs=inputs, call=call, train=train)
+    return Layer("TransformerDecoderLayer", (8, 2), settings, inputs=inputs, call=call, **how)
 
 
 def _encoder(build, inputs=(SRC,), call=None, note=""):
@@ -70,14 +72,14 @@ def _custom(nn):
 
 
 ROWS = [
-    _encoder_layer({}, train=True),
-    _encoder_layer({"norm_first": True, "activation": "gelu"}),
+    _encoder_layer({}, train=True, gradients=True),
+    _encoder_layer({"norm_first": True, "activation": "gelu"}, gradients=True),
     _encoder_layer({"batch_first": True, "bias": False, "layer_norm_eps": 1e-2}, [(2, 5, 8)]),
     _encoder_layer({"activation": _squared}, [(5, 8)]),
     _encoder_layer({}, call={"src_mask": CAUSAL, "is_causal": True}),
     _encoder_layer({}, call={"src_mask": bools((4, 5, 5), 0.3), "src_key_padding_mask": PADDING}),
-    _decoder_layer({}),
-    _decoder_layer({"norm_first": True, "activation": "gelu", "bias": False}),
+    _decoder_layer({}, gradients=True),
+    _decoder_layer({"norm_first": True, "activation": "gelu", "bias": False}, gradients=True),
     _decoder_layer({"batch_first": True}, [(2, 4, 8), (2, 5, 8)]),
     _decoder_layer({}, [(4, 8), (5, 8)]),
     _decoder_layer({}, call={"tgt_mask": TGT_CAUSAL, "tgt_is_causal": True}),
