@@ -72,15 +72,14 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def nest(flat: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Turn dotted paths back into nested dicts: the inverse of `flatten`.
 
     >>> nest({"fc.weight": 1, "fc.bias": 2})
     {'fc': {'weight': 1, 'bias': 2}}
     """
     tree: dict[str, Any] = {}
-    pairs: Iterable[tuple[str, Any]] = flat.items() if isinstance(flat, Mapping) else flat
-    for path, value in pairs:
+    for path, value in flat.items():
         *parents, name = path.split(".")
         node = tree
         for parent in parents:

@@ -81,7 +81,7 @@ def cross_map_lrn2d(
     check_positive("size", size)
     check_ndim("input", input.ndim, (4,), "(N, C, H, W)")
     x = input.astype(at_least_float32(input.dtype))
-    return _cross_map(x, size, alpha, beta, k).astype(input.dtype)
+    return jnp.asarray(_cross_map(x, size, alpha, beta, k), input.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))

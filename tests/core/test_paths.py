@@ -43,7 +43,7 @@ def test_map_with_path_keeps_the_structure():
 def test_flatten_and_nest_are_inverse_and_keep_order():
     flat = {"b.x": 1, "a": 2, "b.c.d": 3}
     assert paths.flatten(paths.nest(flat)) == {"b.x": 1, "b.c.d": 3, "a": 2}
-    assert paths.nest(iter(flat.items())) == {"b": {"x": 1, "c": {"d": 3}}, "a": 2}
+    assert paths.nest(flat) == {"b": {"x": 1, "c": {"d": 3}}, "a": 2}
     assert paths.flatten({}) == {}
 
 
