@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from funcnet.data.buffers import Recycler
+from funcnet.data.buffers import Recycler, Spare
 from funcnet.data.fetch import Expander, Finisher, Made, Seconds
 from funcnet.data.plan import BatchPlan, ListPlan, Task
 from funcnet.data.streams import Flow, Reading, State, Stream
@@ -81,7 +81,7 @@ class StreamBatches:
         if self.engine is not None and flow is self.stream.flow:
             runs = self.engine.run(tasks)
         else:
-            runs = run_here(Expander(flow), tasks)
+            runs = run_here(Expander(flow), tasks, Spare(0))
         for task, made in runs:
             self._reading += made.seconds.read
             yield task, made.value

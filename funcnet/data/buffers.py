@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["ALIGNMENT", "Allocate", "Layout", "Recycler", "fresh"]
+__all__ = ["ALIGNMENT", "Allocate", "Layout", "Recycler", "Spare", "fresh"]
 
 ALIGNMENT = 64
 """Bytes: the alignment at which JAX on CPU uses NumPy memory in place."""
@@ -94,10 +94,41 @@ class Recycler:
         entry = fresh(nbytes)
         if len(self._blocks) < self._capacity:
             self._blocks.append(entry)
-        else:
+        elif self._blocks:
             self._blocks[self._next] = entry
             self._next = (self._next + 1) % self._capacity
         return entry
+
+
+class Spare:
+    """Recyclers between two uses: an epoch writes its batches into the memory of the last one.
+
+    Args:
+        capacity: blocks of each recycler.
+
+    Example:
+        >>> from funcnet.data.buffers import Spare
+        >>> spare = Spare(2)
+        >>> first = spare.take()
+        >>> spare.give(first)
+        >>> spare.take() is first
+        True
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._recyclers: list[Recycler] = []
+
+    def take(self) -> Recycler:
+        """Return a recycler that nobody uses."""
+        try:
+            return self._recyclers.pop()
+        except IndexError:
+            return Recycler(self._capacity)
+
+    def give(self, recycler: Recycler) -> None:
+        """Give a recycler back: only the thread that used it knows when."""
+        self._recyclers.append(recycler)
 
 
 def _unheld() -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from funcnet.data.buffers import Spare
 from funcnet.data.plan import Task
 from funcnet.data.workers.processes import ProcessPool
 from funcnet.data.workers.threads import run_here, run_threads
@@ -40,13 +41,17 @@ class Engine:
         self.persistent = persistent
         self._kept: ProcessPool | None = None
         self._copies: Copies = {}
+        # The batches ahead of each worker, the one in hand and the one that the consumer has.
+        self._spare = Spare(prefetch + 2)
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
         """Yield ``(task, Made)`` in the order of the tasks."""
         if self.num_workers == 0:
-            return run_here(self.work, tasks)
+            return run_here(self.work, tasks, self._spare)
         if self.kind == "thread":
-            return run_threads(self.work, tasks, self.num_workers, self.prefetch, self.timeout)
+            return run_threads(
+                self.work, tasks, self.num_workers, self.prefetch, self.timeout, self._spare
+            )
         return self._run_processes(tasks)
 
     def _run_processes(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from funcnet.data.buffers import Allocate, Recycler
+from funcnet.data.buffers import Allocate, Spare
 from funcnet.data.plan import Task
 
 __all__ = ["run_here", "run_threads"]
@@ -15,20 +15,28 @@ __all__ = ["run_here", "run_threads"]
 Work = Callable[[Task, Allocate], Any]
 
 
-def run_here(work: Work, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
+def run_here(work: Work, tasks: Iterator[Task], spare: Spare) -> Iterator[tuple[Task, Any]]:
     """Do the tasks one after the other, each when its result is asked for.
 
-    >>> from funcnet.data.workers.threads import run_here
-    >>> next(run_here(lambda task, allocate: task + 1, iter([1])))
+    >>> from funcnet.data.workers.threads import Spare, run_here
+    >>> next(run_here(lambda task, allocate: task + 1, iter([1]), Spare(4)))
     (1, 2)
     """
-    allocate = Recycler()
-    for task in tasks:
-        yield task, work(task, allocate)
+    allocate = spare.take()
+    try:
+        for task in tasks:
+            yield task, work(task, allocate)
+    finally:
+        spare.give(allocate)
 
 
 def run_threads(
-    work: Work, tasks: Iterator[Task], workers: int, prefetch: int, timeout: float | None
+    work: Work,
+    tasks: Iterator[Task],
+    workers: int,
+    prefetch: int,
+    timeout: float | None,
+    spare: Spare,
 ) -> Iterator[tuple[Task, Any]]:
     """Do the tasks in threads, ``workers * prefetch`` of them ahead, and yield them in order.
 
@@ -41,13 +49,14 @@ def run_threads(
         workers: threads.
         prefetch: tasks ahead for each thread.
         timeout: seconds to wait for a result; ``None`` waits for ever.
+        spare: where the threads take their memory from.
 
     Raises:
         TimeoutError: a result took longer.
 
     Example:
-        >>> from funcnet.data.workers.threads import run_threads
-        >>> list(run_threads(lambda task, allocate: task + 1, iter([1, 2]), 2, 2, None))
+        >>> from funcnet.data.workers.threads import Spare, run_threads
+        >>> list(run_threads(lambda task, allocate: task + 1, iter([1, 2]), 2, 2, None, Spare(4)))
         [(1, 2), (2, 3)]
     """
     jobs: queue.SimpleQueue[tuple[Task, Future] | None] = queue.SimpleQueue()
@@ -55,7 +64,7 @@ def run_threads(
     for number in range(workers):
         threading.Thread(
             target=_serve,
-            args=(work, jobs, closed, prefetch + 2),
+            args=(work, jobs, closed, spare),
             name=f"funcnet-data-{number}",
             daemon=True,
         ).start()
@@ -87,9 +96,9 @@ def run_threads(
 
 
 def _serve(
-    work: Work, jobs: "queue.SimpleQueue[Any]", closed: threading.Event, capacity: int
+    work: Work, jobs: "queue.SimpleQueue[Any]", closed: threading.Event, spare: Spare
 ) -> None:
-    allocate = Recycler(capacity)
+    allocate = spare.take()
     while (job := jobs.get()) is not None and not closed.is_set():
         task, future = job
         del job
@@ -98,3 +107,4 @@ def _serve(
         except BaseException as error:
             future.set_exception(error)
         del task, future  # hold no batch while waiting
+    spare.give(allocate)
