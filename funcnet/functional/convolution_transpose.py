@@ -8,6 +8,7 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible, check_non_negative, check_positive
 from funcnet.functional.convolution import add_bias, check_dimensions, layout_of
+from funcnet.functional.convolution_phases import by_phases, has_phases
 from funcnet.functional.windows import batched, integers
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
@@ -65,7 +66,7 @@ def _conv_transpose(
     check_non_negative("padding", margin)
     check_non_negative("output_padding", extra)
     sizes = input.shape[-axes - 1 : -1] if channels_last else input.shape[-axes:]
-    margins = []
+    margins, output = [], []
     for size, k, s, p, e, d in zip(
         sizes, weight.shape[2:], step, margin, extra, spread, strict=True
     ):
@@ -74,13 +75,13 @@ def _conv_transpose(
                 f"output_padding must be smaller than stride or dilation; got {extra} for {step} and {spread}"
             )
         reach = d * (k - 1)
-        if (size - 1) * s + reach + 1 + e - 2 * p < 1:
-            raise ValueError(f"{name}: padding {margin} leaves nothing of the output")
+        output.append((size - 1) * s + reach + 1 + e - 2 * p)
         margins.append((reach - p, reach - p + e))
-    filters = _filters(weight, groups)
+    if min(output) < 1:
+        raise ValueError(f"{name}: padding {margin} leaves nothing of the output")
 
-    def convolve(x: Array) -> Array:
-        output = lax.conv_general_dilated(
+    def direct(x: Array, filters: Array) -> Array:
+        return lax.conv_general_dilated(
             x,
             filters,
             (1,) * axes,
@@ -90,7 +91,17 @@ def _conv_transpose(
             dimension_numbers=(layout, f"OI{layout.strip('NC')}", layout),
             feature_group_count=groups,
         )
-        return add_bias(output, bias, axes, channels_last)
+
+    def phased(x: Array, filters: Array) -> Array:
+        return by_phases(x, filters, step, margin, spread, output, groups, layout)
+
+    def convolve(x: Array) -> Array:
+        filters = _filters(weight, groups)
+        if has_phases(step):
+            y = lax.platform_dependent(x, filters, cpu=phased, default=direct)
+        else:
+            y = direct(x, filters)
+        return add_bias(y, bias, axes, channels_last)
 
     return batched(convolve, input, axes + 1)
 
