@@ -194,6 +194,20 @@ def test_max_norm_uses_scaled_rows_and_renorm_stores_them():
     np.testing.assert_allclose(stored, theirs, rtol=1e-6)
 
 
+def test_frequencies_scale_the_gradient_of_bags_as_of_rows():
+    """PyTorch's bags on CPU look the counts of other rows up; its plain rows do what both document."""
+    torch = pytest.importorskip("torch")
+    table, index = np.float64(_normal(5, 3)), np.array([[0, 3, 3], [4, 3, 0]])
+    weight = torch.tensor(table, requires_grad=True)
+    rows = torch.nn.functional.embedding(torch.tensor(index), weight, scale_grad_by_freq=True)
+    (rows.sum(1) ** 2).sum().backward()
+
+    def loss(table):
+        return jnp.sum(F.embedding_bag(index, table, mode="sum", scale_grad_by_freq=True) ** 2)
+
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(table), weight.grad, rtol=1e-5)
+
+
 def test_chunks_keep_all_logits_from_existing():
     """The jaxpr of the chunked loss and its gradient holds no array of samples by classes."""
     x, w = jnp.zeros((64, 4)), jnp.zeros((100, 4))
