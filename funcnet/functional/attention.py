@@ -124,14 +124,14 @@ def _exponentials(scores: Array) -> tuple[Array, Array]:
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True, initial=least))
     weights = jnp.exp(scores - largest)
     total = weights.sum(-1, keepdims=True)
-    return weights, jnp.where(total == 0, 1, total)
+    return weights, jnp.where(total == 0, 1.0, total)
 
 
 def _drop(weights: Array, dropout_p: float, dropout_key: Key | None) -> Array:
     if dropout_p == 1:
         return jnp.zeros_like(weights)
     keep = keep_mask(require_key("attention", dropout_key, "dropout_key"), weights.shape, dropout_p)
-    return jnp.where(keep, weights * (1 / (1 - dropout_p)), 0)
+    return jnp.where(keep, weights * (1 / (1 - dropout_p)), 0.0)
 
 
 def _product(a: Array, b: Array, contract: tuple[int, int]) -> Array:

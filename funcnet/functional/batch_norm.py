@@ -20,8 +20,16 @@ AxisName = Hashable
 
 
 class Moments(NamedTuple):
-    """Mean and biased variance of each channel, and the number of values each was taken over."""
+    """Statistics of each channel.
 
+    Attributes:
+        shift: what was subtracted from the input before anything else; ``None`` for nothing.
+        mean: of the shifted input.
+        var: the biased variance.
+        size: number of values of a channel.
+    """
+
+    shift: Array | None
     mean: Array
     var: Array
     size: int
@@ -77,13 +85,12 @@ def batch_norm(
     _check_eps(eps, training)
     if training:
         _check_channels(input, axes, weight, bias)
-        moments, shift = _moments(input, axes, axis_name)
-        return _affine(input, moments, weight, bias, eps, axes, shift)
+        return _affine(input, _moments(input, axes, axis_name), weight, bias, eps, axes)
     if running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless training=True")
     _check_channels(input, axes, running_mean, running_var, weight, bias)
     mean, var = jax.lax.stop_gradient((running_mean, running_var))
-    return _affine(input, Moments(mean, var, 0), weight, bias, eps, axes)
+    return _affine(input, Moments(None, mean, var, 0), weight, bias, eps, axes)
 
 
 def batch_norm_update(
@@ -130,12 +137,12 @@ def batch_norm_update(
     """
     axes = _reduced_axes(input, channels_last)
     _check_eps(eps, training=True)
-    moments, shift = _moments(input, axes, axis_name)
+    moments = _moments(input, axes, axis_name)
     _check_channels(input, axes, running_mean, running_var, weight, bias)
-    output = _affine(input, moments, weight, bias, eps, axes, shift)
-    if moments.size == 0:
+    output = _affine(input, moments, weight, bias, eps, axes)
+    if moments.shift is None:
         return output, running_mean, running_var
-    mean, var = jax.lax.stop_gradient((moments.mean, moments.var))
+    mean, var = jax.lax.stop_gradient((moments.mean + moments.shift, moments.var))
     unbiased = jnp.maximum(var, 0) * (moments.size / max(moments.size - 1, 1))
     return (
         output,
@@ -150,36 +157,26 @@ def _blend(running: Array, new: Array, momentum: float | Array) -> Array:
     return ((1 - momentum) * running.astype(new.dtype) + momentum * new).astype(running.dtype)
 
 
-def _moments(
-    input: Array, axes: tuple[int, ...], axis_name: AxisName | None
-) -> tuple[Moments, Array]:
-    """Return the moments and the shift that was used, which makes the output accurate too."""
+def _moments(input: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> Moments:
     x = input.astype(at_least_float32(input.dtype))
-    count = math.prod(input.shape[axis] for axis in axes)
-    if count == 0:
+    size = math.prod(input.shape[axis] for axis in axes)
+    if size == 0:
         neutral = jnp.zeros(_channels(input, axes), x.dtype)
-        return Moments(neutral, neutral, 0), neutral
+        return Moments(None, neutral, neutral, 0)
     shift = jax.lax.stop_gradient(x[:1].mean(axes))
-    centred = x - jnp.expand_dims(shift, axes)
-    mean = centred.mean(axes)
-    var = (centred * centred).mean(axes) - mean * mean
-    moments = Moments(mean + shift, var, count)
     if axis_name is not None:
-        moments = _across(moments, axis_name)
-    if moments.size == 1:
+        shift = jax.lax.pmean(shift, axis_name)
+        size = size * jax.lax.axis_size(axis_name)
+    if size == 1:
         raise ValueError(
             "in training each channel needs more than one value to take a variance of; "
             f"got an input of shape {input.shape}"
         )
-    return moments, shift
-
-
-def _across(moments: Moments, axis_name: AxisName) -> Moments:
-    """Join the moments of equal parts of a batch that lie along a mesh axis."""
-    mean = jax.lax.pmean(moments.mean, axis_name)
-    spread = jnp.square(moments.mean - mean)
-    var = jax.lax.pmean(moments.var + spread, axis_name)
-    return Moments(mean, var, moments.size * jax.lax.axis_size(axis_name))
+    centred = x - jnp.expand_dims(shift, axes)
+    mean, square = centred.mean(axes), (centred * centred).mean(axes)
+    if axis_name is not None:
+        mean, square = jax.lax.pmean((mean, square), axis_name)
+    return Moments(shift, mean, square - mean * mean, size)
 
 
 def _affine(
@@ -189,7 +186,6 @@ def _affine(
     bias: Array | None,
     eps: float,
     axes: tuple[int, ...],
-    shift: Array | None = None,
 ) -> Array:
     # One multiplication and one addition an element, on the shifted input where there is a shift.
     x = input.astype(at_least_float32(input.dtype))
@@ -197,8 +193,8 @@ def _affine(
     scale = jax.lax.rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight.astype(x.dtype)
-    if shift is not None:
-        x, mean = x - jnp.expand_dims(shift, axes), mean - shift
+    if moments.shift is not None:
+        x = x - jnp.expand_dims(moments.shift, axes)
     offset = -mean * scale
     if bias is not None:
         offset = offset + bias.astype(x.dtype)

@@ -213,7 +213,7 @@ def _silence(
     if p == 1:
         return jnp.zeros_like(input)
     keep = keep_mask(require_key(function, key), shape, p)
-    return jnp.where(keep, input * (1 / (1 - p)), 0)
+    return jnp.where(keep, input * (1 / (1 - p)), 0.0)
 
 
 def _silence_to_floor(
