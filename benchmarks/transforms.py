@@ -1,7 +1,7 @@
 """Transforms in time and memory: `python -m benchmarks.transforms [jacobian microbatches guard]`.
 
 - `jacobian`: chunked `jacrev` and `vmap` against PyTorch's with the same chunk; each side alone in a
-  process, peak resident memory beyond what it had before the first call.
+  process, peak resident memory beyond what it had before the first call (and after compiling).
 - `microbatches`: peak memory of the gradient of a four-layer transformer in 8 parts against the whole
   batch (bar: 0.3), from the compiler's own account.
 - `guard`: a training step under `nan_guard` against the same step without (bar: 1.05).
@@ -33,27 +33,25 @@ if side == "funcnet":
     from funcnet import transforms as func
     wait = jax.block_until_ready
     w1, w2, x, xs = map(lib.asarray, (w1, w2, x, xs))
-    compiled = func.jit
+    compiled = lambda function: lambda *arguments: func.jit(function).lower(*arguments).compile()
 else:
     import torch as lib
     from torch import func
     lib.set_num_threads(2)
     wait = lambda value: value
     w1, w2, x, xs = map(lib.tensor, (w1, w2, x, xs))
-    compiled = lambda function: function
+    compiled = lambda function: lambda *arguments: function
 
 def f(w, x):
     return lib.tanh(w2 @ lib.tanh(w @ x))
 
 if which == "jacrev":
-    run = compiled(func.jacrev(lambda x: f(w1, x), chunk_size=64))
-    arguments = (x,)
+    function, arguments = func.jacrev(lambda x: f(w1, x), chunk_size=64), (x,)
 else:  # per-sample gradients, reduced to a norm: the vmap of a gradient, in chunks
     norm = lambda w, x: (func.grad(lambda w, x: f(w, x).sum())(w, x) ** 2).sum()
-    run = compiled(func.vmap(norm, (None, 0), chunk_size=16))
-    arguments = (w1, xs)
-# the allocator and the threads warm up on something else
-wait(compiled(lambda a: a @ a)(w1))
+    function, arguments = func.vmap(norm, (None, 0), chunk_size=16), (w1, xs)
+run = compiled(function)(*arguments)
+wait(w1 @ w1)  # the allocator and the threads warm up on something else
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 wait(run(*arguments))
 times = []

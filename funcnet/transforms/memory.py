@@ -64,8 +64,7 @@ def checkpoint(
     *,
     policy: Policy = None,
     names: str | Iterable[str] = (),
-    prevent_cse: bool = True,
-    static_argnums: int | tuple[int, ...] = (),
+    **options: Any,
 ) -> Callable[..., Any]:
     """Keep few of ``fun``'s intermediate values for the backward pass and compute the rest again.
 
@@ -77,8 +76,7 @@ def checkpoint(
         policy: what to keep: a name (see `saving_policy`), a policy of
             ``jax.checkpoint_policies``, or ``None`` to keep only the inputs.
         names: the marked values to keep, for the policies ``"names"`` and ``"offload"``.
-        prevent_cse: keep the compiler from merging the two computations; not needed inside `scan`.
-        static_argnums: positions of arguments that are compile-time constants.
+        **options: passed on to `jax.checkpoint`: ``prevent_cse``, ``static_argnums``, ….
 
     Returns:
         A function with the same arguments, values and derivatives.
@@ -93,14 +91,6 @@ def checkpoint(
     Reference: Chen et al., 2016, "Training deep nets with sublinear memory cost".
     """
     if fun is None:
-        return lambda function: checkpoint(
-            function,
-            policy=policy,
-            names=names,
-            prevent_cse=prevent_cse,
-            static_argnums=static_argnums,
-        )
+        return lambda function: checkpoint(function, policy=policy, names=names, **options)
     chosen = saving_policy(policy, names) if isinstance(policy, str) else policy
-    return jax.checkpoint(
-        fun, prevent_cse=prevent_cse, policy=chosen, static_argnums=static_argnums
-    )
+    return jax.checkpoint(fun, policy=chosen, **options)

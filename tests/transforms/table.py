@@ -236,6 +236,7 @@ OPERATORS: dict[str, tuple[Any, Any, bool]] = {
     "scan": (_scan, _double, True),
     "checkpoint": (lambda row, f: T.checkpoint(f, policy="nothing"), _identity, True),
     "jit": (lambda row, f: T.jit(f), _identity, True),
+    "strict": (lambda row, f: T.strict(f), _identity, True),
 }
 
 

@@ -11,15 +11,14 @@ from tests.transforms.table import OPERATORS, ROWS, composition
 # float32 with up to six derivatives: a few hundred roundings of numbers of order one
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
-# At depth three, one of each kind: `grad`, `vhp` and the two forms of `vmap` and `jacobian` share
-# their code with those that stay.
+# At depth three, one of each kind: `grad`, `vhp`, `hessian` (`jacfwd` of `jacrev`) and the two forms of
+# `vmap` and of Jacobians share their code with those that stay.
 DEEP = (
     "value_and_grad",
     "jvp",
     "vjp",
     "linearize",
     "jacrev",
-    "hessian",
     "hvp",
     "vmap in chunks",
     "scan",
