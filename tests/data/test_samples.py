@@ -83,8 +83,9 @@ def test_missing_file_lists_the_names(tmp_path):
         (b"\0\0\x08\x03\0\0", "truncated: its header has 16 bytes, the file 6"),
         (idx(np.zeros(9, np.uint8))[:-1], "truncated.*needs 17 bytes; the file has 16"),
         (idx(np.zeros(9, np.uint8)) + b"x", "too long"),
-        (gzip.compress(idx(np.zeros(9, np.uint8)))[:-9], "gzip"),
+        (gzip.compress(idx(np.zeros(9, np.uint8)), mtime=0)[:-9], "gzip"),
     ],
+    ids=["empty", "foreign", "no header", "short", "long", "short gzip"],
 )
 def test_damaged_files(tmp_path, content, message):
     (tmp_path / "file").write_bytes(content)
