@@ -76,12 +76,12 @@ def test_steps_equal_pytorch(case, x64):
     problem.assert_same(path, reference)
 
 
-COMPLEX = [
-    case
-    for case in CASES
-    if case[0] != "adafactor"
-    and ({"weight_decay", "maximize"} & set(case[2]) or case[0] == "rprop")
-]
+def richest(cases):
+    """Keep one case of each optimizer: the one with the most options."""
+    return list({case[0]: case for case in sorted(cases, key=lambda c: len(c[2]))}.values())
+
+
+COMPLEX = [case for case in richest(CASES) if case[0] != "adafactor"]
 
 
 @pytest.mark.parametrize("case", COMPLEX, ids=label)
@@ -96,7 +96,10 @@ def test_complex_parameters_equal_pytorch(case, x64):
     assert all(slot["w"].dtype == complex for slot in state.slots.values())
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if set(case[2]) <= {"lr"}], ids=label)
+FLOAT32 = [("sgd", "SGD", {"lr": 0.1}), ("adam", "Adam", {}), ("nadam", "NAdam", {})]
+
+
+@pytest.mark.parametrize("case", FLOAT32, ids=label)
 def test_float32_stays_near_pytorch(case):
     ours, theirs, options = case
     params, noise = problem.make(STEPS, "float32")
@@ -104,8 +107,7 @@ def test_float32_stays_near_pytorch(case):
     reference = problem.run_torch(
         lambda tensors: getattr(torch.optim, theirs)(tensors, **options), params, noise
     )
-    # A step rounds to 6e-8; beta2 itself rounds to a relative 1e-5 of 1 - beta2, and Adadelta's
-    # first steps amplify that by dividing small numbers.
+    # A step rounds to 6e-8; beta2 itself rounds to a relative 1e-5 of 1 - beta2.
     problem.assert_same(path, reference, rtol=2e-5)
     assert state.step.dtype == "int32"
 
