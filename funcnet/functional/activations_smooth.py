@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
@@ -139,10 +140,9 @@ def logsigmoid(input: Array) -> Array:
     return -jnp.logaddexp(-input, 0)
 
 
-def _exponential_below_zero(x: Array, sharpness: float, scale: float) -> Array:
+def _exponential_below_zero(x: Array, scale: float) -> Array:
     # The unused side is held at 0, so that exp cannot overflow into the gradient.
-    negative = scale * jnp.expm1(jnp.where(x > 0, 0, x) * sharpness)
-    return jnp.where(x > 0, x, negative)
+    return jnp.where(x > 0, x, scale * jnp.expm1(jnp.where(x > 0, 0, x)))
 
 
 def elu(input: Array, alpha: float = 1.0) -> Array:
@@ -161,7 +161,7 @@ def elu(input: Array, alpha: float = 1.0) -> Array:
 
     Reference: Clevert et al., Exponential Linear Units, 2015, https://arxiv.org/abs/1511.07289.
     """
-    return _exponential_below_zero(input, 1.0, alpha)
+    return _exponential_below_zero(input, alpha)
 
 
 def celu(input: Array, alpha: float = 1.0) -> Array:
@@ -186,7 +186,13 @@ def celu(input: Array, alpha: float = 1.0) -> Array:
     """
     if alpha == 0:
         raise ValueError("alpha must not be zero, for the input is divided by it")
-    return _exponential_below_zero(input, 1 / alpha, alpha)
+    negative = jnp.where(input > 0, 0, input)
+    value = alpha * jnp.expm1(negative * (1 / alpha))
+    if input.dtype == jnp.float64:
+        # PyTorch's gradient has alpha rounded to single precision in every dtype.
+        rounded = alpha * jnp.expm1(negative * (1 / float(np.float32(alpha))))
+        value = rounded + jax.lax.stop_gradient(value - rounded)
+    return jnp.where(input > 0, input, value)
 
 
 def selu(input: Array) -> Array:
@@ -207,7 +213,7 @@ def selu(input: Array) -> Array:
     Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
     https://arxiv.org/abs/1706.02515.
     """
-    return SELU_SCALE * _exponential_below_zero(input, 1.0, SELU_ALPHA)
+    return SELU_SCALE * _exponential_below_zero(input, SELU_ALPHA)
 
 
 def silu(input: Array) -> Array:

@@ -5,6 +5,7 @@ least.
 """
 
 import math
+import operator
 from collections.abc import Sequence
 
 import jax
@@ -252,7 +253,8 @@ def _over_channels(input: Array, *arrays: Array | None) -> tuple[Array, ...]:
 def _trailing_axes(
     input: Array, normalized_shape: int | Sequence[int], *affine: Array | None
 ) -> tuple[int, ...]:
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    shape = tuple(map(operator.index, sizes))
     if not shape or input.shape[-len(shape) :] != shape:
         raise ValueError(
             f"normalized_shape {shape} must be the end of the input's shape; got {input.shape}"

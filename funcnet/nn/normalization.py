@@ -1,5 +1,6 @@
 """Layers that normalize each example by itself."""
 
+import operator
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -212,6 +213,6 @@ class CrossMapLRN2d(Module):
 
 
 def _shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(normalized_shape, int):
-        return (normalized_shape,)
-    return tuple(normalized_shape)
+    if isinstance(normalized_shape, Sequence):
+        return tuple(map(operator.index, normalized_shape))
+    return (operator.index(normalized_shape),)
