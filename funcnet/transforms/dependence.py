@@ -35,7 +35,7 @@ def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
         ValueError: when called; the message lists the paths of leaves that are not connected.
 
     >>> loss = lambda params: params["used"] ** 2
-    >>> transforms.grad(transforms.strict(loss))({"used": 1.0, "forgotten": 2.0})
+    >>> transforms.strict(loss)({"used": 1.0, "forgotten": 2.0})
     Traceback (most recent call last):
     ValueError: no output depends on params.forgotten
     """

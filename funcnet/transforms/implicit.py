@@ -40,7 +40,8 @@ def root(
             is differentiated.
         init: where to start, any tree of real arrays; it has no influence on derivatives.
         *args: passed on.
-        tol: stop when no residual is larger; ``10 eps^{3/4}`` of the type by default.
+        tol: stop after a step of at most ``tol (1 + |x|)`` in every element; the square root of the
+            type's precision by default, for the error is squared once more.
         max_steps: stop after so many steps in any case.
         linear_solver: ``"dense"`` forms the matrix, ``"gmres"`` takes products only; ``"auto"``
             is dense up to 256 elements.
@@ -59,23 +60,18 @@ def root(
     """
     start, as_tree = _vector_of_reals(init)
     solve = _linear_solver(linear_solver, start.size)
-    tolerance = _tolerance(tol, start)
+    precision = float(jnp.finfo(start.dtype).eps)
+    tolerance = precision**0.5 if tol is None else tol
 
     def residual(x: Vector) -> Vector:
         return _like(fun(as_tree(x), *args), start, "fun")
 
     def newton(f: Function, x: Vector) -> Vector:
-        def step(state: Any) -> Any:
-            x, value, count = state
-            _, slope = jax.linearize(f, x)
-            x = x - solve(slope, value)
-            return x, f(x), count + 1
+        def step(x: Vector) -> Vector:
+            value, slope = jax.linearize(f, x)
+            return -solve(slope, value)
 
-        def unfinished(state: Any) -> Array:
-            _, value, count = state
-            return (jnp.abs(value).max(initial=0) > tolerance) & (count < max_steps)
-
-        return jax.lax.while_loop(unfinished, step, (x, f(x), jnp.int32(0)))[0]
+        return _repeat(step, x, tolerance, max_steps)
 
     return as_tree(jax.lax.custom_root(residual, start, newton, solve))
 
@@ -102,7 +98,8 @@ def fixed_point(
             fixed point.
         init: where to start, any tree of real arrays; it has no influence on derivatives.
         *args: passed on.
-        tol: stop when no element changes by more; ``10 eps^{3/4}`` of the type by default.
+        tol: stop when no element changes by more than ``tol (1 + |x|)``; ten times the type's
+            precision by default.
         max_steps: stop after so many steps in any case.
         damping: the share :math:`\lambda` of the new value in each step.
         linear_solver: for the derivative: ``"dense"``, ``"gmres"`` or ``"auto"``; see `root`.
@@ -122,22 +119,14 @@ def fixed_point(
     check_positive("damping", damping)
     start, as_tree = _vector_of_reals(init)
     solve = _linear_solver(linear_solver, start.size)
-    tolerance = _tolerance(tol, start)
+    precision = float(jnp.finfo(start.dtype).eps)
+    tolerance = 10 * precision if tol is None else tol
 
     def change(x: Vector) -> Vector:
         return _like(fun(as_tree(x), *args), start, "fun") - x
 
     def iterate(f: Function, x: Vector) -> Vector:
-        def step(state: Any) -> Any:
-            x, difference, count = state
-            x = x + jnp.asarray(damping, x.dtype) * difference
-            return x, f(x), count + 1
-
-        def unfinished(state: Any) -> Array:
-            _, difference, count = state
-            return (jnp.abs(difference).max(initial=0) > tolerance) & (count < max_steps)
-
-        return jax.lax.while_loop(unfinished, step, (x, f(x), jnp.int32(0)))[0]
+        return _repeat(lambda x: jnp.asarray(damping, x.dtype) * f(x), x, tolerance, max_steps)
 
     return as_tree(jax.lax.custom_root(change, start, iterate, solve))
 
@@ -163,9 +152,20 @@ def _like(value: PyTree, start: Vector, name: str) -> Vector:
     return vector.astype(start.dtype)
 
 
-def _tolerance(tol: float | None, like: Vector) -> Array:
-    chosen = 10 * float(jnp.finfo(like.dtype).eps) ** 0.75 if tol is None else tol
-    return jnp.asarray(chosen, like.dtype)
+def _repeat(step: Function, x: Vector, tolerance: float, max_steps: int) -> Vector:
+    """Take steps until one is small against the point, or there have been too many."""
+
+    def take(state: Any) -> Any:
+        x, _, count = state
+        taken = step(x)
+        small = (jnp.abs(taken) <= jnp.asarray(tolerance, x.dtype) * (1 + jnp.abs(x))).all()
+        return x + taken, small, count + 1
+
+    def unfinished(state: Any) -> Array:
+        _, small, count = state
+        return ~small & (count < max_steps)
+
+    return jax.lax.while_loop(unfinished, take, (x, jnp.bool_(False), jnp.int32(0)))[0]
 
 
 def _linear_solver(name: str, size: int) -> Callable[[Function, Vector], Vector]:
