@@ -1,4 +1,10 @@
-"""Datasets, order, loading and the embedded sample data; nothing here needs JAX."""
+"""Datasets, order, loading and the embedded sample data; nothing here needs JAX.
+
+As the data flows: datasets (`arrays`, `datasets`, `sources/`, `mnist`) and lazy functions of them
+(`pipeline`, `mixture`, `streams`, `pack`) are visited in an `order` that `samplers` may choose; a
+`plan` cuts it into tasks; `workers/` `fetch` each, into memory of `buffers`; the `loader` hands the
+`batches` out and knows the position; `device` sends them on.
+"""
 
 from funcnet.data import augment
 from funcnet.data.arrays import ArrayDataset
