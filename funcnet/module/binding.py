@@ -219,7 +219,7 @@ def _read_only(value: Any) -> Any:
 
 
 def learning(module: Module) -> bool:
-    """Say whether a module is called only to learn the shapes of lazy layers (see `learned_shapes`).
+    """Say whether a module is called only to learn the shapes of lazy layers (see `learned_specs`).
 
     Arrays then are those of one layer, also inside a stack, and layers that wait for a shape have none.
     """

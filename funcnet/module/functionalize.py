@@ -11,7 +11,7 @@ from funcnet.core.paths import nest
 from funcnet.module.binding import bind_observed, describe
 from funcnet.module.initialize import draw
 from funcnet.module.layout import is_module, layout_of
-from funcnet.module.learning import learned_shapes
+from funcnet.module.learning import learned_specs
 from funcnet.module.module import Module
 from funcnet.module.unbinding import unbind
 
@@ -84,10 +84,10 @@ class PureModule:
                 f"init takes a random key, such as jax.random.key(0); got {type(key).__name__}"
             )
         layout = layout_of(self.module)
-        shapes = {path: spec.shape for path, spec in layout.specs.items()}
+        specs = layout.specs
         if layout.incomplete:
-            shapes |= learned_shapes(self.module, self.method, inputs, kwargs)
-        arrays = draw(layout, shapes, key)  # pyright: ignore[reportArgumentType]
+            specs = specs | learned_specs(self.module, self.method, inputs, kwargs)
+        arrays = draw(layout, specs, key)
         params = nest({path: arrays[path] for path in layout.parameters})
         return params, nest({path: arrays[path] for path in layout.buffers})
 

@@ -23,26 +23,27 @@ __all__ = ["draw"]
 Kind = tuple[Initializer, tuple[int, ...], Any]
 
 
-def draw(layout: Layout, shapes: dict[str, tuple[int, ...]], key: Key) -> dict[str, Array]:
+def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
     """Draw every array of a layout.
 
     A stacked array gets, layer by layer, the values that its layers would have in a list.
 
     Args:
         layout: of the module.
-        shapes: of one layer's array, by path, complete.
+        specs: by path, for one layer of a stack, with complete shapes.
         key: the one that the keys of all names are folded from.
     """
     groups: dict[Kind, list[str]] = {}
-    for path, spec in layout.specs.items():
-        groups.setdefault((spec.init, shapes[path], spec.dtype), []).append(path)
+    for path, spec in specs.items():
+        groups.setdefault((spec.init, spec.sizes, spec.dtype), []).append(path)
     arrays: dict[str, Array] = {}
     for kind, paths in groups.items():
         names = [layout.names[layout.path_of(_drawn_with(layout.specs[path]))][0] for path in paths]
         drawn = _draw_names(kind, key, names)
         for path, layers in zip(paths, drawn, strict=True):
             sizes = layout.sizes[path]
-            arrays[path] = jnp.reshape(layers, (*sizes, *kind[1])) if sizes else layers[0]
+            whole = layers[0] if len(layers) == 1 else layers
+            arrays[path] = jnp.reshape(whole, (*sizes, *kind[1])) if sizes else whole
     return arrays
 
 

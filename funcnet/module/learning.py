@@ -1,7 +1,8 @@
 """Shapes learned from an example: how `Lazy*` layers are completed.
 
 A lazy layer declares ``None`` for a size it cannot know and defines
-``infer_shapes(*args, **kwargs) -> {"weight": shape, ...}``. The model is called once on abstract
+``infer_shapes(*args, **kwargs) -> {"weight": shape, ...}``. Where more than the shape is to be learned, such
+as the range to draw from, it gives a whole `Parameter` or `Buffer` in place of the shape. The model is called once on abstract
 arrays; each lazy layer is completed as its call begins. No memory is used and nothing is computed.
 """
 
@@ -15,9 +16,9 @@ from funcnet.core.errors import ModuleDefinitionError
 from funcnet.module.binding import Binding, Scope, clone
 from funcnet.module.layout import Layout, layout_of
 from funcnet.module.module import Module
-from funcnet.module.specs import is_spec
+from funcnet.module.specs import Spec, is_spec
 
-__all__ = ["abstract_call", "learned_shapes"]
+__all__ = ["abstract_call", "learned_specs"]
 
 
 def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -40,10 +41,8 @@ def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return jax.eval_shape(call, [leaves[i] for i in dynamic])
 
 
-def learned_shapes(
-    module: Module, method: str, args: Any, kwargs: Any
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all incomplete arrays, by path.
+def learned_specs(module: Module, method: str, args: Any, kwargs: Any) -> dict[str, Spec]:
+    """Return the completed declarations of all arrays that were learned, by path.
 
     Raises:
         ModuleDefinitionError: no example was given, or the call never reached a lazy layer.
@@ -54,29 +53,29 @@ def learned_shapes(
             f"the shapes of {', '.join(layout.incomplete)} are learned from an example: write net.init(key, x) with "
             "an input, or its jax.ShapeDtypeStruct"
         )
-    shapes: dict[str, tuple[int, ...]] = {}
+    specs: dict[str, Spec] = {}
 
     def run(*args: Any, **kwargs: Any) -> None:
         scope = Scope(train=False, key=None, observer=None)
-        scope.learn = lambda *call: _complete(layout, shapes, *call)
+        scope.learn = lambda *call: _complete(layout, specs, *call)
         values = {
-            path: jnp.zeros(spec.shape, spec.dtype) if spec.complete else spec  # pyright: ignore
+            path: jnp.zeros(spec.sizes, spec.dtype) if spec.complete else spec
             for path, spec in layout.specs.items()
         }
         getattr(clone(module, "", layout, values, scope, {}), method)(*args, **kwargs)
 
     abstract_call(run, args, kwargs)
-    left = [path for path in layout.incomplete if path not in shapes]
+    left = [path for path in layout.incomplete if path not in specs]
     if left:
         raise ModuleDefinitionError(
             f"the call on the example never reached the layers of {', '.join(left)}, so their shapes stay unknown"
         )
-    return shapes
+    return specs
 
 
 def _complete(
     layout: Layout,
-    shapes: dict[str, tuple[int, ...]],
+    specs: dict[str, Spec],
     binding: Binding,
     module: Module,
     args: Any,
@@ -91,8 +90,11 @@ def _complete(
             f"{binding.path or type(module).__name__} declares {', '.join(waiting)} with sizes of None and so must "
             "define infer_shapes(*args, **kwargs) -> {name: shape}"
         )
-    learned = infer(*args, **kwargs)
-    for name, spec in waiting.items():
-        path, shape = layout.path_of(spec), tuple(learned[name])
-        shapes[path] = shape
-        vars(module)[name] = jnp.zeros(shape, spec.dtype)
+    for name, given in infer(*args, **kwargs).items():
+        declared = vars(binding.description)[name]
+        if not is_spec(declared):
+            continue  # switched off, such as the bias of a layer without one
+        shape, init = (given.shape, given.init) if is_spec(given) else (given, declared.init)
+        complete = type(declared)(shape, init, declared.dtype)
+        specs[layout.path_of(declared)] = complete
+        vars(module)[name] = jnp.zeros(complete.sizes, complete.dtype)

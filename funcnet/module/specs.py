@@ -46,6 +46,11 @@ class Spec:
         """Whether every size of the shape is known."""
         return None not in self.shape
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape, complete."""
+        return tuple(size for size in self.shape if size is not None)
+
     def __repr__(self) -> str:
         """Show it as it was written."""
         return f"{type(self).__name__}({self.shape}, {self.init!r}, {self.dtype.name})"

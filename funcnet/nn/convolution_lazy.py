@@ -1,9 +1,12 @@
 """Convolutions that learn their number of input channels from the first example."""
 
+import math
 from typing import Any
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible
+from funcnet.module import Parameter
+from funcnet.nn import init
 from funcnet.nn.convolution import Conv1d, Conv2d, Conv3d, ConvolutionBase
 from funcnet.nn.convolution_transpose import (
     ConvTranspose1d,
@@ -39,10 +42,11 @@ class LazyConvolutionBase(ConvolutionBase):
     def __init__(self, out_channels: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(None, out_channels, *args, **kwargs)
 
-    def infer_shapes(self, input: Array) -> dict[str, tuple[int, ...]]:
-        """Give the parameters' shapes for an input."""
-        channels = _channels(self, input) // self.groups
-        return {"weight": (self.out_channels, channels, *self.kernel_size)}
+    def infer_shapes(self, input: Array) -> dict[str, Any]:
+        """Give the weight's shape for an input, and the bias with the range that follows from it."""
+        filters = (_channels(self, input) // self.groups, *self.kernel_size)
+        bias = Parameter((self.out_channels,), init.uniform_fan_in(math.prod(filters)))
+        return {"weight": (self.out_channels, *filters), "bias": bias}
 
 
 class LazyConvTransposeBase(ConvTransposeBase):

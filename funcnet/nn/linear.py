@@ -1,6 +1,7 @@
 """Layers that are affine or bilinear in their input, and those that only reshape it."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -140,9 +141,11 @@ class LazyLinear(Linear):
         self.weight = Parameter((out_features, None), init.kaiming_uniform(a=math.sqrt(5)), dtype)
         self.bias = Parameter((out_features,), init.zeros(), dtype) if bias else None
 
-    def infer_shapes(self, input: Array) -> dict[str, tuple[int, ...]]:
-        """Give the parameters' shapes for an input."""
-        return {"weight": (self.out_features, input.shape[-1])}
+    def infer_shapes(self, input: Array) -> dict[str, Any]:
+        """Give the weight's shape for an input, and the bias with the range that follows from it."""
+        features = input.shape[-1]
+        bias = Parameter((self.out_features,), init.uniform_fan_in(features))
+        return {"weight": (self.out_features, features), "bias": bias}
 
 
 class Flatten(Module):

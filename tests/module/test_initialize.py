@@ -132,6 +132,16 @@ def test_shapes_learned_from_an_example(example):
     assert shapes["layers"]["0"]["weight"].shape == (5, 7)
 
 
+def test_more_than_the_shape_may_be_learned():
+    class Ranged(LazyDense):
+        def infer_shapes(self, x):
+            bias = fn.Parameter((self.outputs,), jax.nn.initializers.constant(x.shape[-1]))
+            return {**super().infer_shapes(x), "bias": bias}
+
+    params, _ = fn.functionalize(Ranged(2)).init(jax.random.key(0), jnp.ones((3, 7)))
+    assert params["bias"].tolist() == [7.0, 7.0]
+
+
 def test_shapes_that_cannot_be_learned():
     with pytest.raises(errors.ModuleDefinitionError, match=r"layers\.0\.weight.*example"):
         fn.functionalize(LazyStack()).init(jax.random.key(0))
