@@ -1,9 +1,10 @@
 """Shapes learned from an example: how `Lazy*` layers are completed.
 
 A lazy layer declares ``None`` for a size it cannot know and defines
-``infer_shapes(*args, **kwargs) -> {"weight": shape, ...}``. Where more than the shape is to be learned, such
-as the range to draw from, it gives a whole `Parameter` or `Buffer` in place of the shape. The model is called once on abstract
-arrays; each lazy layer is completed as its call begins. No memory is used and nothing is computed.
+``infer_shapes(*args, **kwargs) -> {"weight": shape, ...}``. Where more than the shape is to be learned,
+such as the range to draw from, it gives a whole `Parameter` or `Buffer` in place of the shape. The model
+is called once on abstract arrays; each lazy layer is completed as its call begins. No memory is used and
+nothing is computed.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "examples"))
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("mnist")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples/mnist.py"), "--epochs", "2", "--out", str(out)],
+        [sys.executable, str(ROOT / "examples/mnist.py"), "--epochs", "1", "--out", str(out)],
         capture_output=True,
         text=True,
         check=False,
@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 def test_it_learns_and_says_so(run):
     _, done = run
     accuracy = float(re.search(r"^test accuracy: ([\d.]+)%", done.stdout, re.MULTILINE)[1])
-    assert accuracy > 92
+    assert accuracy > 88
     assert "DigitNet" in done.stdout
     assert "compiling" in done.stderr
 
@@ -44,7 +44,7 @@ def test_it_draws_two_pictures(run):
 
 def test_the_same_seed_gives_the_same_file(run, tmp_path):
     subprocess.run(
-        [sys.executable, str(ROOT / "examples/mnist.py"), "--epochs", "2", "--out", str(tmp_path)],
+        [sys.executable, str(ROOT / "examples/mnist.py"), "--epochs", "1", "--out", str(tmp_path)],
         capture_output=True,
         check=True,
     )
