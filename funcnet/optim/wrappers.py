@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive, check_probability
@@ -50,6 +51,10 @@ def copied(params: PyTree) -> PyTree:
     return jax.tree.map(lambda p: jnp.array(p, copy=True), params)
 
 
+def _wide(x: Array) -> Any:
+    return np.promote_types(x.dtype, jnp.float32)
+
+
 class AccumulateState(NamedTuple):
     """State of `accumulate`: micro-steps since the last step, their mean gradient, the inner."""
 
@@ -61,8 +66,9 @@ class AccumulateState(NamedTuple):
 def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransformation:
     r"""Step once for every ``steps`` calls, with the mean of their gradients.
 
-    Between steps the updates change nothing. Where all micro-batches are at hand at once,
-    ``value_and_grad(..., microbatches=k)`` does the same without a buffer in the state.
+    Between steps the updates change nothing. The mean is taken in at least 32 bits. Where all
+    micro-batches are at hand at once, ``value_and_grad(..., microbatches=k)`` does the same
+    without a buffer in the state.
 
     Args:
         optimizer: the optimizer inside.
@@ -86,14 +92,18 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> AccumulateState:
-        zeros = jax.tree.map(lambda p: jnp.zeros_like(p) if is_trainable(p) else p, params)
+        zeros = jax.tree.map(
+            lambda p: jnp.zeros(p.shape, _wide(p)) if is_trainable(p) else p, params
+        )
         return AccumulateState(jnp.zeros((), jnp.int32), zeros, optimizer.init(params))
 
     def update(
         grads: PyTree, state: AccumulateState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, AccumulateState]:
         mean = jax.tree.map(
-            lambda total, g: total + g / steps if is_trainable(g) else g, state.grads, grads
+            lambda total, g: total + g.astype(total.dtype) / steps if is_trainable(g) else total,
+            state.grads,
+            grads,
         )
 
         def step(inner: PyTree) -> tuple[PyTree, PyTree, PyTree]:

@@ -37,6 +37,25 @@ def test_accumulation_equals_the_mean_gradient(x64):
     assert int(state.inner.step) == 3
 
 
+def test_accumulation_of_16_bits_is_exact():
+    params = {"w": jnp.ones(3, jnp.bfloat16), "count": jnp.arange(2)}
+    optimizer = optim.accumulate(optim.sgd(1.0), 256)
+    grads = {"w": jnp.full(3, 1.0, jnp.bfloat16), "count": np.zeros(2, jax.dtypes.float0)}
+
+    def step(state, _):
+        updates, state = optimizer.update(grads, state, params)
+        return state, updates["w"]
+
+    state, updates = jax.jit(lambda s: jax.lax.scan(step, s, None, length=256))(
+        optimizer.init(params)
+    )
+    # In bfloat16 the sum would stop growing where 1/256 is below half of its spacing.
+    np.testing.assert_array_equal(updates[-1].astype(jnp.float32), -1.0)
+    assert not updates[:-1].any()
+    assert updates.dtype == jnp.bfloat16
+    assert state.grads["w"].dtype == jnp.float32
+
+
 def test_bad_steps_are_skipped_and_counted():
     optimizer = optim.skip_nonfinite(optim.adam(0.1))
     step = jax.jit(optimizer.update)
