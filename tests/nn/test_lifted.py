@@ -250,3 +250,10 @@ def test_mistakes(x):
         errors.ModuleDefinitionError, match=r"stack\.module\.weight is tied to outside\.weight"
     ):
         fn.functionalize(Tied())
+
+
+def test_a_stack_of_one(x):
+    net, params, state = built(nn.Repeat(nn.Linear(4, 4), 1))
+    assert params["module"]["weight"].shape == (1, 4, 4)
+    expected = x @ params["module"]["weight"][0].T + params["module"]["bias"][0]
+    np.testing.assert_allclose(net.apply(params, state, x)[0], expected, rtol=1e-5, atol=1e-6)
