@@ -1,10 +1,8 @@
 """Convolution in one to three dimensions: PyTorch's arguments and layouts on XLA's one primitive."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-import jax
 from jax import lax
 
 from funcnet.core.aliases import Array
@@ -122,11 +120,8 @@ def _conv(
             feature_group_count=groups,
         )
 
-    @partial(
-        jax.checkpoint, prevent_cse=False
-    )  # its many slices are views to make again, not to keep
     def by_taps(x: Array, weight: Array) -> Array:
-        return depthwise(x, weight, step, margins, spread, channels_last)
+        return depthwise(x, weight, step, tuple(margins), spread, channels_last)
 
     def convolve(x: Array) -> Array:
         if is_depthwise(weight, groups):

@@ -1,9 +1,15 @@
-"""Depthwise convolution as a sum over taps: on CPU some twenty times quicker than XLA's grouped kernel."""
+"""Depthwise convolution as a sum over taps: on CPU many times quicker than XLA's grouped kernel.
+
+One image at a time: the products of a tap, of which the weights' gradient is the sum, then stay in the cache.
+"""
 
 from collections.abc import Sequence
+from functools import partial, reduce
 from itertools import product
 from math import prod
+from operator import add
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -21,7 +27,27 @@ def is_depthwise(weight: Array, groups: int) -> bool:
     return groups > 1 and weight.shape[1] == 1 and prod(weight.shape[2:]) <= _MOST_TAPS
 
 
+@partial(
+    jax.jit, static_argnums=(2, 3, 4, 5)
+)  # outside of jit, the loop would be compiled each time
 def depthwise(
+    input: Array,
+    weight: Array,
+    stride: tuple[int, ...],
+    margins: tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+    channels_last: bool,
+) -> Array:
+    """Convolve images ``(N, C, ...)`` with ``(C * m, 1, ...)``: each channel with ``m`` filters of its own."""
+
+    @partial(jax.checkpoint, prevent_cse=False)  # its many slices are to be made again, not kept
+    def image(x: Array, weight: Array) -> Array:
+        return _image(x, weight, stride, margins, dilation, channels_last)
+
+    return lax.map(lambda x: image(x, weight), input)
+
+
+def _image(
     input: Array,
     weight: Array,
     stride: Sequence[int],
@@ -29,42 +55,39 @@ def depthwise(
     dilation: Sequence[int],
     channels_last: bool,
 ) -> Array:
-    """Convolve ``(N, C, ...)`` with ``(C * m, 1, ...)``: each channel with ``m`` filters of its own."""
     axes = weight.ndim - 2
     where = spatial_axes(input.ndim, axes, channels_last)
-    channels = input.shape[-1 if channels_last else 1]
+    channels = input.shape[-1 if channels_last else 0]
     multiplier = weight.shape[0] // channels
+    settings = zip(
+        [input.shape[axis] for axis in where],
+        weight.shape[2:],
+        stride,
+        dilation,
+        margins,
+        strict=True,
+    )
     over = [
         Windows(n, k, s, d, low, high, (n + low + high - d * (k - 1) - 1) // s + 1)
-        for n, k, s, d, (low, high) in zip(
-            [input.shape[axis] for axis in where],
-            weight.shape[2:],
-            stride,
-            dilation,
-            margins,
-            strict=True,
-        )
+        for n, k, s, d, (low, high) in settings
     ]
     # sums of 16-bit numbers are kept in 32 bits, as XLA's convolution keeps them
-    narrow = jnp.finfo(input.dtype).bits < 32
+    narrow = jnp.issubdtype(input.dtype, jnp.floating) and jnp.finfo(input.dtype).bits < 32
     wide = jnp.float32 if narrow else input.dtype
-    padded = pad_axes(input, where, margins).astype(wide)
-    if multiplier > 1:
-        padded = jnp.expand_dims(padded, input.ndim if channels_last else 2)
-        where = where if channels_last else tuple(axis + 1 for axis in where)
-    filters = weight.reshape(
-        channels, *((multiplier,) if multiplier > 1 else ()), *weight.shape[2:]
+    # an axis for the filters of a channel, beside that of the channels
+    padded = jnp.expand_dims(
+        pad_axes(input, where, margins).astype(wide), -1 if channels_last else 1
     )
-    shape = filters.shape[: filters.ndim - axes] + (() if channels_last else (1,) * axes)
-    total = None
+    where = where if channels_last else tuple(axis + 1 for axis in where)
+    filters = weight.reshape(channels, multiplier, *weight.shape[2:]).astype(wide)
+    shape = (channels, multiplier) if channels_last else (channels, multiplier, *(1,) * axes)
+    terms = []
     for offsets in product(*(range(window.kernel) for window in over)):
         seen = padded
         for axis, window, offset in zip(where, over, offsets, strict=True):
             seen = window.tap(seen, axis, offset)
-        term = seen * filters[(..., *offsets)].reshape(shape).astype(wide)
-        total = term if total is None else total + term
-    assert total is not None
+        terms.append(seen * filters[(..., *offsets)].reshape(shape))
+    total = reduce(add, terms)
     sizes = tuple(window.output for window in over)
-    outputs = (weight.shape[0],)
-    shape = (*sizes, *outputs) if channels_last else (*outputs, *sizes)
-    return lax.convert_element_type(total.reshape(input.shape[0], *shape), input.dtype)
+    flat = (*sizes, weight.shape[0]) if channels_last else (weight.shape[0], *sizes)
+    return total.astype(input.dtype).reshape(flat)

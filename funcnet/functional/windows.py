@@ -44,6 +44,8 @@ def integers(name: str, value: Any, axes: int) -> tuple[int, ...]:
         TypeError: a setting is not a whole number.
         ValueError: there are neither one nor ``axes`` of them.
     """
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     try:
         return tuple(operator.index(number) for number in per_axis(name, value, axes))
     except TypeError:
@@ -182,7 +184,8 @@ def windows(
     """
     axes = len(sizes)
     kernel = integers("kernel_size", kernel_size, axes)
-    step = kernel if stride is None or stride == () else integers("stride", stride, axes)
+    same = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
+    step = kernel if same else integers("stride", stride, axes)
     margin = integers("padding", padding, axes)
     spread = integers("dilation", dilation, axes)
     check_positive("kernel_size", kernel)
