@@ -58,7 +58,9 @@ def add_bias(output: Array, bias: Array | None, axes: int, channels_last: bool) 
     """Add one number for each channel."""
     if bias is None:
         return output
-    return output + (bias if channels_last else bias.reshape(-1, *(1,) * axes))
+    if not channels_last:
+        bias = lax.broadcast_in_dim(bias, (1, bias.size, *(1,) * axes), (1,))
+    return output + bias
 
 
 def check_dimensions(name: str, input: Array, weight: Array, axes: int, layout: str) -> None:

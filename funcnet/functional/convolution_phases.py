@@ -62,21 +62,21 @@ def by_phases(
     dilation: Sequence[int],
     output: Sequence[int],
     groups: int,
-    layout: str,
+    dimensions: tuple[str, str, str],
 ) -> Array:
-    """Convolve ``(N, ...)`` transposedly with flipped filters ``(out, in / groups, ...)``.
+    """Convolve ``(N, ...)`` transposedly with flipped filters.
 
     Args:
-        input: in the layout.
-        filters: as an equal plain convolution would have them.
+        input: in the layout of ``dimensions``.
+        filters: as an equal plain convolution of the dilated input would have them.
         stride: between neighbours of the input, for each axis, as all that follow.
         padding: cut off before the output.
         dilation: between taps.
         output: sizes of the output.
         groups: of channels.
-        layout: in XLA's letters, such as ``"NCHW"``.
+        dimensions: the layouts in XLA's letters, such as ``("NCHW", "OIHW", "NCHW")``.
     """
-    channels_last = layout.endswith("C")
+    channels_last = dimensions[0].endswith("C")
     where = spatial_axes(input.ndim, len(stride), channels_last)
     lengths = [-(-size // step) for size, step in zip(output, stride, strict=True)]
     phases = [
@@ -88,7 +88,7 @@ def by_phases(
         )
     ]
     shape = list(input.shape)
-    shape[-1 if channels_last else 1] = filters.shape[0]
+    shape[-1 if channels_last else 1] = filters.shape[dimensions[1].index("O")]
     for axis, length in zip(where, lengths, strict=True):
         shape[axis] = length
 
@@ -106,7 +106,7 @@ def by_phases(
             (1,) * len(where),
             [phase.padding for phase in chosen],
             rhs_dilation=[phase.dilation for phase in chosen],
-            dimension_numbers=(layout, f"OI{layout.strip('NC')}", layout),
+            dimension_numbers=dimensions,
             feature_group_count=groups,
         )
 
@@ -115,7 +115,8 @@ def by_phases(
         parts = [_interleave(parts[i : i + step], axis) for i in range(0, len(parts), step)]
     (result,) = parts
     for axis, size in zip(where, output, strict=True):
-        result = lax.slice_in_dim(result, 0, size, 1, axis)
+        if size < result.shape[axis]:
+            result = lax.slice_in_dim(result, 0, size, 1, axis)
     return result
 
 

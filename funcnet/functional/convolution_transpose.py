@@ -14,16 +14,16 @@ from funcnet.functional.windows import batched, integers
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
-def _filters(weight: Array, groups: int) -> Array:
-    """Turn ``(in, out / groups, ...)`` into a convolution's ``(out, in / groups, ...)``, flipped."""
+def _filters(weight: Array, groups: int) -> tuple[Array, str]:
+    """Flip ``(in, out / groups, ...)`` into a plain convolution's filters, with the letters of their layout."""
     spatial = tuple(range(2, weight.ndim))
+    letters = "DHW"[-len(spatial) :]
     weight = lax.rev(weight, spatial)
     if groups == 1:
-        return weight.swapaxes(0, 1)
-    blocks = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-    return blocks.swapaxes(1, 2).reshape(
-        groups * weight.shape[1], weight.shape[0] // groups, *weight.shape[2:]
-    )
+        return weight, f"IO{letters}"
+    inputs, outputs, *kernel = weight.shape
+    blocks = weight.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
+    return blocks.reshape(groups * outputs, inputs // groups, *kernel), f"OI{letters}"
 
 
 def _check_shapes(
@@ -80,6 +80,9 @@ def _conv_transpose(
     if min(output) < 1:
         raise ValueError(f"{name}: padding {margin} leaves nothing of the output")
 
+    filters, kernel = _filters(weight, groups)
+    dimensions = (layout, kernel, layout)
+
     def direct(x: Array, filters: Array) -> Array:
         return lax.conv_general_dilated(
             x,
@@ -88,15 +91,14 @@ def _conv_transpose(
             margins,
             lhs_dilation=step,
             rhs_dilation=spread,
-            dimension_numbers=(layout, f"OI{layout.strip('NC')}", layout),
+            dimension_numbers=dimensions,
             feature_group_count=groups,
         )
 
     def phased(x: Array, filters: Array) -> Array:
-        return by_phases(x, filters, step, margin, spread, output, groups, layout)
+        return by_phases(x, filters, step, margin, spread, output, groups, dimensions)
 
     def convolve(x: Array) -> Array:
-        filters = _filters(weight, groups)
         if has_phases(step):
             y = lax.platform_dependent(x, filters, cpu=phased, default=direct)
         else:

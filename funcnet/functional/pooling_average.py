@@ -55,6 +55,8 @@ def _sum_over_axis(input: Array, axis: int, window: Windows | UnevenWindows) -> 
 
 def _divide(total: Array, counts: np.ndarray) -> Array:
     """Divide by the number of elements of each window; whole numbers round towards zero."""
+    if counts.size == 1 and counts == 1:
+        return total
     divisor = counts.astype(total.dtype)
     if jnp.issubdtype(total.dtype, jnp.inexact):
         return total / divisor
@@ -82,8 +84,13 @@ def _average(
     narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
     total = input.astype(jnp.float32) if narrow else input
     total = pad_axes(total, where, [(window.low, window.high) for window in over])
-    for axis, window in reversed(list(zip(where, over, strict=True))):
-        total = _sum_over_axis(total, axis, window)
+    pairs = list(zip(where, over, strict=True))
+    whole = [axis for axis, window in pairs if isinstance(window, Windows) and window.whole]
+    if whole:
+        total = jnp.sum(total, tuple(whole), keepdims=True)
+    for axis, window in reversed(pairs):
+        if axis not in whole:
+            total = _sum_over_axis(total, axis, window)
     divisor = np.asarray(counts) if isinstance(counts, int) else _grid(counts, where, input.ndim)
     return _divide(total, divisor).astype(dtype)
 

@@ -41,7 +41,7 @@ def larger(first: Candidates, second: Candidates) -> Candidates:
     if first.position is not None and second.position is not None:
         choose_second |= first.position < 0
         position = jnp.where(choose_second, second.position, first.position)
-    return Candidates(jnp.where(choose_second, b, a), position)
+    return Candidates(lax.select(choose_second, b, a), position)
 
 
 def candidates(input: Array, axes: Sequence[int], with_positions: bool) -> Candidates:

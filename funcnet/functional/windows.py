@@ -114,7 +114,14 @@ class Windows:
         """Return what the tap at ``offset`` of every window sees."""
         start = offset * self.dilation
         limit = start + (self.output - 1) * self.stride + 1
+        if (start, limit, self.stride) == (0, padded.shape[axis], 1):
+            return padded
         return lax.slice_in_dim(padded, start, limit, self.stride, axis)
+
+    @property
+    def whole(self) -> bool:
+        """Whether one window holds the whole axis and nothing else."""
+        return self.output == 1 and self.kernel == self.size and not (self.low or self.high)
 
     @property
     def apart(self) -> bool:
