@@ -4,7 +4,9 @@
   process, peak resident memory beyond what it had before the first call (and after compiling).
 - `microbatches`: peak memory of the gradient of a four-layer transformer in 8 parts against the whole
   batch (bar: 0.3), from the compiler's own account.
-- `guard`: a training step under `nan_guard` against the same step without (bar: 1.05).
+- `guard`: a training step under `nan_guard` against the same step without (bar: 1.05). Memory is kept
+  (`fn.keep_memory()`) for both sides: a program with a host callback frees its buffers on another thread,
+  and refaulting their pages would drown what is measured.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import jax.numpy as jnp
 
 from benchmarks.interleave import interleave, table
 from funcnet import transforms
+from funcnet.core.allocator import keep_memory
 
 SIDE = """
 import json, resource, sys, time
@@ -175,6 +178,7 @@ def guard(rounds: int) -> None:
 
 def main() -> None:
     """Run the parts that are asked for."""
+    keep_memory()
     parts = {"jacobian": jacobian, "microbatches": microbatches, "guard": guard}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=list(parts), choices=list(parts))
