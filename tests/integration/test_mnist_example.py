@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
+from tests.integration.environment import AS_USERS_RUN
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -24,6 +25,7 @@ def run(tmp_path_factory):
         capture_output=True,
         text=True,
         check=False,
+        env=AS_USERS_RUN,
     )
     assert done.returncode == 0, done.stderr
     return out, done
@@ -47,6 +49,7 @@ def test_the_same_seed_gives_the_same_file(run, tmp_path):
         [sys.executable, str(ROOT / "examples/mnist.py"), "--epochs", "1", "--out", str(tmp_path)],
         capture_output=True,
         check=True,
+        env=AS_USERS_RUN,
     )
     assert (tmp_path / "model.safetensors").read_bytes() == (
         run[0] / "model.safetensors"
@@ -91,6 +94,7 @@ def test_wrong_data_is_refused_with_a_reason(tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        env=AS_USERS_RUN,
     )
     assert done.returncode != 0
     assert "train-images" in done.stderr
@@ -114,6 +118,7 @@ def test_the_transformer_learns_and_writes():
         capture_output=True,
         text=True,
         check=False,
+        env=AS_USERS_RUN,
     )
     assert done.returncode == 0, done.stderr
     losses = re.findall(r"held-out loss ([\d.]+)", done.stdout)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.integration.environment import AS_USERS_RUN
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
@@ -17,6 +19,7 @@ def test_the_training_script_learns(tmp_path):
         text=True,
         cwd=tmp_path,
         check=False,
+        env=AS_USERS_RUN,
     )
     assert done.returncode == 0, done.stderr
     accuracy = float(re.search(r"test accuracy ([\d.]+)%", done.stdout)[1])
