@@ -124,10 +124,9 @@ def pad(
     for axis, (low, high) in zip(axes, amounts, strict=True):
         size = input.shape[axis]
         kept = min(low, 0) + min(high, 0) if mode == "constant" else low + high
-        if size + kept < 0:
-            raise ValueError(
-                f"padding {(low, high)} takes more than the {size} elements of an axis"
-            )
+        empty = mode in ("reflect", "replicate") and len(axes) == 1 and size + kept == 0
+        if size + kept < 0 or empty:
+            raise ValueError(f"padding {(low, high)} leaves nothing of an axis of {size} elements")
     if mode == "constant":
         return pad_axes(input, axes, amounts, 0 if value is None else value)
     if value:
