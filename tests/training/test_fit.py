@@ -135,6 +135,15 @@ def test_a_step_compiles_once_for_each_shape_of_batch(pieces):
     assert sorted(traces) == [(2, 4), (4, 4), (4, 4)]
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as Python has it; a shell may have started the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_returns_what_was_reached(pieces):
     _, optimizer, run, objective, batches, _ = pieces
 
