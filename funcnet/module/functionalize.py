@@ -66,6 +66,10 @@ def functionalize(module: Module | Callable[..., Any]) -> Functional:
             "functionalize takes a funcnet Module or a bound method of one; got "
             f"{type(module).__name__}. A pure function needs no functionalize"
         )
+    defined = {name for base in type(pure.module).__mro__ for name in vars(base)}
+    if pure.method not in defined and "forward" in defined:
+        kind = type(pure.module).__name__
+        raise TypeError(f"{kind} defines no __call__: PyTorch's `forward` is `__call__` here")
     layout_of(pure.module)  # a module that cannot become a tree is told so here
     return Functional(pure.init, pure.apply)
 

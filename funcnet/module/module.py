@@ -14,6 +14,7 @@ from funcnet.core.errors import (
     UnboundModuleError,
 )
 from funcnet.core.paths import join
+from funcnet.module.habits import missing_attribute
 from funcnet.module.layout import holds_arrays, is_module, layout_of, parts
 from funcnet.module.specs import is_buffer
 
@@ -104,6 +105,12 @@ class Module:
                 f"{self._binding.name_of(name)} cannot be deleted from a bound module"
             )
         object.__delattr__(self, name)
+
+    if not TYPE_CHECKING:  # a type checker should go on to report names that are missing
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise for an attribute that is not there; say what PyTorch's is called here."""
+            raise AttributeError(missing_attribute(type(self).__name__, name))
 
     def extra_repr(self) -> str:
         """Return the arguments to show between the parentheses of ``repr``."""

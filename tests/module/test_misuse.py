@@ -207,3 +207,29 @@ def test_an_initializer_of_another_shape():
 
     with pytest.raises(ValueError, match=r"\(2,\), not \(3,\)"):
         built(Wrong())
+
+
+def test_habits_of_pytorch():
+    class Forward(fn.Module):
+        def forward(self, x):
+            return x
+
+    with pytest.raises(TypeError, match="`forward` is `__call__` here"):
+        fn.functionalize(Forward())
+    _, params, state = built(Dense(3, 2))
+    for module in (Dense(3, 2), fn.bind(Dense(3, 2), params, state)):
+        for name, instead in (
+            ("parameters", r"jax\.tree\.leaves"),
+            ("train", "train=True"),
+            ("to", "belong to the arrays"),
+            ("state_dict", r"fn\.state_dict"),
+            ("register_buffer", r"fn\.Buffer"),
+            ("forward", "__call__"),
+        ):
+            with pytest.raises(
+                AttributeError, match=rf"no attribute '{name}'\. In funcnet: .*{instead}"
+            ):
+                getattr(module, name)
+        with pytest.raises(AttributeError, match=r"'Dense' object has no attribute 'weigth'$"):
+            _ = module.weigth
+        assert not hasattr(module, "anything")
