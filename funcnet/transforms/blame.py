@@ -10,13 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 from jax.extend import core
 
 from funcnet.transforms.jaxprs import called, evaluate, opened
 
 __all__ = ["Blame", "Site", "search"]
+
+# by their places, not their names: a user's project may lie in a folder that is called "funcnet"
+_PACKAGES = (Path(jax.__file__).parent, Path(jaxlib.__file__).parent, Path(__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -248,6 +253,6 @@ def _source(eqn: Any) -> str:
     traceback = eqn.source_info.traceback
     for frame in getattr(traceback, "frames", ()):
         path = Path(frame.file_name)
-        if not {"jax", "jaxlib", "funcnet"} & set(path.parts[:-1]):
+        if not any(path.is_relative_to(package) for package in _PACKAGES):
             return f"{path.name}:{frame.line_num} ({frame.function_name})"
     return "unknown line"
