@@ -181,10 +181,12 @@ def main() -> None:
     keep_memory()
     parts = {"jacobian": jacobian, "microbatches": microbatches, "guard": guard}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=list(parts), choices=list(parts))
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(parts)}; default: all")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    for name in arguments.parts:
+    for name in arguments.parts or parts:
+        if name not in parts:
+            parser.error(f"no part {name!r}; there are: {', '.join(parts)}")
         parts[name](max(2, arguments.rounds // 5) if name == "jacobian" else arguments.rounds)
 
 
