@@ -27,11 +27,13 @@ from funcnet.optim.schedules.joins import (
     values,
 )
 from funcnet.optim.schedules.plateau import Plateau, PlateauState, reduce_on_plateau
+from funcnet.optim.schedules.steps import Recurrence
 from funcnet.optim.schedules.warmups import inverse_sqrt, warmup_cosine, warmup_stable_decay
 
 __all__ = [
     "Plateau",
     "PlateauState",
+    "Recurrence",
     "chained",
     "constant",
     "cosine",

@@ -1,4 +1,4 @@
-"""Schedules that follow one formula from the first step on: PyTorch's closed forms."""
+"""Schedules that follow one formula from the first step on: closed and recursive forms."""
 
 import math
 from collections.abc import Sequence
@@ -6,23 +6,26 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet.core.aliases import Array, ArrayLike, Schedule
-from funcnet.core.checks import check_positive
-from funcnet.optim.schedules.steps import as_float
+from funcnet.core.aliases import Array, ArrayLike, DType
+from funcnet.core.checks import check_positive, check_probability
+from funcnet.optim.schedules.steps import Affine, Recurrence, as_float, multiplies
 
 __all__ = ["constant", "cosine", "exponential", "linear", "multi_step", "polynomial", "step"]
 
 
-def constant(lr: float | Array, factor: float = 1.0, total_iters: int = 0) -> Schedule:
+def constant(lr: float | Array, factor: float = 1.0, total_iters: int = 0) -> Recurrence:
     """Hold a value; for the first ``total_iters`` steps hold ``factor`` times it.
 
     Args:
         lr: the value.
         factor: what multiplies it at first (PyTorch's default is 1/3).
-        total_iters: for how many steps (PyTorch's default is 5).
+        total_iters: for how many steps (PyTorch's default is 5); 0 for all.
 
     Returns:
         ``step -> value``.
+
+    Raises:
+        ValueError: the factor is not in [0, 1].
 
     Example:
         >>> schedule = optim.schedules.constant(0.5, factor=0.5, total_iters=2)
@@ -31,12 +34,17 @@ def constant(lr: float | Array, factor: float = 1.0, total_iters: int = 0) -> Sc
 
     Reference: ``torch.optim.lr_scheduler.ConstantLR``
     """
+    check_probability("factor", factor)
 
-    def schedule(step: ArrayLike) -> Array:
-        t = as_float(step)
-        return lr * jnp.where(t < total_iters, factor, 1.0).astype(t.dtype)
+    def factor_at(t: Array) -> Array:
+        # Without an end the factor stays, as in PyTorch.
+        early = t < total_iters if total_iters > 0 else jnp.ones_like(t, bool)
+        return jnp.where(early, factor, 1.0).astype(t.dtype)
 
-    return schedule
+    def ratio(t: Array) -> Array:
+        return jnp.where(t == 0, factor, jnp.where(t == total_iters, 1 / factor, 1.0))
+
+    return multiplies(lr, factor_at, ratio)
 
 
 def linear(
@@ -44,7 +52,7 @@ def linear(
     start_factor: float = 1.0 / 3,
     end_factor: float = 1.0,
     total_iters: int = 5,
-) -> Schedule:
+) -> Recurrence:
     r"""Move the factor of ``lr`` along a line, then hold it.
 
     .. math:: \gamma_t = \gamma \left(a + (b - a) \frac{\min(t, n)}{n}\right)
@@ -59,7 +67,7 @@ def linear(
         ``step -> value``.
 
     Raises:
-        ValueError: ``total_iters`` is not positive.
+        ValueError: ``total_iters`` is not positive, or a factor is not in [0, 1].
 
     Example:
         >>> schedule = optim.schedules.linear(1.0, start_factor=0.5, total_iters=2)
@@ -69,15 +77,24 @@ def linear(
     Reference: ``torch.optim.lr_scheduler.LinearLR``
     """
     check_positive("total_iters", total_iters)
+    check_probability("start_factor", start_factor)
+    check_probability("end_factor", end_factor)
+    rise = end_factor - start_factor
 
-    def schedule(step: ArrayLike) -> Array:
-        progress = jnp.minimum(as_float(step), total_iters) / total_iters
-        return lr * (start_factor + (end_factor - start_factor) * progress)
+    def factor(t: Array) -> Array:
+        return start_factor + rise * (jnp.minimum(t, total_iters) / total_iters)
 
-    return schedule
+    def ratio(t: Array) -> Array:
+        if start_factor == 0:
+            raise ValueError("linear can be chained only from a start_factor above zero")
+        moving = (t > 0) & (t <= total_iters)
+        before = total_iters * start_factor + jnp.where(moving, t - 1, 0) * rise
+        return jnp.where(t == 0, start_factor, jnp.where(moving, 1 + rise / before, 1.0))
+
+    return multiplies(lr, factor, ratio)
 
 
-def cosine(lr: float | Array, T_max: int, eta_min: float = 0.0) -> Schedule:
+def cosine(lr: float | Array, T_max: int, eta_min: float = 0.0) -> Recurrence:
     r"""Swing from ``lr`` to ``eta_min`` in ``T_max`` steps along a cosine, and back again.
 
     .. math:: \gamma_t = \eta + \tfrac12 (\gamma - \eta) \left(1 + \cos(\pi t / T)\right)
@@ -103,13 +120,22 @@ def cosine(lr: float | Array, T_max: int, eta_min: float = 0.0) -> Schedule:
     """
     check_positive("T_max", T_max)
 
-    def schedule(step: ArrayLike) -> Array:
+    def closed(step: ArrayLike) -> Array:
         return eta_min + (lr - eta_min) * (1 + jnp.cos(math.pi * as_float(step) / T_max)) / 2
 
-    return schedule
+    def move(t: Array) -> Affine:
+        # (1 + cos a) / (1 + cos b) without cancellation; at the bottom, where b is π, a fixed rise.
+        leaves = (t > 0) & ((t - 1 - T_max) % (2 * T_max) == 0)
+        half = math.pi / (2 * T_max)
+        ratio = jnp.square(jnp.cos(half * t) / jnp.where(leaves, 1, jnp.cos(half * (t - 1))))
+        rest = leaves | (t == 0)
+        rise = jnp.where(leaves, (lr - eta_min) * math.sin(half) ** 2, jnp.zeros_like(t))
+        return jnp.where(rest, 1, ratio), jnp.where(rest, rise, eta_min * (1 - ratio))
+
+    return Recurrence(closed, move, lr)
 
 
-def exponential(lr: float | Array, gamma: float) -> Schedule:
+def exponential(lr: float | Array, gamma: float) -> Recurrence:
     r"""Multiply by ``gamma`` at every step: :math:`\gamma_t = \gamma\, g^t`.
 
     Args:
@@ -127,14 +153,13 @@ def exponential(lr: float | Array, gamma: float) -> Schedule:
     Reference: ``torch.optim.lr_scheduler.ExponentialLR``
     """
 
-    def schedule(step: ArrayLike) -> Array:
-        t = as_float(step)
-        return lr * jnp.power(jnp.asarray(gamma, t.dtype), t)
+    def factor(t: Array) -> Array:
+        return jnp.power(jnp.asarray(gamma, t.dtype), t)
 
-    return schedule
+    return multiplies(lr, factor, lambda t: jnp.where(t == 0, 1.0, gamma))
 
 
-def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Schedule:
+def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Recurrence:
     r"""Multiply by ``gamma`` every ``step_size`` steps.
 
     .. math:: \gamma_t = \gamma\, g^{\lfloor t / s \rfloor}
@@ -159,14 +184,16 @@ def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Schedule:
     """
     check_positive("step_size", step_size)
 
-    def schedule(step: ArrayLike) -> Array:
-        t = as_float(step)
-        return lr * jnp.power(jnp.asarray(gamma, t.dtype), jnp.floor(t / step_size))
+    def factor(t: Array) -> Array:
+        return jnp.power(jnp.asarray(gamma, t.dtype), jnp.floor(t / step_size))
 
-    return schedule
+    def ratio(t: Array) -> Array:
+        return jnp.where((t > 0) & (t % step_size == 0), gamma, 1.0)
+
+    return multiplies(lr, factor, ratio)
 
 
-def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
+def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1) -> Recurrence:
     """Multiply by ``gamma`` at each milestone; one listed twice counts twice.
 
     Args:
@@ -186,15 +213,17 @@ def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1)
     """
     marks = np.array(sorted(milestones), dtype=np.float64)
 
-    def schedule(step: ArrayLike) -> Array:
-        t = as_float(step)
-        passed = jnp.sum(t >= jnp.asarray(marks, t.dtype)).astype(t.dtype)
-        return lr * jnp.power(jnp.asarray(gamma, t.dtype), passed)
+    def power(passed: Array, dtype: DType) -> Array:
+        return jnp.power(jnp.asarray(gamma, dtype), jnp.sum(passed).astype(dtype))
 
-    return schedule
+    return multiplies(
+        lr,
+        lambda t: power(t >= jnp.asarray(marks, t.dtype), t.dtype),
+        lambda t: power(t == jnp.asarray(marks, t.dtype), t.dtype),
+    )
 
 
-def polynomial(lr: float | Array, total_iters: int = 5, power: float = 1.0) -> Schedule:
+def polynomial(lr: float | Array, total_iters: int = 5, power: float = 1.0) -> Recurrence:
     r"""Fall to zero as a power of the time that is left.
 
     .. math:: \gamma_t = \gamma \left(1 - \frac{\min(t, n)}{n}\right)^{q}
@@ -219,8 +248,12 @@ def polynomial(lr: float | Array, total_iters: int = 5, power: float = 1.0) -> S
     """
     check_positive("total_iters", total_iters)
 
-    def schedule(step: ArrayLike) -> Array:
-        left = jnp.maximum(total_iters - as_float(step), 0) / total_iters
-        return lr * jnp.power(left, power)
+    def factor(t: Array) -> Array:
+        return jnp.power(jnp.maximum(total_iters - t, 0) / total_iters, power)
 
-    return schedule
+    def ratio(t: Array) -> Array:
+        moving = (t > 0) & (t <= total_iters)
+        left = total_iters - jnp.where(moving, t, 1)
+        return jnp.where(moving, jnp.power(left / (left + 1), power), 1.0)
+
+    return multiplies(lr, factor, ratio)

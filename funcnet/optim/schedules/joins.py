@@ -1,5 +1,6 @@
 """Schedules made of other schedules, of functions and of numbers."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
 from funcnet.core.checks import check_positive
-from funcnet.optim.schedules.steps import as_float
+from funcnet.optim.schedules.steps import Affine, Recurrence, as_float, multiplies, sets
 
 __all__ = ["chained", "lambda_", "multiplicative", "piecewise", "sequential", "values"]
 
@@ -37,7 +38,7 @@ def lambda_(lr: float | Array, lr_lambda: Callable[[Array], ArrayLike]) -> Sched
     return schedule
 
 
-def multiplicative(lr: float | Array, lr_lambda: Callable[[Array], ArrayLike]) -> Schedule:
+def multiplicative(lr: float | Array, lr_lambda: Callable[[Array], ArrayLike]) -> Recurrence:
     r"""Multiply by a function of the step at every step: :math:`\gamma_t = \gamma \prod_1^t f(i)`.
 
     The product is taken anew at each step, in a loop of *t* turns; where a closed form is known,
@@ -58,19 +59,26 @@ def multiplicative(lr: float | Array, lr_lambda: Callable[[Array], ArrayLike]) -
     Reference: ``torch.optim.lr_scheduler.MultiplicativeLR``
     """
 
-    def schedule(step: ArrayLike) -> Array:
-        last = jnp.asarray(step).astype(jnp.int32)
+    def one(t: Array) -> Array:
+        return jnp.asarray(lr_lambda(t)).astype(float)
 
-        def times(i: Array, product: Array) -> Array:
-            return product * jnp.asarray(lr_lambda(as_float(i))).astype(float)
+    def product(first: int, t: Array) -> Array:
+        def times(i: Array, so_far: Array) -> Array:
+            return so_far * one(as_float(i))
 
-        return lr * jax.lax.fori_loop(1, last + 1, times, jnp.ones((), float))
+        return jax.lax.fori_loop(first, t.astype(jnp.int32) + 1, times, jnp.ones((), float))
 
-    return schedule
+    def ratio(t: Array) -> Array:
+        return jnp.where(t == 0, 1.0, one(jnp.maximum(t, 1)))
+
+    return multiplies(lr, lambda t: product(1, t), ratio, resumed=lambda t: product(0, t))
 
 
-def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
+def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Recurrence:
     """Follow one schedule after another; each counts its steps from its own beginning.
+
+    Each starts from its own base, but for `multiplicative`, which goes on from where the one before
+    it ended, as in PyTorch.
 
     Args:
         schedules: the schedules.
@@ -97,45 +105,127 @@ def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Sche
         )
     if list(milestones) != sorted(milestones):
         raise ValueError(f"milestones must rise; got {list(milestones)}")
+    first, *rest = parts = [sets(schedule) for schedule in schedules]
+    base = next((part.base for part in parts if part.base is not None), None)
 
-    def schedule(step: ArrayLike) -> Array:
+    def begin(t: Array) -> Affine:
+        scale, shift = first.move(t)
+        return jnp.where(t == 0, 0, scale), jnp.where(t == 0, first(0), shift)
+
+    joined = Recurrence(first.closed, begin, base)
+    for milestone, following in zip(milestones, rest, strict=True):
+        joined = _followed(joined, following, milestone)
+    return joined
+
+
+def _followed(before: Recurrence, after: Recurrence, milestone: int) -> Recurrence:
+    """Join two schedules at a milestone."""
+    resumed = after.resumed if milestone > 0 else None
+
+    def closed(step: ArrayLike) -> Array:
         t = jnp.asarray(step)
-        value = jnp.asarray(schedules[0](t)).astype(float)
-        for milestone, following in zip(milestones, schedules[1:], strict=True):
-            # Before its milestone a schedule is not used, but it is evaluated: keep its time valid.
-            later = jnp.asarray(following(jnp.maximum(t - milestone, 0))).astype(float)
-            value = jnp.where(t >= milestone, later, value)
-        return value
+        # Before its milestone a schedule is not used, but it is evaluated: keep its time valid.
+        since = jnp.maximum(t - milestone, 0)
+        later = (
+            after(since) if resumed is None else before(milestone - 1) * resumed(as_float(since))
+        )
+        return jnp.where(t >= milestone, later.astype(float), before(t).astype(float))
 
-    return schedule
+    def move(t: Array) -> Affine:
+        scale, shift = after.move(jnp.maximum(t - milestone, 0))
+        zero = jnp.zeros_like(t)
+        turn = (zero, after(0).astype(t.dtype)) if resumed is None else (resumed(zero), zero)
+        kept = before.move(t)
+        cases = [t == milestone, t > milestone]
+        return (
+            jnp.select(cases, [turn[0], scale], kept[0]),
+            jnp.select(cases, [turn[1], shift], kept[1]),
+        )
+
+    return Recurrence(closed, move, before.base)
 
 
-def chained(lr: float | Array, factors: Sequence[Schedule]) -> Schedule:
-    """Multiply ``lr`` by several schedules at once.
+def chained(schedules: Sequence[Schedule]) -> Recurrence:
+    """Let several schedules act on one value, each on what those before it made of it.
+
+    At every step each schedule makes its own move, in order: `step` multiplies by ``gamma`` when its
+    time has come, `cosine` goes towards ``eta_min`` by its part of what is left, `lambda_` and
+    others that know no recursive form set the value. Give all of them the same base.
+
+    Schedules that only multiply keep a closed form, and so does what follows one that sets. With
+    `cosine` among them the moves are made anew at each step, from the first on, 128 at a time.
 
     Args:
-        lr: the base value.
-        factors: schedules built with a base of 1.
+        schedules: what each would be alone: ``ChainedScheduler([A(o, x), B(o, y)])`` becomes
+            ``chained([a(lr, x), b(lr, y)])``.
 
     Returns:
         ``step -> value``.
 
+    Raises:
+        ValueError: no schedule, or bases that differ.
+
     Example:
-        >>> warm, decay = optim.schedules.constant(1.0, 0.5, 2), optim.schedules.exponential(1.0, 0.5)
-        >>> schedule = optim.schedules.chained(4.0, [warm, decay])
+        >>> warm, decay = optim.schedules.constant(4.0, 0.5, 2), optim.schedules.exponential(4.0, 0.5)
+        >>> schedule = optim.schedules.chained([warm, decay])
         >>> [float(schedule(t)) for t in range(4)]
         [2.0, 1.0, 1.0, 0.5]
 
-    Reference: ``torch.optim.lr_scheduler.ChainedScheduler``, of schedulers that multiply
+    Reference: ``torch.optim.lr_scheduler.ChainedScheduler``
     """
+    parts = [sets(schedule) for schedule in schedules]
+    bases = [part.base for part in parts if part.base is not None]
+    if not parts:
+        raise ValueError("chained needs at least one schedule; got none")
+    if len({base for base in bases if isinstance(base, int | float)}) > 1:
+        raise ValueError(f"chained schedules act on one value and share its base; got {bases}")
+    base = parts[0].base
+    # What comes before a schedule that sets the value leaves no trace.
+    fixed = max((i for i, part in enumerate(parts) if part.base is None), default=None)
 
-    def schedule(step: ArrayLike) -> Array:
-        value = lr * jnp.ones((), float)
-        for factor in factors:
-            value = value * factor(jnp.asarray(step))
+    def move(t: Array) -> Affine:
+        scale, shift = parts[0].move(t)
+        for part in parts[1:]:
+            scale_then, shift_then = part.move(t)
+            scale, shift = scale_then * scale, scale_then * shift + shift_then
+        return scale, shift
+
+    def after_fixed(step: ArrayLike) -> Array:
+        assert fixed is not None
+        value = parts[fixed](step)
+        for part in parts[fixed + 1 :]:
+            scale, shift = part.move(as_float(step))
+            value = scale * value + shift
         return value
 
-    return schedule
+    factors = [part.factor for part in parts if part.factor is not None]
+    if fixed is not None:
+        return Recurrence(after_fixed, move, base)
+    assert base is not None
+    if len(factors) < len(parts):
+        return Recurrence(lambda step: _moved(base, move, jnp.asarray(step)), move, base)
+
+    def factor(t: Array) -> Array:
+        return functools.reduce(jnp.multiply, [one(t) for one in factors])
+
+    return Recurrence(lambda step: base * factor(as_float(step)), move, base, factor)
+
+
+def _moved(base: float | Array, move: Callable[[Array], Affine], last: Array) -> Array:
+    """Make all moves from step 0 to the last, a block of them at a time."""
+    block = 128
+
+    def advance(i: Array, value: Array) -> Array:
+        steps = i * block + jnp.arange(block, dtype=jnp.int32)
+        scale, shift = jax.vmap(move)(as_float(steps))
+        scale, shift = jnp.where(steps <= last, scale, 1), jnp.where(steps <= last, shift, 0)
+        # A shift is multiplied by all scales that come after it.
+        tail = jax.lax.cumprod(scale, reverse=True)
+        return tail[0] * value + jnp.sum(shift[:-1] * tail[1:]) + shift[-1]
+
+    last = last.astype(jnp.int32)
+    first = jnp.asarray(base, float)
+    return jax.lax.fori_loop(0, last // block + 1, advance, first)
 
 
 def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:

@@ -111,41 +111,6 @@ def test_one_cycle_equals_pytorch_with_momentum(options, x64):
     assert_equal(schedules.one_cycle_momentum(**shared), momenta)
 
 
-def test_chained_and_sequential_equal_pytorch(x64):
-    def chained(lib, o):
-        parts = [lib.ConstantLR(o, 0.1, 20), lib.ExponentialLR(o, 0.9), lib.StepLR(o, 7, 0.5)]
-        return lib.ChainedScheduler(parts, o)
-
-    factors = [
-        schedules.constant(1.0, 0.1, 20),
-        schedules.exponential(1.0, 0.9),
-        schedules.step(1.0, 7, 0.5),
-    ]
-    assert_equal(schedules.chained(0.5, factors), trace(chained))
-
-    def sequential(lib, o):
-        parts = [
-            lib.LinearLR(o, 0.1),
-            lib.CosineAnnealingLR(o, 10, 0.01),
-            lib.ExponentialLR(o, 0.9),
-        ]
-        return lib.SequentialLR(o, parts, [5, 21])
-
-    parts = [
-        schedules.linear(0.5, 0.1),
-        schedules.cosine(0.5, 10, 0.01),
-        schedules.exponential(0.5, 0.9),
-    ]
-    assert_equal(schedules.sequential(parts, [5, 21]), trace(sequential))
-
-    def restarts(lib, o):
-        parts = [lib.ConstantLR(o, 0.5, 3), lib.CosineAnnealingWarmRestarts(o, 4, 2)]
-        return lib.SequentialLR(o, parts, [6])
-
-    parts = [schedules.constant(0.5, 0.5, 3), schedules.cosine_warm_restarts(0.5, 4, 2)]
-    assert_equal(schedules.sequential(parts, [6]), trace(restarts))
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -201,7 +166,8 @@ ALL = [
     schedules.warmup_stable_decay(0.5, 5, 7, 30, shape="sqrt"),
     schedules.inverse_sqrt(0.5, 5),
     schedules.piecewise([0.5, 0.1], [10]),
-    schedules.chained(0.5, [schedules.step(1.0, 6)]),
+    schedules.chained([schedules.step(0.5, 6), schedules.cosine(0.5, 9, 0.1)]),
+    schedules.chained([schedules.step(0.5, 6), schedules.constant(0.5, 0.3, 8)]),
     schedules.sequential([schedules.constant(0.5), schedules.cosine(0.5, 20)], [10]),
 ]
 
@@ -260,6 +226,9 @@ def test_bad_arguments_raise():
         ("T_max", lambda: schedules.cosine(1.0, 0)),
         ("step_size", lambda: schedules.step(1.0, 0)),
         ("total_iters", lambda: schedules.linear(1.0, total_iters=0)),
+        ("start_factor", lambda: schedules.linear(1.0, -0.1)),
+        ("end_factor", lambda: schedules.linear(1.0, 0.1, 10.0)),
+        ("factor", lambda: schedules.constant(1.0, 2.0, 5)),
         ("one milestone fewer", lambda: schedules.sequential([schedules.constant(1.0)], [3])),
         ("rise", lambda: schedules.sequential([schedules.constant(1.0)] * 3, [3, 2])),
         ("one boundary fewer", lambda: schedules.piecewise([1.0], [3])),
