@@ -123,6 +123,8 @@ def adadelta(
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adadelta.html
     """
     check_numbers(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+    if isinstance(rho, int | float) and rho > 1:
+        raise ValueError(f"rho must be in [0, 1]; got {rho!r}")
     decayed = in_use(weight_decay)
 
     def rule(h: SimpleNamespace) -> Move:

@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
@@ -166,12 +167,14 @@ def orthogonalize(
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = x.mT if tall else x
     wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+    bits = jnp.finfo(x.dtype)
 
     def product(left: Array, right: Array) -> Array:
         return jnp.matmul(left, right, preferred_element_type=wide)
 
     def rounded(value: Array) -> Array:
-        return value.astype(x.dtype)
+        # A compiler may drop a conversion to fewer bits and back, but never this.
+        return jax.lax.reduce_precision(value, bits.nexp, bits.nmant).astype(x.dtype)
 
     norm = jnp.sqrt(jnp.sum(jnp.square(x.astype(wide)), axis=(-2, -1), keepdims=True))
     x = rounded(x.astype(wide) / jnp.maximum(rounded(norm).astype(wide), eps))

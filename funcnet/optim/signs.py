@@ -14,7 +14,7 @@ __all__ = ["lion", "rprop"]
 
 
 def rprop(
-    lr: float | Array = 1e-2,
+    lr: Hyperparameter = 1e-2,
     etas: tuple[Hyperparameter, Hyperparameter] = (0.5, 1.2),
     step_sizes: tuple[Hyperparameter, Hyperparameter] = (1e-6, 50.0),
     *,
@@ -32,7 +32,8 @@ def rprop(
     For gradients of the whole data set, not of batches.
 
     Args:
-        lr: the first step size of every number; it is used at ``init`` and not again.
+        lr: the first step size of every number, used at ``init`` and not again: of a schedule only
+            the value at step 0 counts.
         etas: the factors :math:`\eta_-` and :math:`\eta_+`.
         step_sizes: the bounds of the step size.
         maximize: climb instead of descend.
@@ -41,8 +42,7 @@ def rprop(
         An optimizer with the slots ``prev`` and ``step_size``.
 
     Raises:
-        ValueError: unless ``0 < etas[0] < 1 < etas[1]``.
-        TypeError: the learning rate is a schedule.
+        ValueError: a negative learning rate, or not ``0 < etas[0] < 1 < etas[1]``.
 
     Example:
         >>> optimizer = optim.rprop(0.5)
@@ -54,14 +54,14 @@ def rprop(
     1993; https://docs.pytorch.org/docs/stable/generated/torch.optim.Rprop.html
     """
     check_numbers(lr=lr)
-    if callable(lr):
-        raise TypeError("rprop sets its own step sizes from lr at init; it cannot be a schedule")
     low, high = etas
     if isinstance(low, int | float) and isinstance(high, int | float) and not 0 < low < 1 < high:
         raise ValueError(f"rprop expects 0 < etas[0] < 1 < etas[1]; got {etas!r}")
 
     def slots(p: Array) -> dict[str, Array]:
-        first = lr * (1 + 1j) if jnp.iscomplexobj(p) else lr
+        first = lr(jnp.zeros((), jnp.int32)) if callable(lr) else lr
+        # A complex step size holds two reals, and both start there.
+        first = jnp.asarray(first).astype(p.dtype) * (1 + 1j if jnp.iscomplexobj(p) else 1)
         return {"prev": jnp.zeros_like(p), "step_size": jnp.full_like(p, first)}
 
     def rule(h: SimpleNamespace) -> Move:

@@ -32,7 +32,7 @@ def cosine_warm_restarts(
         ``step -> value``.
 
     Raises:
-        ValueError: ``T_0`` or ``T_mult`` is less than 1.
+        ValueError: ``T_0`` or ``T_mult`` is not a whole number from 1 on.
 
     Example:
         >>> schedule = optim.schedules.cosine_warm_restarts(1.0, T_0=2, T_mult=2)
@@ -42,8 +42,9 @@ def cosine_warm_restarts(
     Reference: Loshchilov and Hutter, "SGDR", ICLR 2017;
     ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``
     """
-    check_positive("T_0", T_0)
-    check_positive("T_mult", T_mult)
+    for name, value in (("T_0", T_0), ("T_mult", T_mult)):
+        if value < 1 or value != int(value):
+            raise ValueError(f"{name} must be a whole number of steps, at least 1; got {value!r}")
 
     def period(t: Array) -> tuple[Array, Array]:
         """Give the time since the latest restart, and that period's length."""

@@ -13,13 +13,15 @@ from funcnet.optim.schedules.steps import Affine, Recurrence, as_float, multipli
 __all__ = ["constant", "cosine", "exponential", "linear", "multi_step", "polynomial", "step"]
 
 
-def constant(lr: float | Array, factor: float = 1.0, total_iters: int = 0) -> Recurrence:
-    """Hold a value; for the first ``total_iters`` steps hold ``factor`` times it.
+def constant(lr: float | Array, factor: float = 1.0 / 3, total_iters: int = 5) -> Recurrence:
+    """Hold a part of a value for some steps, then the whole.
+
+    To hold one value from the first step on, give the optimizer a number.
 
     Args:
         lr: the value.
-        factor: what multiplies it at first (PyTorch's default is 1/3).
-        total_iters: for how many steps (PyTorch's default is 5); 0 for all.
+        factor: what multiplies it at first.
+        total_iters: for how many steps; 0 for all.
 
     Returns:
         ``step -> value``.

@@ -12,7 +12,7 @@ STEPS = 40
 
 # Our schedule, then PyTorch's class and options; a base of 0.5 everywhere.
 CASES = [
-    (schedules.constant(0.5, 1.0 / 3, 5), "ConstantLR", {}),
+    (schedules.constant(0.5), "ConstantLR", {}),
     (schedules.constant(0.5, 0.2, 7), "ConstantLR", {"factor": 0.2, "total_iters": 7}),
     (schedules.linear(0.5), "LinearLR", {}),
     (
@@ -168,7 +168,7 @@ ALL = [
     schedules.piecewise([0.5, 0.1], [10]),
     schedules.chained([schedules.step(0.5, 6), schedules.cosine(0.5, 9, 0.1)]),
     schedules.chained([schedules.step(0.5, 6), schedules.constant(0.5, 0.3, 8)]),
-    schedules.sequential([schedules.constant(0.5), schedules.cosine(0.5, 20)], [10]),
+    schedules.sequential([schedules.constant(0.5, 0.9), schedules.cosine(0.5, 20)], [10]),
 ]
 
 
