@@ -1,6 +1,7 @@
 """Fair timing on a shared machine: the sides take turns, and the ratio of medians is what counts."""
 
 import gc
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ def interleave(
 ) -> dict[str, float]:
     """Time each side ``rounds`` times in turn and return the median seconds of one call.
 
+    The order is drawn anew each round, so that no side always follows the same other one.
+
     Args:
         sides: names to functions that finish their work before they return.
         rounds: turns of each side.
@@ -21,10 +24,12 @@ def interleave(
     for run in sides.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in sides}
+    order, generator = list(sides.items()), random.Random(0)
     gc.disable()
     try:
         for _ in range(rounds):
-            for name, run in sides.items():
+            generator.shuffle(order)
+            for name, run in order:
                 started = time.perf_counter()
                 for _ in range(repeat):
                     run()

@@ -1,8 +1,13 @@
-"""Packed state: the small leaves of a tree joined into one buffer, so that a step is a few passes.
+"""Packed state: the small leaves of a tree joined into buffers, so that a step is a few passes.
 
 Calling a compiled function costs time for every array that goes in or out, and running it costs
 time for every kernel. A tree of many small leaves pays both for the parameters, the gradients and
 each of the optimizer's moments; packed, it pays them for the parameters and gradients alone.
+
+A buffer holds up to as many elements as the largest leaf that is packed. One buffer for all of them
+would be worse: arithmetic on hundreds of kilobytes is shared out among threads, and the many small
+copies that wait for it are then handed from thread to thread too (measured on a CPU with two cores,
+a thousand leaves: 5.5 ms against 1.6 ms with the buffers kept short).
 """
 
 import math
@@ -28,8 +33,8 @@ __all__ = ["PackedState", "packed"]
 class PackedState(NamedTuple):
     """State of `packed`: where buffers begin (always 0), and the inner state.
 
-    The inner optimizer's pytrees have the buffers under the names of their dtypes, and the large
-    leaves under their dotted paths.
+    The inner optimizer's pytrees have a list of buffers for each dtype under ``"packed"``, and the
+    large leaves by their dotted paths under ``"alone"``.
     """
 
     begin: Array
@@ -37,7 +42,7 @@ class PackedState(NamedTuple):
 
 
 def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTransformation:
-    """Run an optimizer on its small leaves as one flat buffer of each dtype.
+    """Run an optimizer on its small leaves as a few flat buffers of each dtype.
 
     The parameters and updates keep their structure; only the state is laid out differently. The
     results are the same numbers. It pays for trees of dozens of small leaves and more; leaves
@@ -47,7 +52,7 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
         optimizer: one that treats every number alike, as most do, or that depends on the tree as a
             whole, as clipping by the global norm does. Those of `ShapedTransformation` are refused;
             of another library's the user has to know.
-        limit: the largest number of elements of a leaf that is packed.
+        limit: the largest number of elements of a leaf that is packed, and of a buffer.
 
     Returns:
         An optimizer with a `PackedState`.
@@ -59,8 +64,8 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
         >>> optimizer = optim.packed(optim.adam(1e-3))
         >>> params = {"w": jnp.ones((3, 2)), "b": jnp.ones(3)}
         >>> state = optimizer.init(params)
-        >>> state.inner.slots["exp_avg"]["float32"].shape
-        (9,)
+        >>> [x.shape for x in state.inner.slots["exp_avg"]["packed"]["float32"]]
+        [(9,)]
     """
     if isinstance(optimizer, ShapedTransformation):
         raise TypeError(
@@ -80,6 +85,8 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
         extra = {n: layout.pack(v) if layout.fits(v) else v for n, v in extra.items()}
         own_params = None if params is None else layout.pack(params)
         updates, inner = inner_update(layout.pack(grads), state.inner, own_params, **extra)
+        # The barrier keeps the arithmetic in one pass: fused into each copy, it would run slower.
+        updates = jax.lax.optimization_barrier(updates)
         return layout.unpack(updates, state.begin), PackedState(state.begin, inner)
 
     return GradientTransformation(init, update)
@@ -93,11 +100,28 @@ class _Layout:
         pairs = leaves_with_paths(tree, is_leaf=_is_none)
         self.names = [path for path, _ in pairs]
         self.shapes = [jnp.shape(leaf) if leaf is not None else () for _, leaf in pairs]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
         small: dict[str, list[int]] = {}
         for i, (_, leaf) in enumerate(pairs):
-            if is_trainable(leaf) and jnp.size(leaf) <= limit:
+            if is_trainable(leaf) and self.sizes[i] <= limit:
                 small.setdefault(str(jnp.result_type(leaf)), []).append(i)
-        self.buffers = {name: members for name, members in small.items() if len(members) > 1}
+        filled = {dtype: self._fill(members, limit) for dtype, members in small.items()}
+        self.buffers = {dtype: buffers for dtype, buffers in filled.items() if buffers}
+        taken = {i for buffers in self.buffers.values() for members in buffers for i in members}
+        self.alone = [i for i in range(len(pairs)) if i not in taken]
+
+    def _fill(self, candidates: list[int], limit: int) -> list[list[int]]:
+        """Put leaves into buffers of up to ``limit`` elements, in order."""
+        buffers: list[list[int]] = []
+        room = -1
+        for i in candidates:
+            if self.sizes[i] > room:
+                buffers.append([])
+                room = limit
+            buffers[-1].append(i)
+            room -= self.sizes[i]
+        # A leaf that is alone in its buffer would be copied for nothing.
+        return [members for members in buffers if len(members) > 1]
 
     def fits(self, tree: PyTree) -> bool:
         return jax.tree.structure(tree, is_leaf=_is_none) == self.treedef
@@ -105,19 +129,26 @@ class _Layout:
     def pack(self, tree: PyTree) -> dict[str, Any]:
         leaves = self.treedef.flatten_up_to(tree)
         found = {
-            name: jnp.concatenate([jnp.ravel(leaves[i]) for i in members])
-            for name, members in self.buffers.items()
+            dtype: [jnp.concatenate([jnp.ravel(leaves[i]) for i in members]) for members in buffers]
+            for dtype, buffers in self.buffers.items()
         }
-        taken = {i for members in self.buffers.values() for i in members}
-        rest = {self.names[i]: leaf for i, leaf in enumerate(leaves) if i not in taken}
-        return {**found, **rest}
+        return {"packed": found, "alone": {self.names[i]: leaves[i] for i in self.alone}}
 
     def unpack(self, tree: dict[str, Any], begin: Array) -> PyTree:
-        leaves = [tree.get(name) for name in self.names]
-        for name, members in self.buffers.items():
-            shapes = [self.shapes[i] for i in members]
-            for i, leaf in zip(members, _cut(tree[name], shapes, begin), strict=True):
-                leaves[i] = leaf
+        leaves: list[Any] = [None] * len(self.names)
+        for i in self.alone:
+            leaves[i] = tree["alone"][self.names[i]]
+        pairs = [
+            (members, buffer)
+            for dtype, buffers in self.buffers.items()
+            for members, buffer in zip(buffers, tree["packed"][dtype], strict=True)
+        ]
+        starts = [[0, *accumulate(self.sizes[i] for i in members[:-1])] for members, _ in pairs]
+        offsets = _offsets(sorted({start for each in starts for start in each}), begin)
+        for (members, buffer), each in zip(pairs, starts, strict=True):
+            for i, start in zip(members, each, strict=True):
+                part = jax.lax.dynamic_slice(buffer, (offsets[start],), (self.sizes[i],))
+                leaves[i] = part.reshape(self.shapes[i])
         return self.treedef.unflatten(leaves)
 
 
@@ -125,22 +156,17 @@ def _is_none(leaf: Any) -> bool:
     return leaf is None
 
 
-def _cut(buffer: Array, shapes: Sequence[tuple[int, ...]], begin: Array) -> list[Array]:
-    """Cut a buffer into arrays of the given shapes, from its beginning on."""
-    sizes = [math.prod(shape) for shape in shapes]
-    starts = [0, *accumulate(sizes[:-1])]
+def _offsets(starts: Sequence[int], begin: Array) -> dict[int, Array]:
+    """Give each start as an array; on CPU as one whose value the compiler does not know."""
 
     def known() -> list[Array]:
-        return [jnp.asarray(start, jnp.int32) for start in starts]
+        return [jnp.asarray(start, jnp.uint32) for start in starts]
 
     def hidden() -> list[Array]:
         # A kernel is compiled for each offset that is known at compile time, which takes seconds
         # for hundreds of leaves. Behind a condition the offsets are known at run time only, and
         # leaves of one shape share one kernel: compiling is as quick as without packing.
-        return jax.lax.cond(begin == 0, known, lambda: [jnp.zeros((), jnp.int32) for _ in starts])
+        return jax.lax.cond(begin == 0, known, lambda: [jnp.zeros((), jnp.uint32) for _ in starts])
 
-    offsets = jax.lax.platform_dependent(cpu=hidden, default=known)
-    return [
-        jax.lax.dynamic_slice(buffer, (offset,), (size,)).reshape(shape)
-        for offset, size, shape in zip(offsets, sizes, shapes, strict=True)
-    ]
+    found = jax.lax.platform_dependent(cpu=hidden, default=known)
+    return dict(zip(starts, found, strict=True))

@@ -151,10 +151,21 @@ def test_packing_changes_no_number(name, x64):
     plain, _ = problem.run(PACKABLE[name](), params, noise)
     path, state = problem.run(optim.packed(PACKABLE[name](), limit=20), params, noise)
     problem.assert_same(path, plain, rtol=1e-13)
+    # Leaves of more than 20 elements stay alone, and so does one that fills no buffer with another.
     sizes = {x.shape for x in jax.tree.leaves(state) if x.ndim}
     assert (16,) in sizes
     assert (40,) in sizes
     assert (4, 3) not in sizes
+
+
+def test_packing_fills_several_buffers(x64):
+    params, noise = problem.make(5, shapes={f"w{i}": (2, 3) for i in range(7)})
+    plain, _ = problem.run(optim.adamw(0.1), params, noise)
+    path, state = problem.run(optim.packed(optim.adamw(0.1), limit=20), params, noise)
+    problem.assert_same(path, plain, rtol=1e-13)
+    moments = state.inner.slots["exp_avg"]
+    assert [x.size for x in moments["packed"]["float64"]] == [18, 18]
+    assert list(moments["alone"]) == ["w6"]
 
 
 def test_packing_keeps_dtypes_apart_and_other_leaves_alone():
@@ -169,7 +180,12 @@ def test_packing_keeps_dtypes_apart_and_other_leaves_alone():
     optimizer = optim.packed(optim.adam(0.1))
     step = jax.jit(optimizer.update, donate_argnums=1)
     state = optimizer.init(params)
-    assert set(state.inner.slots["exp_avg"]) == {"float32", "bfloat16", "n", "none"}
+    moments = state.inner.slots["exp_avg"]
+    assert {dtype: [x.size for x in xs] for dtype, xs in moments["packed"].items()} == {
+        "float32": [7],
+        "bfloat16": [3],
+    }
+    assert set(moments["alone"]) == {"n", "none"}
     for _ in range(2):
         updates, state = step(params, state)
     assert updates["b"].dtype == jnp.bfloat16
