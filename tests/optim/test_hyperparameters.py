@@ -47,6 +47,8 @@ def test_errors_name_what_there_is():
         optim.with_hyperparams(scheduled, lr=0.1)
     with pytest.raises(ValueError, match="betas must be in"):
         optim.adam(betas=(0.9, 1.0))
+    with pytest.raises(ValueError, match="rho must be in"):
+        optim.adadelta(rho=1.5)
     with pytest.raises(ValueError, match="nesterov"):
         optim.sgd(0.1, nesterov=True)
     with pytest.raises(TypeError, match="number or a schedule"):

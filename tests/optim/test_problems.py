@@ -100,6 +100,11 @@ def test_schedules_of_rate_and_momentum_drive_steps_as_in_pytorch(x64):
             lambda t: torch.optim.ASGD(t, lr=0.1, lambd=0.1),
             lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5),
         ),
+        (
+            optim.rprop(schedules.linear(0.1, 0.2)),
+            lambda t: torch.optim.Rprop(t, lr=0.1),
+            lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.2),
+        ),
     ]
     for ours, theirs, scheduler in cases:
         path, _ = problem.run(ours, params, noise)

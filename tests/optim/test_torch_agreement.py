@@ -23,6 +23,8 @@ CASES = [
     ("adam", "Adam", {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1}),
     ("adam", "Adam", {"lr": 0.05, "amsgrad": True, "maximize": True, "betas": (0.0, 0.5)}),
     ("adam", "Adam", {"lr": 0.05, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("adam", "Adam", {"lr": 0.05, "betas": (0.5, 0.0), "eps": 1e-16, "weight_decay": 0.1}),
+    ("adam", "Adam", {"lr": 0.0, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     ("adamw", "AdamW", {}),
     ("adamw", "AdamW", {"lr": 0.05, "weight_decay": 0.3, "amsgrad": True, "betas": (0.7, 0.8)}),
     ("adamw", "AdamW", {"lr": 0.05, "weight_decay": 0.0, "maximize": True}),
@@ -37,6 +39,7 @@ CASES = [
     ("radam", "RAdam", {"lr": 0.05, "betas": (0.5, 0.9), "eps": 1e-2, "weight_decay": 0.1}),
     ("radam", "RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}),
     ("radam", "RAdam", {"lr": 0.05, "betas": (0.9, 0.6)}),
+    ("radam", "RAdam", {"lr": 0.05, "betas": (0.0, 0.0)}),
     ("adagrad", "Adagrad", {}),
     ("adagrad", "Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "eps": 1e-2}),
     ("adagrad", "Adagrad", {"initial_accumulator_value": 0.5, "maximize": True}),
@@ -51,6 +54,7 @@ CASES = [
     ("rprop", "Rprop", {}),
     ("rprop", "Rprop", {"lr": 0.1, "etas": (0.3, 1.5), "step_sizes": (1e-2, 0.2)}),
     ("rprop", "Rprop", {"maximize": True}),
+    ("rprop", "Rprop", {"lr": 0.0, "step_sizes": (1e-3, 50.0)}),
     ("asgd", "ASGD", {}),
     ("asgd", "ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 4.0, "weight_decay": 0.1}),
     ("asgd", "ASGD", {"maximize": True, "t0": 0.0}),
@@ -68,7 +72,8 @@ def label(case):
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_steps_equal_pytorch(case, x64):
     ours, theirs, options = case
-    params, noise = problem.make(STEPS)
+    shapes = {"weight": (4, 3), "scale": ()} | ({"bias": (3,)} if ours == "adafactor" else {})
+    params, noise = problem.make(STEPS, shapes=shapes)
     path, _ = problem.run(getattr(optim, ours)(**options), params, noise)
     reference = problem.run_torch(
         lambda tensors: getattr(torch.optim, theirs)(tensors, **options), params, noise
@@ -94,6 +99,51 @@ def test_complex_parameters_equal_pytorch(case, x64):
     )
     problem.assert_same(path, reference)
     assert all(slot["w"].dtype == complex for slot in state.slots.values())
+
+
+# One value out of range for each hyperparameter, and who refuses it.
+ADAMS = ("adam", "adamw", "adamax", "nadam", "radam")
+INVALID = {
+    "lr": {"lr": -0.1},
+    "weight_decay": {"weight_decay": -0.1},
+    "eps": {"eps": -1e-8},
+    "betas": {"betas": (0.9, 1.0)},
+    "momentum": {"momentum": -0.1},
+    "momentum_decay": {"momentum_decay": -0.1},
+    "rho": {"rho": 1.5},
+    "alpha": {"alpha": -0.1},
+    "lr_decay": {"lr_decay": -0.1},
+    "initial_accumulator_value": {"initial_accumulator_value": -0.1},
+    "beta2_decay": {"beta2_decay": 0.1},
+    "d": {"d": 0.5},
+    "etas": {"etas": (1.1, 1.2)},
+    "adjust_lr_fn": {"adjust_lr_fn": "always"},
+}
+REFUSALS = {
+    **dict.fromkeys(ADAMS, ("lr", "weight_decay", "eps", "betas")),
+    "nadam": ("lr", "weight_decay", "eps", "betas", "momentum_decay"),
+    "sgd": ("lr", "weight_decay", "momentum"),
+    "adagrad": ("lr", "weight_decay", "eps", "lr_decay", "initial_accumulator_value"),
+    "adadelta": ("lr", "weight_decay", "eps", "rho"),
+    "rmsprop": ("lr", "weight_decay", "eps", "alpha", "momentum"),
+    "rprop": ("lr", "etas"),
+    "asgd": ("lr", "weight_decay"),
+    "adafactor": ("lr", "weight_decay", "beta2_decay", "d"),
+    "muon": ("lr", "weight_decay", "momentum", "adjust_lr_fn"),
+    "sparse_adam": ("lr", "eps", "betas"),
+    "lbfgs": ("lr",),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refuses_what_pytorch_refuses(name):
+    theirs = {one.lower(): getattr(torch.optim, one) for one in torch.optim.__all__}
+    tensor = torch.zeros((2, 2), requires_grad=True)
+    for what in REFUSALS[name]:
+        with pytest.raises(ValueError, match=what):
+            getattr(optim, name)(**INVALID[what])
+        with pytest.raises(ValueError):
+            theirs[name.replace("_", "")]([tensor], **INVALID[what])
 
 
 FLOAT32 = [("sgd", "SGD", {"lr": 0.1}), ("adam", "Adam", {}), ("nadam", "NAdam", {})]
