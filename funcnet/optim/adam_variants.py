@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.optim.adams import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
 from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
@@ -249,4 +249,4 @@ def _check(
     weight_decay: Hyperparameter,
 ) -> None:
     check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
 from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
@@ -68,7 +68,7 @@ def adam(
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html
     """
     check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
     decayed = in_use(weight_decay)
     coupled, decoupled = decayed and not decoupled_weight_decay, decayed and decoupled_weight_decay
 

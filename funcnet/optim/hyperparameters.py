@@ -3,6 +3,8 @@
 All numbers of one optimizer share one small vector, so that they cost a step one buffer.
 """
 
+import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, PyTree, Schedule
 from funcnet.core.paths import join, leaves_with_paths
@@ -78,8 +81,7 @@ class Settings:
             elif value is not None:
                 self.entries[name] = value
         for name, value in self.entries.items():
-            if not callable(value) and jnp.ndim(value) != 0:
-                raise TypeError(f"{name} must be a number or a schedule; got {value!r}")
+            _check_scalar(name, value)
         self.schedules = {name: value for name, value in self.entries.items() if callable(value)}
 
     def _vector(self, numbers: list[Any]) -> Array | None:
@@ -93,6 +95,12 @@ class Settings:
 
     def at(self, current: Hyperparameters, step: Array) -> Hyperparameters:
         """Evaluate the schedules at a step; numbers stay as the state has them."""
+        if current.names != tuple(self.entries):
+            raise ValueError(
+                f"a state with the hyperparameters {', '.join(current.names) or 'none'} came to an "
+                f"optimizer with {', '.join(self.entries) or 'none'}: take the state that this "
+                "optimizer's init returns"
+            )
         if not self.schedules or current.values is None:
             return current
         numbers = [
@@ -134,13 +142,34 @@ def used(value: Any) -> Any:
     return value if in_use(value) else None
 
 
-def check_numbers(below: float = float("inf"), **numbers: Any) -> None:
-    """Raise ``ValueError`` for a plain number outside ``[0, below)``; arrays are not looked at."""
+def check_numbers(below: float = math.inf, **numbers: Any) -> None:
+    """Raise unless each is a schedule, a scalar array or a plain number in ``[0, below)``.
+
+    The values of arrays are not looked at: they may be traced.
+    """
     for name, value in numbers.items():
-        for one in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(one, int | float) and not 0 <= one < below:
-                bound = f"in [0, {below:g})" if below < float("inf") else "at least 0"
-                raise ValueError(f"{name} must be {bound}; got {value!r}")
+        _check_scalar(name, value)
+        if isinstance(value, int | float) and not 0 <= value < below:
+            bound = f"in [0, {below:g})" if below < math.inf else "at least 0"
+            raise ValueError(f"{name} must be {bound}; got {value!r}")
+
+
+def check_tuple(name: str, values: Any, count: int, below: float = math.inf) -> None:
+    """Raise unless there are so many numbers, each as `check_numbers` wants it or ``None``."""
+    if not isinstance(values, tuple | list) or len(values) != count:
+        raise ValueError(f"{name} takes {count} numbers; got {values!r}")
+    for value in values:
+        if value is not None:
+            check_numbers(below, **{name: value})
+
+
+def _check_scalar(name: str, value: Any) -> None:
+    number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    if not callable(value) and not (number and jnp.ndim(value) == 0):
+        raise TypeError(
+            f"{name} must be a number or a schedule; got {reprlib.repr(value)}. (The parameters "
+            "go to init and update, not to the optimizer itself.)"
+        )
 
 
 def _nodes(state: PyTree) -> list[tuple[str, Hyperparameters]]:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.optim.adams import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
 from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
@@ -141,7 +141,7 @@ def lamb(
     minutes", ICLR 2020
     """
     check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
     decayed = in_use(weight_decay)
 
     def rule(h: SimpleNamespace) -> Move:
@@ -207,7 +207,7 @@ def novograd(
     Reference: Ginsburg et al., "Stochastic Gradient Methods with Layer-wise Adaptive Moments", 2019
     """
     check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
     decayed = in_use(weight_decay)
 
     def slots(p: Array) -> dict[str, Array]:

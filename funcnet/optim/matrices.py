@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
 from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule, oriented
@@ -62,7 +62,8 @@ def adafactor(
     Reference: Shazeer and Stern, "Adafactor", ICML 2018;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adafactor.html
     """
-    check_numbers(lr=lr, weight_decay=weight_decay, eps=tuple(e for e in eps if e is not None))
+    check_numbers(lr=lr, weight_decay=weight_decay)
+    check_tuple("eps", eps, 2)
     if isinstance(beta2_decay, int | float) and beta2_decay > 0:
         raise ValueError(f"beta2_decay must be at most 0; got {beta2_decay!r}")
     if isinstance(d, int | float) and d < 1:

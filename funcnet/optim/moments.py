@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.optim.adams import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
 from funcnet.optim.leaves import Move, is_trainable
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
@@ -54,7 +54,7 @@ def yogi(
     Reference: Zaheer et al., "Adaptive Methods for Nonconvex Optimization", NeurIPS 2018
     """
     check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
     decayed = in_use(weight_decay)
 
     def slots(p: Array) -> dict[str, Array]:
@@ -127,7 +127,7 @@ def adan(
     Models", TPAMI 2024
     """
     check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 3, below=1.0)
     decayed = in_use(weight_decay)
 
     def rule(h: SimpleNamespace) -> Move:
@@ -209,7 +209,7 @@ def sophia(
     Pre-training", ICLR 2024
     """
     check_numbers(lr=lr, eps=eps, rho=rho, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
     decayed = in_use(weight_decay)
 
     def rule(h: SimpleNamespace) -> Move:

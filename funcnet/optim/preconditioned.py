@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
 from funcnet.optim.adams import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
 from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule, oriented
@@ -188,7 +188,7 @@ def soap(
     Reference: Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR 2025
     """
     check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
     check_positive("precondition_frequency", precondition_frequency)
     decayed = in_use(weight_decay)
 

@@ -111,6 +111,11 @@ def from_rule(
     def update(
         grads: PyTree, state: RuleState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, RuleState]:
+        if not isinstance(state, RuleState):
+            raise TypeError(
+                f"{name}: expected the state that init or the last update returned; got "
+                f"{type(state).__name__}. Call update(grads, state, params)"
+            )
         if reads_params:
             require_params(name, params)
         given = {key: extra[key] for key in reads if extra.get(key) is not None}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.optim.adams import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
 from funcnet.optim.leaves import Move, is_trainable
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import RuleState, from_rule, oriented
@@ -115,7 +115,7 @@ def schedule_free_adamw(
     Reference: Defazio et al., "The Road Less Scheduled", NeurIPS 2024
     """
     check_numbers(lr=lr, weight_decay=weight_decay, eps=eps)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
 
     def direction(h: SimpleNamespace) -> Any:
         beta2 = h.beta2

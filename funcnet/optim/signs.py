@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
 from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
@@ -54,6 +54,8 @@ def rprop(
     1993; https://docs.pytorch.org/docs/stable/generated/torch.optim.Rprop.html
     """
     check_numbers(lr=lr)
+    check_tuple("etas", etas, 2)
+    check_tuple("step_sizes", step_sizes, 2)
     low, high = etas
     if isinstance(low, int | float) and isinstance(high, int | float) and not 0 < low < 1 < high:
         raise ValueError(f"rprop expects 0 < etas[0] < 1 < etas[1]; got {etas!r}")
@@ -116,7 +118,7 @@ def lion(
     Reference: Chen et al., "Symbolic Discovery of Optimization Algorithms", NeurIPS 2023
     """
     check_numbers(lr=lr, weight_decay=weight_decay)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
     decayed = in_use(weight_decay)
 
     def rule(h: SimpleNamespace) -> Move:

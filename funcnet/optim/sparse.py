@@ -8,7 +8,13 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.optim.adams import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, Settings, check_numbers, namespace
+from funcnet.optim.hyperparameters import (
+    Hyperparameter,
+    Settings,
+    check_numbers,
+    check_tuple,
+    namespace,
+)
 from funcnet.optim.leaves import compute_dtype, init_slots, is_trainable
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, zeros_slot
 from funcnet.optim.rows import RowSparse
@@ -59,7 +65,7 @@ def sparse_adam(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.optim.SparseAdam.html
     """
     check_numbers(lr=lr, eps=eps)
-    check_numbers(betas=betas, below=1.0)
+    check_tuple("betas", betas, 2, below=1.0)
     settings = Settings({"lr": lr, "betas": betas, "eps": eps})
 
     def init(params: PyTree) -> RuleState:

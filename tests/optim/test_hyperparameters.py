@@ -51,10 +51,19 @@ def test_errors_name_what_there_is():
         optim.adadelta(rho=1.5)
     with pytest.raises(ValueError, match="nesterov"):
         optim.sgd(0.1, nesterov=True)
-    with pytest.raises(TypeError, match="number or a schedule"):
-        optim.sgd(jnp.ones(3))
+    for wrong in (jnp.ones(3), PARAMS, "0.1", [0.1], None):
+        with pytest.raises(TypeError, match="lr must be a number or a schedule"):
+            optim.sgd(wrong)
+    with pytest.raises(ValueError, match="betas takes 2 numbers"):
+        optim.adam(betas=0.9)
+    with pytest.raises(ValueError, match="eps takes 2 numbers"):
+        optim.adafactor(eps=1e-3)
     with pytest.raises(ValueError, match="adamw reads the parameters"):
         optim.adamw().update(GRADS, optim.adamw().init(PARAMS))
+    with pytest.raises(TypeError, match="update\\(grads, state, params\\)"):
+        optim.adamw().update(GRADS, PARAMS, optim.adamw().init(PARAMS))
+    with pytest.raises(ValueError, match="lr came to an optimizer with lr, momentum"):
+        optim.sgd(0.1, momentum=0.9).update(GRADS, state)
 
 
 def test_every_number_takes_a_schedule():

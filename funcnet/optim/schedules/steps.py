@@ -76,6 +76,8 @@ def sets(schedule: Schedule) -> Recurrence:
     """Make a schedule that sets the value, whatever it was; a `Recurrence` stays as it is."""
     if isinstance(schedule, Recurrence):
         return schedule
+    if not callable(schedule):
+        raise TypeError(f"expected a schedule, a function of the step; got {schedule!r}")
 
     def closed(step: ArrayLike) -> Array:
         return jnp.asarray(schedule(jnp.asarray(step))).astype(float)

@@ -164,5 +164,7 @@ def test_bad_chains_raise():
     ]:
         with pytest.raises(ValueError, match=match):
             schedules.chained(make())
+    with pytest.raises(TypeError, match="expected a schedule"):
+        schedules.sequential([0.1, ours("cosine")], [5])
     with pytest.raises(ValueError, match="start_factor above zero"):
         schedules.chained([schedules.linear(0.5, 0.0), schedules.cosine(0.5, 9)])(3)
