@@ -94,7 +94,7 @@ def test_steps_equal_optax(case, x64):
     factory = optax
     for part in theirs.split("."):
         factory = getattr(factory, part)
-    params, noise = problem.make(STEPS, shapes=SHAPES)
+    params, noise = problem.make(STEPS, shapes={"matrix": (4, 3), "vector": (3,)})
     path, _ = problem.run(getattr(optim, name)(0.1, **options), params, noise)
     with jax.numpy_dtype_promotion("standard"):
         reference, _ = problem.run(factory(0.1, **their_options), params, noise)

@@ -72,7 +72,8 @@ def label(case):
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_steps_equal_pytorch(case, x64):
     ours, theirs, options = case
-    shapes = {"weight": (4, 3), "scale": ()} | ({"bias": (3,)} if ours == "adafactor" else {})
+    # Where each number moves alone, one leaf of a few shows all there is.
+    shapes = None if ours == "adafactor" else {"weight": (4, 3)}
     params, noise = problem.make(STEPS, shapes=shapes)
     path, _ = problem.run(getattr(optim, ours)(**options), params, noise)
     reference = problem.run_torch(
