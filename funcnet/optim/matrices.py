@@ -218,7 +218,9 @@ def muon(
         eps: the smallest norm to divide by.
         ns_steps: how many iterations.
         adjust_lr_fn: ``"original"`` (also ``None``) or ``"match_rms_adamw"``.
-        ns_dtype: of the iteration's products; PyTorch's is bfloat16.
+        ns_dtype: of the iteration's products. With bfloat16 each is rounded as in PyTorch; where
+            sums are taken in another order, for matrices that are not small, its last bit may
+            differ now and then. ``"float32"`` iterates nearly exactly.
 
     Returns:
         An optimizer with the slot ``momentum_buffer``.

@@ -75,6 +75,8 @@ def lbfgs(
         value, grads = jax.value_and_grad(loss)(params)
         updates, state = optimizer.update(grads, state, params, value=value, loss=loss)
 
+    Of complex parameters ``grads`` come conjugated, as for every optimizer: `conjugate`.
+
     Args:
         lr: the step length, or the first that the line search tries; in the first iteration of all
             it is divided by the gradient's sum of absolute values where that is above one.
@@ -150,7 +152,8 @@ def lbfgs(
 
         def evaluate(x: Array) -> tuple[Array, Array]:
             value, grads = jax.value_and_grad(loss)(_unflatten(x, params))
-            return value.astype(x.dtype), _flatten(grads)
+            # JAX's gradient of a complex parameter points uphill once conjugated.
+            return value.astype(x.dtype), _flatten(jax.tree.map(jnp.conj, grads))
 
         state = state._replace(
             hyper=settings.at(state.hyper, state.n_iter), func_evals=state.func_evals + 1
