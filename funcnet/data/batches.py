@@ -26,19 +26,13 @@ class Position:
     epoch: int
     state: State
 
-    def advance(self, epoch: int, state: State) -> None:
-        """Move on."""
-        self.epoch, self.state = epoch, state
-
 
 def dataset_batches(
     plan: BatchPlan | ListPlan, engine: Engine, position: int
 ) -> Iterator[tuple[Made, State]]:
     """Yield the batches of a dataset with random access from a position on."""
     for task, made in engine.run(plan.tasks(position)):
-        state = {"position": task.stop}
-        del task
-        yield made, state
+        yield made, {"position": task.stop}
         del made  # so that its memory is free for the next one
 
 
@@ -124,14 +118,15 @@ class Epoch(Generic[Batch]):
 
     def made(self) -> Made:
         """Return the next batch with the seconds that went into it."""
+        position = self._position
         try:
-            made, state = next(self._source)
+            made, position.state = next(self._source)
         except StopIteration:
-            self._position.advance(self._epoch + 1, {"position": 0})
+            position.epoch, position.state = self._epoch + 1, {"position": 0}
             raise
+        position.epoch = self._epoch
         if self._remaining is not None:
             self._remaining -= 1
-        self._position.advance(self._epoch, state)
         return made
 
     def __length_hint__(self) -> int:

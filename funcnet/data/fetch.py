@@ -93,13 +93,12 @@ class Fetcher:
             self.steps.insert(0, dataset.step)
             dataset = dataset.dataset
         self.source = dataset
+        self.untouched = not self.steps and finisher.collate is None
 
     def __call__(self, task: Task, allocate: Allocate) -> Made:
         """Make the batch of a task, in memory that `allocate` gives where it can be used."""
         begin = perf_counter()
-        gather = None
-        if not self.steps and self.finisher.collate is None:
-            gather = getattr(self.source, "gather", None)
+        gather = getattr(self.source, "gather", None) if self.untouched else None
         if gather is not None:
             batch, transform = gather(task.indices, allocate), 0.0
             done = perf_counter()

@@ -10,7 +10,7 @@ from funcnet.data.order import Order
 
 __all__ = ["BatchPlan", "ListPlan", "Task"]
 
-_CHUNK = 8192  # indices computed at a time: many enough to forget the cost of a call
+_CHUNK = 16384  # indices computed at a time: many enough to forget the cost of a call
 
 
 class Task(NamedTuple):
