@@ -10,9 +10,9 @@ import numpy as np
 from funcnet.data.buffers import Recycler, Spare
 from funcnet.data.fetch import Expander, Finisher, Made, Seconds
 from funcnet.data.plan import BatchPlan, ListPlan, Task
-from funcnet.data.streams import Flow, Reading, State, Stream
+from funcnet.data.streams import Flow, Piped, Reading, State, Stream
 from funcnet.data.workers.engine import Engine
-from funcnet.data.workers.threads import run_here
+from funcnet.data.workers.threads import read_ahead, run_here
 
 __all__ = ["Epoch", "Position", "dataset_batches", "StreamBatches"]
 
@@ -44,7 +44,7 @@ class StreamBatches:
     """
 
     stream: Stream
-    engine: Engine | None
+    engine: Engine
     batch_size: int
     last: str
     shard: tuple[int, int]
@@ -54,7 +54,12 @@ class StreamBatches:
         """Yield the batches after a state."""
         self._reading = 0.0
         allocate = Recycler()
-        reading = replace(reading, run=self._run_flow, chunk=max(self.batch_size, 1))
+        reading = replace(
+            reading,
+            run=self._run_flow,
+            chunk=self.batch_size,
+            workers=self.stream.flow if self.engine.num_workers else None,
+        )
         start = count = state["position"]
         rows: list[Any] = []
         for sample, after in self.stream.iterate(reading, state.get("stream")):
@@ -70,15 +75,21 @@ class StreamBatches:
             yield self._make(rows, start, count, reading, allocate), state
 
     def _run_flow(
-        self, flow: Flow, tasks: Iterator[Task]
+        self, flow: Flow | Piped, tasks: Iterator[Task]
     ) -> Iterator[tuple[Task, list[list[Any]]]]:
-        if self.engine is not None and flow is self.stream.flow:
+        failures: list[Exception] = []
+        if flow is self.stream.flow:
+            if isinstance(flow, Piped):
+                ahead = read_ahead(tasks, self.engine.prefetch, self.engine.timeout)
+                tasks = _until_failure(ahead, failures)
             runs = self.engine.run(tasks)
         else:
             runs = run_here(Expander(flow), tasks, Spare(0))
         for task, made in runs:
             self._reading += made.seconds.read
             yield task, made.value
+        if failures:
+            raise failures[0]
 
     def _make(
         self, rows: list[Any], start: int, stop: int, reading: Reading, allocate: Recycler
@@ -94,6 +105,14 @@ class StreamBatches:
         batch = self.finisher.finish(self.finisher.collated(rows, allocate), task)
         read, self._reading = self._reading, 0.0
         return Made(batch, Seconds(read=read, collate=perf_counter() - begin))
+
+
+def _until_failure(tasks: Iterator[Task], failures: list[Exception]) -> Iterator[Task]:
+    """Put off a failure until what was read before it has been given out."""
+    try:
+        yield from tasks
+    except Exception as error:
+        failures.append(error)
 
 
 class Epoch(Generic[Batch]):

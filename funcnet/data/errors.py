@@ -1,6 +1,8 @@
 """Errors of loading that say which sample, which dataset and which transform."""
 
-__all__ = ["SampleError", "WorkerDiedError"]
+from funcnet.data.draw import Draw
+
+__all__ = ["SampleError", "WorkerDiedError", "sample_error"]
 
 
 class SampleError(RuntimeError):
@@ -22,6 +24,21 @@ class SampleError(RuntimeError):
     def __str__(self) -> str:
         """Show the message alone."""
         return str(self.args[0])
+
+
+def sample_error(dataset: str, draw: Draw, error: Exception) -> SampleError:
+    """Say which sample of which dataset failed, and in which transform.
+
+    >>> from funcnet.data.draw import Draw
+    >>> from funcnet.data.errors import sample_error
+    >>> print(sample_error("a list", Draw(0, 0, 7), ValueError("odd")))
+    sample 7 of a list failed while it was read: ValueError: odd
+    """
+    where = f"in transform {draw.failed}" if draw.failed else "while it was read"
+    return SampleError(
+        f"sample {draw.key[2]} of {dataset} failed {where}: {type(error).__name__}: {error}",
+        draw.key[2],
+    )
 
 
 class WorkerDiedError(RuntimeError):

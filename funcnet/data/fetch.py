@@ -10,10 +10,10 @@ from funcnet.data.buffers import Allocate
 from funcnet.data.collate import collate
 from funcnet.data.datasets import Derived, describe, read
 from funcnet.data.draw import Draw, Step
-from funcnet.data.errors import SampleError
+from funcnet.data.errors import sample_error
 from funcnet.data.pipeline import Map
 from funcnet.data.plan import Task
-from funcnet.data.streams import Flow
+from funcnet.data.streams import Flow, Piped
 
 __all__ = ["Expander", "Fetcher", "Finisher", "Made", "Seconds"]
 
@@ -31,15 +31,6 @@ class Made(NamedTuple):
 
     value: Any
     seconds: Seconds
-
-
-def _sample_error(dataset: Any, draw: Draw, error: Exception) -> SampleError:
-    where = f"in transform {draw.failed}" if draw.failed else "while it was read"
-    return SampleError(
-        f"sample {draw.key[2]} of {describe(dataset)} failed {where}:"
-        f" {type(error).__name__}: {error}",
-        draw.key[2],
-    )
 
 
 class Finisher:
@@ -124,7 +115,7 @@ class Fetcher:
                     sample = step(sample, draw)
                 transform += perf_counter() - begin
             except Exception as error:
-                raise _sample_error(self.dataset, draw, error) from error
+                raise sample_error(describe(self.dataset), draw, error) from error
             samples.append(sample)
         return samples, transform
 
@@ -132,17 +123,18 @@ class Fetcher:
 class Expander:
     """Compute the samples that each source sample of a flow becomes: a list for each."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow | Piped) -> None:
         self.flow = flow
 
     def __call__(self, task: Task, allocate: Allocate) -> Made:
         """Compute the lists of a task; reading and transforming count together."""
         begin = perf_counter()
         groups = []
-        for index in task.indices.tolist():
+        indices = task.indices.tolist()
+        for index, given in zip(indices, task.samples or indices, strict=True):
             draw = Draw(task.seed, task.epoch, index)
             try:
-                groups.append(self.flow.expand(index, draw))
+                groups.append(self.flow.expand(given, draw))
             except Exception as error:
-                raise _sample_error(self.flow, draw, error) from error
+                raise sample_error(repr(self.flow), draw, error) from error
         return Made(groups, Seconds(read=perf_counter() - begin))

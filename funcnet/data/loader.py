@@ -16,7 +16,7 @@ from funcnet.data.fetch import Expander, Fetcher, Finisher
 from funcnet.data.order import Order, Permutation, Sequential
 from funcnet.data.plan import BatchPlan, ListPlan
 from funcnet.data.samplers import as_order
-from funcnet.data.streams import Reading, Stream, apply, as_stream
+from funcnet.data.streams import Piped, Reading, Stream, apply, as_stream
 from funcnet.data.timing import Profile, profile
 from funcnet.data.workers.engine import Engine
 
@@ -41,7 +41,9 @@ class DataLoader(Generic[Batch]):
             `filter`, `flat_map` or `pack`, the dataset that it reads is shuffled.
         sampler: what to visit instead: a `Sampler` or any iterable of indices.
         batch_sampler: likewise, whole batches: any iterable of lists of indices.
-        num_workers: how many threads or processes make batches ahead of time; 0 for none.
+        num_workers: how many threads or processes make batches ahead of time; 0 for none. A stream
+            that can only be iterated is read by one thread of its own, and they compute what `map`,
+            `filter`, `flat_map` and ``transforms`` do with its samples.
         collate: ``collate(samples)`` instead of `data.collate`.
         drop_last: leave out an incomplete last batch.
         timeout: seconds to wait for a batch from the workers; 0 waits for ever.
@@ -127,7 +129,8 @@ class DataLoader(Generic[Batch]):
         if self._stream is None:
             work: Any = Fetcher(dataset, steps, finisher)
         else:
-            work = self._stream.flow and Expander(self._stream.flow)
+            assert self._stream.flow is not None  # `_as_stream` sees to it
+            work = Expander(self._stream.flow)
         self._engine = Engine(work, num_workers, workers, prefetch, timeout, persistent_workers)
         self._finisher = finisher
 
@@ -168,11 +171,12 @@ class DataLoader(Generic[Batch]):
             stream = apply(stream, step, "map")
         if self.sampler is not None or self.batch_sampler is not None:
             raise ValueError("a stream has no indices: it takes no sampler or batch_sampler")
-        if stream.flow is None and (self.shuffle or self.num_workers):
-            name = "shuffle" if self.shuffle else "num_workers"
+        if stream.flow is None:
+            stream = Piped(stream)
+        if self.shuffle and isinstance(stream.flow, Piped):
             raise ValueError(
-                f"{stream!r} can only be iterated, in its own order: it takes no {name}. Datasets"
-                " with __len__ and __getitem__ can be shuffled, and computed by workers."
+                f"{stream!r} can only be iterated, in its own order: it takes no shuffle. Datasets"
+                " with __len__ and __getitem__ can be shuffled."
             )
         return stream
 
@@ -264,9 +268,8 @@ class DataLoader(Generic[Batch]):
             remaining = plan.batches(self._start["position"])
             batches = dataset_batches(plan, self._engine, self._start["position"])
         else:
-            engine = self._engine if self._stream.flow is not None else None
             collector = StreamBatches(
-                self._stream, engine, self.batch_size, self._last, self.shard, self._finisher
+                self._stream, self._engine, self.batch_size, self._last, self.shard, self._finisher
             )
             batches = collector.run(Reading(self.seed, self.epoch, self.shuffle), self._start)
         self.set_epoch(self.epoch + 1)

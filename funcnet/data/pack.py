@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
-from funcnet.data.streams import Flow, Reading, State, Stream, as_stream
+from funcnet.data.streams import Flow, Piped, Reading, State, Stream, as_stream
 
 __all__ = ["pack"]
 
@@ -41,7 +41,7 @@ class _Pack(Stream):
         self.pad = pad
 
     @property
-    def flow(self) -> Flow | None:
+    def flow(self) -> Flow | Piped | None:
         return self.stream.flow
 
     def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:

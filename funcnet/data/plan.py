@@ -25,6 +25,8 @@ class Task(NamedTuple):
     seed: int
     padding: int
     """How many rows at the end of ``indices`` repeat a sample only to fill the batch."""
+    samples: list[Any] | None = None
+    """The samples themselves, where they can only be read in order and so have been already."""
 
 
 @dataclass(frozen=True)

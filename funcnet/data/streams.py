@@ -1,19 +1,23 @@
 """Datasets without a length: `filter`, `flat_map`, chains, and anything that can only be iterated.
 
-Every sample of a stream comes with the small state from which the stream goes on after it. Over a
-dataset with random access, `map`, `filter` and `flat_map` depend on one source sample at a time; so
-workers compute them in parallel, and the state is (position in the source's order, samples of it
-already given).
+Every sample of a stream comes with the small state from which the stream goes on after it. `map`,
+`filter` and `flat_map` depend on one source sample at a time; so workers compute them in parallel.
+Over a dataset with random access they read the samples, too, and the state is (position in the
+source's order, samples of it already given); what can only be iterated is read by one thread.
 """
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from funcnet.data.datasets import describe, read
 from funcnet.data.draw import Draw, Step
+from funcnet.data.errors import sample_error
 from funcnet.data.order import Permutation, Sequential
 from funcnet.data.plan import BatchPlan, Task
 
@@ -21,6 +25,7 @@ __all__ = [
     "ChainDataset",
     "Flow",
     "IterableDataset",
+    "Piped",
     "Reading",
     "State",
     "Stream",
@@ -33,10 +38,12 @@ __all__ = [
 State = dict[str, Any]
 """Where a stream goes on: a small dict of numbers."""
 
-Run = Callable[["Flow", Iterator[Task]], Iterator[tuple[Task, list[list[Any]]]]]
+Run = Callable[["Flow | Piped", Iterator[Task]], Iterator[tuple[Task, list[list[Any]]]]]
 
 
-def _run_here(flow: "Flow", tasks: Iterator[Task]) -> Iterator[tuple[Task, list[list[Any]]]]:
+def _run_here(
+    flow: "Flow | Piped", tasks: Iterator[Task]
+) -> Iterator[tuple[Task, list[list[Any]]]]:
     for task in tasks:
         draws = (Draw(task.seed, task.epoch, index) for index in task.indices.tolist())
         yield task, [flow.expand(draw.key[2], draw) for draw in draws]
@@ -51,6 +58,8 @@ class Reading:
     shuffle: bool = False
     chunk: int = 32
     run: Run = _run_here
+    workers: "Stream | None" = None
+    """The part that is computed ahead of time by workers, where it is given samples to compute."""
 
 
 class Stream(ABC):
@@ -61,7 +70,7 @@ class Stream(ABC):
         """Yield each sample after a state (``None``: from the start) with the state after it."""
 
     @property
-    def flow(self) -> "Flow | None":
+    def flow(self) -> "Flow | Piped | None":
         """The part that workers can compute in parallel, if there is one."""
         return None
 
@@ -132,6 +141,19 @@ def _expand(kind: str, step: Step, sample: Any, draw: Draw) -> Iterable[Any]:
     return [result]
 
 
+def _expanded(sample: Any, steps: Sequence[tuple[str, Step]], draw: Draw) -> list[Any]:
+    samples = [sample]
+    for kind, step in steps:
+        samples = [made for sample in samples for made in _expand(kind, step, sample, draw)]
+    return samples
+
+
+def _described(shown: str, steps: Sequence[tuple[str, Step]]) -> str:
+    for kind, step in steps:
+        shown = f"{kind}({shown}, {step.name})"
+    return shown
+
+
 class Flow(Stream):
     """A dataset with random access, and what is done with each sample of it on its own."""
 
@@ -146,10 +168,7 @@ class Flow(Stream):
 
     def expand(self, index: int, draw: Draw) -> list[Any]:
         """Compute the samples that one source sample becomes."""
-        samples = [read(self.dataset, index, draw)]
-        for kind, step in self.steps:
-            samples = [made for sample in samples for made in _expand(kind, step, sample, draw)]
-        return samples
+        return _expanded(read(self.dataset, index, draw), self.steps, draw)
 
     def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
         """Go through the source in the reading's order."""
@@ -167,37 +186,101 @@ class Flow(Stream):
                 skip = 0
 
     def __repr__(self) -> str:
-        shown = describe(self.dataset)
-        for kind, step in self.steps:
-            shown = f"{kind}({shown}, {step.name})"
-        return shown
+        return _described(describe(self.dataset), self.steps)
 
 
-class _Applied(Stream):
-    """A step applied to a stream that cannot be computed in parallel any more."""
+class Piped(Stream):
+    """A stream that can only be read in order, and what is done with each sample of it on its own.
 
-    def __init__(self, stream: Stream, kind: str, step: Step) -> None:
+    The samples are read where the loader is; workers compute the steps.
+    """
+
+    def __init__(self, stream: Stream, steps: Sequence[tuple[str, Step]] = ()) -> None:
         self.stream = stream
-        self.kind = kind
-        self.step = step
+        self.steps = list(steps)
 
     @property
-    def flow(self) -> Flow | None:
-        return self.stream.flow
+    def flow(self) -> "Flow | Piped":
+        """What workers compute of the stream inside, or else itself."""
+        inner = self.stream.flow
+        return self if inner is None else inner
+
+    def expand(self, sample: Any, draw: Draw) -> list[Any]:
+        """Compute the samples that one sample of the stream becomes."""
+        return _expanded(sample, self.steps, draw)
 
     def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
-        before, skip, count = (
-            (state["inner"], state["offset"], state["count"]) if state else (None, 0, 0)
-        )
-        for sample, after in self.stream.iterate(reading, before):
-            draw = Draw(reading.seed, reading.epoch, count)
-            group = list(_expand(self.kind, self.step, sample, draw))
+        """Go through the stream; what is given out of one sample's results is counted."""
+        skip = state["offset"] if state else 0
+        for count, before, group in self._groups(reading, state):
             for offset, made in enumerate(group[skip:], skip + 1):
                 yield made, {"inner": before, "offset": offset, "count": count}
-            before, skip, count = after, 0, count + 1
+            skip = 0
+
+    def _groups(
+        self, reading: Reading, state: State | None
+    ) -> Iterator[tuple[int, State | None, list[Any]]]:
+        """Yield each sample's number, the state before it, and what it becomes."""
+        before, count = (state["inner"], state["count"]) if state else (None, 0)
+        source = self.stream.iterate(reading, before)
+        if reading.workers is not self:
+            for sample, after in source:
+                draw = Draw(reading.seed, reading.epoch, count)
+                try:
+                    group = self.expand(sample, draw)
+                except Exception as error:
+                    raise sample_error(repr(self), draw, error) from error
+                yield count, before, group
+                before, count = after, count + 1
+            return
+        befores: deque[State | None] = deque([before])
+
+        def tasks() -> Iterator[Task]:
+            start = count
+            for pairs in _chunks(source, reading.chunk):
+                befores.extend(after for _, after in pairs)
+                stop, samples = start + len(pairs), [sample for sample, _ in pairs]
+                numbers = np.arange(start, stop)
+                yield Task(numbers, start, stop, reading.epoch, reading.seed, 0, samples)
+                start = stop
+
+        for task, groups in reading.run(self, tasks()):
+            for count, group in enumerate(groups, task.start):
+                yield count, befores.popleft(), group
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Worker processes get the steps; what cannot be read twice stays here."""
+        return {"stream": _Elsewhere(repr(self.stream)), "steps": self.steps}
 
     def __repr__(self) -> str:
-        return f"{self.kind}({self.stream!r}, {self.step.name})"
+        return _described(repr(self.stream), self.steps)
+
+
+def _chunks(source: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Cut into lists; where reading fails, what was read before it comes first."""
+    while True:
+        read, failure = [], None
+        try:
+            for item in islice(source, size):
+                read.append(item)  # `extend` might lose what it had when it fails
+        except Exception as error:
+            failure = error
+        if read:
+            yield read
+        if failure is not None:
+            raise failure
+        if len(read) < size:
+            return
+
+
+class _Elsewhere:
+    """What a worker knows of the stream that it is given samples of: how it is called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 class ChainDataset(Stream):
@@ -256,7 +339,9 @@ def apply(dataset: Any, step: Step, kind: str) -> Stream:
     stream = as_stream(dataset)
     if isinstance(stream, Flow):
         return Flow(stream.dataset, [*stream.steps, (kind, step)])
-    return _Applied(stream, kind, step)
+    if isinstance(stream, Piped):
+        return Piped(stream.stream, [*stream.steps, (kind, step)])
+    return Piped(stream, [(kind, step)])
 
 
 def filter(dataset: Any, predicate: Callable[..., Any]) -> Stream:

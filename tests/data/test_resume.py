@@ -17,6 +17,16 @@ def jitter(sample, rng):
     return {"i": sample["i"], "x": sample["x"] + rng.random()}
 
 
+class Lines(data.IterableDataset):
+    """Samples that can only be read in order."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def __iter__(self):
+        return ({"i": i, "x": i / 7} for i in range(self.length))
+
+
 def source(kind, length):
     arrays = data.ArrayDataset({"i": np.arange(length), "x": np.arange(length) / 7})
     return {
@@ -31,10 +41,18 @@ def source(kind, length):
             data.map(data.mix([arrays, arrays], [1, 2]), lambda s: np.full(1 + s["i"] % 5, s["i"])),
             4,
         ),
+        "lines": lambda: Lines(length),
+        "lines, mapped": lambda: data.map(
+            data.filter(Lines(length), lambda s: s["i"] % 3), lambda s, rng: jitter(s, rng)
+        ),
+        "lines, packed": lambda: data.pack(
+            data.map(Lines(length), lambda s: np.full(1 + s["i"] % 5, s["i"])), 4
+        ),
     }[kind]()
 
 
 KINDS = ["arrays", "map", "mix", "subset", "concat", "filter", "flat", "pack"]
+KINDS += ["lines", "lines, mapped", "lines, packed"]
 STREAMS = ["filter", "flat", "pack"]
 
 
@@ -86,7 +104,7 @@ def test_threads_and_hosts(kind, length, batch_size, shuffle, last, seed, cuts, 
             return data.DataLoader(
                 source(kind, length),
                 batch_size,
-                shuffle,
+                shuffle and not kind.startswith("lines"),
                 num_workers=number,
                 seed=seed,
                 shard=shard,
@@ -119,11 +137,12 @@ def test_threads_and_hosts(kind, length, batch_size, shuffle, last, seed, cuts, 
     assert seen[: len(expected)] == expected
 
 
-@pytest.mark.parametrize("kind", ["mix", "pack"])
+@pytest.mark.parametrize("kind", ["mix", "pack", "lines, mapped"])
 def test_processes_nought_four_two(kind):
     def loader(number):
+        shuffle = kind != "lines, mapped"
         return data.DataLoader(
-            source(kind, 40), 4, True, num_workers=number, workers="process", seed=1
+            source(kind, 40), 4, shuffle, num_workers=number, workers="process", seed=1
         )
 
     expected = [flat(batch) for batch in loader(0)]

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -101,13 +103,13 @@ def test_contents():
 
 
 @pytest.mark.parametrize("workers", ["thread", "process"])
-@pytest.mark.parametrize("name", ["filter", "both", "pack"])
+@pytest.mark.parametrize("name", STREAMS)
 def test_workers_compute_the_same(name, workers):
     def batches(number):
         loader = data.DataLoader(
             STREAMS[name](),
             4,
-            shuffle=True,
+            shuffle=name in ("filter", "both", "pack"),
             seed=1,
             num_workers=number,
             workers=workers,
@@ -116,6 +118,65 @@ def test_workers_compute_the_same(name, workers):
         return [batch.tolist() for batch in loader]
 
     assert batches(0) == batches(2)
+
+
+@pytest.mark.parametrize("workers", ["thread", "process"])
+def test_workers_take_what_can_only_be_read_once(workers):
+    """A generator: no process but this one can read it; the samples travel, whatever their size."""
+    sizes = [3, 100_000, 0, 7, 50_000, 1]
+    source = (np.full(size, number, np.int32) for number, size in enumerate(sizes))
+    loader = data.DataLoader(
+        source, 2, num_workers=2, workers=workers, transforms=[lambda x: (len(x), x.sum())]
+    )
+    lengths, sums = zip(*loader, strict=True)
+    assert np.concatenate(lengths).tolist() == sizes
+    assert np.concatenate(sums).tolist() == [n * size for n, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("workers", ["thread", "process"])
+def test_what_was_read_before_a_failure_comes_first(workers):
+    def numbers():
+        yield from range(10)
+        raise OSError("the disk is gone")
+
+    loader = data.DataLoader(numbers(), 4, num_workers=2, workers=workers)
+    batches = iter(loader)
+    assert [next(batches).tolist() for _ in range(2)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_failing_sample_of_an_iterable_is_named(number):
+    loader = data.DataLoader(
+        data.map(iter([1, 2, 0]), lambda x: 1 / x), num_workers=number, workers="process"
+    )
+    with pytest.raises(data.SampleError, match=r"sample 2 of map\(.*<lambda>.*ZeroDivisionError"):
+        list(loader)
+
+
+def test_a_source_that_does_not_come():
+    gate = threading.Event()
+
+    def numbers():
+        yield from range(4)
+        gate.wait(5)
+
+    batches = iter(data.DataLoader(numbers(), 2, num_workers=1, prefetch=1, timeout=0.2))
+    with pytest.raises(TimeoutError, match=r"no samples within timeout=0\.2 seconds"):
+        list(batches)
+    gate.set()
+
+
+def test_leaving_early_ends_the_thread_that_reads():
+    loader = data.DataLoader(itertools.count(), 4, num_workers=2)
+    for batch in loader:
+        assert batch.tolist() == [0, 1, 2, 3]
+        break
+    deadline = time.monotonic() + 5
+    while any(thread.name.startswith("funcnet-data") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_shuffle_is_over_the_source():

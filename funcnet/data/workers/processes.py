@@ -73,13 +73,18 @@ class _Member:
         return next((slot for slot in self.slots if not slot.busy and not slot.held), None)
 
     def send(self, number: int, task: Task, slot: Slot) -> None:
-        """Give the worker a task; the indices go through the slot, so that sending never blocks."""
+        """Give the worker a task; what may be large goes through the slot: sending never blocks."""
         indices = np.asarray(task.indices, np.int64)
+        samples = b"" if task.samples is None else pickle.dumps(task.samples, protocol=5)
         slot.begin()
-        slot.reserve(indices.nbytes)[: indices.nbytes] = indices.view(np.uint8)
+        content = slot.reserve(indices.nbytes + len(samples))
+        content[: indices.nbytes] = indices.view(np.uint8)
+        content[indices.nbytes : indices.nbytes + len(samples)] = np.frombuffer(samples, np.uint8)
+        del content
         slot.busy = True
         self.tasks[number] = task, slot
-        message = (number, self.slots.index(slot), len(indices), task._replace(indices=None))
+        fields = task._replace(indices=None, samples=None)
+        message = (number, self.slots.index(slot), len(indices), len(samples), fields)
         self.connection.send_bytes(pickle.dumps(message))
 
     def close(self) -> None:

@@ -5,12 +5,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from funcnet.data.buffers import Allocate, Spare
 from funcnet.data.plan import Task
 
-__all__ = ["run_here", "run_threads"]
+__all__ = ["read_ahead", "run_here", "run_threads"]
+
+T = TypeVar("T")
 
 Work = Callable[[Task, Allocate], Any]
 
@@ -108,3 +110,52 @@ def _serve(
             future.set_exception(error)
         del task, future  # hold no batch while waiting
     spare.give(allocate)
+
+
+def read_ahead(items: Iterator[T], count: int, timeout: float | None) -> Iterator[T]:
+    """Draw items in a thread of their own, some ahead of those that are asked for.
+
+    Args:
+        items: only the thread ever touches it. What it raises is raised where the item would be.
+        count: how many may lie ready.
+        timeout: seconds to wait for an item; ``None`` waits for ever.
+
+    Raises:
+        TimeoutError: an item took longer.
+
+    Example:
+        >>> from funcnet.data.workers.threads import read_ahead
+        >>> list(read_ahead(iter("abc"), 2, None))
+        ['a', 'b', 'c']
+    """
+    ready: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    room = threading.Semaphore(count)
+    closed = threading.Event()
+
+    def draw() -> None:
+        while room.acquire() and not closed.is_set():
+            try:
+                ready.put((next(items), None))
+            except BaseException as error:  # StopIteration, too
+                ready.put((None, error))
+                return
+
+    threading.Thread(target=draw, name="funcnet-data-reader", daemon=True).start()
+    try:
+        while True:
+            try:
+                item, error = ready.get(timeout=timeout)
+            except queue.Empty:
+                raise TimeoutError(
+                    f"the dataset gave no samples within timeout={timeout} seconds"
+                ) from None
+            room.release()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+            del item
+    finally:
+        closed.set()
+        room.release()

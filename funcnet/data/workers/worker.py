@@ -36,17 +36,23 @@ def main(connection_fd: int, life_fd: int, payload_fd: int, *slot_fds: int) -> N
         os._exit(1)
     while True:
         try:
-            number, which, count, fields = pickle.loads(connection.recv_bytes())
+            number, which, count, more, fields = pickle.loads(connection.recv_bytes())
             slot = slots[which]
             slot.begin()
-            indices = np.frombuffer(slot.reserve(count * 8), np.int64, count).astype(np.intp)
-            _serve(connection, work, number, slot, fields._replace(indices=indices))
+            content = slot.reserve(count * 8 + more)
+            indices = np.frombuffer(content, np.int64, count).astype(np.intp)
+            samples = content[count * 8 : count * 8 + more].tobytes()
+            del content
+            task = fields._replace(indices=indices, samples=samples)
+            _serve(connection, work, number, slot, task)
         except (EOFError, OSError):
             os._exit(0)
 
 
 def _serve(connection: Connection, work: Any, number: int, slot: Slot, task: Any) -> None:
     try:
+        if task.samples is not None:
+            task = task._replace(samples=pickle.loads(task.samples) if task.samples else None)
         made = work(task, slot)
         value = slot.place(made.value)
         message = pickle.dumps((number, slot.used, value, made.seconds, None), protocol=5)
