@@ -1,7 +1,7 @@
 """Datasets, order, loading and the embedded sample data; nothing here needs JAX.
 
 As the data flows: datasets (`arrays`, `datasets`, `sources/`, `mnist`) and lazy functions of them
-(`pipeline`, `mixture`, `streams`, `pack`) are visited in an `order` that `samplers` may choose; a
+(`pipeline`, `mixture`, `streams`, `flows`, `pack`) are visited in an `order` that `samplers` may choose; a
 `plan` cuts it into tasks; `workers/` `fetch` each, into memory of `buffers`; the `loader` hands the
 `batches` out and knows the position; `device` sends them on.
 """
@@ -13,6 +13,7 @@ from funcnet.data.collate import collate
 from funcnet.data.datasets import ConcatDataset, Dataset, StackDataset, Subset, random_split
 from funcnet.data.device import prefetch_to_device
 from funcnet.data.errors import SampleError, WorkerDiedError
+from funcnet.data.flows import ChainDataset, filter, flat_map
 from funcnet.data.loader import DataLoader
 from funcnet.data.mixture import mix
 from funcnet.data.mnist import mnist, read_idx
@@ -33,7 +34,7 @@ from funcnet.data.sources.records import CsvDataset, JsonLines, LineFile
 from funcnet.data.sources.shards import TarShards, safetensors_shards
 from funcnet.data.sources.tables import ArrayRecordDataset, ArrowDataset
 from funcnet.data.sources.tokens import TokenFile, write_tokens
-from funcnet.data.streams import ChainDataset, IterableDataset, filter, flat_map
+from funcnet.data.streams import IterableDataset
 from funcnet.data.timing import Profile
 from funcnet.data.tokenizer import ByteTokenizer, Tokenizer
 from funcnet.data.workers.shared import share

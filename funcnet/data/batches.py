@@ -9,8 +9,9 @@ import numpy as np
 
 from funcnet.data.buffers import Recycler, Spare
 from funcnet.data.fetch import Expander, Finisher, Made, Seconds
+from funcnet.data.flows import Piped
 from funcnet.data.plan import BatchPlan, ListPlan, Task
-from funcnet.data.streams import Flow, Piped, Reading, State, Stream
+from funcnet.data.streams import Computed, Reading, State, Stream
 from funcnet.data.workers.engine import Engine
 from funcnet.data.workers.threads import read_ahead, run_here
 
@@ -75,7 +76,7 @@ class StreamBatches:
             yield self._make(rows, start, count, reading, allocate), state
 
     def _run_flow(
-        self, flow: Flow | Piped, tasks: Iterator[Task]
+        self, flow: Computed, tasks: Iterator[Task]
     ) -> Iterator[tuple[Task, list[list[Any]]]]:
         failures: list[Exception] = []
         if flow is self.stream.flow:

@@ -13,7 +13,7 @@ from funcnet.data.draw import Draw, Step
 from funcnet.data.errors import sample_error
 from funcnet.data.pipeline import Map
 from funcnet.data.plan import Task
-from funcnet.data.streams import Flow, Piped
+from funcnet.data.streams import Computed
 
 __all__ = ["Expander", "Fetcher", "Finisher", "Made", "Seconds"]
 
@@ -123,7 +123,7 @@ class Fetcher:
 class Expander:
     """Compute the samples that each source sample of a flow becomes: a list for each."""
 
-    def __init__(self, flow: Flow | Piped) -> None:
+    def __init__(self, flow: Computed) -> None:
         self.flow = flow
 
     def __call__(self, task: Task, allocate: Allocate) -> Made:

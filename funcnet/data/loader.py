@@ -13,10 +13,11 @@ from funcnet.data.batch_samplers import as_batches
 from funcnet.data.batches import Epoch, Position, StreamBatches, dataset_batches
 from funcnet.data.draw import Step
 from funcnet.data.fetch import Expander, Fetcher, Finisher
+from funcnet.data.flows import Piped, apply, as_stream
 from funcnet.data.order import Order, Permutation, Sequential
 from funcnet.data.plan import BatchPlan, ListPlan
 from funcnet.data.samplers import as_order
-from funcnet.data.streams import Piped, Reading, Stream, apply, as_stream
+from funcnet.data.streams import Reading, Stream
 from funcnet.data.timing import Profile, profile
 from funcnet.data.workers.engine import Engine
 

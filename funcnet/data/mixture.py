@@ -8,8 +8,9 @@ from typing import Any
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.data.datasets import Dataset, Derived, describe, read
 from funcnet.data.draw import Draw
+from funcnet.data.flows import as_stream
 from funcnet.data.order import Permutation
-from funcnet.data.streams import Reading, State, Stream, as_stream
+from funcnet.data.streams import Reading, State, Stream
 
 __all__ = ["mix"]
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
-from funcnet.data.streams import Flow, Piped, Reading, State, Stream, as_stream
+from funcnet.data.flows import as_stream
+from funcnet.data.streams import Computed, Reading, State, Stream
 
 __all__ = ["pack"]
 
@@ -41,7 +42,7 @@ class _Pack(Stream):
         self.pad = pad
 
     @property
-    def flow(self) -> Flow | Piped | None:
+    def flow(self) -> Computed | None:
         return self.stream.flow
 
     def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:

@@ -1,7 +1,7 @@
 """Lazy datasets with random access: `map`, `zip`, `window`, `cache`.
 
 What they return still has a length and items, so it can be shuffled globally and resumed anywhere.
-`filter`, `flat_map` and `pack`, whose length is not known beforehand, are streams (`data.streams`).
+`filter`, `flat_map` and `pack`, whose length is not known beforehand, are streams (`data.flows`).
 """
 
 import builtins
@@ -13,7 +13,8 @@ from funcnet.core.checks import check_positive
 from funcnet.data.collate import collate
 from funcnet.data.datasets import Derived, describe, read
 from funcnet.data.draw import Draw, Step
-from funcnet.data.streams import Flow, Stream, apply, as_stream
+from funcnet.data.flows import Flow, apply, as_stream
+from funcnet.data.streams import Stream
 from funcnet.data.trees import map_tree
 
 __all__ = ["Map", "cache", "map", "window", "zip"]

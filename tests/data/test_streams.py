@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from funcnet import data
-from funcnet.data.streams import Reading, as_stream
+from funcnet.data.flows import as_stream
+from funcnet.data.streams import Reading
 
 DOCUMENTS = [np.arange(n) + 100 * n for n in (3, 1, 7, 0, 2, 12, 5, 1, 4)]
 
