@@ -17,6 +17,15 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--grid",
+        choices=("kinds", "full"),
+        default="kinds",
+        help="which triples of transforms to compose: those of different kinds, or all (half an hour)",
+    )
+
+
 @pytest.fixture
 def rng():
     """A NumPy generator, the same in every run."""

@@ -70,6 +70,10 @@ class Accumulation:
             value, gradients = one_batch(*call.replaced(new, index))
             value, aux = value if has_aux else (value, None)
             weight = jnp.ones(()) if self.weight is None else _scalar(self.weight(aux))
+            if self.weight is not None:  # the mean of nothing is 0 / 0
+                value, gradients = jax.tree.map(
+                    lambda x: jnp.where(weight == 0, 0, x), (value, gradients)
+                )
             sums = [
                 s + g.astype(s.dtype) * weight.astype(s.dtype) for s, g in _pairs(sums, gradients)
             ]

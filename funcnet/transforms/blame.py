@@ -212,10 +212,18 @@ def _while(params: dict[str, Any], operands: list[Any], place: Place) -> list[An
     test, test_consts = opened(params["cond_jaxpr"])
     body, consts = opened(params["body_jaxpr"])
     turn = 0
-    while _run(test, test_consts, [*of_test, *state], replace(place, turn=turn))[0]:
-        state = _run(body, consts, [*of_body, *state], replace(place, turn=turn))
+    while True:
+        (going,) = _run(test, test_consts, [*of_test, *state], replace(place, turn=turn))
+        if not going.any():
+            return state
+        taken = _run(body, consts, [*of_body, *state], replace(place, turn=turn))
+        state = [_where(going, new, old) for new, old in zip(taken, state, strict=True)]
         turn += 1
-    return state
+
+
+def _where(going: Any, new: Any, old: Any) -> Any:
+    """Of a batch of loops (under vmap), keep the old values of those that have come to their end."""
+    return jnp.where(going.reshape(going.shape + (1,) * (new.ndim - going.ndim)), new, old)
 
 
 def _same_rank(outer: Any, inner: Any) -> bool:

@@ -50,7 +50,8 @@ def value_and_grad(
         threaded: the argument (a state) that each part takes from the part before: ``fun`` returns
             it as its ``aux``, or as the first entry of that.
         weight: ``weight(aux)`` is the weight of a part's mean, for losses whose mean is not over
-            as many things in every part (tokens that are not masked out).
+            as many things in every part (tokens that are not masked out). A part of weight zero
+            counts for nothing, also if its mean is NaN.
         reduction: ``"sum"`` for a loss that sums over its batch rather than averages.
 
     Returns:

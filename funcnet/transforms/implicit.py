@@ -37,7 +37,7 @@ def root(
 
     Args:
         fun: ``fun(x, *args)``, with the structure and shapes of ``x``; it may also close over what
-            is differentiated.
+            is differentiated. It needs a forward derivative, which all has but a ``custom_vjp``.
         init: where to start, any tree of real arrays; it has no influence on derivatives.
         *args: passed on.
         tol: stop after a step of at most ``tol (1 + |x|)`` in every element; the square root of the
@@ -95,7 +95,7 @@ def fixed_point(
 
     Args:
         fun: ``fun(x, *args)``, with the structure and shapes of ``x``; a contraction near the
-            fixed point.
+            fixed point. It needs a forward derivative, which all has but a ``custom_vjp``.
         init: where to start, any tree of real arrays; it has no influence on derivatives.
         *args: passed on.
         tol: stop when no element changes by more than ``tol (1 + |x|)``; ten times the type's

@@ -95,6 +95,9 @@ def _watch(
     keys = [jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key) for x in arrays]
     kinds = [jax.random.key_impl(x) if key else None for x, key in zip(arrays, keys, strict=True)]
     plain = [jax.random.key_data(x) if key else x for x, key in zip(arrays, keys, strict=True)]
+    # XLA does not compile a callback in a branch with operands of no elements: they stay behind
+    blanks = [None if jnp.size(x) else jax.typeof(x) for x in plain]
+    plain = [x for x, blank in zip(plain, blanks, strict=True) if blank is None]
     wide = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
 
     def on_host(healthy: Any, number: Any, *plain: Any) -> None:
@@ -103,7 +106,9 @@ def _watch(
 
         def find(tick: Callable[[], Any]) -> Blame:
             with jax.enable_x64(wide), jax.default_device(jax.devices("cpu")[0]):
-                arrays = [_restored(x, kind) for x, kind in zip(plain, kinds, strict=True)]
+                sent = iter(plain)
+                filled = [next(sent) if b is None else np.zeros(b.shape, b.dtype) for b in blanks]
+                arrays = [_restored(x, kind) for x, kind in zip(filled, kinds, strict=True)]
                 step = None if number < 0 else int(number)
                 return replace(search(closed, arrays, names, tick), step=step)
 

@@ -76,8 +76,8 @@ class Site:
         positions = a.shape[0]
         d = delta.reshape(positions, -1) if self.side else delta.reshape(-1, positions).T
         if positions * positions <= inputs * d.shape[1]:
-            return jnp.sum((a @ a.T) * (d @ d.T))
-        return jnp.sum((a.T @ d) ** 2)
+            return jnp.real(jnp.sum((a @ a.conj().T) * (d @ d.conj().T)))
+        return jnp.sum(jnp.abs(a.T @ d) ** 2)
 
 
 @dataclass

@@ -75,7 +75,10 @@ def scan(
 
 def _size(xs: PyTree, length: int | Array | None) -> int:
     """Return how many steps to compile the loop for."""
-    sizes = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(xs)]
+    if () in shapes:
+        raise ValueError("every leaf of xs needs a leading axis to loop over; got a scalar")
+    sizes = {shape[0] for shape in shapes}
     if len(sizes) > 1:
         raise ValueError(f"the leaves of xs have different leading axes: {sorted(sizes)}")
     known = sizes.pop() if sizes else None

@@ -68,16 +68,17 @@ def lanczos(matvec: Matvec, like: PyTree, key: Key, steps: int) -> Lanczos:
         # twice is enough (Parlett): what rounding left of the basis after the first goes in the second
         for _ in range(2):
             candidate = candidate - basis.T @ (basis @ candidate)
-        norm = jnp.linalg.norm(candidate)
-        kept = norm > small * scale  # else the space is exhausted: the rest of the matrix is zero
-        return jnp.where(kept, candidate / jnp.where(kept, norm, 1), 0), jnp.where(kept, norm, 0)
+        square = candidate @ candidate
+        kept = square > (small * scale) ** 2  # else the space is exhausted: the rest is zero
+        norm = jnp.sqrt(jnp.where(kept, square, 1))  # whose slope is finite at zero too
+        return jnp.where(kept, candidate / norm, 0), jnp.where(kept, norm, 0)
 
     def step(carry: Any, index: Array) -> tuple[Any, Array]:
         basis, latest, scale = carry
         basis = basis.at[index].set(latest)
         product = as_vector(matvec(as_tree(latest)))[0]
         alpha = latest @ product
-        scale = jnp.maximum(scale, jnp.linalg.norm(product))
+        scale = jnp.maximum(scale, jnp.linalg.norm(jax.lax.stop_gradient(product)))
         following, beta = normalised(product, basis, scale)
         return (basis, following, scale), jnp.stack([alpha, beta])
 

@@ -131,6 +131,8 @@ def split(tree: PyTree, wrt: Selection | None = None) -> tuple[Pattern, list[Any
 def chosen_leaves(tree: PyTree, wrt: Selection) -> list[bool]:
     """Say of each leaf whether the selection names it; a glob that names none raises."""
     named = leaves_with_paths(tree)
+    if not callable(wrt) and not isinstance(wrt, Iterable):
+        raise TypeError(f"wrt must be a glob, several globs or predicate(path, leaf); got {wrt!r}")
     if callable(wrt):
         return [bool(wrt(path, leaf)) for path, leaf in named]
     chosen = select(wrt, [path for path, _ in named])

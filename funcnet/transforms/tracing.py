@@ -41,10 +41,12 @@ class Trace:
     Attributes:
         leaves: dotted path of each argument leaf to what is known of it.
         structure: the arguments' containers.
+        named: the arguments that were passed by name.
     """
 
     leaves: dict[str, Leaf]
     structure: str
+    named: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """List the leaves, one a line."""
@@ -63,6 +65,11 @@ class Trace:
                 lines.extend(f"{path}: {line}" for line in _leaf_differences(before, now))
         if not lines and self.structure != earlier.structure:
             lines.append(f"tree structure: {earlier.structure} -> {self.structure}")
+        if not lines:
+            ways = ("by position", "by name")
+            for name in sorted({*self.named} ^ {*earlier.named}):
+                before, now = name in earlier.named, name in self.named
+                lines.append(f"{name}: passed {ways[before]} -> {ways[now]}")
         return lines
 
 
@@ -107,7 +114,7 @@ def _trace(signature: inspect.Signature, args: Any, kwargs: Any) -> Trace:
         for path, leaf in leaves_with_paths(value)
     }
     structures = {name: str(jax.tree.structure(value)) for name, value in arguments.items()}
-    return Trace(leaves, str(structures))
+    return Trace(leaves, str(structures), tuple(sorted(kwargs)))
 
 
 def limited(fun: Callable[..., Any], max_traces: float) -> tuple[Callable[..., Any], list[Trace]]:

@@ -47,6 +47,19 @@ def test_weighted_means():
     assert aux["tokens"].sum() == 8
 
 
+def test_a_part_without_weight_counts_for_nothing():
+    def loss(w, batch):
+        total = batch["mask"].sum()
+        return (jnp.sin(w * batch["x"]) * batch["mask"]).sum() / total, total
+
+    batch = {"x": jnp.arange(1.0, 5.0), "mask": jnp.array([1.0, 0.0, 1.0, 0.0])}
+    both = T.value_and_grad(loss, has_aux=True, microbatches=2, weight=lambda total: total)
+    (value, totals), slope = jax.jit(both)(0.7, batch)
+    np.testing.assert_array_equal(totals, [2.0, 0.0])  # the second part's mean is 0 / 0
+    (expected, _), whole = jax.value_and_grad(loss, has_aux=True)(0.7, batch)
+    close((value, slope), (expected, whole))
+
+
 @pytest.mark.parametrize("more", [False, True])
 def test_state_is_threaded(more):
     def loss(params, state, x, *, scale):

@@ -75,6 +75,10 @@ def test_weak_types_static_values_and_structures():
     listed([1.0])
     with pytest.raises(RetraceError, match="tree structure: "):
         listed((1.0,))
+    named = T.jit(lambda x, y: x * y, max_traces=1)
+    named(1.0, 2.0)
+    with pytest.raises(RetraceError, match="y: passed by position -> by name"):
+        named(1.0, y=2.0)
 
 
 def test_the_closest_earlier_trace_is_shown():

@@ -105,6 +105,8 @@ def test_errors_teach():
         T.grad(lambda x: x * 2)(jnp.ones(2))
     with pytest.raises(ValueError, match=r"'head\.\*' matches no path; there are: body"):
         T.grad(lambda p: p["body"].sum(), wrt="head.*")({"body": jnp.ones(2)})
+    with pytest.raises(TypeError, match="wrt must be a glob, several globs or predicate"):
+        T.grad(lambda p: p["body"].sum(), wrt=3)({"body": jnp.ones(2)})
 
 
 def test_complex_leaves():

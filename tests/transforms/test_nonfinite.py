@@ -57,6 +57,15 @@ def looped(key, x):
     return jax.lax.cond(x < 0, lambda x: jnp.sqrt(x), lambda x: x, x)
 
 
+def turned(x):
+    """As `looped`, without the branch: under vmap a batch of loops of different lengths."""
+    return jnp.sqrt(jax.lax.while_loop(lambda x: x > 0.5, lambda x: x - 1.0, x))
+
+
+def with_empty(tree):
+    return {"x": jnp.log(tree["x"]), "e": tree["e"] * 2}
+
+
 ONE = jnp.ones((2, 2))
 
 
@@ -79,6 +88,8 @@ ONE = jnp.ones((2, 2))
         (looped, (jax.random.key(0), 2.7), "NaN", "sqrt", "", False, None),
         (masked_softmax, (jnp.ones(3), jnp.zeros(3, bool)), "NaN", "sub", "attention", False, None),
         (scanned, (1.0, jnp.array([1.0, 2.0, 0.0, 3.0])), "infinity", "div", "", False, 2),
+        (with_empty, ({"x": -ONE, "e": jnp.zeros((0, 2))},), "NaN", "log", "", False, None),
+        (jax.vmap(turned), (jnp.array([2.7, 0.2]),), "NaN", "sqrt", "", False, None),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -76,6 +76,18 @@ def test_norms_are_those_of_the_gradients(name, chunk_size):
     np.testing.assert_allclose(found, dense_norms(loss, params, BATCH)[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("positions", [2, 9])
+def test_norms_of_complex_gradients(positions):
+    real, imaginary = jax.random.normal(jax.random.key(3), (2, 4, positions, 2))
+    w = jax.random.normal(jax.random.key(4), (2, 3), complex)
+    loss = lambda w, x: (jnp.abs(x @ w) ** 2).sum()
+    xs = jax.lax.complex(real, imaginary)
+    found, grads = jax.jit(
+        lambda w: (T.per_example_norms(loss)(w, xs), T.per_example_grad(loss)(w, xs))
+    )(w)
+    np.testing.assert_allclose(found, np.linalg.norm(np.asarray(grads), axis=(1, 2)), rtol=1e-5)
+
+
 def test_no_gradient_of_a_linear_layer_is_formed():
     loss, params = CASES["mlp"]
     jaxpr = str(jax.make_jaxpr(T.per_example_norms(loss))(params, *BATCH))

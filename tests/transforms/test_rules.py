@@ -46,6 +46,21 @@ def test_custom_gradient_of_several_arguments():
     assert jax.grad(product, (0, 1))(2.0, 3.0) == (10.0, 20.0)
 
 
+def test_custom_gradient_of_a_tree_with_constants():
+    tree = {"x": [X, 2 * X], "n": jnp.arange(2), "key": jax.random.key(0)}
+
+    @T.custom_gradient
+    def doubled(tree, n):
+        value = (tree["x"][0] * tree["x"][1]).sum() * n
+        return value, lambda g: ({"x": [g * X, g * 2 * X], "n": None, "key": None}, None)
+
+    grads = jax.jit(T.grad(lambda tree: doubled(tree, 3)))({name: tree[name] for name in tree})
+    np.testing.assert_array_equal(grads["x"][1], 2 * X)
+    np.testing.assert_array_equal(grads["n"], [0, 0])
+    listed = T.custom_gradient(lambda xs: (xs[0] * xs[1], lambda g: [g * 5.0, g * 7.0]))
+    assert jax.grad(listed)([2.0, 3.0]) == [5.0, 7.0]
+
+
 @pytest.mark.parametrize(
     ("fun", "args", "message"),
     [

@@ -95,6 +95,8 @@ def test_without_xs():
 def test_errors():
     with pytest.raises(ValueError, match="needs length="):
         T.scan(step, 0.7)
+    with pytest.raises(ValueError, match="needs a leading axis to loop over; got a scalar"):
+        T.scan(step, 0.7, 3.0)
     with pytest.raises(ValueError, match="length=12 is more than the 11 steps"):
         T.scan(step, 0.7, XS, length=12)
     with pytest.raises(ValueError, match="a number of steps or 'sqrt'; got 'log'"):
