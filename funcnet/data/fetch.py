@@ -47,6 +47,8 @@ class Finisher:
         self.steps = list(steps)
         self.pad = pad
         self.shard = shard
+        self.idle = not self.steps and not pad
+        """Whether nothing is left to do for a batch that is collated."""
 
     def collated(self, samples: list[Any], allocate: Allocate) -> Any:
         """Make a batch of samples."""
@@ -90,13 +92,15 @@ class Fetcher:
         """Make the batch of a task, in memory that `allocate` gives where it can be used."""
         begin = perf_counter()
         gather = getattr(self.source, "gather", None) if self.untouched else None
-        if gather is not None:
-            batch, transform = gather(task.indices, allocate), 0.0
-            done = perf_counter()
-        else:
+        if gather is None:
             samples, transform = self._samples(task)
             done = perf_counter()
             batch = self.finisher.collated(samples, allocate)
+        else:
+            batch, transform = gather(task.indices, allocate), 0.0
+            if self.finisher.idle:
+                return Made(batch, Seconds(perf_counter() - begin))
+            done = perf_counter()
         batch = self.finisher.finish(batch, task)
         return Made(batch, Seconds(done - begin - transform, transform, perf_counter() - done))
 
