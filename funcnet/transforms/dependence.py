@@ -22,7 +22,8 @@ def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
     on no argument so. Put it inside the derivative: ``grad(strict(loss))``. Found by following the
     function's linearisation, so it costs nothing when compiled; a loop or branch as a whole is taken to
     connect all that goes in with all that comes out. PyTorch's ``strict=True`` in
-    ``torch.autograd.functional``.
+    ``torch.autograd.functional``; that of its ``hessian``, ``hvp`` and ``vhp``, for which the gradient has
+    to depend on the argument too, is ``strict(grad(strict(loss)))``.
 
     Args:
         fun: any function of arrays; integer leaves are no cause for complaint. Arguments passed by

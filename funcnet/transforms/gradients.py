@@ -17,6 +17,7 @@ def value_and_grad(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
+    allow_int: bool = False,
     *,
     wrt: Selection | None = None,
     microbatches: int | None = None,
@@ -39,6 +40,7 @@ def value_and_grad(
         argnums: the positional argument, or arguments, to differentiate.
         has_aux: whether ``fun`` also returns something that is passed through.
         holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
+        allow_int: as in JAX's signature; without effect, for integers are constants in any case.
         wrt: differentiate only the leaves that a dotted glob matches, or any of several globs, or
             a predicate ``(path, leaf) -> bool``; the others are constant and have gradient
             ``None``, as in ``partition(params, wrt)[0]``.
@@ -98,6 +100,7 @@ def grad(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
+    allow_int: bool = False,
     **options: Any,
 ) -> Callable[..., Any]:
     """Turn ``fun`` into a function that returns its gradient.
@@ -109,6 +112,7 @@ def grad(
         argnums: the positional argument, or arguments, to differentiate.
         has_aux: whether ``fun`` also returns something that is passed through.
         holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
+        allow_int: as in JAX's signature; without effect, for integers are constants in any case.
         **options: ``wrt``, ``microbatches`` and its companions; see `value_and_grad`.
 
     Returns:
@@ -121,7 +125,7 @@ def grad(
     >>> float(transforms.grad(jnp.sin)(0.0))
     1.0
     """
-    both = value_and_grad(fun, argnums, has_aux, holomorphic, **options)
+    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int, **options)
 
     @wraps(fun)
     def gradient(*args: Any, **kwargs: Any) -> Any:

@@ -71,6 +71,7 @@ def jacrev(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     holomorphic: bool = False,
+    allow_int: bool = False,
     *,
     chunk_size: int | None = None,
 ) -> Callable[..., Any]:
@@ -86,6 +87,7 @@ def jacrev(
         argnums: the positional argument, or arguments, to differentiate.
         has_aux: whether ``fun`` returns ``(output, aux)``; ``aux`` is passed through.
         holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
+        allow_int: as in JAX's signature; without effect, for integers are constants in any case.
         chunk_size: rows to hold in memory at once; all of them when ``None``.
 
     Returns:

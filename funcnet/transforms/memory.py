@@ -68,8 +68,8 @@ def checkpoint(
 ) -> Callable[..., Any]:
     """Keep few of ``fun``'s intermediate values for the backward pass and compute the rest again.
 
-    As `jax.checkpoint`, with policies by name. Values and gradients are the same; memory falls and
-    time rises.
+    As `jax.checkpoint`, which is also called `jax.remat`, with policies by name. Values and
+    gradients are the same; memory falls and time rises.
 
     Args:
         fun: the function; without it, ``checkpoint(...)`` is a decorator.

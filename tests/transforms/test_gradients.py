@@ -69,6 +69,14 @@ def test_leaves_that_are_no_arrays_have_gradient_none():
     assert grads["name"] is None
 
 
+def test_allow_int_is_accepted_as_jax_accepts_it():
+    fun = lambda p: p["x"] ** 2 * p["n"].astype(jnp.float32)
+    p = {"x": jnp.float32(2.0), "n": jnp.array(3)}
+    for derivative in (T.grad, T.jacrev):
+        found = derivative(fun, allow_int=True)(p)
+        assert (found["x"], found["n"]) == (12.0, 0)
+
+
 def test_nothing_to_differentiate():
     value, grads = T.value_and_grad(lambda p: jnp.float32(p["a"].sum()))({"a": jnp.arange(3)})
     assert value == 3

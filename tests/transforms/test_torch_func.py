@@ -29,7 +29,7 @@ def agree(ours, theirs, rtol=1e-5):
 
 
 def as_torch(*arrays):
-    return tuple(torch.tensor(array) for array in arrays)
+    return jax.tree.map(torch.tensor, arrays)
 
 
 def sine_sum(lib):
@@ -42,6 +42,26 @@ def cubes(lib):
 
 def model(lib):
     return lambda weights, x: lib.tanh(weights @ x)
+
+
+def exponentials(lib):
+    return lambda x, y: (2 * lib.exp(x) + 3 * y, (x * y).sum())
+
+
+def powers(lib):
+    return lambda x, y: (2 * x**3 + 3 * x * y**2).sum()
+
+
+def with_aux(lib):
+    return lambda x, y: (lib.sin(x * y).sum(), x + y)
+
+
+def scaled(lib):
+    return lambda tree, y: (tree["each"] * y, (tree["each"] * tree["shared"] + y).sum())
+
+
+def pulled_back(out, pullback, aux):
+    return out, pullback(out), aux
 
 
 EXAMPLES = {
@@ -114,6 +134,96 @@ EXAMPLES = {
         model,
         (W, np.stack([X, V])),
     ),
+    "vmap of trees": (
+        lambda f: T.vmap(f, ({"each": -1, "shared": None}, 1), (-1, 0)),
+        lambda f: torch.func.vmap(f, ({"each": -1, "shared": None}, 1), (-1, 0)),
+        scaled,
+        ({"each": W, "shared": V[:3]}, W),
+    ),
+    "vmap of trees, chunked": (
+        lambda f: T.vmap(f, ({"each": -1, "shared": None}, 1), (-1, 0), chunk_size=2),
+        lambda f: torch.func.vmap(f, ({"each": -1, "shared": None}, 1), (-1, 0), chunk_size=2),
+        scaled,
+        ({"each": W, "shared": V[:3]}, W),
+    ),
+    "grad of two arguments with aux": (
+        lambda f: T.grad(f, (0, 1), has_aux=True),
+        lambda f: torch.func.grad(f, (0, 1), has_aux=True),
+        with_aux,
+        (X, V),
+    ),
+    "grad of the last argument": (
+        lambda f: T.grad(f, -1, True),
+        lambda f: torch.func.grad(f, -1, True),
+        with_aux,
+        (X, V),
+    ),
+    "vjp with aux": (
+        lambda f: lambda x, y: pulled_back(*T.vjp(f, x, y, has_aux=True)),
+        lambda f: lambda x, y: pulled_back(*torch.func.vjp(f, x, y, has_aux=True)),
+        with_aux,
+        (X, V),
+    ),
+    "jvp with aux": (
+        lambda f: lambda x, y: T.jvp(f, (x, y), (y, x), has_aux=True),
+        lambda f: lambda x, y: torch.func.jvp(f, (x, y), (y, x), has_aux=True),
+        with_aux,
+        (X, V),
+    ),
+    "jacrev with aux": (
+        lambda f: T.jacrev(f, (1, 0), has_aux=True),
+        lambda f: torch.func.jacrev(f, (1, 0), has_aux=True),
+        with_aux,
+        (X, V),
+    ),
+    "jacfwd with aux": (
+        lambda f: T.jacfwd(f, (1, 0), has_aux=True),
+        lambda f: torch.func.jacfwd(f, (1, 0), has_aux=True),
+        with_aux,
+        (X, V),
+    ),
+    "hessian of two arguments": (
+        lambda f: T.hessian(f, (0, 1)),
+        lambda f: torch.func.hessian(f, (0, 1)),
+        powers,
+        (X, V),
+    ),
+    "autograd.functional.jacobian": (
+        lambda f: T.jacrev(f, (0, 1)),
+        lambda f: lambda x, y: torch.autograd.functional.jacobian(f, (x, y)),
+        exponentials,
+        (X, V),
+    ),
+    "autograd.functional.hessian": (
+        lambda f: T.hessian(f, (0, 1)),
+        lambda f: lambda x, y: torch.autograd.functional.hessian(f, (x, y)),
+        powers,
+        (X, V),
+    ),
+    "autograd.functional.vjp": (
+        lambda f: lambda x, y: T.vjp(f, x, y)[1]((y, jnp.float32(1.0))),
+        lambda f: lambda x, y: torch.autograd.functional.vjp(f, (x, y), (y, torch.tensor(1.0)))[1],
+        exponentials,
+        (X, V),
+    ),
+    "autograd.functional.jvp": (
+        lambda f: lambda x, y: T.jvp(f, (x, y), (y, x)),
+        lambda f: lambda x, y: torch.autograd.functional.jvp(f, (x, y), (y, x)),
+        exponentials,
+        (X, V),
+    ),
+    "autograd.functional.hvp of two inputs": (
+        lambda f: lambda x, y: T.hvp(f, (x, y), (y, x)),
+        lambda f: lambda x, y: torch.autograd.functional.hvp(f, (x, y), (y, x)),
+        powers,
+        (X, V),
+    ),
+    "autograd.functional.vhp of two inputs": (
+        lambda f: lambda x, y: T.vhp(f, (x, y), (y, x)),
+        lambda f: lambda x, y: torch.autograd.functional.vhp(f, (x, y), (y, x)),
+        powers,
+        (X, V),
+    ),
     "autograd.functional.hvp": (
         lambda f: lambda x: T.hvp(f, (x,), (jnp.asarray(V),)),
         lambda f: lambda x: torch.autograd.functional.hvp(f, x, torch.tensor(V)),
@@ -155,6 +265,14 @@ def test_strict_raises_where_torch_does():
         )
     with pytest.raises(ValueError, match="no output depends on y"):
         T.jacrev(T.strict(lambda x, y: x * 2))(jnp.asarray(X), jnp.asarray(V))
+    linear = lambda x: (3 * x).sum()
+    for product in (torch.autograd.functional.hvp, torch.autograd.functional.vhp):
+        with pytest.raises(RuntimeError, match="independent"):
+            product(linear, *as_torch(X, V), strict=True)
+    with pytest.raises(RuntimeError, match="independent"):
+        torch.autograd.functional.hessian(linear, *as_torch(X), strict=True)
+    with pytest.raises(ValueError, match="no output depends on x"):
+        T.jacfwd(T.strict(T.grad(T.strict(linear))))(jnp.asarray(X))
 
 
 def test_an_ensemble_by_functional_call():
