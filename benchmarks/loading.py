@@ -312,7 +312,7 @@ def faults(count: int) -> None:
         except data.WorkerDiedError:
             reported += 1
         slowest = max(slowest, time.perf_counter() - begin)
-        del batches
+        del batches, loader
     after = footprint()
     print(
         f"faults: {count} kills, {reported} reported, the rest after the last batch had been made;"
