@@ -90,7 +90,8 @@ def _value_of_second(x: Array, y: Array) -> Array:
 
 @_value_of_second.defjvp
 def _slope_of_first(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
-    return primals[1], tangents[0]
+    # not primals[1]: a derivative taken around this one has to follow the rule as well
+    return _value_of_second(*primals), tangents[0]
 
 
 def straight_through(fun: Callable[..., Array]) -> Callable[..., Array]:
@@ -135,7 +136,7 @@ def _reversed(x: Array, scale: Array) -> Array:
 
 @_reversed.defjvp
 def _reversed_slope(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
-    return primals[0], -primals[1] * tangents[0]
+    return _reversed(*primals), -primals[1] * tangents[0]
 
 
 def gradient_reversal(tree: PyTree, scale: Any = 1.0) -> PyTree:

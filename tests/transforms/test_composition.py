@@ -146,7 +146,7 @@ def drawn(seed: int) -> list[Operator]:
 # two seeds that draw what is quick to trace; the outermost are drawn anew for each
 @pytest.mark.parametrize("middle", drawn(261), ids=str)
 def test_triples_of_kinds(middle):
-    assert triples(middle, drawn(KINDS.index(middle.kind)), drawn(61)) == []
+    assert triples(middle, drawn(KINDS.index(middle.kind)), drawn(117)) == []
 
 
 @pytest.mark.parametrize("middle", OPERATORS.values(), ids=str)

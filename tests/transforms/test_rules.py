@@ -30,6 +30,19 @@ def test_gradient_reversal():
     np.testing.assert_array_equal(T.gradient_reversal(tree)["n"], tree["n"])
 
 
+@pytest.mark.parametrize("name", ["straight_through", "gradient_reversal"])
+def test_the_value_beside_a_derivative_follows_the_rule_too(name):
+    rounded = T.straight_through(jnp.round)
+    rule = {"straight_through": rounded, "gradient_reversal": T.gradient_reversal}[name]
+    fun = lambda x: jnp.sin(rule(x)).sum()
+    value = lambda x: T.value_and_grad(fun)(x)[0]
+    primal = lambda x: T.jvp(fun, (x,), (X,))[0]
+    expected = jax.grad(fun)(X)
+    assert np.abs(expected).min() > 0.01
+    for inside in (value, primal):
+        np.testing.assert_allclose(jax.grad(inside)(X), expected, rtol=1e-6)
+
+
 def test_stop_gradient_on_a_tree():
     tree = {"x": X, "n": jnp.arange(2), "f": jnp.tanh}
     stopped = T.stop_gradient(tree)
