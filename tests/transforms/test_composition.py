@@ -152,7 +152,7 @@ def test_triples_of_kinds(middle):
 @pytest.mark.parametrize("middle", OPERATORS.values(), ids=str)
 def test_triples(middle, request):
     if request.config.getoption("--grid") != "full":
-        pytest.skip("all triples take half an hour: pytest tests/transforms --grid=full")
+        pytest.skip("all triples take a quarter of an hour: pytest tests/transforms --grid=full")
     assert triples(middle, OPERATORS.values(), OPERATORS.values()) == []
 
 
