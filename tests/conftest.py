@@ -22,7 +22,7 @@ def pytest_addoption(parser):
         "--grid",
         choices=("kinds", "full"),
         default="kinds",
-        help="which triples of transforms to compose: those of different kinds, or all (a quarter of an hour on two cores)",
+        help="which triples of transforms to compose: of different kinds, or all (a quarter of an hour)",
     )
 
 
