@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.data.buffers import Allocate, Layout, fresh
-from funcnet.data.trees import leaves, leaves_with_paths, rebuild
+from funcnet.data.trees import leaves_with_paths, rebuild
 
 __all__ = ["collate"]
 
@@ -14,19 +14,20 @@ __all__ = ["collate"]
 def collate(samples: Sequence[Any], allocate: Allocate = fresh) -> Any:
     """Stack samples of one structure into a batch of the same structure.
 
-    Arrays keep their dtype. Python numbers become ``int32``, ``float32`` or ``bool``, which is what
-    JAX makes of them (``int64`` where one needs it). Anything else, such as text, becomes a list.
+    Arrays keep their dtype; where samples differ in it, the batch has one that holds them all.
+    Python numbers become ``int32``, ``float32``, ``complex64`` or ``bool``, which is what JAX makes
+    of them (``int64`` where one needs it). Anything else, such as text, becomes a list.
 
     Args:
-        samples: trees of dicts, lists and tuples with the same containers and shapes.
+        samples: trees of dicts, lists and tuples with the same containers, names and shapes.
         allocate: where the batch's memory comes from.
 
     Returns:
         The tree with arrays ``(len(samples), ...)``.
 
     Raises:
-        ValueError: there is no sample, or two differ in structure or shape; the message names the
-            leaf and both shapes.
+        ValueError: there is no sample, or two differ in structure, kind or shape; the message names
+            the leaf and what it is in both.
 
     Example:
         >>> batch = data.collate([{"x": np.ones(2), "name": "a"}, {"x": np.zeros(2), "name": "b"}])
@@ -35,59 +36,110 @@ def collate(samples: Sequence[Any], allocate: Allocate = fresh) -> Any:
     """
     if not samples:
         raise ValueError("collate needs at least one sample; got none")
-    columns = _columns(samples)
-    first = [column[0] for column in columns]
-    dense = [isinstance(leaf, (np.ndarray, np.generic, bool, int, float)) for leaf in first]
-    specs = [
-        _spec(column, len(samples))
-        for column, is_dense in zip(columns, dense, strict=True)
-        if is_dense
-    ]
-    layout = Layout(specs)
+    columns = [_arrays(column) for column in _columns(samples)]
+    specs = [_spec(column, samples, leaf) for leaf, column in enumerate(columns)]
+    layout = Layout([spec for spec in specs if spec is not None])
     views = iter(layout.views(*allocate(layout.nbytes)))
     batch = [
-        _fill(next(views), column, samples[0], position) if is_dense else list(column)
-        for position, (column, is_dense) in enumerate(zip(columns, dense, strict=True))
+        list(column) if spec is None else _fill(next(views), column, samples, leaf)
+        for leaf, (column, spec) in enumerate(zip(columns, specs, strict=True))
     ]
     return rebuild(samples[0], iter(batch))
 
 
+_ARRAYS = (np.ndarray, np.generic)
+_DENSE = (*_ARRAYS, bool, int, float, complex)
+
+
 def _columns(samples: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Turn trees of leaves into one tuple of values for every leaf."""
-    if isinstance(samples[0], (np.ndarray, np.generic)):
+    first = samples[0]
+    if not isinstance(first, (dict, list, tuple)):
         return [tuple(samples)]
-    rows = [leaves(sample) for sample in samples]
-    for position, row in enumerate(rows):
-        if len(row) != len(rows[0]):
+    rows: list[list[Any]] = []
+    for position, sample in enumerate(samples):
+        rows.append([])
+        if not _collect(sample, first, rows[-1]):
             raise ValueError(
                 f"samples of a batch must have one structure; sample 0 has the leaves"
-                f" {[path for path, _ in leaves_with_paths(samples[0])]}, sample {position} has"
-                f" {[path for path, _ in leaves_with_paths(samples[position])]}"
+                f" {[path for path, _ in leaves_with_paths(first)]}, sample {position} has"
+                f" {[path for path, _ in leaves_with_paths(sample)]}"
             )
     return list(zip(*rows, strict=True))
 
 
-def _spec(column: tuple[Any, ...], count: int) -> tuple[np.dtype, tuple[int, ...]]:
-    leaf = column[0]
-    if isinstance(leaf, (np.ndarray, np.generic)):
-        return leaf.dtype, (count, *leaf.shape)
-    if isinstance(leaf, bool):
-        return np.dtype(bool), (count,)
-    if any(isinstance(value, float) for value in column):
-        return np.dtype(np.float32), (count,)
-    small = all(-(2**31) <= value < 2**31 for value in column)
-    return np.dtype(np.int32 if small else np.int64), (count,)
+def _collect(sample: Any, like: Any, found: list[Any]) -> bool:
+    """Append the leaves in the order of another sample's; say if the containers are the same."""
+    if isinstance(like, dict):
+        if not isinstance(sample, dict) or sample.keys() != like.keys():
+            return False
+        return all(_collect(sample[name], child, found) for name, child in like.items())
+    if isinstance(like, (list, tuple)):
+        if not isinstance(sample, (list, tuple)) or len(sample) != len(like):
+            return False
+        return all(_collect(part, child, found) for part, child in zip(sample, like, strict=True))
+    found.append(sample)
+    return True
 
 
-def _fill(out: np.ndarray, column: tuple[Any, ...], sample: Any, leaf: int) -> np.ndarray:
+def _arrays(column: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Convert the arrays of other libraries, those of JAX among them."""
+    if isinstance(column[0], _DENSE) or not hasattr(column[0], "__array__"):
+        return column
+    return tuple(np.asarray(value) for value in column)
+
+
+def _spec(
+    column: tuple[Any, ...], samples: Sequence[Any], leaf: int
+) -> tuple[np.dtype, tuple[int, ...]] | None:
+    """Give the dtype and shape of a leaf of the batch; ``None`` for what becomes a list."""
+    first = column[0]
+    if not isinstance(first, _DENSE):
+        return None
+    types = set(map(type, column))
+    if not all(issubclass(kind, _DENSE) for kind in types):
+        row = next(k for k, value in enumerate(column) if not isinstance(value, _DENSE))
+        raise ValueError(
+            f"samples of a batch must be alike; {_name(samples, leaf)} is of type"
+            f" {type(first).__name__} in sample 0 and {type(column[row]).__name__} in sample {row}."
+            " Replace it in a transform, or pass collate=."
+        )
+    numbers = {kind for kind in types if not issubclass(kind, _ARRAYS)}
+    dtype = _dtype(column, numbers)
+    return None if dtype.hasobject else (dtype, (len(column), *np.shape(first)))
+
+
+def _dtype(column: tuple[Any, ...], numbers: set[type]) -> np.dtype:
+    """Choose a dtype that holds every value; Python numbers take those of JAX."""
+    typed = [value for value in column if isinstance(value, _ARRAYS)] if numbers else column
+    dtypes = {value.dtype for value in typed}
+    if len(dtypes) == 1 and not numbers:
+        return dtypes.pop()
+    if dtypes:
+        return np.result_type(*dtypes, *(kind(0) for kind in numbers))
+    if numbers == {bool}:
+        return np.dtype(bool)
+    if all(issubclass(kind, int) for kind in numbers):
+        small = all(-(2**31) <= value < 2**31 for value in column)
+        return np.dtype(np.int32 if small else np.int64)
+    has_complex = any(issubclass(kind, complex) for kind in numbers)
+    return np.dtype(np.complex64 if has_complex else np.float32)
+
+
+def _fill(
+    out: np.ndarray, column: tuple[Any, ...], samples: Sequence[Any], leaf: int
+) -> np.ndarray:
     shape = out.shape[1:]
     for row, value in enumerate(column):
-        if np.shape(value) != shape:
-            path = [path for path, _ in leaves_with_paths(sample)][leaf]
+        if (value.shape if isinstance(value, _ARRAYS) else ()) != shape:
             raise ValueError(
-                f"samples of a batch must have one shape; {path or 'the array'} is {shape} in"
+                f"samples of a batch must have one shape; {_name(samples, leaf)} is {shape} in"
                 f" sample 0 and {np.shape(value)} in sample {row}. Pad or crop them in a transform,"
                 f" batch similar lengths with data.BucketSampler, or pass collate=."
             )
         out[row] = value
     return out
+
+
+def _name(samples: Sequence[Any], leaf: int) -> str:
+    return [path for path, _ in leaves_with_paths(samples[0])][leaf] or "the array"

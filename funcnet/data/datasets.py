@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,7 +13,7 @@ from funcnet.core.checks import check_non_negative
 from funcnet.data.buffers import Allocate, Layout, fresh
 from funcnet.data.draw import Draw
 from funcnet.data.order import Permutation
-from funcnet.data.trees import leaves, rebuild
+from funcnet.data.trees import leaves_with_paths, rebuild
 
 __all__ = [
     "ConcatDataset",
@@ -170,25 +171,39 @@ class ConcatDataset(Derived):
 
     @property
     def gather(self) -> Any:
-        """``gather(indices, allocate)`` if every part has one, otherwise ``None``."""
-        parts = [getattr(dataset, "gather", None) for dataset in self.datasets]
-        return None if None in parts else self._gather
+        """``gather(indices, allocate)`` if the parts have one and are alike, otherwise ``None``."""
+        if any(getattr(dataset, "gather", None) is None for dataset in self.datasets):
+            return None
+        return self._gather if self._dtypes is not None else None
+
+    @cached_property
+    def _empty(self) -> list[Any]:
+        """A batch without samples of each dataset: names, dtypes and shapes."""
+        return [dataset.gather(np.empty(0, np.intp)) for dataset in self.datasets]
+
+    @cached_property
+    def _dtypes(self) -> dict[str, np.dtype] | None:
+        """By path, a dtype that holds what every dataset has there, if all have the same."""
+        parts = [dict(leaves_with_paths(tree)) for tree in self._empty]
+        shapes = [{path: leaf.shape for path, leaf in part.items()} for part in parts]
+        if any(each != shapes[0] for each in shapes):
+            return None
+        return {path: np.result_type(*(part[path] for part in parts)) for path in parts[0]}
 
     def _gather(self, indices: np.ndarray, allocate: Allocate = fresh) -> Any:
         which = np.searchsorted(self.stops, indices, side="right")
-        rows_of = {int(part): np.flatnonzero(which == part) for part in np.unique(which)}
         starts = np.array([0, *self.stops])
-        trees = {
-            part: self.datasets[part].gather(indices[rows] - starts[part])
-            for part, rows in rows_of.items()
-        }
-        first = next(iter(trees.values()))
-        layout = Layout([(x.dtype, (len(indices), *x.shape[1:])) for x in leaves(first)])
-        views = layout.views(*allocate(layout.nbytes))
-        for part, tree in trees.items():
-            for view, rows in zip(views, leaves(tree), strict=True):
-                view[rows_of[part]] = rows
-        return rebuild(first, iter(views))
+        empty = dict(leaves_with_paths(self._empty[0]))
+        dtypes = self._dtypes
+        assert dtypes is not None  # otherwise `gather` is None
+        layout = Layout([(dtypes[p], (len(indices), *x.shape[1:])) for p, x in empty.items()])
+        views = dict(zip(empty, layout.views(*allocate(layout.nbytes)), strict=True))
+        for part in np.unique(which):
+            rows = np.flatnonzero(which == part)
+            tree = self.datasets[part].gather(indices[rows] - starts[part])
+            for path, values in leaves_with_paths(tree):
+                views[path][rows] = values
+        return rebuild(self._empty[0], iter(views.values()))
 
     def __repr__(self) -> str:
         return f"ConcatDataset({', '.join(map(describe, self.datasets))})"

@@ -7,7 +7,7 @@ Dicts keep their order of insertion; everything that is not one of the four cont
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["leaves", "leaves_with_paths", "map_tree", "rebuild"]
+__all__ = ["leaves_with_paths", "map_tree", "rebuild"]
 
 
 def _join(prefix: str, name: object) -> str:
@@ -29,16 +29,6 @@ def leaves_with_paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves_with_paths(child, _join(prefix, position))
     else:
         yield prefix, tree
-
-
-def leaves(tree: Any) -> list[Any]:
-    """List the leaves in order.
-
-    >>> from funcnet.data.trees import leaves
-    >>> leaves(({"a": 1}, 2))
-    [1, 2]
-    """
-    return [leaf for _, leaf in leaves_with_paths(tree)]
 
 
 def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:

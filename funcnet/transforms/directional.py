@@ -98,7 +98,7 @@ def jvp(
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise TypeError(
             "primals and tangents must be tuples or lists, one entry an argument; got "
-            f"{type(primals).__name__} and {type(tangents).__name__}: write jvp(f, (x,), (v,))"
+            f"{type(primals).__name__} and {type(tangents).__name__}: for one argument write (x,) and (v,)"
         )
     pattern, moving, constants = split(tuple(primals))
     directions = take(pattern, tuple(tangents))

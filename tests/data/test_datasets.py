@@ -164,3 +164,22 @@ def test_describe_is_short():
 def test_refuses(make, message):
     with pytest.raises((ValueError, TypeError, IndexError), match=message):
         make()
+
+
+def test_concatenation_goes_by_names_and_loses_no_value():
+    one = data.ArrayDataset({"x": np.arange(3), "y": np.arange(3, dtype=np.float32)})
+    two = data.ArrayDataset({"y": np.arange(3) + 0.5, "x": np.arange(3, dtype=np.int8) + 10})
+    loader = data.DataLoader(data.ConcatDataset([one, two]), 2)
+    batches = list(loader)
+    assert [batch["x"].tolist() for batch in batches] == [[0, 1], [2, 10], [11, 12]]
+    assert [batch["y"].tolist() for batch in batches] == [[0, 1], [2, 0.5], [1.5, 2.5]]
+    # One dtype for all, whatever lies in a batch: nothing is compiled anew.
+    assert {(b["x"].dtype.name, b["y"].dtype.name) for b in batches} == {("int64", "float64")}
+
+
+def test_concatenation_of_what_is_not_alike():
+    parts = [data.ArrayDataset({"x": np.ones((2, 3))}), data.ArrayDataset({"z": np.ones((2, 3))})]
+    batches = iter(data.DataLoader(data.ConcatDataset(parts), 2))
+    assert [list(batch) for batch in batches] == [["x"], ["z"]]
+    with pytest.raises(ValueError, match="one structure"):
+        list(data.DataLoader(data.ConcatDataset(parts), 4))

@@ -129,6 +129,10 @@ def test_any_sequence_of_samples_is_a_dataset():
         ([np.ones(2), np.ones(3)], r"the array is \(2,\) in sample 0 and \(3,\) in sample 1"),
         ([{"a": np.ones(2)}, {"a": np.ones((1, 2))}], r"a is \(2,\) in sample 0"),
         ([{"a": 1}, {"a": 1, "b": 2}], "one structure"),
+        ([{"a": 1}, {"b": 2}], r"has the leaves \['a'\], sample 1 has \['b'\]"),
+        ([(1, {"a": 2}), (1, [2])], "one structure"),
+        ([{"a": 1.0}, {"a": 2.0}, {"a": None}], "a is of type float in sample 0 and NoneType in s"),
+        ([1, {"a": 1}], "the array is of type int in sample 0 and dict in sample 1"),
         ([], "at least one sample"),
     ],
 )
@@ -137,9 +141,41 @@ def test_collate_refuses(samples, message):
         data.collate(samples)
 
 
-def test_collate_of_large_numbers():
-    assert data.collate([1, 2**40]).dtype == np.int64
-    assert data.collate([1, 2.5]).tolist() == [1.0, 2.5]
+def test_collate_goes_by_names():
+    batch = data.collate([{"x": 1, "y": 2.5}, {"y": 3.5, "x": 4}])
+    assert {name: values.tolist() for name, values in batch.items()} == {
+        "x": [1, 4],
+        "y": [2.5, 3.5],
+    }
+
+
+@pytest.mark.parametrize(
+    ("samples", "dtype"),
+    [
+        ([1, 2**40], np.int64),
+        ([1, 2.5], np.float32),
+        ([True, 5], np.int32),
+        ([2.5, 1j], np.complex64),
+        ([np.int64(1), np.float64(2.5)], np.float64),
+        ([np.float32(1), 0.5], np.float32),
+        ([np.float64(1), 2], np.float64),
+        ([np.ones((), np.float16), np.full((), 1e9)], np.float64),
+        ([np.array("a"), np.array("bcd")], "<U3"),
+        ([np.datetime64("2020-01-01", "D"), np.datetime64("2021", "s")], "<M8[s]"),
+    ],
+)
+def test_collate_loses_no_value(samples, dtype):
+    batch = data.collate(samples)
+    assert batch.dtype == dtype
+    assert all(value == sample for value, sample in zip(batch, samples, strict=True))
+
+
+def test_collate_of_other_libraries_arrays():
+    batch = data.collate([{"z": jnp.ones(2, jnp.bfloat16)}, {"z": jnp.zeros(2, jnp.bfloat16)}])
+    assert type(batch["z"]) is np.ndarray
+    assert batch["z"].dtype == jnp.bfloat16
+    objects = [np.array([None]), np.array(["a"], object)]
+    assert data.collate(objects) == objects
 
 
 @pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"seed": -1}, {"epoch": -1}])
