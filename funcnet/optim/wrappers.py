@@ -51,8 +51,8 @@ def copied(params: PyTree) -> PyTree:
     return jax.tree.map(lambda p: jnp.array(p, copy=True), params)
 
 
-def _wide(x: Array) -> Any:
-    return np.promote_types(x.dtype, jnp.float32)
+def _wide(x: Any) -> Any:
+    return np.promote_types(jnp.result_type(x), jnp.float32)
 
 
 class AccumulateState(NamedTuple):
@@ -93,7 +93,7 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
 
     def init(params: PyTree) -> AccumulateState:
         zeros = jax.tree.map(
-            lambda p: jnp.zeros(p.shape, _wide(p)) if is_trainable(p) else p, params
+            lambda p: jnp.zeros(jnp.shape(p), _wide(p)) if is_trainable(p) else p, params
         )
         return AccumulateState(jnp.zeros((), jnp.int32), zeros, optimizer.init(params))
 
@@ -101,7 +101,9 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
         grads: PyTree, state: AccumulateState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, AccumulateState]:
         mean = jax.tree.map(
-            lambda total, g: total + g.astype(total.dtype) / steps if is_trainable(g) else total,
+            lambda total, g: (
+                total + jnp.asarray(g).astype(total.dtype) / steps if is_trainable(g) else total
+            ),
             state.grads,
             grads,
         )

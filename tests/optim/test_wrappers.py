@@ -56,6 +56,14 @@ def test_accumulation_of_16_bits_is_exact():
     assert state.grads["w"].dtype == jnp.float32
 
 
+def test_accumulation_takes_python_numbers():
+    optimizer = optim.accumulate(optim.sgd(1.0), 2)
+    updates, state = optimizer.update(1.0, optimizer.init(0.0), 0.0)
+    assert float(updates) == 0
+    updates, _ = optimizer.update(2.0, state, 0.0)
+    assert float(updates) == -1.5
+
+
 def test_bad_steps_are_skipped_and_counted():
     optimizer = optim.skip_nonfinite(optim.adam(0.1))
     step = jax.jit(optimizer.update)
