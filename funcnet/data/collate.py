@@ -1,6 +1,6 @@
 """Samples to a batch: every sample is written once, straight into the batch's memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,20 +93,29 @@ def _spec(
     column: tuple[Any, ...], samples: Sequence[Any], leaf: int
 ) -> tuple[np.dtype, tuple[int, ...]] | None:
     """Give the dtype and shape of a leaf of the batch; ``None`` for what becomes a list."""
-    first = column[0]
-    if not isinstance(first, _DENSE):
-        return None
     types = set(map(type, column))
-    if not all(issubclass(kind, _DENSE) for kind in types):
-        row = next(k for k, value in enumerate(column) if not isinstance(value, _DENSE))
-        raise ValueError(
-            f"samples of a batch must be alike; {_name(samples, leaf)} is of type"
-            f" {type(first).__name__} in sample 0 and {type(column[row]).__name__} in sample {row}."
-            " Replace it in a transform, or pass collate=."
-        )
+    dense = [kind for kind in types if issubclass(kind, _DENSE)]
+    if not dense:
+        return None
+    if len(dense) < len(types):
+        raise _unlike(column, samples, leaf, lambda value: isinstance(value, _DENSE))
     numbers = {kind for kind in types if not issubclass(kind, _ARRAYS)}
-    dtype = _dtype(column, numbers)
-    return None if dtype.hasobject else (dtype, (len(column), *np.shape(first)))
+    try:
+        dtype = _dtype(column, numbers)
+    except TypeError as error:  # text and numbers, numbers and dates
+        raise _unlike(column, samples, leaf, lambda value: np.asarray(value).dtype.kind) from error
+    return None if dtype.hasobject else (dtype, (len(column), *np.shape(column[0])))
+
+
+def _unlike(
+    column: tuple[Any, ...], samples: Sequence[Any], leaf: int, kind: Callable[[Any], Any]
+) -> ValueError:
+    row = next(k for k, value in enumerate(column) if kind(value) != kind(column[0]))
+    return ValueError(
+        f"samples of a batch must be alike; {_name(samples, leaf)} is of type"
+        f" {type(column[0]).__name__} in sample 0 and {type(column[row]).__name__} in sample {row}."
+        " Replace it in a transform, or pass collate=."
+    )
 
 
 def _dtype(column: tuple[Any, ...], numbers: set[type]) -> np.dtype:
@@ -116,6 +125,8 @@ def _dtype(column: tuple[Any, ...], numbers: set[type]) -> np.dtype:
     if len(dtypes) == 1 and not numbers:
         return dtypes.pop()
     if dtypes:
+        if len({dtype.kind in "SU" for dtype in dtypes}) > 1:
+            raise TypeError("NumPy would turn numbers into text")
         return np.result_type(*dtypes, *(kind(0) for kind in numbers))
     if numbers == {bool}:
         return np.dtype(bool)

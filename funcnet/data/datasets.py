@@ -186,7 +186,8 @@ class ConcatDataset(Derived):
         """By path, a dtype that holds what every dataset has there, if all have the same."""
         parts = [dict(leaves_with_paths(tree)) for tree in self._empty]
         shapes = [{path: leaf.shape for path, leaf in part.items()} for part in parts]
-        if any(each != shapes[0] for each in shapes):
+        text = [{path: leaf.dtype.kind in "SU" for path, leaf in part.items()} for part in parts]
+        if any(each != shapes[0] for each in shapes) or any(each != text[0] for each in text):
             return None
         return {path: np.result_type(*(part[path] for part in parts)) for path in parts[0]}
 
