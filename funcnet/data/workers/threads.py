@@ -128,23 +128,23 @@ def read_ahead(items: Iterator[T], count: int, timeout: float | None) -> Iterato
         >>> list(read_ahead(iter("abc"), 2, None))
         ['a', 'b', 'c']
     """
-    ready: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[list[T], BaseException | None]] = queue.SimpleQueue()
     room = threading.Semaphore(count)
     closed = threading.Event()
 
     def draw() -> None:
         while room.acquire() and not closed.is_set():
             try:
-                ready.put((next(items), None))
+                ready.put(([next(items)], None))
             except BaseException as error:  # StopIteration, too
-                ready.put((None, error))
+                ready.put(([], error))
                 return
 
     threading.Thread(target=draw, name="funcnet-data-reader", daemon=True).start()
     try:
         while True:
             try:
-                item, error = ready.get(timeout=timeout)
+                found, error = ready.get(timeout=timeout)
             except queue.Empty:
                 raise TimeoutError(
                     f"the dataset gave no samples within timeout={timeout} seconds"
@@ -154,8 +154,7 @@ def read_ahead(items: Iterator[T], count: int, timeout: float | None) -> Iterato
                 return
             if error is not None:
                 raise error
-            yield item  # type: ignore[misc]
-            del item
+            yield found.pop()
     finally:
         closed.set()
         room.release()
