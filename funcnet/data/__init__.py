@@ -7,20 +7,18 @@ As the data flows: datasets (`arrays`, `datasets`, `sources/`, `mnist`) and lazy
 """
 
 from funcnet.data import augment
-from funcnet.data.arrays import ArrayDataset
-from funcnet.data.batch_samplers import BatchSampler, BucketSampler
-from funcnet.data.collate import collate
-from funcnet.data.datasets import ConcatDataset, Dataset, StackDataset, Subset, random_split
-from funcnet.data.device import prefetch_to_device
-from funcnet.data.errors import SampleError, WorkerDiedError
-from funcnet.data.flows import ChainDataset, filter, flat_map
-from funcnet.data.loader import DataLoader
-from funcnet.data.mixture import mix
-from funcnet.data.mnist import mnist, read_idx
-from funcnet.data.order import Permutation
-from funcnet.data.pack import pack
-from funcnet.data.pipeline import cache, map, window, zip
-from funcnet.data.samplers import (
+from funcnet.data.datasets.arrays import ArrayDataset
+from funcnet.data.datasets.base import ConcatDataset, Dataset, StackDataset, Subset, random_split
+from funcnet.data.datasets.lazy import cache, map, window, zip
+from funcnet.data.datasets.mixture import mix
+from funcnet.data.loading.collate import collate
+from funcnet.data.loading.device import prefetch_to_device
+from funcnet.data.loading.errors import SampleError, WorkerDiedError
+from funcnet.data.loading.loader import DataLoader
+from funcnet.data.loading.timing import Profile
+from funcnet.data.order.batch_samplers import BatchSampler, BucketSampler
+from funcnet.data.order.permutation import Permutation
+from funcnet.data.order.samplers import (
     DistributedSampler,
     RandomSampler,
     Sampler,
@@ -28,15 +26,17 @@ from funcnet.data.samplers import (
     StratifiedSampler,
     WeightedRandomSampler,
 )
-from funcnet.data.shakespeare import shakespeare
+from funcnet.data.samples.mnist import mnist, read_idx
+from funcnet.data.samples.shakespeare import shakespeare
 from funcnet.data.sources.images import ImageFolder, read_image
 from funcnet.data.sources.records import CsvDataset, JsonLines, LineFile
 from funcnet.data.sources.shards import TarShards, safetensors_shards
 from funcnet.data.sources.tables import ArrayRecordDataset, ArrowDataset
 from funcnet.data.sources.tokens import TokenFile, write_tokens
-from funcnet.data.streams import IterableDataset
-from funcnet.data.timing import Profile
-from funcnet.data.tokenizer import ByteTokenizer, Tokenizer
+from funcnet.data.streams.flows import ChainDataset, filter, flat_map
+from funcnet.data.streams.iterable import IterableDataset
+from funcnet.data.text.pack import pack
+from funcnet.data.text.tokenizer import ByteTokenizer, Tokenizer
 from funcnet.data.workers.shared import share
 
 __all__ = [

@@ -8,8 +8,8 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
-from funcnet.functional.elementary import magnitude
-from funcnet.functional.reductions import accumulator
+from funcnet.functional.losses.reductions import accumulator
+from funcnet.functional.subgradients import magnitude
 
 __all__ = ["cosine_similarity", "pairwise_distance", "pdist"]
 

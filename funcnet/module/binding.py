@@ -13,7 +13,7 @@ from funcnet.core.aliases import Key, Params, State
 from funcnet.core.errors import MissingKeyError, TransformScopeError
 from funcnet.core.keys import fold_path, is_key
 from funcnet.core.paths import join
-from funcnet.module.layout import Layout, holds_arrays, is_module, layout_of, parts
+from funcnet.module.description import Layout, holds_arrays, is_module, layout_of, parts
 from funcnet.module.matching import kind_of, matched
 from funcnet.module.module import Module
 from funcnet.module.specs import is_buffer, is_spec

@@ -5,8 +5,8 @@ from typing import Any
 
 from funcnet.core.aliases import Key
 from funcnet.module.binding import describe
+from funcnet.module.description import layout_of
 from funcnet.module.functionalize import functionalize
-from funcnet.module.layout import layout_of
 from funcnet.module.module import Module
 from funcnet.module.state_dict import load_state_dict
 

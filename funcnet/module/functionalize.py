@@ -9,9 +9,9 @@ from funcnet.core.aliases import Key, Params, State
 from funcnet.core.keys import is_key
 from funcnet.core.paths import nest
 from funcnet.module.binding import bind_observed, describe
+from funcnet.module.description import is_module, layout_of
 from funcnet.module.initialize import draw
-from funcnet.module.layout import is_module, layout_of
-from funcnet.module.learning import learned_specs
+from funcnet.module.lazy_shapes import learned_specs
 from funcnet.module.module import Module
 from funcnet.module.unbinding import unbind
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Initializer, Key
 from funcnet.core.keys import fold_words, name_hash
-from funcnet.module.layout import Layout
+from funcnet.module.description import Layout
 from funcnet.module.specs import Spec
 
 __all__ = ["draw"]

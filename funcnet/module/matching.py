@@ -7,7 +7,7 @@ import jax
 
 from funcnet.core.errors import ParameterTreeError, ShapeMismatchError
 from funcnet.core.paths import flatten
-from funcnet.module.layout import Layout
+from funcnet.module.description import Layout
 
 __all__ = ["fits", "kind_of", "match_paths", "matched", "mismatch_message"]
 

@@ -14,9 +14,9 @@ from funcnet.core.errors import (
     UnboundModuleError,
 )
 from funcnet.core.paths import join
-from funcnet.module.habits import missing_attribute
-from funcnet.module.layout import holds_arrays, is_module, layout_of, parts
+from funcnet.module.description import holds_arrays, is_module, layout_of, parts
 from funcnet.module.specs import is_buffer
+from funcnet.module.torch_hints import missing_attribute
 
 if TYPE_CHECKING:
     from funcnet.module.binding import Binding

@@ -12,7 +12,7 @@ from funcnet.core.aliases import Array, Params, State
 from funcnet.core.errors import ParameterTreeError, StateDictError
 from funcnet.core.paths import flatten, nest
 from funcnet.module.binding import describe
-from funcnet.module.layout import layout_of
+from funcnet.module.description import layout_of
 from funcnet.module.matching import fits, match_paths, mismatch_message
 from funcnet.module.module import Module
 from funcnet.module.specs import Spec

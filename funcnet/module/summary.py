@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from funcnet.core.paths import flatten
 from funcnet.module.binding import describe
+from funcnet.module.description import layout_of
 from funcnet.module.functionalize import PureModule
-from funcnet.module.layout import layout_of
-from funcnet.module.learning import abstract_call
+from funcnet.module.lazy_shapes import abstract_call
 from funcnet.module.module import Module
 from funcnet.module.specs import is_buffer
 

@@ -5,7 +5,7 @@ from typing import Any
 from funcnet.core.aliases import Params, State
 from funcnet.core.errors import UnboundModuleError
 from funcnet.core.paths import flatten, join, nest
-from funcnet.module.layout import holds_arrays, is_module, layout_of, parts
+from funcnet.module.description import holds_arrays, is_module, layout_of, parts
 from funcnet.module.matching import match_paths
 from funcnet.module.module import Module
 from funcnet.module.specs import Spec, is_buffer, is_spec

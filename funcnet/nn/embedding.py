@@ -8,7 +8,7 @@ from funcnet.core.aliases import Array, DType
 from funcnet.functional.embedding import embedding, embedding_bag, row_index
 from funcnet.module import Buffer, Module, Parameter
 from funcnet.nn import init
-from funcnet.nn.given import given
+from funcnet.nn.init.existing import given
 
 __all__ = ["Embedding", "EmbeddingBag"]
 

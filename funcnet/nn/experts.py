@@ -4,10 +4,10 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_positive
-from funcnet.functional.routing import RoutingReport, expert_capacity, route_tokens
+from funcnet.functional.experts import RoutingReport, expert_capacity, route_tokens
 from funcnet.module import Module
-from funcnet.nn.lifted import Vmap
 from funcnet.nn.linear import Linear
+from funcnet.nn.wrappers.repeat import Vmap
 
 __all__ = ["MixtureOfExperts"]
 

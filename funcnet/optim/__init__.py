@@ -1,34 +1,37 @@
 """Optimizers as pairs of pure functions over pytrees, composed from small transformations."""
 
 from funcnet.optim import schedules
-from funcnet.optim.adagrads import adadelta, adagrad, rmsprop
-from funcnet.optim.adam_variants import adamax, nadam, radam
-from funcnet.optim.adams import adam, adamw, bias_correction
-from funcnet.optim.clipping import (
+from funcnet.optim.adaptive.adagrad import adadelta, adagrad, rmsprop
+from funcnet.optim.adaptive.adam import adam, adamw, bias_correction
+from funcnet.optim.adaptive.adamax import adamax, nadam, radam
+from funcnet.optim.adaptive.sm3 import sm3
+from funcnet.optim.adaptive.sparse_adam import sparse_adam
+from funcnet.optim.adaptive.yogi import adan, hutchinson, sophia, yogi
+from funcnet.optim.descent.lamb import lamb, lars, novograd
+from funcnet.optim.descent.lion import lion, rprop
+from funcnet.optim.descent.prodigy import prodigy
+from funcnet.optim.descent.schedule_free import (
+    schedule_free_adamw,
+    schedule_free_params,
+    schedule_free_sgd,
+)
+from funcnet.optim.descent.sgd import asgd, sgd
+from funcnet.optim.gradients.clip import (
     adaptive_clip,
     clip_by_global_norm,
     clip_by_norm,
     clip_by_value,
     global_norm,
 )
-from funcnet.optim.descent import asgd, sgd
-from funcnet.optim.gradients import NoiseState, add_noise, centralize, conjugate, sam
+from funcnet.optim.gradients.noise import NoiseState, add_noise, centralize, conjugate, sam
+from funcnet.optim.gradients.scale import add_decayed_weights, scale
 from funcnet.optim.hyperparameters import (
     Hyperparameter,
     Hyperparameters,
     hyperparams,
     with_hyperparams,
 )
-from funcnet.optim.layerwise import lamb, lars, novograd
 from funcnet.optim.leaves import Move
-from funcnet.optim.line_search import Point, cubic_minimum, strong_wolfe
-from funcnet.optim.matrices import adafactor, muon, orthogonalize
-from funcnet.optim.moments import adan, hutchinson, sophia, yogi
-from funcnet.optim.packing import PackedState, packed
-from funcnet.optim.partition import Groups, freeze, frozen, groups, mask
-from funcnet.optim.precision import LossScaleState, MasterState, loss_scale, master_copy, scale_loss
-from funcnet.optim.preconditioned import shampoo, soap
-from funcnet.optim.prodigy import prodigy
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,
@@ -38,15 +41,13 @@ from funcnet.optim.protocol import (
     stateless,
     zeros_slot,
 )
-from funcnet.optim.quasi_newton import LBFGSState, lbfgs
-from funcnet.optim.rows import RowSparse
+from funcnet.optim.row_sparse import RowSparse
 from funcnet.optim.rule import Rule, RuleState, from_rule, oriented
-from funcnet.optim.scaling import add_decayed_weights, scale
-from funcnet.optim.schedule_free import schedule_free_adamw, schedule_free_params, schedule_free_sgd
-from funcnet.optim.signs import lion, rprop
-from funcnet.optim.sm3 import sm3
-from funcnet.optim.sparse import sparse_adam
-from funcnet.optim.wrappers import (
+from funcnet.optim.second_order.lbfgs import LBFGSState, lbfgs
+from funcnet.optim.second_order.line_search import Point, cubic_minimum, strong_wolfe
+from funcnet.optim.second_order.muon import adafactor, muon, orthogonalize
+from funcnet.optim.second_order.shampoo import shampoo, soap
+from funcnet.optim.wrappers.accumulate import (
     AccumulateState,
     AverageState,
     LookaheadState,
@@ -56,6 +57,15 @@ from funcnet.optim.wrappers import (
     average,
     lookahead,
     skip_nonfinite,
+)
+from funcnet.optim.wrappers.groups import Groups, freeze, frozen, groups, mask
+from funcnet.optim.wrappers.packed import PackedState, packed
+from funcnet.optim.wrappers.precision import (
+    LossScaleState,
+    MasterState,
+    loss_scale,
+    master_copy,
+    scale_loss,
 )
 
 __all__ = [

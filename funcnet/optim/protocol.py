@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.optim.rows import RowSparse
+from funcnet.optim.row_sparse import RowSparse
 
 __all__ = [
     "GradientTransformation",

@@ -5,36 +5,42 @@ funcnet's own: an integer, a boolean or a random key is a constant, and where a 
 respect to it is asked for, the answer is zeros of its own shape and type.
 """
 
-from funcnet.transforms.compilation import jit
-from funcnet.transforms.compilation_cache import compilation_cache
-from funcnet.transforms.curvature import empirical_fisher_vp, fisher_vp, gauss_newton_vp, hvp, vhp
-from funcnet.transforms.dependence import strict
-from funcnet.transforms.directional import jvp, linearize, vjp
-from funcnet.transforms.ensembles import Ensemble, ensemble, stack, unstack
-from funcnet.transforms.estimates import hutchinson_diagonal, hutchinson_trace, laplacian
-from funcnet.transforms.gradients import grad, value_and_grad
-from funcnet.transforms.implicit import fixed_point, root
-from funcnet.transforms.jacobians import hessian, jacfwd, jacrev
-from funcnet.transforms.mapping import chunked, vmap
-from funcnet.transforms.memory import checkpoint, checkpoint_name, saving_policy
-from funcnet.transforms.nonfinite import Blame, Site, nan_guard
-from funcnet.transforms.partition import merge, partition
-from funcnet.transforms.per_example import (
-    clipped_grad,
-    per_example_grad,
-    per_example_norms,
-    private_grad,
+from funcnet.transforms.compilation.cache import compilation_cache
+from funcnet.transforms.compilation.jit import jit
+from funcnet.transforms.compilation.remat import checkpoint, checkpoint_name, saving_policy
+from funcnet.transforms.curvature.hutchinson import hutchinson_diagonal, hutchinson_trace, laplacian
+from funcnet.transforms.curvature.lanczos import Lanczos, lanczos, spectral_density, top_eigenvalues
+from funcnet.transforms.curvature.products import (
+    empirical_fisher_vp,
+    fisher_vp,
+    gauss_newton_vp,
+    hvp,
+    vhp,
 )
-from funcnet.transforms.rules import (
+from funcnet.transforms.curvature.tangent_kernel import ntk
+from funcnet.transforms.debugging.check_grads import check_grads
+from funcnet.transforms.debugging.nan_guard import Blame, Site, nan_guard
+from funcnet.transforms.derivatives.custom import (
     custom_gradient,
     gradient_reversal,
     stop_gradient,
     straight_through,
 )
-from funcnet.transforms.scanning import scan
-from funcnet.transforms.spectrum import Lanczos, lanczos, spectral_density, top_eigenvalues
-from funcnet.transforms.tangent_kernel import ntk
-from funcnet.transforms.verification import check_grads
+from funcnet.transforms.derivatives.directional import jvp, linearize, vjp
+from funcnet.transforms.derivatives.gradients import grad, value_and_grad
+from funcnet.transforms.derivatives.implicit import fixed_point, root
+from funcnet.transforms.derivatives.jacobians import hessian, jacfwd, jacrev
+from funcnet.transforms.derivatives.strict import strict
+from funcnet.transforms.loops.ensembles import Ensemble, ensemble, stack, unstack
+from funcnet.transforms.loops.scan import scan
+from funcnet.transforms.loops.vmap import chunked, vmap
+from funcnet.transforms.partition import merge, partition
+from funcnet.transforms.per_example.gradients import (
+    clipped_grad,
+    per_example_grad,
+    per_example_norms,
+    private_grad,
+)
 
 __all__ = [
     "Blame",

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from funcnet.core.aliases import PyTree
-from funcnet.transforms.splitting import Selection, chosen_leaves
+from funcnet.transforms.differentiable_leaves import Selection, chosen_leaves
 
 __all__ = ["merge", "partition"]
 

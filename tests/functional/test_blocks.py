@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from funcnet import functional as F
-from tests.functional import rows_blocks
+from tests.functional.rows import blocks as rows_blocks
 from tests.parity import check, check_raises, rows
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import funcnet.functional as F
-from tests.functional.rows_spatial import RAISES, ROWS
+from tests.functional.rows.spatial import RAISES, ROWS
 from tests.parity import check, check_raises, rows
 
 

@@ -2,16 +2,10 @@
 
 import pytest
 
-from tests.nn import (
-    rows_activations,
-    rows_attention,
-    rows_dropout,
-    rows_normalization,
-    rows_transformer,
-)
+from tests.nn.rows import activations, attention, dropout, normalization, transformer
 from tests.parity import check, check_raises, rows
 
-FAMILIES = (rows_activations, rows_normalization, rows_dropout, rows_attention, rows_transformer)
+FAMILIES = (activations, normalization, dropout, attention, transformer)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning"),

@@ -63,7 +63,7 @@ def test_row(row):
 
 
 LAZY = (
-    "completed from an example: tests/nn/test_lazy_convolution.py, test_blocks.py, test_layers.py"
+    "completed from an example: tests/nn/convolution/test_lazy.py, test_blocks.py, test_layers.py"
 )
 REASONS = {
     "Buffer": "a specification here, PyTorch's tensor subclass there: tests/module",
@@ -77,10 +77,10 @@ REASONS = {
     "RNNBase": "the base of RNN, LSTM and GRU, which have rows",
     "RNNCellBase": "the base of the cells, which have rows",
     "LinearCrossEntropyOptions": "settings of LinearCrossEntropyLoss, which has rows",
-    "ModuleDict": "a container, through the layers it holds: tests/nn/test_containers.py",
-    "ModuleList": "a container, through the layers it holds: tests/nn/test_containers.py",
-    "ParameterDict": "a container: tests/nn/test_containers.py",
-    "ParameterList": "a container: tests/nn/test_containers.py",
+    "ModuleDict": "a container, through the layers it holds: tests/nn/containers/test_containers.py",
+    "ModuleList": "a container, through the layers it holds: tests/nn/containers/test_containers.py",
+    "ParameterDict": "a container: tests/nn/containers/test_containers.py",
+    "ParameterList": "a container: tests/nn/containers/test_containers.py",
     **{
         f"Lazy{name}": LAZY
         for name in (
@@ -96,8 +96,8 @@ REASONS = {
 
 def _all_rows():
     counted: collections.Counter[str] = collections.Counter()
-    for path in sorted(Path(__file__).parent.glob("rows_*.py")):
-        module = importlib.import_module(f"tests.nn.{path.stem}")
+    for path in sorted(Path(__file__).parent.glob("rows/*.py")):
+        module = importlib.import_module(f"tests.nn.rows.{path.stem}")
         found = {
             id(row): row
             for value in vars(module).values()

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.nn import rows_embedding, rows_linear, rows_losses, rows_recurrent
+from tests.nn.rows import embedding, linear, losses, recurrent
 from tests.parity import check, check_raises, rows
 
-FAMILIES = (rows_linear, rows_embedding, rows_losses, rows_recurrent)
+FAMILIES = (linear, embedding, losses, recurrent)
 
 
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")  # PyTorch's, of kl_div

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.nn import rows_convolution, rows_padding, rows_pooling, rows_vision
+from tests.nn.rows import convolution, images, padding, pooling
 from tests.parity import check, check_raises, rows
 
-FAMILIES = (rows_convolution, rows_padding, rows_pooling, rows_vision)
+FAMILIES = (convolution, padding, pooling, images)
 
 
 @pytest.mark.filterwarnings(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_probability
-from funcnet.data.draw import Draw, Step
+from funcnet.data.order.randomness import Draw, Step
 
 __all__ = ["Compose", "On", "RandomApply"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.arrays import ArrayDataset
-from funcnet.data.datasets import ConcatDataset
+from funcnet.data.datasets.arrays import ArrayDataset
+from funcnet.data.datasets.base import ConcatDataset
 from funcnet.data.sources.images import read_image
 
 __all__ = ["TarShards", "safetensors_shards"]

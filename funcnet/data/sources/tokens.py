@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
-from funcnet.data.buffers import Allocate, Layout, fresh
+from funcnet.data.loading.buffers import Allocate, Layout, fresh
 
 __all__ = ["TokenFile", "write_tokens"]
 

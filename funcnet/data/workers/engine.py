@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from funcnet.data.buffers import Spare
-from funcnet.data.plan import Task
+from funcnet.data.loading.buffers import Spare
+from funcnet.data.order.plan import Task
 from funcnet.data.workers.processes import ProcessPool
 from funcnet.data.workers.threads import run_here, run_threads
 from funcnet.data.workers.transport import Copies

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.errors import WorkerDiedError
-from funcnet.data.fetch import Made
-from funcnet.data.plan import Task
+from funcnet.data.loading.errors import WorkerDiedError
+from funcnet.data.loading.fetch import Made
+from funcnet.data.order.plan import Task
 from funcnet.data.workers.shared import create_fd
 from funcnet.data.workers.slots import Slot
 from funcnet.data.workers.transport import Copies, dumps

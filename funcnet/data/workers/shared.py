@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.trees import map_tree
+from funcnet.core.trees import map_tree
 
 __all__ = ["SharedFile", "address", "attach", "mapped_file", "share", "shared_base"]
 

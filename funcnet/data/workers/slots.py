@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.buffers import ALIGNMENT
-from funcnet.data.trees import map_tree
+from funcnet.core.trees import map_tree
+from funcnet.data.loading.buffers import ALIGNMENT
 from funcnet.data.workers.shared import address
 
 __all__ = ["Placed", "Slot"]

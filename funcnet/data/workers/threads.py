@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from funcnet.data.buffers import Allocate, Spare
-from funcnet.data.plan import Task
+from funcnet.data.loading.buffers import Allocate, Spare
+from funcnet.data.order.plan import Task
 
 __all__ = ["read_ahead", "run_here", "run_threads"]
 

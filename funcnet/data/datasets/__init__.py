@@ -1,0 +1,1 @@
+"""Datasets with random access, and functions of them."""

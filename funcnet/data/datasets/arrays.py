@@ -1,0 +1,138 @@
+"""Arrays in memory or mapped from disk as a dataset: any tree of them with one first axis."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from funcnet.core.trees import leaves_with_paths, map_tree, rebuild
+from funcnet.data.loading.buffers import Allocate, Layout, fresh
+
+__all__ = ["ArrayDataset"]
+
+
+class ArrayDataset:
+    """A dataset over a tree of arrays whose first axes all have the same length.
+
+    Sample ``i`` is the tree of ``array[i]``. A loader gathers a whole batch at a time from each
+    array (``numpy.take`` into aligned memory), never sample by sample. Arrays may be ``np.memmap``:
+    then a batch reads only the pages it needs.
+
+    Args:
+        arrays: dicts, lists and tuples, nested, with arrays (NumPy's, or what ``np.asarray`` takes)
+            at the leaves.
+
+    Raises:
+        ValueError: there is no array, one has no axis or holds Python objects, or the first axes
+            differ.
+
+    Example:
+        >>> dataset = data.ArrayDataset({"image": np.zeros((10, 28, 28)), "label": np.arange(10)})
+        >>> len(dataset), int(dataset[3]["label"]), dataset[3]["image"].shape
+        (10, 3, (28, 28))
+        >>> dataset[:4]["label"]
+        array([0, 1, 2, 3])
+    """
+
+    def __init__(self, arrays: Any) -> None:
+        self.arrays = map_tree(np.asarray, arrays)  # a memory map, too, as a plain array
+        named = list(leaves_with_paths(self.arrays))
+        if not named:
+            raise ValueError("ArrayDataset needs at least one array; got an empty tree")
+        lengths: dict[str, int] = {}
+        for path, array in named:
+            if array.ndim == 0:
+                raise ValueError(
+                    f"ArrayDataset needs arrays with a first axis of samples; got a scalar at"
+                    f" {path or 'the root'}. Lists are containers: write np.asarray(values)."
+                )
+            if array.dtype.hasobject:
+                raise ValueError(
+                    f"ArrayDataset holds numbers and fixed-length strings; got Python objects at"
+                    f" {path or 'the root'}. Pass a list of samples to DataLoader instead."
+                )
+            lengths[path or "array"] = len(array)
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"ArrayDataset needs arrays of one length; got {lengths}")
+        self._flat = [array for _, array in named]
+        # Of an array with gaps, `take` would first make a whole copy.
+        self._dense = [array.flags.c_contiguous and array.flags.aligned for array in self._flat]
+        self._layouts: dict[int, Layout] = {}
+
+    @classmethod
+    def load(cls, path: str | Path, *, memory_map: bool = True) -> "ArrayDataset":
+        """Open a ``.npy`` file (as a memory map, unless told otherwise) or an ``.npz`` archive.
+
+        Args:
+            path: the file.
+            memory_map: map a ``.npy`` file instead of reading it; an archive is always read.
+
+        Returns:
+            A dataset of one array, or of a dict of the archive's arrays.
+
+        Example:
+            >>> import tempfile
+            >>> path = tempfile.mkdtemp() + "/x.npy"
+            >>> np.save(path, np.arange(5))
+            >>> data.ArrayDataset.load(path)[2]
+            np.int64(2)
+        """
+        path = Path(path)
+        if path.suffix == ".npz":
+            with np.load(path) as archive:
+                return cls({name: archive[name] for name in archive.files})
+        return cls(np.load(path, mmap_mode="r" if memory_map else None))
+
+    def __len__(self) -> int:
+        return len(self._flat[0])
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one sample, or the tree of slices for a slice or an array of indices."""
+        return map_tree(lambda array: array[index], self.arrays)
+
+    def gather(self, indices: np.ndarray, allocate: Allocate = fresh) -> Any:
+        """Return the batch of the samples at the indices, in memory of its own.
+
+        Args:
+            indices: one-dimensional integers in ``[0, len)``; the caller answers for the range.
+            allocate: where the memory comes from.
+
+        Returns:
+            A tree of arrays ``(len(indices), ...)``.
+
+        Example:
+            >>> data.ArrayDataset(np.arange(5) * 10).gather(np.array([3, 0]))
+            array([30,  0])
+        """
+        count = len(indices)
+        layout = self._layouts.get(count)
+        if layout is None:
+            layout = Layout([(array.dtype, (count, *array.shape[1:])) for array in self._flat])
+            self._layouts[count] = layout
+        block, start = allocate(layout.nbytes)
+        views: list[np.ndarray] = []
+        # One loop without calls of our own: small batches are made at the speed of these few lines.
+        for array, dense, (dtype, shape, offset) in zip(
+            self._flat, self._dense, layout.arrays, strict=True
+        ):
+            view = np.ndarray(shape, dtype, block, start + offset)
+            if dense:
+                # "clip" writes in place, where "raise" would go through a second buffer.
+                array.take(indices, 0, view, "clip")
+            else:
+                view[...] = array[indices]
+            views.append(view)
+        return views[0] if self.arrays is self._flat[0] else rebuild(self.arrays, iter(views))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"arrays": self.arrays}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["arrays"])
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{path + ': ' if path else ''}{array.dtype}{list(array.shape[1:])}"
+            for path, array in leaves_with_paths(self.arrays)
+        ]
+        return f"ArrayDataset({len(self)} samples of {', '.join(shown)})"

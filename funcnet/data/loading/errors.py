@@ -1,0 +1,49 @@
+"""Errors of loading that say which sample, which dataset and which transform."""
+
+from funcnet.data.order.randomness import Draw
+
+__all__ = ["SampleError", "WorkerDiedError", "sample_error"]
+
+
+class SampleError(RuntimeError):
+    """Reading or transforming one sample failed.
+
+    The original exception is the cause; from a worker process, its traceback is in the notes. To
+    look closer, run the failing sample alone::
+
+        dataset[error.index]
+
+    Attributes:
+        index: of the sample in the dataset.
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message, index)
+        self.index = index
+
+    def __str__(self) -> str:
+        """Show the message alone."""
+        return str(self.args[0])
+
+
+def sample_error(dataset: str, draw: Draw, error: Exception) -> SampleError:
+    """Say which sample of which dataset failed, and in which transform.
+
+    >>> from funcnet.data.order.randomness import Draw
+    >>> from funcnet.data.loading.errors import sample_error
+    >>> print(sample_error("a list", Draw(0, 0, 7), ValueError("odd")))
+    sample 7 of a list failed while it was read: ValueError: odd
+    """
+    where = f"in transform {draw.failed}" if draw.failed else "while it was read"
+    return SampleError(
+        f"sample {draw.key[2]} of {dataset} failed {where}: {type(error).__name__}: {error}",
+        draw.key[2],
+    )
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended without a word: killed, out of memory, or crashed in native code.
+
+    No process, no shared memory and no half-written batch is left of it. Out of memory is the usual
+    reason: lower ``num_workers``, ``prefetch`` or ``batch_size``, or use ``workers="thread"``.
+    """

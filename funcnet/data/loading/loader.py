@@ -1,0 +1,298 @@
+"""The loader: an iterable of batches whose order, position and randomness are small and exact."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from funcnet.core.checks import (
+    check_choice,
+    check_divisible,
+    check_non_negative,
+    check_positive,
+)
+from funcnet.data.loading.batches import Epoch, Position, StreamBatches, dataset_batches
+from funcnet.data.loading.fetch import Expander, Fetcher, Finisher
+from funcnet.data.loading.timing import Profile, profile
+from funcnet.data.order.batch_samplers import as_batches
+from funcnet.data.order.permutation import Order, Permutation, Sequential
+from funcnet.data.order.plan import BatchPlan, ListPlan
+from funcnet.data.order.randomness import Step
+from funcnet.data.order.samplers import as_order
+from funcnet.data.streams.flows import Piped, apply, as_stream
+from funcnet.data.streams.iterable import Reading, Stream
+from funcnet.data.workers.engine import Engine
+
+__all__ = ["DataLoader"]
+
+Batch = TypeVar("Batch")
+
+_VERSION = 1  # of `state_dict`
+
+
+class DataLoader(Generic[Batch]):
+    """Iterate over a dataset in batches of NumPy arrays.
+
+    The order of the samples, and the randomness of each, are pure functions of ``(seed, epoch)``,
+    whatever the number of workers. Each ``iter`` begins the next epoch; `set_epoch` chooses one.
+    Batches are yours: aligned arrays that are never written again while anything refers to them.
+
+    Args:
+        dataset: anything with ``__len__`` and ``__getitem__``, or a stream (``__iter__``).
+        batch_size: samples a batch, over all hosts together.
+        shuffle: whether each epoch has a global random order of its own; of a stream made by
+            `filter`, `flat_map` or `pack`, the dataset that it reads is shuffled.
+        sampler: what to visit instead: a `Sampler` or any iterable of indices.
+        batch_sampler: likewise, whole batches: any iterable of lists of indices.
+        num_workers: how many threads or processes make batches ahead of time; 0 for none. A stream
+            that can only be iterated is read by one thread of its own, and they compute what `map`,
+            `filter`, `flat_map` and ``transforms`` do with its samples.
+        collate: ``collate(samples)`` instead of `data.collate`.
+        drop_last: leave out an incomplete last batch.
+        timeout: seconds to wait for a batch from the workers; 0 waits for ever.
+        workers: ``"thread"``, right when the work is in NumPy, Pillow or files, or ``"process"``,
+            right when it is in Python itself. Processes are never forked and do not run the main
+            program again; functions from it are sent to them.
+        prefetch: batches ahead, for each worker.
+        persistent_workers: keep the processes from one epoch to the next.
+        pad_last: fill an incomplete last batch with copies, and say in each batch which rows are
+            real, with a boolean array: ``batch["valid"]`` for a dict, one more item for a tuple.
+        seed: of the order and of the samples' randomness.
+        epoch: the first epoch.
+        shard: ``(index, count)``: which of how many equal parts of every batch this host makes.
+        transforms: functions of a sample, ``f(sample)`` or ``f(sample, rng)``; the generator
+            depends on (seed, epoch, index) alone.
+        batch_transforms: the same for whole batches; their generator depends on (seed, epoch,
+            position, shard).
+
+    Raises:
+        ValueError: an argument is out of range, or two exclude each other.
+        TypeError: the dataset can neither be indexed nor iterated.
+
+    Example:
+        >>> dataset = data.ArrayDataset({"x": np.arange(10.0), "y": np.arange(10)})
+        >>> loader = data.DataLoader(dataset, batch_size=4, shuffle=True, seed=0)
+        >>> len(loader), [batch["x"].shape for batch in loader]
+        (3, [(4,), (4,), (2,)])
+
+    Reference:
+        https://docs.pytorch.org/docs/stable/data.html
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        sampler: Any = None,
+        batch_sampler: Any = None,
+        num_workers: int = 0,
+        collate: Callable[[list[Any]], Any] | None = None,
+        drop_last: bool = False,
+        timeout: float = 0,
+        *,
+        workers: str = "thread",
+        prefetch: int = 2,
+        persistent_workers: bool = False,
+        pad_last: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        transforms: Sequence[Callable[..., Any]] = (),
+        batch_transforms: Sequence[Callable[..., Any]] = (),
+    ) -> None:
+        check_positive("batch_size", batch_size)
+        check_positive("prefetch", prefetch)
+        check_choice("workers", workers, ("thread", "process"))
+        for name, value in (
+            ("num_workers", num_workers),
+            ("timeout", timeout),
+            ("seed", seed),
+            ("epoch", epoch),
+        ):
+            check_non_negative(name, value)
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.sampler = sampler
+        self.batch_sampler = batch_sampler
+        self.num_workers = num_workers
+        self.drop_last = drop_last
+        self.pad_last = pad_last
+        self.seed = seed
+        self.epoch = epoch
+        self.shard = shard
+        self._check()
+        self._last = "drop" if drop_last else "pad" if pad_last else "keep"
+        self._start: dict[str, Any] = {"position": 0}
+        self._position: Position | None = None
+        steps = [Step(function) for function in transforms]
+        finisher = Finisher(collate, [Step(f) for f in batch_transforms], pad_last, shard[0])
+        self._stream = self._as_stream(steps)
+        if self._stream is None:
+            work: Any = Fetcher(dataset, steps, finisher)
+        else:
+            assert self._stream.flow is not None  # `_as_stream` sees to it
+            work = Expander(self._stream.flow)
+        self._engine = Engine(work, num_workers, workers, prefetch, timeout, persistent_workers)
+        self._finisher = finisher
+
+    def _check(self) -> None:
+        index, count = self.shard
+        if not 0 <= index < count:
+            raise ValueError(f"shard is (index, count) with 0 <= index < count; got {self.shard}")
+        check_divisible("batch_size", self.batch_size, "the number of shards", count)
+        if self.drop_last and self.pad_last:
+            raise ValueError("drop_last and pad_last exclude each other")
+        if self.sampler is not None and self.shuffle:
+            raise ValueError("sampler and shuffle exclude each other: the sampler is the order")
+        if self.batch_sampler is not None and (
+            self.batch_size != 1
+            or self.shuffle
+            or self.sampler is not None
+            or self.drop_last
+            or self.pad_last
+            or count > 1
+        ):
+            raise ValueError(
+                "batch_sampler excludes batch_size, shuffle, sampler, drop_last, pad_last and shard:"
+                " it makes whole batches"
+            )
+
+    def _as_stream(self, steps: list[Step]) -> Stream | None:
+        indexed = hasattr(self.dataset, "__len__") and hasattr(self.dataset, "__getitem__")
+        if indexed and not isinstance(self.dataset, Stream):
+            partial = self._last == "keep" and self._samples() % self.batch_size
+            if self.shard[1] > 1 and partial:
+                raise ValueError(
+                    f"{self._samples()} samples leave an incomplete last batch, which cannot be split"
+                    f" over {self.shard[1]} shards; pass drop_last=True or pad_last=True"
+                )
+            return None
+        stream = as_stream(self.dataset)
+        for step in steps:
+            stream = apply(stream, step, "map")
+        if self.sampler is not None or self.batch_sampler is not None:
+            raise ValueError("a stream has no indices: it takes no sampler or batch_sampler")
+        if stream.flow is None:
+            stream = Piped(stream)
+        if self.shuffle and isinstance(stream.flow, Piped):
+            raise ValueError(
+                f"{stream!r} can only be iterated, in its own order: it takes no shuffle. Datasets"
+                " with __len__ and __getitem__ can be shuffled."
+            )
+        return stream
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next ``iter`` begins.
+
+        Args:
+            epoch: a non-negative integer.
+        """
+        check_non_negative("epoch", epoch)
+        self.epoch, self._start, self._position = epoch, {"position": 0}, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position: a small dict of numbers, to be saved between any two batches.
+
+        It counts the batches that the latest iterator has given out, however many were made ahead.
+
+        Returns:
+            What `load_state_dict` takes, of a loader with the same dataset, order and seed; numbers
+            of workers and of shards may differ.
+        """
+        epoch, state = self.epoch, self._start
+        if self._position is not None:
+            epoch, state = self._position.epoch, self._position.state
+        length = {} if self._stream is not None else {"length": self._samples()}
+        return {"version": _VERSION, "seed": self.seed, "epoch": epoch, **length, **state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Make the next ``iter`` continue exactly where a `state_dict` was taken.
+
+        Args:
+            state: what `state_dict` returned.
+
+        Raises:
+            ValueError: it was taken with another seed, another number of samples, or by a later
+                release.
+        """
+        expected = {"version": _VERSION, "seed": self.seed}
+        if self._stream is None:
+            expected["length"] = self._samples()
+        for name, value in expected.items():
+            if state.get(name) != value:
+                raise ValueError(
+                    f"the loader's state has {name}={state.get(name)!r}; this loader has"
+                    f" {name}={value!r}: its order would not be the same"
+                )
+        self.set_epoch(state["epoch"])
+        self._start = {name: state[name] for name in ("position", "stream") if name in state}
+
+    def _samples(self) -> int:
+        """Count what a position counts: samples an epoch, or batches of a batch sampler."""
+        for source in (self.batch_sampler, self.sampler):
+            if source is not None:
+                return len(source)
+        return len(self.dataset)
+
+    def _plan(self, epoch: int) -> BatchPlan | ListPlan:
+        length = len(self.dataset)
+        if self.batch_sampler is not None:
+            lists = as_batches(self.batch_sampler, self.seed, epoch)
+            return ListPlan(lists, length, epoch, self.seed)
+        if self.sampler is not None:
+            order: Order = as_order(self.sampler, self.seed, epoch)
+        elif self.shuffle:
+            order = Permutation(length, self.seed, epoch)
+        else:
+            order = Sequential(length)
+        return BatchPlan(order, self.batch_size, self._last, self.shard, length, epoch, self.seed)
+
+    def __len__(self) -> int:
+        """Count the batches of a whole epoch.
+
+        Raises:
+            TypeError: the dataset is a stream; only reading it tells.
+        """
+        if self._stream is not None:
+            raise TypeError(f"{self._stream!r} is a stream: its length is not known beforehand")
+        if self.batch_sampler is not None:
+            return len(self.batch_sampler)
+        order = Sequential(self._samples())
+        return BatchPlan(order, self.batch_size, self._last, self.shard, len(order)).batches()
+
+    def __iter__(self) -> Epoch[Batch]:
+        """Begin the next epoch, or continue where `load_state_dict` says."""
+        position = Position(self.epoch, self._start)
+        remaining = None
+        if self._stream is None:
+            plan = self._plan(self.epoch)
+            remaining = plan.batches(self._start["position"])
+            batches = dataset_batches(plan, self._engine, self._start["position"])
+        else:
+            collector = StreamBatches(
+                self._stream, self._engine, self.batch_size, self._last, self.shard, self._finisher
+            )
+            batches = collector.run(Reading(self.seed, self.epoch, self.shuffle), self._start)
+        self.set_epoch(self.epoch + 1)
+        self._position = position
+        return Epoch(batches, position, remaining)
+
+    def profile(self, batches: int | None = None) -> Profile:
+        """Measure where the time goes in an epoch; the next ``iter`` begins another.
+
+        Args:
+            batches: how many to measure; the whole epoch when left out.
+
+        Returns:
+            Seconds spent reading, transforming, collating and waiting; ``print`` shows a table.
+
+        Example:
+            >>> dataset = data.map(range(100), lambda x: x + 1)
+            >>> print(data.DataLoader(dataset, 10).profile())  # doctest: +ELLIPSIS
+            stage ...
+        """
+        return profile(iter(self), batches, max(self.num_workers, 1))
+
+    def close(self) -> None:
+        """End worker processes that `persistent_workers` keeps; iterating again starts new ones."""
+        self._engine.close()

@@ -1,0 +1,1 @@
+"""What an epoch visits, in which order, with which random numbers."""

@@ -1,0 +1,1 @@
+"""Activations, by the shape of their curve."""

@@ -1,0 +1,1 @@
+"""Attention and what it needs to know of positions."""

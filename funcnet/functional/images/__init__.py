@@ -1,0 +1,1 @@
+"""Functions of signals, images and volumes that move, resize or read pixels."""

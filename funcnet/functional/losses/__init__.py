@@ -1,0 +1,1 @@
+"""Losses, and the reductions that all of them share."""

@@ -1,0 +1,245 @@
+"""Losses over classes: negative log likelihood and cross entropy.
+
+Scores are ``(N, C, *)``, or ``(C,)`` for a single sample; targets are class indices ``(N, *)``, or
+probabilities of the scores' shape. ``where`` masks samples, ``(N, *)``.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, ArrayLike
+from funcnet.core.checks import check_probability
+from funcnet.functional.indices import check_indices, check_integers
+from funcnet.functional.losses.reductions import accumulator, reduce_loss, resolve_reduction
+
+__all__ = ["cross_entropy", "nll_loss"]
+
+
+class Samples(NamedTuple):
+    """What the targets say of each sample: its class, its weight, whether it counts."""
+
+    target: Array
+    weight: Array | None
+    counts: Array
+
+
+def _class_axis(shape: tuple[int, ...]) -> int:
+    if not shape:
+        raise ValueError("scores need an axis of classes, (C,) or (N, C, *); got a scalar")
+    return 0 if len(shape) == 1 else 1
+
+
+def _class_weight(weight: Array | None, classes: int, dtype: Any = None) -> Array | None:
+    """Check the weights of classes and give them a dtype."""
+    if weight is None:
+        return None
+    if weight.shape != (classes,):
+        raise ValueError(
+            f"weight must have one value for each of the {classes} classes; "
+            f"got an array of shape {weight.shape}"
+        )
+    return jnp.asarray(weight, dtype)
+
+
+def read_samples(
+    shape: tuple[int, ...],
+    target: Array,
+    weight: Array | None,
+    ignore_index: int,
+    where: ArrayLike | None,
+) -> Samples:
+    """Check class indices against the shape of the scores and look up their weights."""
+    axis, target = _class_axis(shape), jnp.asarray(target)
+    check_integers("a target of class indices", target)
+    expected = shape[:axis] + shape[axis + 1 :]
+    if target.shape != expected:
+        raise ValueError(
+            f"target must have shape {expected} for scores of shape {shape}; got {target.shape}"
+        )
+    if not jnp.issubdtype(target.dtype, jnp.signedinteger) or target.dtype.itemsize < 4:
+        target = target.astype(jnp.int32)
+    counts = target != ignore_index
+    check_indices("target", target, shape[axis], ignored=ignore_index)
+    if where is not None:
+        counts = counts & jnp.broadcast_to(jnp.asarray(where, bool), target.shape)
+    if weight is not None:
+        weight = weight.at[target].get(mode="fill", fill_value=jnp.nan)
+        weight = jnp.where(counts, weight, jnp.zeros((), weight.dtype))
+    return Samples(target, weight, counts)
+
+
+def _pick(scores: Array, index: Array, axis: int) -> Array:
+    """Take one class's score of each sample; NaN where the index names no class."""
+    known = (index >= 0) & (index < scores.shape[axis])
+    return jnp.where(known, _gather(scores, index, axis), jnp.full((), jnp.nan, scores.dtype))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _gather(scores: Array, index: Array, axis: int) -> Array:
+    """Take one class's score of each sample, with a gradient that fuses with the work around it.
+
+    The gradient compares each class with the index, where that of a gather would scatter.
+    """
+    index = jnp.expand_dims(index, axis)
+    return jnp.squeeze(jnp.take_along_axis(scores, index, axis, mode="clip"), axis)
+
+
+@_gather.defjvp
+def _gather_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    scores, index = primals
+    classes = jax.lax.broadcasted_iota(index.dtype, scores.shape, axis)
+    chosen = classes == jnp.expand_dims(index, axis)
+    tangent = jnp.sum(jnp.where(chosen, tangents[0], jnp.zeros((), scores.dtype)), axis)
+    return _gather(scores, index, axis), tangent
+
+
+def _mask_scores(input: Array, where: ArrayLike | None, axis: int) -> Array:
+    if where is None:
+        return input
+    shape = input.shape[:axis] + input.shape[axis + 1 :]
+    where = jnp.expand_dims(jnp.broadcast_to(jnp.asarray(where, bool), shape), axis)
+    return jnp.where(where, input, jnp.zeros((), input.dtype))
+
+
+def nll_loss(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    *,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""Negative log likelihood of the true class: ``-w[y] x[y]``.
+
+    Args:
+        input: log-probabilities ``(N, C, *)`` or ``(C,)``.
+        target: class indices ``(N, *)`` or ``()``.
+        weight: factor of each class, ``(C,)``.
+        size_average: older form of ``reduction``.
+        ignore_index: samples of this class do not count.
+        reduce: older form of ``reduction``.
+        reduction: ``"none"``, ``"sum"`` or ``"mean"``, which divides by the weights that count.
+        where: mask ``(N, *)`` of the samples that count.
+
+    Returns:
+        A scalar, or one value for each sample.
+
+    Raises:
+        ValueError: shapes that do not fit.
+        TypeError: a target that is no integer.
+        IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
+
+    >>> log_p = jnp.array([[-1.0, -2.0], [-3.0, -0.5]])
+    >>> F.nll_loss(log_p, jnp.array([0, 1]), reduction="none").tolist()
+    [1.0, 0.5]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
+    """
+    reduction = resolve_reduction(reduction, size_average, reduce)
+    axis = _class_axis(input.shape)
+    weight = _class_weight(weight, input.shape[axis])
+    samples = read_samples(input.shape, target, weight, ignore_index, where)
+    loss = -_pick(_mask_scores(input, where, axis), samples.target, axis)
+    if samples.weight is not None:
+        loss = loss * samples.weight
+    return reduce_loss(loss, reduction, samples.counts, samples.weight)
+
+
+def cross_entropy(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""Cross entropy of the softmax of logits: ``-Σ_c w_c t_c log softmax(x)_c``.
+
+    Logits of sixteen bits are normalized in float32.
+
+    Args:
+        input: logits ``(N, C, *)`` or ``(C,)``.
+        target: class indices ``(N, *)`` or ``()``. Or
+            probabilities of the input's shape.
+        weight: factor of each class, ``(C,)``.
+        size_average: older form of ``reduction``.
+        ignore_index: samples of this class do not count; for class indices only.
+        reduce: older form of ``reduction``.
+        reduction: ``"none"``, ``"sum"`` or ``"mean"``, which divides by the weights of the classes
+            that count, or by the number of samples if the target holds probabilities.
+        label_smoothing: share of the target that is spread evenly over the classes.
+        where: mask ``(N, *)`` of the samples that count.
+
+    Returns:
+        A scalar, or one value for each sample.
+
+    Raises:
+        ValueError: shapes or a ``label_smoothing`` that do not fit.
+        TypeError: a target whose dtype does not fit its shape.
+        IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
+
+    >>> round(float(F.cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 3)
+    1.386
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
+    """
+    reduction = resolve_reduction(reduction, size_average, reduce)
+    check_probability("label_smoothing", label_smoothing)
+    axis, input, target = _class_axis(input.shape), jnp.asarray(input), jnp.asarray(target)
+    logits = _mask_scores(input, where, axis).astype(accumulator(input.dtype))
+    weight = _class_weight(weight, input.shape[axis], logits.dtype)
+    if target.shape == input.shape:
+        if not jnp.issubdtype(target.dtype, jnp.floating):
+            raise TypeError(
+                f"a target of the input's shape holds probabilities, and {target.dtype} cannot; "
+                f"class indices for {input.shape} have one axis less"
+            )
+        if ignore_index >= 0:
+            raise ValueError("ignore_index needs class indices, not probabilities")
+        loss = _against_probabilities(logits, target, weight, label_smoothing, axis)
+        return reduce_loss(loss.astype(input.dtype), reduction, where)
+    samples = read_samples(input.shape, target, weight, ignore_index, where)
+    loss = _against_indices(logits, samples, weight, label_smoothing, axis)
+    return reduce_loss(loss, reduction, samples.counts, samples.weight).astype(input.dtype)
+
+
+def _against_probabilities(
+    logits: Array, target: Array, weight: Array | None, smoothing: float, axis: int
+) -> Array:
+    target = target.astype(logits.dtype)
+    if smoothing > 0:
+        target = target * (1 - smoothing) + smoothing / logits.shape[axis]
+    if weight is not None:
+        target = target * _along(weight, logits, axis)
+    return -jnp.sum(target * jax.nn.log_softmax(logits, axis), axis)
+
+
+def _against_indices(
+    logits: Array, samples: Samples, weight: Array | None, smoothing: float, axis: int
+) -> Array:
+    total = jax.nn.logsumexp(logits, axis)
+    loss = total - _pick(logits, samples.target, axis)
+    if samples.weight is not None:
+        loss = loss * samples.weight
+    if smoothing > 0:
+        if weight is None:
+            even = total - jnp.mean(logits, axis)
+        else:
+            scores = jnp.sum(logits * _along(weight, logits, axis), axis)
+            even = (total * jnp.sum(weight) - scores) / logits.shape[axis]
+        loss = (1 - smoothing) * loss + smoothing * even
+    return loss
+
+
+def _along(weight: Array, scores: Array, axis: int) -> Array:
+    return weight.reshape((-1,) + (1,) * (scores.ndim - axis - 1))

@@ -1,0 +1,183 @@
+"""Cross entropy of a linear layer's logits, a chunk of the batch at a time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, ArrayLike, DType
+from funcnet.core.checks import check_choice, check_probability
+from funcnet.functional.losses.classification import cross_entropy, read_samples
+from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
+
+__all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
+
+
+@dataclass(frozen=True)
+class LinearCrossEntropyOptions:
+    """How `linear_cross_entropy` cuts its batch, so that all logits never exist at once.
+
+    Args:
+        allow_retain_graph: accepted and without effect.
+        batch_chunk_size: rows of a chunk; all of them by default.
+        chunking_method: ``"aspect_ratio"`` gives a chunk's logits about the size of the input,
+            ``"aspect_ratio:N"`` an N-th of it, ``"auto"`` chooses for you, ``None`` leaves it to
+            ``batch_chunk_size``.
+        acc_policy: accepted and without effect: logits are normalized in float32 at least.
+        acc_dtype: dtype in which the products of logits are summed; by default the input's.
+
+    Raises:
+        ValueError: a value that is none of these.
+
+    >>> F.LinearCrossEntropyOptions(batch_chunk_size=128).rows(1024, 64, 32000)
+    128
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LinearCrossEntropyOptions.html
+    """
+
+    allow_retain_graph: bool = False
+    batch_chunk_size: int | None = None
+    chunking_method: str | None = "auto"
+    acc_policy: str = "auto"
+    acc_dtype: DType | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("acc_policy", self.acc_policy, ("auto", "accurate", "balanced", "compact"))
+        if self.chunking_method not in (None, "auto"):
+            name, _, factor = self.chunking_method.partition(":")
+            valid = factor.isdigit() and int(factor) > 0 if ":" in self.chunking_method else True
+            if name != "aspect_ratio" or not valid:
+                raise ValueError(f"invalid chunking_method: {self.chunking_method!r}")
+        size = self.batch_chunk_size
+        if size is not None and not (isinstance(size, int) and size > 0):
+            raise ValueError(f"batch_chunk_size must be a positive integer or None; got {size!r}")
+        if self.acc_dtype is not None and not jnp.issubdtype(self.acc_dtype, jnp.floating):
+            raise ValueError(f"acc_dtype must be a floating-point dtype; got {self.acc_dtype!r}")
+
+    def rows(self, batch: int, in_features: int, num_classes: int) -> int:
+        """Return the number of rows of a chunk.
+
+        Raises:
+            ValueError: both a size and a method are given, and they disagree.
+        """
+        size, method = self.batch_chunk_size, self.chunking_method
+        if method == "auto":
+            method = "aspect_ratio:2" if size is None else None
+        if method is None:
+            return max(1, batch if size is None else min(size, batch))
+        factor = int(method.partition(":")[2] or 1)
+        shrink = -(-num_classes // in_features)
+        power = 1 << (-(-batch // shrink) - 1).bit_length()
+        chosen = max(1, min(power // factor, batch))
+        if size is not None and size != chosen:
+            raise ValueError(
+                f"batch_chunk_size={size} and chunking_method={method!r}, which gives {chosen}, "
+                "disagree: pass one of them"
+            )
+        return chosen
+
+
+def linear_cross_entropy(
+    input: Array,
+    linear_weight: Array,
+    target: Array,
+    *,
+    linear_bias: Array | None = None,
+    weight: Array | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: LinearCrossEntropyOptions | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""Cross entropy of the logits ``x Wᵀ + b``.
+
+    With ``options`` the logits of one chunk of the batch at a time are computed, and again for the
+    gradient, which needs less memory for many classes.
+
+    Args:
+        input: ``(N, F)`` or ``(F,)``.
+        linear_weight: ``(C, *, F)``; the axes ``*`` become axes of the logits ``(N, C, *)``.
+        target: class indices ``(N, *)``, or probabilities ``(N, C, *)``.
+        linear_bias: ``(C, *)``.
+        weight: factor of each class, ``(C,)``.
+        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
+        ignore_index: samples of this class do not count; -100 by default.
+        label_smoothing: share of the target that is spread evenly over the classes.
+        options: how to cut the batch; by default, not at all.
+        where: mask ``(N, *)`` of the samples that count.
+
+    Returns:
+        A scalar, or one value for each sample.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    >>> loss = F.linear_cross_entropy(jnp.ones((4, 3)), jnp.zeros((5, 3)), jnp.arange(4))
+    >>> round(float(loss), 3)
+    1.609
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LinearCrossEntropyLoss.html
+    """
+    reduction = resolve_reduction(reduction)
+    check_probability("label_smoothing", label_smoothing)
+    input, target = jnp.asarray(input), jnp.asarray(target)
+    _check_shapes(input, linear_weight, linear_bias)
+    classes, *extra = linear_weight.shape[:-1]
+    logits_shape = (*input.shape[:-1], classes, *extra)
+    probabilities = target.shape == logits_shape
+    if probabilities and ignore_index is not None:
+        raise ValueError("ignore_index needs class indices, not probabilities")
+    ignored = -100 if ignore_index is None else ignore_index
+    if where is not None:
+        counts = jnp.broadcast_to(jnp.asarray(where, bool), (*input.shape[:-1], *extra))
+        rows_count = counts.any(tuple(range(input.ndim - 1, counts.ndim)))[..., None]
+        input = jnp.where(rows_count, input, jnp.zeros((), input.dtype))
+    wide: Any = None if options is None else options.acc_dtype
+
+    def losses(input: Array, target: Array) -> Array:
+        contract = (((input.ndim - 1,), (linear_weight.ndim - 1,)), ((), ()))
+        logits = jax.lax.dot_general(input, linear_weight, contract, preferred_element_type=wide)
+        if linear_bias is not None:
+            logits = logits + linear_bias.astype(logits.dtype)
+        return cross_entropy(
+            logits,
+            target,
+            None if weight is None else weight.astype(logits.dtype),
+            ignore_index=ignored,
+            reduction="none",
+            label_smoothing=label_smoothing,
+        )
+
+    if options is None or input.ndim == 1:
+        loss = losses(input, target)
+    else:
+        rows = options.rows(input.shape[0], input.shape[1], classes)
+        loss = jax.lax.map(jax.checkpoint(_on_one(losses)), (input, target), batch_size=rows)
+    loss = loss.astype(input.dtype)
+    if probabilities:
+        return reduce_loss(loss, reduction, where)
+    samples = read_samples(logits_shape, target, weight, ignored, where)
+    return reduce_loss(loss, reduction, samples.counts, samples.weight)
+
+
+def _on_one(losses: Any) -> Any:
+    """Let a function of a batch take one row at a time."""
+    return lambda row: losses(row[0][None], row[1][None])[0]
+
+
+def _check_shapes(input: Array, linear_weight: Array, linear_bias: Array | None) -> None:
+    if input.ndim not in (1, 2):
+        raise ValueError(f"input must have shape (N, F) or (F,); got {input.shape}")
+    if linear_weight.ndim < 2 or linear_weight.shape[-1] != input.shape[-1]:
+        raise ValueError(
+            f"linear_weight must have shape (C, *, {input.shape[-1]}) for an input of shape "
+            f"{input.shape}; got {linear_weight.shape}"
+        )
+    if linear_bias is not None and linear_bias.shape != linear_weight.shape[:-1]:
+        raise ValueError(
+            f"linear_bias must have shape {linear_weight.shape[:-1]}; got {linear_bias.shape}"
+        )
+    if linear_weight.ndim > 2 and input.ndim == 1:
+        raise ValueError("a weight of more than two axes needs an input (N, F)")

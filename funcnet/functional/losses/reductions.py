@@ -1,0 +1,112 @@
+"""What every loss shares: reductions, masks, and the dtype that sums are made in.
+
+A loss computes one value for each element or sample, and `reduce_loss` makes of them what
+``reduction=`` says. ``where=`` marks the values that count: the others give zero loss, no gradient
+(even if their inputs are NaN) and do not enter the mean.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, ArrayLike
+from funcnet.core.checks import check_choice
+
+__all__ = ["accumulator", "like", "mask_operands", "reduce_loss", "resolve_reduction"]
+
+
+def resolve_reduction(
+    reduction: str,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    choices: tuple[str, ...] = ("none", "mean", "sum"),
+) -> str:
+    """Return the reduction to use, translating PyTorch's two older switches into it.
+
+    >>> from funcnet.functional.losses.reductions import resolve_reduction
+    >>> resolve_reduction("mean"), resolve_reduction("mean", size_average=False)
+    ('mean', 'sum')
+
+    Raises:
+        ValueError: an unknown reduction.
+    """
+    if size_average is not None or reduce is not None:
+        if reduce is False:
+            return "none"
+        return "sum" if size_average is False else "mean"
+    check_choice("reduction", reduction, choices)
+    return reduction
+
+
+def accumulator(dtype: Any) -> Any:
+    """Return the dtype in which values are summed: float32 for those of sixteen bits.
+
+    >>> from funcnet.functional.losses.reductions import accumulator
+    >>> accumulator(jnp.bfloat16), accumulator(jnp.float64)
+    (dtype('float32'), dtype('float64'))
+    """
+    dtype = jnp.dtype(dtype)
+    return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
+
+
+def like(value: ArrayLike, reference: Array) -> Array:
+    """Give a number, or an array of integers or booleans, the dtype of a floating reference.
+
+    >>> from funcnet.functional.losses.reductions import like
+    >>> like(jnp.array([True, False]), jnp.ones(2)).dtype
+    dtype('float32')
+    """
+    if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.inexact):  # pyright: ignore[reportAttributeAccessIssue]
+        return jnp.asarray(value)
+    return jnp.asarray(value, reference.dtype)
+
+
+def mask_operands(where: ArrayLike | None, *operands: Array) -> tuple[Array, ...]:
+    """Replace what the mask leaves out by ½, at which every loss and its gradient are finite.
+
+    >>> from funcnet.functional.losses.reductions import mask_operands
+    >>> mask_operands(jnp.array([True, False]), jnp.array([2.0, jnp.nan]))[0].tolist()
+    [2.0, 0.5]
+    """
+    if where is None:
+        return operands
+    return tuple(jnp.where(where, operand, jnp.asarray(0.5, operand.dtype)) for operand in operands)
+
+
+def reduce_loss(
+    loss: Array,
+    reduction: str,
+    where: ArrayLike | None = None,
+    weight: Array | None = None,
+) -> Array:
+    """Reduce the values of a loss to what ``reduction`` asks for.
+
+    Args:
+        loss: the values, weights already applied.
+        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
+        where: a mask that broadcasts against the values; ``None`` counts all.
+        weight: the mean divides by its sum instead of by the number of values that count.
+
+    Returns:
+        An array like ``loss`` for ``"none"``, else a scalar; the mean of nothing is NaN.
+
+    >>> from funcnet.functional.losses.reductions import reduce_loss
+    >>> loss = jnp.array([1.0, 3.0, 8.0])
+    >>> float(reduce_loss(loss, "mean", where=jnp.array([True, True, False])))
+    2.0
+    """
+    if where is not None:
+        where = jnp.broadcast_to(jnp.asarray(where, bool), loss.shape)
+        loss = jnp.where(where, loss, jnp.zeros((), loss.dtype))
+    if reduction == "none":
+        return loss
+    wide = accumulator(loss.dtype)
+    total = jnp.sum(loss, dtype=wide)
+    if reduction == "mean":
+        if weight is not None:
+            total = total / jnp.sum(jnp.broadcast_to(weight, loss.shape), dtype=wide, where=where)
+        elif where is not None:
+            total = total / jnp.sum(where, dtype=wide)
+        else:
+            total = total / loss.size
+    return total.astype(loss.dtype)

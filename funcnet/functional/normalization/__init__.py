@@ -1,0 +1,1 @@
+"""Normalization, by what the statistics are taken over."""

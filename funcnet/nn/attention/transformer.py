@@ -1,0 +1,291 @@
+"""Transformers: stacks of encoder and decoder layers."""
+
+import copy
+from typing import Any
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, DType
+from funcnet.core.checks import check_positive
+from funcnet.functional.activations.rectified import relu
+from funcnet.module import Module
+from funcnet.module.description import layout_of
+from funcnet.nn import init
+from funcnet.nn.attention.transformer_layers import (
+    Activation,
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
+)
+from funcnet.nn.containers.modules import ModuleList
+from funcnet.nn.normalization.layer import LayerNorm
+
+__all__ = ["Transformer", "TransformerDecoder", "TransformerEncoder"]
+
+
+def _copies(layer: Module, count: int) -> ModuleList:
+    check_positive("num_layers", count)
+    return ModuleList([copy.deepcopy(layer) for _ in range(count)])
+
+
+class TransformerEncoder(Module):
+    """A stack of encoder layers.
+
+    Args:
+        encoder_layer: a layer to copy; each copy has parameters of its own.
+        num_layers: number of copies.
+        norm: a last normalization, or ``None``.
+        enable_nested_tensor: without effect; padding is always computed with the rest.
+        mask_check: without effect.
+
+    Attributes:
+        layers: the copies.
+        norm: the last normalization.
+
+    >>> layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    >>> net = fn.functionalize(nn.TransformerEncoder(layer, 3))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> net.apply(params, state, jnp.ones((4, 5, 8)))[0].shape
+    (4, 5, 8)
+
+    Reference: ``torch.nn.TransformerEncoder``.
+    """
+
+    def __init__(
+        self,
+        encoder_layer: Module,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ) -> None:
+        self.layers = _copies(encoder_layer, num_layers)
+        self.num_layers = num_layers
+        self.norm = norm
+        self.enable_nested_tensor = enable_nested_tensor
+        self.mask_check = mask_check
+
+    def __call__(
+        self,
+        src: Array,
+        mask: Array | None = None,
+        src_key_padding_mask: Array | None = None,
+        is_causal: bool | None = None,
+    ) -> Array:
+        """Pass a sequence through the layers.
+
+        Args:
+            src: the sequence, as the layers take it.
+            mask: ``(S, S)`` or ``(N * nhead, S, S)``: True where not to attend, or floats.
+            src_key_padding_mask: ``(N, S)`` or ``(S,)``: True for padding, or floats.
+            is_causal: ``mask`` is the causal mask; a hint that allows a faster form.
+        """
+        output = src
+        for layer in self.layers:
+            output = layer(
+                output,
+                src_mask=mask,
+                src_key_padding_mask=src_key_padding_mask,
+                is_causal=bool(is_causal),
+            )
+        return output if self.norm is None else self.norm(output)
+
+
+class TransformerDecoder(Module):
+    """A stack of decoder layers.
+
+    Args:
+        decoder_layer: a layer to copy; each copy has parameters of its own.
+        num_layers: number of copies.
+        norm: a last normalization, or ``None``.
+
+    Attributes:
+        layers: the copies.
+        norm: the last normalization.
+
+    >>> layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+    >>> net = fn.functionalize(nn.TransformerDecoder(layer, 3))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> net.apply(params, state, jnp.ones((4, 5, 8)), jnp.ones((4, 3, 8)))[0].shape
+    (4, 5, 8)
+
+    Reference: ``torch.nn.TransformerDecoder``.
+    """
+
+    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+        self.layers = _copies(decoder_layer, num_layers)
+        self.num_layers = num_layers
+        self.norm = norm
+
+    def __call__(
+        self,
+        tgt: Array,
+        memory: Array,
+        tgt_mask: Array | None = None,
+        memory_mask: Array | None = None,
+        tgt_key_padding_mask: Array | None = None,
+        memory_key_padding_mask: Array | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Array:
+        """Pass a sequence through the layers; arguments as of `TransformerDecoderLayer`."""
+        output = tgt
+        for layer in self.layers:
+            output = layer(
+                output,
+                memory,
+                tgt_mask=tgt_mask,
+                memory_mask=memory_mask,
+                tgt_key_padding_mask=tgt_key_padding_mask,
+                memory_key_padding_mask=memory_key_padding_mask,
+                tgt_is_causal=bool(tgt_is_causal),
+                memory_is_causal=memory_is_causal,
+            )
+        return output if self.norm is None else self.norm(output)
+
+
+class Transformer(Module):
+    """The encoder-decoder model of *Attention Is All You Need*, without embeddings.
+
+    Inputs ``(S, N, d_model)`` and ``(T, N, d_model)``, ``(N, S, d_model)`` and ``(N, T, d_model)``
+    with ``batch_first``, or without N; the output has the shape of the second. All matrices start
+    from Glorot's uniform distribution.
+
+    Args:
+        d_model: number of features.
+        nhead: number of heads, a divisor of ``d_model``.
+        num_encoder_layers: number of encoder layers.
+        num_decoder_layers: number of decoder layers.
+        dim_feedforward: width of the feed-forward blocks.
+        dropout: probability of dropout, in attention and after each block.
+        activation: ``"relu"``, ``"gelu"`` or a function.
+        custom_encoder: a module to use as the encoder.
+        custom_decoder: a module to use as the decoder.
+        layer_norm_eps: added to the variance in the norms.
+        batch_first: the batch is the first axis rather than the second.
+        norm_first: normalize before each block rather than after its residual.
+        bias: learn biases of linear maps and norms.
+        dtype: of the parameters.
+
+    Attributes:
+        encoder: `TransformerEncoder`, with a last `LayerNorm`.
+        decoder: `TransformerDecoder`, with a last `LayerNorm`.
+
+    >>> net = fn.functionalize(nn.Transformer(8, 2, 1, 1, 16))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> net.apply(params, state, jnp.ones((5, 4, 8)), jnp.ones((3, 4, 8)))[0].shape
+    (3, 4, 8)
+
+    Reference: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762; ``torch.nn.Transformer``.
+    """
+
+    def __init__(
+        self,
+        d_model: int = 512,
+        nhead: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation = relu,
+        custom_encoder: Module | None = None,
+        custom_decoder: Module | None = None,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        *,
+        dtype: DType = jnp.float32,
+    ) -> None:
+        settings: tuple[Any, ...] = (
+            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
+            norm_first, bias,
+        )  # fmt: skip
+
+        def norm() -> LayerNorm:
+            return LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+
+        if custom_encoder is None:
+            layer = TransformerEncoderLayer(*settings, dtype=dtype)
+            custom_encoder = TransformerEncoder(layer, num_encoder_layers, norm())
+        if custom_decoder is None:
+            layer = TransformerDecoderLayer(*settings, dtype=dtype)
+            custom_decoder = TransformerDecoder(layer, num_decoder_layers, norm())
+        self.encoder = custom_encoder
+        self.decoder = custom_decoder
+        self.d_model = d_model
+        self.nhead = nhead
+        self.batch_first = batch_first
+        for spec in layout_of(self).parameters.values():
+            if len(spec.shape) > 1:
+                spec.init = init.xavier_uniform()
+
+    def __call__(
+        self,
+        src: Array,
+        tgt: Array,
+        src_mask: Array | None = None,
+        tgt_mask: Array | None = None,
+        memory_mask: Array | None = None,
+        src_key_padding_mask: Array | None = None,
+        tgt_key_padding_mask: Array | None = None,
+        memory_key_padding_mask: Array | None = None,
+        src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Array:
+        """Encode one sequence and decode another with it.
+
+        Args:
+            src: the sequence to encode.
+            tgt: the sequence to decode.
+            src_mask: ``(S, S)`` or ``(N * nhead, S, S)``: True where not to attend, or floats.
+            tgt_mask: ``(T, T)`` or ``(N * nhead, T, T)``, likewise.
+            memory_mask: ``(T, S)`` or ``(N * nhead, T, S)``, likewise.
+            src_key_padding_mask: ``(N, S)`` or ``(S,)``: True for padding, or floats.
+            tgt_key_padding_mask: ``(N, T)`` or ``(T,)``, likewise.
+            memory_key_padding_mask: ``(N, S)`` or ``(S,)``, likewise.
+            src_is_causal: ``src_mask`` is the causal mask; a hint that allows a faster form.
+            tgt_is_causal: ``tgt_mask`` is the causal mask, likewise.
+            memory_is_causal: ``memory_mask`` is the causal mask, likewise.
+
+        Raises:
+            ValueError: the sequences differ in number of examples, or lack ``d_model`` features.
+        """
+        batch = 0 if self.batch_first else 1
+        if src.ndim == 3 and (tgt.ndim != 3 or src.shape[batch] != tgt.shape[batch]):
+            raise ValueError(
+                f"src and tgt must have as many examples; got {src.shape} and {tgt.shape}"
+            )
+        if src.shape[-1] != self.d_model or tgt.shape[-1] != self.d_model:
+            raise ValueError(
+                f"src and tgt must have {self.d_model} features; got {src.shape} and {tgt.shape}"
+            )
+        memory = self.encoder(
+            src,
+            mask=src_mask,
+            src_key_padding_mask=src_key_padding_mask,
+            is_causal=src_is_causal,
+        )
+        return self.decoder(
+            tgt,
+            memory,
+            tgt_mask=tgt_mask,
+            memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask,
+            tgt_is_causal=tgt_is_causal,
+            memory_is_causal=memory_is_causal,
+        )
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int, *, dtype: DType = jnp.float32) -> Array:
+        """Return the causal mask of floats: ``-inf`` above the diagonal, zero elsewhere.
+
+        Args:
+            sz: length of the sequence.
+            dtype: of the mask.
+
+        >>> nn.Transformer.generate_square_subsequent_mask(2).tolist()
+        [[0.0, -inf], [0.0, 0.0]]
+        """
+        return jnp.triu(jnp.full((sz, sz), -jnp.inf, dtype), 1)

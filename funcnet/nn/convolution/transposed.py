@@ -1,0 +1,243 @@
+"""Layers of transposed convolution in one to three dimensions."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, DType
+from funcnet.core.checks import check_divisible, check_non_negative, check_positive
+from funcnet.functional.convolution.transposed import (
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from funcnet.functional.windows import integers, spatial_axes
+from funcnet.module import Module, Parameter
+from funcnet.nn import init
+
+__all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
+
+_CONVOLVE = (conv_transpose1d, conv_transpose2d, conv_transpose3d)
+
+
+class ConvTransposeBase(Module):
+    """What the transposed convolutions of one, two and three dimensions share."""
+
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        in_channels: int | None,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | Sequence[int] = 1,
+        padding_mode: str = "zeros",
+        *,
+        channels_last: bool = False,
+        dtype: DType = jnp.float32,
+    ) -> None:
+        axes = self.axes
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = integers("kernel_size", kernel_size, axes)
+        self.stride = integers("stride", stride, axes)
+        self.padding = integers("padding", padding, axes)
+        self.output_padding = integers("output_padding", output_padding, axes)
+        self.groups = groups
+        self.dilation = integers("dilation", dilation, axes)
+        self.padding_mode = padding_mode
+        self.channels_last = channels_last
+        self._check()
+        filters = (out_channels // groups, *self.kernel_size)
+        self.weight = Parameter(
+            (in_channels, *filters), init.kaiming_uniform(a=math.sqrt(5)), dtype
+        )
+        bias_init = init.uniform_fan_in(math.prod(filters))
+        self.bias = Parameter((out_channels,), bias_init, dtype) if bias else None
+
+    def _check(self) -> None:
+        check_positive("groups", self.groups)
+        check_divisible("in_channels", self.in_channels or 0, "groups", self.groups)
+        check_divisible("out_channels", self.out_channels, "groups", self.groups)
+        for name in ("kernel_size", "stride", "dilation"):
+            check_positive(name, getattr(self, name))
+        for name in ("padding", "output_padding"):
+            check_non_negative(name, getattr(self, name))
+        if self.padding_mode != "zeros":
+            raise ValueError(
+                f"transposed convolution has only padding_mode 'zeros'; got {self.padding_mode!r}"
+            )
+
+    def _output_padding(self, input: Array, output_size: Sequence[int] | None) -> tuple[int, ...]:
+        """Return what to add to the smallest output to reach the size asked for."""
+        if output_size is None or input.ndim <= self.axes:
+            return self.output_padding
+        if len(output_size) not in (self.axes, input.ndim):
+            raise ValueError(
+                f"output_size must hold {self.axes} numbers, or {input.ndim} as the input; got {tuple(output_size)}"
+            )
+        where = spatial_axes(input.ndim, self.axes, self.channels_last)
+        full = len(output_size) == input.ndim and input.ndim != self.axes
+        wanted = [output_size[axis] for axis in where] if full else list(output_size)
+        smallest = [
+            (input.shape[axis] - 1) * s - 2 * p + d * (k - 1) + 1
+            for axis, s, p, d, k in zip(
+                where, self.stride, self.padding, self.dilation, self.kernel_size, strict=True
+            )
+        ]
+        extra = tuple(w - m for w, m in zip(wanted, smallest, strict=True))
+        if any(not 0 <= e < s for e, s in zip(extra, self.stride, strict=True)):
+            largest = [m + s - 1 for m, s in zip(smallest, self.stride, strict=True)]
+            raise ValueError(
+                f"output_size must lie between {smallest} and {largest} for input of shape {input.shape}; got {wanted}"
+            )
+        return extra
+
+    def __call__(self, input: Array, output_size: Sequence[int] | None = None) -> Array:
+        """Spread each element of the input over a window of the output.
+
+        Args:
+            input: The data.
+            output_size: Of the spatial axes, or of all, in place of the constructor's ``output_padding``.
+
+        Raises:
+            ValueError: no ``output_padding`` below the stride leads to ``output_size``.
+        """
+        return _CONVOLVE[self.axes - 1](
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self._output_padding(input, output_size),
+            self.groups,
+            self.dilation,
+            channels_last=self.channels_last,
+        )
+
+
+class ConvTranspose1d(ConvTransposeBase):
+    """Spread each element of a sequence over a window of the output: the transpose of `Conv1d`.
+
+    It maps shapes back as `Conv1d` with the same settings maps them forth; it is not its inverse.
+
+    * input ``(..., C_in, L)``, any number of batch axes; ``(..., L, C_in)`` if ``channels_last``
+    * output ``(..., C_out, L_out)``; an axis of size ``L`` becomes
+      ``(L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1``
+    * ``weight`` ``(C_in, C_out / groups, K)``, ``bias`` ``(C_out,)``, both drawn from
+      ``U(-k, k)`` with ``k = 1 / sqrt(C_out / groups * K)``
+
+    Args:
+        in_channels: ``C_in``.
+        out_channels: ``C_out``.
+        kernel_size: Taps of a window.
+        stride: Distance in the output between neighbours of the input.
+        padding: Elements cut off on both sides of the output.
+        output_padding: Elements added at its end; less than the stride or the dilation.
+        groups: Number of blocks of channels that do not mix.
+        bias: Whether to add a learned number to each channel.
+        dilation: Distance between taps.
+        padding_mode: ``"zeros"``, the only one.
+        channels_last: Channels are the last axis of input and output; weights stay as they are.
+        dtype: Of the parameters.
+
+    Raises:
+        ValueError: ``groups`` does not divide both channels, or a setting is out of range.
+
+    Example:
+        >>> net = fn.functionalize(nn.ConvTranspose1d(3, 8, 4, stride=2, padding=1))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 10)))[0].shape
+        (2, 8, 20)
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.ConvTranspose1d.html
+    """
+
+    axes = 1
+
+
+class ConvTranspose2d(ConvTransposeBase):
+    """Spread each element of an image over a window of the output: the transpose of `Conv2d`.
+
+    It maps shapes back as `Conv2d` with the same settings maps them forth; it is not its inverse.
+
+    * input ``(..., C_in, H, W)``, any number of batch axes; ``(..., H, W, C_in)`` if ``channels_last``
+    * output ``(..., C_out, H_out, W_out)``; an axis of size ``L`` becomes
+      ``(L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1``
+    * ``weight`` ``(C_in, C_out / groups, K_h, K_w)``, ``bias`` ``(C_out,)``, both drawn from
+      ``U(-k, k)`` with ``k = 1 / sqrt(C_out / groups * K_h * K_w)``
+
+    Args:
+        in_channels: ``C_in``.
+        out_channels: ``C_out``.
+        kernel_size: Taps of a window. One number, or one an axis; so are the next four.
+        stride: Distance in the output between neighbours of the input.
+        padding: Elements cut off on both sides of the output.
+        output_padding: Elements added at its end; less than the stride or the dilation.
+        groups: Number of blocks of channels that do not mix.
+        bias: Whether to add a learned number to each channel.
+        dilation: Distance between taps.
+        padding_mode: ``"zeros"``, the only one.
+        channels_last: Channels are the last axis of input and output; weights stay as they are.
+        dtype: Of the parameters.
+
+    Raises:
+        ValueError: ``groups`` does not divide both channels, or a setting is out of range.
+
+    Example:
+        >>> net = fn.functionalize(nn.ConvTranspose2d(3, 8, 4, stride=2, padding=1))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 5, 6)))[0].shape
+        (2, 8, 10, 12)
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.ConvTranspose2d.html
+    """
+
+    axes = 2
+
+
+class ConvTranspose3d(ConvTransposeBase):
+    """Spread each element of a volume over a window of the output: the transpose of `Conv3d`.
+
+    It maps shapes back as `Conv3d` with the same settings maps them forth; it is not its inverse.
+
+    * input ``(..., C_in, D, H, W)``, any number of batch axes; ``(..., D, H, W, C_in)`` if ``channels_last``
+    * output ``(..., C_out, D_out, H_out, W_out)``; an axis of size ``L`` becomes
+      ``(L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1``
+    * ``weight`` ``(C_in, C_out / groups, K_d, K_h, K_w)``, ``bias`` ``(C_out,)``, both drawn from
+      ``U(-k, k)`` with ``k = 1 / sqrt(C_out / groups * K_d * K_h * K_w)``
+
+    Args:
+        in_channels: ``C_in``.
+        out_channels: ``C_out``.
+        kernel_size: Taps of a window. One number, or one an axis; so are the next four.
+        stride: Distance in the output between neighbours of the input.
+        padding: Elements cut off on both sides of the output.
+        output_padding: Elements added at its end; less than the stride or the dilation.
+        groups: Number of blocks of channels that do not mix.
+        bias: Whether to add a learned number to each channel.
+        dilation: Distance between taps.
+        padding_mode: ``"zeros"``, the only one.
+        channels_last: Channels are the last axis of input and output; weights stay as they are.
+        dtype: Of the parameters.
+
+    Raises:
+        ValueError: ``groups`` does not divide both channels, or a setting is out of range.
+
+    Example:
+        >>> net = fn.functionalize(nn.ConvTranspose3d(3, 8, 2, stride=2))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 2, 5, 6)))[0].shape
+        (2, 8, 4, 10, 12)
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.ConvTranspose3d.html
+    """
+
+    axes = 3

@@ -1,0 +1,1 @@
+"""Layers that move, resize or rearrange pixels."""

@@ -1,0 +1,41 @@
+"""What loss layers share: they hold a reduction, and some hold the weights of classes."""
+
+from typing import Any, ClassVar
+
+from funcnet.functional.losses.reductions import resolve_reduction
+from funcnet.module import Module
+from funcnet.nn.init.existing import given_buffer
+
+__all__ = ["Loss", "WeightedLoss"]
+
+
+class Loss(Module):
+    """A loss with a reduction: ``"none"``, ``"mean"`` or ``"sum"``.
+
+    Every loss takes ``where=``, a mask of the values that count. One without class weights needs no
+    parameters and may be called as it is.
+    """
+
+    reductions: ClassVar[tuple[str, ...]] = ("none", "mean", "sum")
+
+    def __init__(
+        self,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        self.reduction = resolve_reduction(reduction, size_average, reduce, self.reductions)
+
+
+class WeightedLoss(Loss):
+    """A loss whose classes or elements have weights, kept in the state as a buffer."""
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.weight = given_buffer(weight)

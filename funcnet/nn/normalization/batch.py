@@ -1,0 +1,351 @@
+"""Batch normalization layers: batch statistics in training, running ones in evaluation."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, DType
+from funcnet.core.checks import check_ndim, check_non_negative
+from funcnet.core.dtypes import at_least_float32
+from funcnet.functional.normalization.batch import batch_norm, batch_norm_update
+from funcnet.module import Buffer, Module, Parameter
+from funcnet.nn import init
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "SyncBatchNorm",
+]
+
+
+class TrackedNorm(Module):
+    """Scale, offset and running statistics of channels: what batch and instance norms own."""
+
+    def _declare(
+        self,
+        num_features: int | None,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        bias: bool,
+        dtype: DType,
+    ) -> None:
+        if num_features is not None:
+            check_non_negative("num_features", num_features)
+            self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        shape = (num_features,)
+        self.weight = Parameter(shape, init.ones(), dtype) if affine else None
+        self.bias = Parameter(shape, init.zeros(), dtype) if affine and bias else None
+        tracked = track_running_stats
+        self.running_mean = Buffer(shape, init.zeros(), dtype) if tracked else None
+        self.running_var = Buffer(shape, init.ones(), dtype) if tracked else None
+        self.num_batches_tracked = Buffer((), init.zeros(), jnp.int32) if tracked else None
+
+    def _sizes(self, channels: int) -> dict[str, tuple[int, ...]]:
+        names = ("weight", "bias", "running_mean", "running_var")
+        return {name: (channels,) for name in names if getattr(self, name) is not None}
+
+
+class _BatchNorm(TrackedNorm):
+    layout: ClassVar[tuple[Sequence[int], str]]
+    """The numbers of axes that an input may have, and how they are written."""
+
+    channels_last = False
+    axis_name: Hashable | None = None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        channels_last: bool = False,
+        dtype: DType = jnp.float32,
+    ) -> None:
+        self._declare(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
+        self.channels_last = channels_last
+
+    def __call__(self, input: Array) -> Array:
+        """Normalize a batch; in training, take its statistics up into the running ones."""
+        check_ndim("input", input.ndim, *self.layout)
+        options: dict[str, Any] = {"eps": self.eps, "channels_last": self.channels_last}
+        if self.training and self.axis_name is not None:
+            options["axis_name"] = self.axis_name
+        affine = self.weight, self.bias
+        if not (self.training and self.track_running_stats):
+            use_batch = self.training or self.running_mean is None
+            mean, var = (None, None) if use_batch else (self.running_mean, self.running_var)
+            return batch_norm(input, mean, var, *affine, use_batch, **options)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked = self.num_batches_tracked + 1
+        momentum = self.momentum
+        if momentum is None:
+            dtype = at_least_float32(self.running_mean.dtype)
+            momentum = 1 / self.num_batches_tracked.astype(dtype)
+        output, self.running_mean, self.running_var = batch_norm_update(
+            input, self.running_mean, self.running_var, *affine, momentum, **options
+        )
+        return output
+
+
+class BatchNorm1d(_BatchNorm):
+    """Standardize each channel of ``(N, C)`` or ``(N, C, L)`` over the batch.
+
+    ``(x - mean) / sqrt(var + eps) * weight + bias``; the statistics are the batch's in training and
+    the running ones in evaluation, where ``running = (1 - momentum) * running + momentum * batch``.
+
+    Args:
+        num_features: number of channels.
+        eps: added to the variance.
+        momentum: weight of a new batch in the running statistics; ``None`` averages all batches.
+        affine: learn ``weight`` and ``bias``.
+        track_running_stats: keep running statistics; without them batch statistics serve always.
+        bias: learn ``bias`` too, if ``affine``.
+        channels_last: inputs are ``(N, L, C)``.
+        dtype: of parameters and buffers.
+
+    Attributes:
+        weight: ``(num_features,)``, ones.
+        bias: ``(num_features,)``, zeros.
+        running_mean: buffer ``(num_features,)``, zeros.
+        running_var: buffer ``(num_features,)``, ones.
+        num_batches_tracked: buffer ``()``.
+
+    Raises:
+        ValueError: on a call with another number of axes, or one value a channel in training.
+
+    >>> net = fn.functionalize(nn.BatchNorm1d(3))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> output, state = net.apply(params, state, jnp.arange(6.0).reshape(2, 3), train=True)
+    >>> output.round(2).tolist(), int(state["num_batches_tracked"])
+    ([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]], 1)
+
+    Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm1d``.
+    """
+
+    layout = (2, 3), "(N, C) or (N, C, L)"
+
+
+class BatchNorm2d(_BatchNorm):
+    """Standardize each channel of ``(N, C, H, W)`` over the batch and the pixels.
+
+    ``(x - mean) / sqrt(var + eps) * weight + bias``; the statistics are the batch's in training and
+    the running ones in evaluation, where ``running = (1 - momentum) * running + momentum * batch``.
+
+    Args:
+        num_features: number of channels.
+        eps: added to the variance.
+        momentum: weight of a new batch in the running statistics; ``None`` averages all batches.
+        affine: learn ``weight`` and ``bias``.
+        track_running_stats: keep running statistics; without them batch statistics serve always.
+        bias: learn ``bias`` too, if ``affine``.
+        channels_last: inputs are ``(N, H, W, C)``, which is faster on CPU.
+        dtype: of parameters and buffers.
+
+    Attributes: those of `BatchNorm1d`.
+
+    >>> net = fn.functionalize(nn.BatchNorm2d(3))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
+    (2, 3, 4, 4)
+
+    Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
+    """
+
+    layout = (4,), "(N, C, H, W)"
+
+
+class BatchNorm3d(_BatchNorm):
+    """Standardize each channel of ``(N, C, D, H, W)`` over the batch and the voxels.
+
+    ``(x - mean) / sqrt(var + eps) * weight + bias``; the statistics are the batch's in training and
+    the running ones in evaluation, where ``running = (1 - momentum) * running + momentum * batch``.
+
+    Args:
+        num_features: number of channels.
+        eps: added to the variance.
+        momentum: weight of a new batch in the running statistics; ``None`` averages all batches.
+        affine: learn ``weight`` and ``bias``.
+        track_running_stats: keep running statistics; without them batch statistics serve always.
+        bias: learn ``bias`` too, if ``affine``.
+        channels_last: inputs are ``(N, D, H, W, C)``.
+        dtype: of parameters and buffers.
+
+    Attributes: those of `BatchNorm1d`.
+
+    >>> net = fn.functionalize(nn.BatchNorm3d(3))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> net.apply(params, state, jnp.ones((2, 3, 2, 2, 2)))[0].shape
+    (2, 3, 2, 2, 2)
+
+    Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm3d``.
+    """
+
+    layout = (5,), "(N, C, D, H, W)"
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalization whose batch is spread over the devices of a mesh axis.
+
+    Only code that sees one device's part of the batch needs it: ``jax.shard_map`` and ``jax.pmap``.
+    Under ``jax.jit`` the arrays are global, and every batch norm is synchronized.
+
+    Args:
+        num_features: number of channels.
+        eps: added to the variance.
+        momentum: weight of a new batch in the running statistics; ``None`` averages all batches.
+        affine: learn ``weight`` and ``bias``.
+        track_running_stats: keep running statistics; without them batch statistics serve always.
+        axis_name: name of the mesh axis (or several) that the batch is split over, in place of
+            PyTorch's process group; ``None`` makes it an ordinary batch norm.
+        bias: learn ``bias`` too, if ``affine``.
+        channels_last: inputs are ``(N, *spatial, C)``.
+        dtype: of parameters and buffers.
+
+    Attributes: those of `BatchNorm1d`.
+
+    >>> net = fn.functionalize(nn.SyncBatchNorm(1, axis_name="data"))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> parts = jnp.array([[[0.0], [0.0]], [[2.0], [2.0]]])       # two devices, two examples each
+    >>> each = lambda x: net.apply(params, state, x, train=True)[0]
+    >>> jax.vmap(each, axis_name="data")(parts).round(2).ravel().tolist()
+    [-1.0, -1.0, 1.0, 1.0]
+
+    Reference: ``torch.nn.SyncBatchNorm``.
+    """
+
+    layout = range(2, 64), "(N, C, ...)"
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        axis_name: Hashable | None = None,
+        *,
+        bias: bool = True,
+        channels_last: bool = False,
+        dtype: DType = jnp.float32,
+    ) -> None:
+        self._declare(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
+        self.channels_last = channels_last
+        self.axis_name = axis_name
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, axis_name: Hashable) -> Module:
+        """Turn every batch norm inside a module into one that is synchronized over a mesh axis.
+
+        Args:
+            module: a model; its parts are replaced in place, as PyTorch does.
+            axis_name: name of the mesh axis (or several) that batches are split over.
+
+        Returns:
+            The module, or, if it is itself a batch norm, the layer that replaces it.
+
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        >>> nn.SyncBatchNorm.convert_sync_batchnorm(model, "data")[1].axis_name
+        'data'
+        """
+        return cls._converted(module, axis_name)
+
+    @classmethod
+    def _converted(cls, value: Any, axis_name: Hashable) -> Any:
+        if isinstance(value, _BatchNorm):
+            converted = object.__new__(type(value) if isinstance(value, _LazyBatchNorm) else cls)
+            vars(converted).update(vars(value), axis_name=axis_name)
+            return converted
+        if isinstance(value, Module):
+            for name, part in list(vars(value).items()):
+                converted = cls._converted(part, axis_name)
+                if converted is not part:
+                    setattr(value, name, converted)
+            return value
+        if isinstance(value, list | tuple):
+            items = [cls._converted(item, axis_name) for item in value]
+            changed = any(new is not old for new, old in zip(items, value, strict=True))
+            return type(value)(items) if changed else value
+        if isinstance(value, dict):
+            items = {name: cls._converted(item, axis_name) for name, item in value.items()}
+            changed = any(items[name] is not item for name, item in value.items())
+            return items if changed else value
+        return value
+
+
+class _LazyBatchNorm(_BatchNorm):
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        channels_last: bool = False,
+        dtype: DType = jnp.float32,
+    ) -> None:
+        self._declare(None, eps, momentum, affine, track_running_stats, bias, dtype)
+        self.channels_last = channels_last
+
+    def infer_shapes(self, input: Array) -> dict[str, tuple[int, ...]]:
+        """Give the shapes of parameters and buffers for an input."""
+        check_ndim("input", input.ndim, *self.layout)
+        return self._sizes(input.shape[-1 if self.channels_last else 1])
+
+
+class LazyBatchNorm1d(_LazyBatchNorm):
+    """`BatchNorm1d` whose ``num_features`` is learned from the first example.
+
+    >>> net = fn.functionalize(nn.LazyBatchNorm1d())
+    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3)))
+    >>> params["weight"].shape
+    (3,)
+
+    Reference: ``torch.nn.LazyBatchNorm1d``.
+    """
+
+    layout = BatchNorm1d.layout
+
+
+class LazyBatchNorm2d(_LazyBatchNorm):
+    """`BatchNorm2d` whose ``num_features`` is learned from the first example.
+
+    >>> net = fn.functionalize(nn.LazyBatchNorm2d())
+    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
+    >>> params["weight"].shape
+    (3,)
+
+    Reference: ``torch.nn.LazyBatchNorm2d``.
+    """
+
+    layout = BatchNorm2d.layout
+
+
+class LazyBatchNorm3d(_LazyBatchNorm):
+    """`BatchNorm3d` whose ``num_features`` is learned from the first example.
+
+    >>> net = fn.functionalize(nn.LazyBatchNorm3d())
+    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
+    >>> params["weight"].shape
+    (3,)
+
+    Reference: ``torch.nn.LazyBatchNorm3d``.
+    """
+
+    layout = BatchNorm3d.layout

@@ -1,0 +1,1 @@
+"""Modules around modules, and functions that change a description."""

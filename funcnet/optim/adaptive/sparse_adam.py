@@ -1,0 +1,130 @@
+"""Adam for gradients of which few rows are not zero."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, PyTree
+from funcnet.optim.adaptive.adam import bias_correction
+from funcnet.optim.hyperparameters import (
+    Hyperparameter,
+    Settings,
+    check_numbers,
+    check_tuple,
+    namespace,
+)
+from funcnet.optim.leaves import compute_dtype, init_slots, is_trainable
+from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, zeros_slot
+from funcnet.optim.row_sparse import RowSparse
+from funcnet.optim.rule import RuleState
+
+__all__ = ["sparse_adam"]
+
+
+def sparse_adam(
+    lr: Hyperparameter = 1e-3,
+    betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
+    eps: Hyperparameter = 1e-8,
+    *,
+    maximize: bool = False,
+) -> GradientTransformation:
+    r"""Adam in which a row without a gradient neither moves nor forgets.
+
+    The rows that a step touches follow `adam`'s formula, with ε added before the bias is corrected:
+
+    .. math:: p_i \leftarrow p_i - \gamma \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
+              \frac{m_i}{\sqrt{v_i} + \epsilon} \qquad \text{for the rows } i \text{ touched}
+
+    A leaf's gradient is either a `RowSparse`, whose update is one too and costs time in proportion
+    to the rows touched, or an ordinary array, of which the rows that are zero throughout count as
+    untouched.
+
+    Args:
+        lr: the learning rate γ.
+        betas: how slowly the two moments forget.
+        eps: ε, added to the denominator.
+        maximize: climb instead of descend.
+
+    Returns:
+        An optimizer with the slots ``exp_avg`` and ``exp_avg_sq``.
+
+    Raises:
+        ValueError: a number out of its range.
+        TypeError: a parameter is complex.
+
+    Example:
+        >>> optimizer, table = optim.sparse_adam(0.1), jnp.ones((4, 2))
+        >>> grads = optim.RowSparse(jnp.array([2, 2]), jnp.ones((2, 2)))
+        >>> updates, state = optimizer.update(grads, optimizer.init(table), table)
+        >>> table = optim.apply_updates(table, updates)
+        >>> [round(float(x), 3) for x in table[:, 0]]
+        [1.0, 1.0, 0.9, 1.0]
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.optim.SparseAdam.html
+    """
+    check_numbers(lr=lr, eps=eps)
+    check_tuple("betas", betas, 2, below=1.0)
+    settings = Settings({"lr": lr, "betas": betas, "eps": eps})
+
+    def init(params: PyTree) -> RuleState:
+        if any(jnp.iscomplexobj(p) for p in jax.tree.leaves(params)):
+            raise TypeError("sparse_adam does not take complex parameters")
+        slots = init_slots(zeros_slot("exp_avg", "exp_avg_sq"), params)
+        return RuleState(jnp.zeros((), jnp.int32), settings.init(), slots, {})
+
+    def moved(h: SimpleNamespace, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
+        beta1, beta2 = h.betas
+        g = -g if maximize else g
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * (g * g)
+        rate = h.lr * jnp.sqrt(bias_correction(beta2, h.step)) / bias_correction(beta1, h.step)
+        return -rate * m / (jnp.sqrt(v) + h.eps), m, v
+
+    def rows_of(h: SimpleNamespace, g: RowSparse, m: Array, v: Array) -> tuple[Any, Array, Array]:
+        g = g.coalesced(m.shape[0])
+        old = [slot.at[g.rows].get(mode="fill", fill_value=0) for slot in (m, v)]
+        wide = h.step.dtype
+        step, *new = moved(h, g.values.astype(wide), *(x.astype(wide) for x in old))
+        m, v = (
+            slot.at[g.rows].set(x.astype(slot.dtype), mode="drop")
+            for slot, x in zip((m, v), new, strict=True)
+        )
+        return RowSparse(g.rows, step.astype(g.values.dtype)), m, v
+
+    def dense(h: SimpleNamespace, g: Array, m: Array, v: Array) -> tuple[Any, Array, Array]:
+        touched = jnp.any(g != 0, axis=tuple(range(1, g.ndim)), keepdims=True)
+        wide = h.step.dtype
+        step, *new = moved(h, g.astype(wide), m.astype(wide), v.astype(wide))
+        m, v = (
+            jnp.where(touched, x.astype(slot.dtype), slot)
+            for slot, x in zip((m, v), new, strict=True)
+        )
+        return jnp.where(touched, step.astype(g.dtype), -0.0), m, v
+
+    def update(
+        grads: PyTree, state: RuleState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, RuleState]:
+        hyper = settings.at(state.hyper, state.step)
+        count = state.step + jnp.ones((), jnp.int32)
+
+        def one(g: Any, m: Any, v: Any) -> tuple[Any, Any, Any]:
+            values = g.values if isinstance(g, RowSparse) else g
+            if not is_trainable(values):
+                return g, m, v
+            h = namespace(hyper, count, compute_dtype(values.dtype), {}, {})
+            return rows_of(h, g, m, v) if isinstance(g, RowSparse) else dense(h, g, m, v)
+
+        leaves, treedef = jax.tree.flatten(grads, is_leaf=_is_gradient)
+        names = ("exp_avg", "exp_avg_sq")
+        old = [treedef.flatten_up_to(state.slots[name]) for name in names]
+        results = [one(*row) for row in zip(leaves, *old, strict=True)]
+        updates, *new = (treedef.unflatten([r[i] for r in results]) for i in range(3))
+        return updates, RuleState(count, hyper, dict(zip(names, new, strict=True)), {})
+
+    return ShapedTransformation(init, update)
+
+
+def _is_gradient(node: Any) -> bool:
+    return node is None or isinstance(node, RowSparse)

@@ -1,0 +1,219 @@
+"""Schedule-free learning: an average of iterates takes the place of a falling learning rate."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, PyTree
+from funcnet.optim.adaptive.adam import bias_correction
+from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
+from funcnet.optim.leaves import Move, is_trainable
+from funcnet.optim.protocol import GradientTransformation
+from funcnet.optim.rule import RuleState, from_rule, oriented
+
+__all__ = ["schedule_free_adamw", "schedule_free_params", "schedule_free_sgd"]
+
+
+def schedule_free_sgd(
+    lr: Hyperparameter = 1.0,
+    momentum: Hyperparameter = 0.9,
+    weight_decay: Hyperparameter = 0.0,
+    warmup_steps: int = 0,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+    *,
+    maximize: bool = False,
+) -> GradientTransformation:
+    r"""Stochastic gradient descent that needs no schedule.
+
+    .. math::
+        z_{t+1} &= z_t - \gamma_t \, (g(y_t) + \lambda y_t), \qquad
+        x_{t+1} = (1 - c_t)\, x_t + c_t\, z_{t+1} \\
+        y_t &= (1 - \beta)\, z_t + \beta\, x_t, \qquad
+        c_t = w_t \Big/ \textstyle\sum_{i \le t} w_i, \qquad w_t = t^r \gamma_{\max}^{\,q}
+
+    The parameters are *y*, where gradients are taken; evaluate and save *x*, which
+    `schedule_free_params` gives.
+
+    Args:
+        lr: the learning rate γ; larger than usual.
+        momentum: β, how near to the average gradients are taken; above zero.
+        weight_decay: λ, at *y*.
+        warmup_steps: over how many steps γ rises from zero.
+        r: the power by which later iterates weigh more.
+        weight_lr_power: *q*.
+        maximize: climb instead of descend.
+
+    Returns:
+        An optimizer with the slot ``z``.
+
+    Raises:
+        ValueError: a number out of its range.
+
+    Example:
+        >>> optimizer = optim.schedule_free_sgd(0.5)
+        >>> params = jnp.array([1.0])
+        >>> updates, state = optimizer.update(jnp.array([1.0]), optimizer.init(params), params)
+        >>> float(optim.schedule_free_params(state, params + updates)[0])
+        0.5
+
+    Reference: Defazio et al., "The Road Less Scheduled", NeurIPS 2024
+    """
+    check_numbers(lr=lr, weight_decay=weight_decay)
+    check_numbers(momentum=momentum, below=1.0)
+
+    def direction(h: SimpleNamespace) -> Any:
+        return lambda g, slots: (g, {})
+
+    hyper = {"lr": lr, "momentum": momentum, "weight_decay": used(weight_decay)}
+    parts = _Parts("schedule_free_sgd", direction, (), in_use(weight_decay), maximize)
+    return _schedule_free(parts, hyper, warmup_steps, r, weight_lr_power)
+
+
+def schedule_free_adamw(
+    lr: Hyperparameter = 2.5e-3,
+    betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
+    eps: Hyperparameter = 1e-8,
+    weight_decay: Hyperparameter = 0.0,
+    warmup_steps: int = 0,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+    *,
+    maximize: bool = False,
+) -> GradientTransformation:
+    r"""AdamW that needs no schedule: `schedule_free_sgd` with gradients divided as in Adam.
+
+    .. math:: v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2, \qquad
+              g_t \leftarrow \frac{g_t}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    Args:
+        lr: the learning rate γ.
+        betas: how near to the average gradients are taken (above zero), and how slowly the second
+            moment forgets.
+        eps: ε, added to the denominator.
+        weight_decay: λ, at *y*.
+        warmup_steps: over how many steps γ rises from zero.
+        r: the power by which later iterates weigh more.
+        weight_lr_power: the power of the learning rate in the weights.
+        maximize: climb instead of descend.
+
+    Returns:
+        An optimizer with the slots ``z`` and ``exp_avg_sq``.
+
+    Raises:
+        ValueError: a number out of its range.
+
+    Example:
+        >>> optimizer = optim.schedule_free_adamw(0.1)
+        >>> params = jnp.array([1.0])
+        >>> updates, state = optimizer.update(jnp.array([5.0]), optimizer.init(params), params)
+        >>> round(float(state.slots["z"][0]), 4)
+        0.9
+
+    Reference: Defazio et al., "The Road Less Scheduled", NeurIPS 2024
+    """
+    check_numbers(lr=lr, weight_decay=weight_decay, eps=eps)
+    check_tuple("betas", betas, 2, below=1.0)
+
+    def direction(h: SimpleNamespace) -> Any:
+        beta2 = h.beta2
+        inverse_root = 1 / jnp.sqrt(bias_correction(beta2, h.step))
+
+        def divide(g: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (g * g)
+            return g / (jnp.sqrt(v) * inverse_root + h.eps), {"exp_avg_sq": v}
+
+        return divide
+
+    hyper = {
+        "lr": lr,
+        "momentum": betas[0],
+        "beta2": betas[1],
+        "eps": eps,
+        "weight_decay": used(weight_decay),
+    }
+    decayed = in_use(weight_decay)
+    parts = _Parts("schedule_free_adamw", direction, ("exp_avg_sq",), decayed, maximize)
+    return _schedule_free(parts, hyper, warmup_steps, r, weight_lr_power)
+
+
+class _Parts(SimpleNamespace):
+    """What tells one schedule-free optimizer from another."""
+
+    def __init__(
+        self, name: str, direction: Any, zeros: tuple[str, ...], decayed: bool, maximize: bool
+    ) -> None:
+        super().__init__(
+            name=name, direction=direction, zeros=zeros, decayed=decayed, maximize=maximize
+        )
+
+
+def _schedule_free(
+    parts: _Parts, hyper: dict[str, Any], warmup_steps: int, r: float, weight_lr_power: float
+) -> GradientTransformation:
+    def slots(p: Array) -> dict[str, Array]:
+        return {
+            "z": jnp.array(p, copy=True),
+            **{name: jnp.zeros_like(p) for name in parts.zeros},
+        }
+
+    def rate(h: SimpleNamespace) -> Array:
+        return h.lr * jnp.minimum(1, h.step / warmup_steps) if warmup_steps else h.lr
+
+    def advance(h: SimpleNamespace, sums: dict[str, Array]) -> dict[str, Array]:
+        largest = jnp.maximum(h.memory.largest, rate(h))
+        weight = jnp.power(h.step, r) * jnp.power(largest, weight_lr_power)
+        total = h.memory.total + weight
+        share = jnp.where(total > 0, weight / jnp.where(total > 0, total, 1), 0)
+        return {"largest": largest, "total": total, "share": share}
+
+    def rule(h: SimpleNamespace) -> Move:
+        share, gamma, divide = h.memory.share, rate(h), parts.direction(h)
+
+        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+            g = oriented(g, p, h, parts.maximize, coupled=False)
+            g, new = divide(g, slots)
+            g = g + h.weight_decay * p if parts.decayed else g
+            z = slots["z"]
+            # x is not stored: y moves towards z as x does, and by its own share of the step.
+            update = share * (z - p) + gamma * (h.momentum * (1 - share) - 1) * g
+            return update, {"z": z - gamma * g, **new}
+
+        return move
+
+    return from_rule(
+        parts.name,
+        rule,
+        slots,
+        reads_params=True,
+        memory={"largest": 0.0, "total": 0.0, "share": 0.0},
+        advance=advance,
+        hyper=hyper,
+    )
+
+
+def schedule_free_params(state: RuleState, params: PyTree) -> PyTree:
+    r"""Give the averaged parameters of a schedule-free optimizer: :math:`x = z + (y - z) / \beta`.
+
+    Args:
+        state: the optimizer's state.
+        params: the parameters being trained, *y*.
+
+    Returns:
+        The parameters to evaluate and to save.
+
+    Example:
+        >>> state = optim.schedule_free_sgd(0.5).init(jnp.array([1.0]))
+        >>> optim.schedule_free_params(state, jnp.array([1.0])).tolist()
+        [1.0]
+    """
+    beta = state.hyper.as_dict()["momentum"]
+
+    def average(y: Any, z: Any) -> Any:
+        if not is_trainable(y):
+            return y
+        return z + (y - z) / beta.astype(jnp.finfo(y.dtype).dtype)
+
+    return jax.tree.map(average, params, state.slots["z"])

@@ -1,0 +1,1 @@
+"""What is done to gradients before or after the optimizer."""

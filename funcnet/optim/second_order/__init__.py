@@ -1,0 +1,1 @@
+"""Optimizers that use curvature, or treat a matrix as a matrix."""

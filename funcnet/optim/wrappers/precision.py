@@ -1,0 +1,177 @@
+"""Training in 16 bits: float32 master copies, and a loss scale that adapts."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array, DType, PyTree
+from funcnet.core.checks import check_positive
+from funcnet.optim.leaves import is_trainable
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    apply_updates,
+    require_params,
+    with_extra,
+)
+from funcnet.optim.wrappers.accumulate import all_finite, choose, like, nothing
+
+__all__ = ["LossScaleState", "MasterState", "loss_scale", "master_copy", "scale_loss"]
+
+
+class MasterState(NamedTuple):
+    """State of `master_copy`: the parameters in high precision, the inner state."""
+
+    master: PyTree
+    inner: PyTree
+
+
+def master_copy(
+    optimizer: GradientTransformation, dtype: DType = jnp.float32
+) -> GradientTransformation:
+    r"""Keep the parameters in float32 beside their 16-bit copies, so that small steps add up.
+
+    A bfloat16 number near 1 cannot take a step smaller than 0.004; its float32 master can. The
+    updates make each parameter its master, rounded.
+
+    Args:
+        optimizer: the optimizer inside; it sees gradients and parameters in ``dtype``.
+        dtype: of the master copies; leaves at least that wide are their own.
+
+    Returns:
+        An optimizer with a `MasterState`; its ``update`` needs the parameters, and its updates are
+        in ``dtype``.
+
+    Example:
+        >>> optimizer = optim.master_copy(optim.sgd(1e-3))
+        >>> params = jnp.ones(1, jnp.bfloat16)
+        >>> state = optimizer.init(params)
+        >>> for _ in range(4):
+        ...     updates, state = optimizer.update(jnp.ones(1, jnp.bfloat16), state, params)
+        ...     params = optim.apply_updates(params, updates)
+        >>> round(float(state.master[0]), 4), float(params[0])
+        (0.996, 0.99609375)
+
+    Reference: Micikevicius et al., "Mixed Precision Training", ICLR 2018
+    """
+    inner_update = with_extra(optimizer.update)
+
+    def widen(x: Any) -> Any:
+        if not is_trainable(x):
+            return x
+        return jnp.array(x, np.promote_types(x.dtype, jnp.dtype(dtype)), copy=True)
+
+    def init(params: PyTree) -> MasterState:
+        master = jax.tree.map(widen, params)
+        return MasterState(master, optimizer.init(master))
+
+    def update(
+        grads: PyTree, state: MasterState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, MasterState]:
+        require_params("master_copy", params)
+        wide = jax.tree.map(widen, grads)
+        updates, inner = inner_update(wide, state.inner, state.master, **extra)
+        master = apply_updates(state.master, updates)
+        updates = jax.tree.map(
+            lambda m, p: (
+                m.astype(p.dtype).astype(m.dtype) - p.astype(m.dtype)
+                if is_trainable(p)
+                else jnp.zeros_like(p)
+            ),
+            master,
+            params,
+        )
+        return updates, MasterState(master, inner)
+
+    return like(optimizer, init, update)
+
+
+class LossScaleState(NamedTuple):
+    """State of `loss_scale`: the scale, good steps since it changed, steps skipped, the inner."""
+
+    scale: Array
+    good_steps: Array
+    skipped: Array
+    inner: PyTree
+
+
+def loss_scale(
+    optimizer: GradientTransformation,
+    init_scale: float = 65536.0,
+    growth_factor: float = 2.0,
+    backoff_factor: float = 0.5,
+    growth_interval: int = 2000,
+) -> GradientTransformation:
+    """Undo the scale of a scaled loss, skip steps that overflowed, and adapt the scale.
+
+    Multiply the loss with `scale_loss` before differentiating it; the rest happens here. After an
+    overflow the scale shrinks; after ``growth_interval`` good steps it grows.
+
+    Args:
+        optimizer: the optimizer inside; it sees unscaled gradients.
+        init_scale: the first scale.
+        growth_factor: what it grows by.
+        backoff_factor: what it shrinks by.
+        growth_interval: how many good steps make it grow.
+
+    Returns:
+        An optimizer with a `LossScaleState`.
+
+    Raises:
+        ValueError: a number that is not positive.
+
+    Example:
+        >>> optimizer = optim.loss_scale(optim.sgd(1.0), init_scale=8.0)
+        >>> params = jnp.array([1.0])
+        >>> state = optimizer.init(params)
+        >>> grads = jax.grad(lambda p: optim.scale_loss(state, (3 * p).sum()))(params)
+        >>> optimizer.update(grads, state)[0].tolist()
+        [-3.0]
+
+    Reference: Micikevicius et al., "Mixed Precision Training", ICLR 2018; ``torch.amp.GradScaler``
+    """
+    check_positive("init_scale", init_scale)
+    check_positive("growth_interval", growth_interval)
+    inner_update = with_extra(optimizer.update)
+
+    def init(params: PyTree) -> LossScaleState:
+        scale, zero = jnp.asarray(init_scale, jnp.float32), jnp.zeros((), jnp.int32)
+        return LossScaleState(scale, zero, zero.copy(), optimizer.init(params))
+
+    def update(
+        grads: PyTree, state: LossScaleState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, LossScaleState]:
+        good = all_finite(grads)
+        inverse = 1 / state.scale
+
+        def unscale(g: Any) -> Any:
+            if not is_trainable(g):
+                return g
+            wide = np.promote_types(g.dtype, jnp.float32)
+            return g.astype(wide) * inverse.astype(wide)
+
+        unscaled = jax.tree.map(unscale, grads)
+        updates, inner = inner_update(unscaled, state.inner, params, **extra)
+        updates = choose(good, updates, nothing(updates))
+        inner = choose(good, inner, state.inner)
+        count = (state.good_steps + 1) * good.astype(jnp.int32)
+        grow = count == growth_interval
+        factor = jnp.where(good, jnp.where(grow, growth_factor, 1.0), backoff_factor)
+        skipped = state.skipped + (~good).astype(jnp.int32)
+        scale = state.scale * factor.astype(jnp.float32)
+        return updates, LossScaleState(scale, jnp.where(grow, 0, count), skipped, inner)
+
+    return like(optimizer, init, update)
+
+
+def scale_loss(state: LossScaleState, loss: Array) -> Array:
+    """Multiply a loss by the current scale of `loss_scale`, in float32 at least.
+
+    Example:
+        >>> state = optim.loss_scale(optim.sgd(1.0), init_scale=8.0).init(jnp.ones(1))
+        >>> float(optim.scale_loss(state, jnp.float16(2.0)))
+        16.0
+    """
+    wide = np.promote_types(loss.dtype, jnp.float32)
+    return loss.astype(wide) * state.scale.astype(wide)

@@ -1,0 +1,168 @@
+"""Eigenvalues of symmetric matrices that are known only by their products with vectors."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, Key, PyTree
+from funcnet.core.checks import check_positive
+from funcnet.transforms.tree_vectors import as_vector
+
+__all__ = ["Lanczos", "lanczos", "spectral_density", "top_eigenvalues"]
+
+Matvec = Callable[[PyTree], PyTree]
+
+
+class Lanczos(NamedTuple):
+    """The result of a Lanczos iteration of ``m`` steps on vectors of length ``n``.
+
+    Attributes:
+        eigenvalues: the Ritz values, ascending, shape ``(m,)``.
+        vectors: the Ritz vectors as rows, shape ``(m, n)``.
+        weights: the squared first components of the tridiagonal matrix's eigenvectors, shape
+            ``(m,)``: the weights of Gauss quadrature for the spectral density.
+    """
+
+    eigenvalues: Array
+    vectors: Array
+    weights: Array
+
+
+def lanczos(matvec: Matvec, like: PyTree, key: Key, steps: int) -> Lanczos:
+    r"""Run Lanczos' iteration from a random start, with full reorthogonalisation.
+
+    .. math:: \beta_{k+1} q_{k+1} = A q_k - \alpha_k q_k - \beta_k q_{k-1}
+
+    Args:
+        matvec: ``v -> A v`` with symmetric ``A``, for trees of the structure of ``like``, such as
+            ``lambda v: hvp(loss, (params,), (v,))[1][0]``.
+        like: a tree of that structure; its values are not used.
+        key: for the start.
+        steps: how many products to take; at most the number of elements, which then gives every
+            eigenvalue that the start has a part in.
+
+    Returns:
+        Ritz values, vectors and quadrature weights.
+
+    Raises:
+        ValueError: more steps than there are elements.
+
+    >>> matvec = lambda v: jnp.array([1.0, 2.0, 4.0]) * v
+    >>> found = transforms.lanczos(matvec, jnp.zeros(3), jax.random.key(0), 3)
+    >>> [round(float(value), 3) for value in found.eigenvalues]
+    [1.0, 2.0, 4.0]
+
+    Reference: Golub & Van Loan, "Matrix Computations", chapter 10.
+    """
+    vector, as_tree = as_vector(like)
+    check_positive("steps", steps)
+    if steps > vector.size:
+        raise ValueError(
+            f"steps must be at most the number of elements; got {steps}, {vector.size}"
+        )
+    small = jnp.finfo(vector.dtype).eps
+
+    def normalised(candidate: Array, basis: Array, scale: Array) -> tuple[Array, Array]:
+        # twice is enough (Parlett): what rounding left of the basis after the first goes in the second
+        for _ in range(2):
+            candidate = candidate - basis.T @ (basis @ candidate)
+        square = candidate @ candidate
+        kept = square > (small * scale) ** 2  # else the space is exhausted: the rest is zero
+        norm = jnp.sqrt(jnp.where(kept, square, 1))  # whose slope is finite at zero too
+        return jnp.where(kept, candidate / norm, 0), jnp.where(kept, norm, 0)
+
+    def step(carry: Any, index: Array) -> tuple[Any, Array]:
+        basis, latest, scale = carry
+        basis = basis.at[index].set(latest)
+        product = as_vector(matvec(as_tree(latest)))[0]
+        alpha = latest @ product
+        scale = jnp.maximum(scale, jnp.linalg.norm(jax.lax.stop_gradient(product)))
+        following, beta = normalised(product, basis, scale)
+        return (basis, following, scale), jnp.stack([alpha, beta])
+
+    start = jax.random.normal(key, vector.shape, vector.dtype)
+    start = start / jnp.linalg.norm(start)
+    empty = jnp.zeros((steps, vector.size), vector.dtype)
+    carry = (empty, start, jnp.zeros((), vector.dtype))
+    (basis, _, _), entries = jax.lax.scan(step, carry, jnp.arange(steps))
+    alphas, betas = entries[:, 0], entries[:-1, 1]
+    tridiagonal = jnp.diag(alphas) + jnp.diag(betas, 1) + jnp.diag(betas, -1)
+    values, columns = jnp.linalg.eigh(tridiagonal)
+    return Lanczos(values, columns.T @ basis, columns[0] ** 2)
+
+
+def top_eigenvalues(
+    matvec: Matvec, like: PyTree, key: Key, k: int = 1, steps: int | None = None
+) -> tuple[Array, PyTree]:
+    """Return the ``k`` eigenvalues largest in magnitude of a symmetric matrix, and eigenvectors.
+
+    Args:
+        matvec: ``v -> A v`` with symmetric ``A``, for trees of the structure of ``like``.
+        like: a tree of that structure; its values are not used.
+        key: for the start.
+        k: how many.
+        steps: Lanczos steps; ``2 k + 20`` by default, and never more than there are elements.
+
+    Returns:
+        The eigenvalues, largest magnitude first, and the eigenvectors: a tree of the structure of
+        ``like`` with a leading axis of length ``k``.
+
+    >>> matvec = lambda v: {"w": jnp.array([1.0, -5.0, 4.0]) * v["w"]}
+    >>> values, vectors = transforms.top_eigenvalues(matvec, {"w": jnp.zeros(3)}, jax.random.key(0), 2)
+    >>> [round(float(value), 3) for value in values], vectors["w"].shape
+    ([-5.0, 4.0], (2, 3))
+    """
+    vector, as_tree = as_vector(like)
+    check_positive("k", k)
+    steps = min(vector.size, 2 * k + 20 if steps is None else steps)
+    found = lanczos(matvec, like, key, steps)
+    order = jnp.argsort(-jnp.abs(found.eigenvalues))[:k]
+    return found.eigenvalues[order], jax.vmap(as_tree)(found.vectors[order])
+
+
+def spectral_density(
+    matvec: Matvec,
+    like: PyTree,
+    key: Key,
+    points: Array,
+    *,
+    width: float,
+    steps: int = 64,
+    samples: int = 4,
+) -> Array:
+    r"""Estimate how a symmetric matrix's eigenvalues are distributed, smoothed by a Gaussian.
+
+    .. math:: \phi(t) = \frac1n \sum_{i=1}^n \mathcal N(t;\ \lambda_i, \sigma^2)
+              \approx \frac1m \sum_{s=1}^m \sum_k w_k^{(s)}\, \mathcal N(t;\ \theta_k^{(s)}, \sigma^2)
+
+    Args:
+        matvec: ``v -> A v`` with symmetric ``A``, for trees of the structure of ``like``.
+        like: a tree of that structure; its values are not used.
+        key: for the random starts.
+        points: where to evaluate the density, shape ``(p,)``.
+        width: the Gaussian's standard deviation.
+        steps: Lanczos steps of each start, and never more than there are elements.
+        samples: how many starts to average over.
+
+    Returns:
+        The density at the points; it integrates to one.
+
+    >>> density = transforms.spectral_density(lambda v: 2 * v, jnp.zeros(5), jax.random.key(0),
+    ...                                       jnp.array([2.0, 9.0]), width=0.1)
+    >>> [round(float(value), 3) for value in density]
+    [3.989, 0.0]
+
+    Reference: Ghorbani, Krishnan & Xiao, 2019, "An investigation into neural net optimization via
+    Hessian eigenvalue density".
+    """
+    vector, _ = as_vector(like)
+    steps = min(steps, vector.size)
+
+    def one(key: Key) -> Array:
+        found = lanczos(matvec, like, key, steps)
+        bumps = jax.scipy.stats.norm.pdf(points[:, None], found.eigenvalues, width)
+        return bumps @ found.weights
+
+    return jax.lax.map(one, jax.random.split(key, samples)).mean(0)

@@ -1,0 +1,1 @@
+"""Finding where numbers go wrong."""

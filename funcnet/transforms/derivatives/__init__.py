@@ -1,0 +1,1 @@
+"""First derivatives: gradients, Jacobians, products, and derivatives set by hand."""

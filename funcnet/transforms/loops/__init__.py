@@ -1,0 +1,1 @@
+"""One function over many inputs: side by side, or one after another."""
