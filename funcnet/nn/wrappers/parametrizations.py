@@ -4,7 +4,7 @@ As in PyTorch, the layer is changed in place: the parameter moves to
 ``layer.parametrizations.weight.original`` and ``layer.weight`` becomes a property.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
@@ -108,8 +108,8 @@ def weight_norm(module: ModuleT, name: str = "weight", dim: int | None = 0) -> M
     dim = -1 if dim is None else dim
     abstract = jax.ShapeDtypeStruct(direction.shape, direction.dtype)
     shape = jax.eval_shape(lambda v: _length(v, dim), abstract).shape
-    start = Beside(direction, _length_of_draw, (dim,), direction.init, direction.shape)
-    length = Parameter(shape, start, direction.dtype)
+    start = FromDraw(_length_of_draw, (dim,), direction.init, direction.shape)
+    length = drawn_with(direction, Parameter(shape, start, direction.dtype))
     return _register(module, {"original0": length, "original1": direction}, name, WeightNorm(dim))
 
 
@@ -185,17 +185,16 @@ class SpectralNorm(Module):
         if axes > 1:
             abstract = jax.ShapeDtypeStruct(original.shape, original.dtype)
             sizes = jax.eval_shape(lambda weight: _as_matrix(weight, self.dim), abstract).shape
-            self._u, self._v = (
-                Buffer(
-                    (size,),
-                    Beside(
-                        original, _singular_vector_of_draw, (self.dim, eps, side),
-                        original.init, original.shape,
-                    ),
-                    original.dtype,
+            starts = [
+                FromDraw(
+                    _singular_vector_of_draw, (self.dim, eps, side), original.init, original.shape
                 )
-                for side, size in enumerate(sizes)
-            )  # fmt: skip
+                for side in range(2)
+            ]
+            self._u, self._v = (
+                drawn_with(original, Buffer((size,), start, original.dtype))
+                for size, start in zip(sizes, starts, strict=True)
+            )
 
     def __call__(self, weight: Array) -> Array:
         """Divide the weight by its largest singular value."""
@@ -207,14 +206,19 @@ class SpectralNorm(Module):
         return weight / jnp.vdot(self._u, matrix @ self._v)
 
 
+def drawn_with(source: Spec, spec: Any) -> Any:
+    """Let an array's initializer be given the key of another, so that it can repeat that one's draw."""
+    spec.drawn_with = source
+    return spec
+
+
 @dataclass(frozen=True)
-class Beside:
+class FromDraw:
     """An initializer that draws another array's initial values and computes its own from them.
 
-    The module system gives it the key of the array ``beside`` which it is declared.
+    It has to be given that array's key: see `drawn_with`.
     """
 
-    beside: Spec = field(compare=False)
     function: Any
     settings: tuple[Any, ...]
     source: Initializer

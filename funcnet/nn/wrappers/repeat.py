@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key, Params, PyTree, State
 from funcnet.core.checks import check_positive
 from funcnet.module import Module, functionalize, unbind, update_state
-from funcnet.module.binding import learning
+from funcnet.module.binding import infers_shapes
 
 __all__ = ["Remat", "Repeat", "Scan", "Vmap"]
 
@@ -89,7 +89,7 @@ class Repeat(Lifted):
 
     def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
         """Apply the copies in turn."""
-        if learning(self):
+        if infers_shapes(self):
             return self.module(input, *args, **kwargs)
         apply, params, state = self.lift()
 
@@ -138,7 +138,7 @@ class Remat(Lifted):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module."""
-        if learning(self):
+        if infers_shapes(self):
             return self.module(*args, **kwargs)
         apply, params, state = self.lift()
         static = tuple(3 + number for number in self.static_argnums)
@@ -181,7 +181,7 @@ class Scan(Lifted):
         """Run over the sequence; return the last carry and the outputs along ``axis``."""
         steps = _axis_size("Scan", xs, self.axis)
         xs = jax.tree.map(lambda x: jnp.moveaxis(x, self.axis, 0), xs)
-        if learning(self):
+        if infers_shapes(self):
             carry, y = self.module(carry, jax.tree.map(lambda x: x[0], xs))
             ys = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (steps, *leaf.shape)), y)
         else:
@@ -253,7 +253,7 @@ class Vmap(Lifted):
             raise ValueError(f"in_axes has {len(axes)} entries for {len(args)} arguments")
         mapped = [(arg, axis) for arg, axis in zip(args, axes, strict=True) if axis is not None]
         size = self.n or _axis_size("Vmap", *mapped[0])
-        if learning(self):
+        if infers_shapes(self):
             return self._learn(args, axes, size)
         apply, params, state = self.lift()
         own = None if self.n is None else 0
