@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from funcnet.data.loading.errors import WorkerDiedError
-from funcnet.data.loading.fetch import Made
-from funcnet.data.order.plan import Task
-from funcnet.data.workers.shared import create_fd
+from funcnet.data.loading.work import TaskResult
+from funcnet.data.order.batch_plan import Task
+from funcnet.data.workers.pickling import SharedCopies, dumps
+from funcnet.data.workers.shared_memory import create_fd
 from funcnet.data.workers.slots import Slot
-from funcnet.data.workers.transport import Copies, dumps
 
 __all__ = ["ProcessPool"]
 
@@ -33,7 +33,7 @@ import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 numbers = [int(argument) for argument in sys.argv[2:]]
 del sys.argv[1:]
-from funcnet.data.workers.worker import main
+from funcnet.data.workers.process_main import main
 main(*numbers)
 """
 
@@ -114,7 +114,7 @@ class ProcessPool:
     ends.
 
     Args:
-        work: makes a `Made` of a task and an allocator; sent to each process once.
+        work: makes a `TaskResult` of a task and an allocator; sent to each process once.
         workers: processes.
         prefetch: tasks ahead for each.
         timeout: seconds to wait for a result; ``None`` waits for ever.
@@ -122,7 +122,7 @@ class ProcessPool:
     """
 
     def __init__(
-        self, work: Any, workers: int, prefetch: int, timeout: float | None, copies: Copies
+        self, work: Any, workers: int, prefetch: int, timeout: float | None, copies: SharedCopies
     ) -> None:
         if os.name != "posix":
             raise RuntimeError('worker processes need a POSIX system; use workers="thread"')
@@ -161,7 +161,7 @@ class ProcessPool:
         self._finalizer()
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
-        """Do the tasks and yield ``(task, Made)`` in their order.
+        """Do the tasks and yield ``(task, TaskResult)`` in their order.
 
         Raises:
             WorkerDiedError: a process ended by itself.
@@ -245,7 +245,7 @@ class ProcessPool:
         if note is not None:
             raise _error([used, value, seconds, note])
         held = sum(other.held for other in member.slots if not other.busy and other is not slot)
-        return Made(slot.take(value, used, copy=held >= _HELD), seconds)
+        return TaskResult(slot.take(value, used, copy=held >= _HELD), seconds)
 
     def _forget(self, numbers: list[int]) -> None:
         """Give up tasks whose results nobody will ask for."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.trees import map_tree
-from funcnet.data.loading.buffers import ALIGNMENT
-from funcnet.data.workers.shared import address
+from funcnet.data.loading.batch_memory import ALIGNMENT
+from funcnet.data.workers.shared_memory import address
 
-__all__ = ["Placed", "Slot"]
+__all__ = ["PlacedArray", "Slot"]
 
 
-class Placed:
+class PlacedArray:
     """Where in a slot an array lies: what is sent instead of the array."""
 
     __slots__ = ("dtype", "offset", "shape", "strides")
@@ -84,11 +84,11 @@ class Slot:
         for block in self._blocks:
             offset = address(leaf) - address(block)
             if offset >= 0 and offset + leaf.nbytes <= block.nbytes and leaf.flags.c_contiguous:
-                return Placed(offset, leaf)
+                return PlacedArray(offset, leaf)
         block, start = self(leaf.nbytes)
         copy = np.ndarray(leaf.shape, leaf.dtype, block, start)
         copy[...] = leaf
-        return Placed(start, copy)
+        return PlacedArray(start, copy)
 
     def take(self, tree: Any, used: int, copy: bool) -> Any:
         """Put arrays back where `place` noted them: views of the slot, or copies."""
@@ -96,7 +96,7 @@ class Slot:
         block = self.reserve(used)
 
         def put(leaf: Any) -> Any:
-            if not isinstance(leaf, Placed):
+            if not isinstance(leaf, PlacedArray):
                 return leaf
             array = np.ndarray(leaf.shape, leaf.dtype, block, leaf.offset, leaf.strides)
             return array.copy() if copy else array

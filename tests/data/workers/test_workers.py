@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from funcnet import data
-from funcnet.data.workers.transport import dumps
+from funcnet.data.workers.pickling import dumps
 
 KINDS = ["thread", "process"]
 
@@ -77,7 +77,7 @@ def flat(batches):
 def test_any_number_of_workers_gives_the_same(dataset, kind, nothing_left):
     def loader(workers):
         return data.DataLoader(
-            data.map(dataset, jitter),
+            data.map(jitter, dataset),
             8,
             shuffle=True,
             seed=1,

@@ -53,9 +53,9 @@ def _serve(connection: Connection, work: Any, number: int, slot: Slot, task: Any
     try:
         if task.samples is not None:
             task = task._replace(samples=pickle.loads(task.samples) if task.samples else None)
-        made = work(task, slot)
-        value = slot.place(made.value)
-        message = pickle.dumps((number, slot.used, value, made.seconds, None), protocol=5)
+        result = work(task, slot)
+        value = slot.place(result.value)
+        message = pickle.dumps((number, slot.used, value, result.seconds, None), protocol=5)
     except BaseException as error:
         _send_error(connection, number, error)
     else:

@@ -17,17 +17,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from funcnet.data.workers.shared import SharedFile, address, attach, mapped_file, shared_base
+from funcnet.data.workers.shared_memory import SharedFile, address, attach, mapped_file, shared_base
 
-__all__ = ["Copies", "dumps"]
+__all__ = ["SharedCopies", "dumps"]
 
-Copies: TypeAlias = dict[int, tuple[np.ndarray, np.ndarray, SharedFile]]
+SharedCopies: TypeAlias = dict[int, tuple[np.ndarray, np.ndarray, SharedFile]]
 """By the array's ``id``: the array itself, so that the id stays its own, its copy, the copy's memory."""
 
 _LARGE = 1 << 16  # bytes from which an array is worth a mapping of its own
 
 
-def dumps(value: Any, copies: Copies) -> tuple[bytes, list[int]]:
+def dumps(value: Any, copies: SharedCopies) -> tuple[bytes, list[int]]:
     """Pickle a value for a worker process of this machine.
 
     Args:
@@ -39,7 +39,7 @@ def dumps(value: Any, copies: Copies) -> tuple[bytes, list[int]]:
 
     Example:
         >>> import pickle
-        >>> from funcnet.data.workers.transport import dumps
+        >>> from funcnet.data.workers.pickling import dumps
         >>> double = pickle.loads(dumps(lambda x: 2 * x, {})[0])
         >>> double(4)
         8
@@ -58,7 +58,7 @@ def dumps(value: Any, copies: Copies) -> tuple[bytes, list[int]]:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, copies: Copies) -> None:
+    def __init__(self, file: io.BytesIO, copies: SharedCopies) -> None:
         super().__init__(file, protocol=5)
         self.fds: set[int] = set()
         self.copies = copies
@@ -135,8 +135,8 @@ def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
         "keywords": function.__kwdefaults__,
         "attributes": function.__dict__,
     }
-    made = (marshal.dumps(function.__code__), function.__module__, len(cells))
-    return _make_function, made, state, None, None, _fill_function
+    arguments = (marshal.dumps(function.__code__), function.__module__, len(cells))
+    return _make_function, arguments, state, None, None, _fill_function
 
 
 def _content(cell: Any) -> list[Any]:
@@ -175,8 +175,8 @@ def _reduce_class(cls: type) -> tuple[Any, ...]:
     skip |= {slots} if isinstance(slots, str) else set(slots)
     body = {name: value for name, value in vars(cls).items() if name not in skip}
     early = {name: body.pop(name) for name in ("__slots__", "__doc__") if name in body}
-    made = (type(cls), cls.__name__, cls.__bases__, {**early, "__module__": cls.__module__})
-    return _make_class, made, body, None, None, _fill_class
+    arguments = (type(cls), cls.__name__, cls.__bases__, {**early, "__module__": cls.__module__})
+    return _make_class, arguments, body, None, None, _fill_class
 
 
 def _make_class(metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:

@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core.trees import map_tree
-
-__all__ = ["SharedFile", "address", "attach", "mapped_file", "share", "shared_base"]
+__all__ = ["SharedFile", "address", "attach", "create_fd", "mapped_file", "shared_base"]
 
 
 class SharedFile(mmap.mmap):
@@ -46,7 +44,7 @@ def create_fd() -> int:
     """Open an empty nameless file, in memory where the system can.
 
     >>> import os
-    >>> from funcnet.data.workers.shared import create_fd
+    >>> from funcnet.data.workers.shared_memory import create_fd
     >>> os.close(create_fd())
     """
     if sys.platform == "linux":
@@ -55,41 +53,10 @@ def create_fd() -> int:
         return os.dup(file.fileno())
 
 
-def share(dataset: Any) -> Any:
-    """Move the arrays of a dataset into shared memory, once, for all worker processes.
-
-    Without it, a loader with worker processes copies large arrays into shared memory itself, and
-    the program holds them twice. Memory-mapped arrays are shared as they are.
-
-    Args:
-        dataset: an `ArrayDataset`, or a tree of arrays.
-
-    Returns:
-        The same with its arrays in shared memory; memory maps are left alone.
-
-    Example:
-        >>> dataset = data.share(data.ArrayDataset(np.arange(5)))
-        >>> dataset[3]
-        np.int64(3)
-    """
-    if hasattr(dataset, "arrays"):
-        return type(dataset)(map_tree(_shared, dataset.arrays))
-    return map_tree(_shared, dataset)
-
-
-def _shared(array: Any) -> np.ndarray:
-    array = np.asarray(array)
-    if mapped_file(array) or shared_base(array) or array.dtype.hasobject:
-        return array
-    moved = np.ndarray(array.shape, array.dtype, SharedFile.create(array.nbytes))
-    moved[...] = array
-    return moved
-
-
 def shared_base(array: np.ndarray) -> SharedFile | None:
     """Return the shared file that an array lies in, if it does.
 
-    >>> from funcnet.data.workers.shared import shared_base
+    >>> from funcnet.data.workers.shared_memory import shared_base
     >>> shared_base(np.ones(3)) is None, shared_base(data.share(np.ones(3))[1:]) is None
     (True, False)
     """
@@ -107,7 +74,7 @@ def address(array: np.ndarray) -> int:
 def mapped_file(array: np.ndarray) -> tuple[str, int] | None:
     """Return the file that an array is mapped from, and where in it the array begins.
 
-    >>> from funcnet.data.workers.shared import mapped_file
+    >>> from funcnet.data.workers.shared_memory import mapped_file
     >>> mapped_file(np.ones(3)) is None
     True
     """

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.data.order.permutation import Order
 
-__all__ = ["BatchPlan", "ListPlan", "Task"]
+__all__ = ["BatchPlan", "ListBatchPlan", "Task"]
 
 _CHUNK = 16384  # indices computed at a time: many enough to forget the cost of a call
 
@@ -85,7 +85,7 @@ class BatchPlan:
 
 
 @dataclass(frozen=True)
-class ListPlan:
+class ListBatchPlan:
     """The batches of a batch sampler: here a position counts batches, not samples."""
 
     lists: Sequence[Any]
