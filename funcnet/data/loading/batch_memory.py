@@ -46,8 +46,8 @@ class BatchLayout:
 
     def views(self, block: np.ndarray, start: int = 0) -> list[np.ndarray]:
         """Make the arrays over a block of at least ``nbytes`` after ``start``."""
-        # The block itself is the buffer of each array, not a slice of it: the reference that an
-        # array holds to its buffer is what `BatchMemory` counts.
+        # Each array refers to the block, and so does all that is ever made of the array: that is
+        # what `BatchMemory` counts.
         return [
             np.ndarray(shape, dtype, block, start + offset) for dtype, shape, offset in self.arrays
         ]

@@ -107,7 +107,11 @@ def _open_map(file: str, offset: int, dtype: Any, shape: Any, strides: Any) -> n
 
 
 def _importable(obj: Any) -> bool:
-    """Say whether another process finds the object under its name."""
+    """Say whether another process finds the object under its name.
+
+    Not if it is of ``__main__``: there that name means the worker's own program, and to run the
+    user's program again, as `multiprocessing` does, would run all of it that no guard protects.
+    """
     if obj.__module__ == "__main__" or obj.__module__ not in sys.modules:
         return False
     found: Any = sys.modules[obj.__module__]
@@ -117,7 +121,11 @@ def _importable(obj: Any) -> bool:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """List the global names, and more, that a function and the functions inside it mention."""
+    """List the global names that a function and the functions inside it mention.
+
+    Names of attributes are among them, because the compiler keeps both in one list; one that is a
+    global by chance is sent along needlessly, which does no harm.
+    """
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -126,6 +134,8 @@ def _names(code: types.CodeType) -> set[str]:
 
 
 def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
+    # In two parts: an empty function first, which the pickler remembers, and then what it refers to.
+    # So functions that call themselves or each other can be sent.
     cells = function.__closure__ or ()
     variables = function.__globals__
     state = {
@@ -135,6 +145,7 @@ def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
         "keywords": function.__kwdefaults__,
         "attributes": function.__dict__,
     }
+    # `marshal` is of one Python release, which is safe: the worker runs the same interpreter.
     arguments = (marshal.dumps(function.__code__), function.__module__, len(cells))
     return _make_function, arguments, state, None, None, _fill_function
 
@@ -170,6 +181,8 @@ def _fill_function(function: types.FunctionType, state: dict[str, Any]) -> None:
 
 
 def _reduce_class(cls: type) -> tuple[Any, ...]:
+    # As functions: an empty class first, so that its methods may name it. What Python itself makes
+    # for each class, such as the descriptors of slots, belongs to the old one and is left out.
     skip = {"__dict__", "__weakref__", "__annotations__", "__annotate__", "__annotate_func__"}
     slots = cls.__dict__.get("__slots__", ())
     skip |= {slots} if isinstance(slots, str) else set(slots)

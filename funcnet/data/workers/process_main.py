@@ -42,7 +42,7 @@ def main(connection_fd: int, life_fd: int, payload_fd: int, *slot_fds: int) -> N
             content = slot.reserve(count * 8 + more)
             indices = np.frombuffer(content, np.int64, count).astype(np.intp)
             samples = content[count * 8 : count * 8 + more].tobytes()
-            del content
+            del content  # the task is read, so the batch may be written over it
             task = fields._replace(indices=indices, samples=samples)
             _serve(connection, work, number, slot, task)
         except (EOFError, OSError):

@@ -49,6 +49,7 @@ class _Member:
         self.slots = [Slot(create_fd()) for _ in range(slots)]
         self.tasks: dict[int, tuple[Task, Slot]] = {}
         self.connection, theirs = Pipe()
+        # Nobody ever writes to this pipe: it ends, in the worker, when this process does.
         life, self.life = os.pipe()
         numbers = [theirs.fileno(), life, payload_fd, *(slot.fd for slot in self.slots)]
         environment = dict(os.environ)
@@ -65,6 +66,8 @@ class _Member:
                 process_group=0,  # a Ctrl-C in the terminal is the parent's to handle
             )
         finally:
+            # The worker has its own copies. While this process had them open, too, it would never see
+            # the connection end when the worker dies.
             theirs.close()
             os.close(life)
 
@@ -80,7 +83,7 @@ class _Member:
         content = slot.reserve(indices.nbytes + len(samples))
         content[: indices.nbytes] = indices.view(np.uint8)
         content[indices.nbytes : indices.nbytes + len(samples)] = np.frombuffer(samples, np.uint8)
-        del content
+        del content  # a view of the slot: it would count as somebody who holds the batch
         slot.busy = True
         self.tasks[number] = task, slot
         fields = task._replace(indices=None, samples=None)
@@ -134,6 +137,8 @@ class ProcessPool:
         self._stale: set[int] = set()
         self._finalizer = weakref.finalize(self, _shut_down, self._members)
         payload, fds = dumps(work, copies)
+        # Through a file in memory, not a pipe: a pipe is full after 64 kB, and writing would wait for
+        # a worker that is still starting. All workers map the same file.
         payload_fd = create_fd()
         try:
             with open(payload_fd, "wb", closefd=False) as file:
@@ -232,7 +237,7 @@ class ProcessPool:
             if number < 0:  # it could not even start
                 raise _error(outcome)
             _, slot = member.tasks.pop(number)
-            if number in self._stale:
+            if number in self._stale:  # of an iteration that was given up
                 self._stale.discard(number)
                 slot.busy = False
             else:
@@ -241,6 +246,8 @@ class ProcessPool:
 
     def _deliver(self, number: int) -> Any:
         slot, (member, used, value, seconds, note) = self._done.pop(number)
+        # Slots are few. A consumer that keeps its batches would soon hold all of them, and the worker
+        # would stand still: beyond `_HELD` it gets copies.
         slot.busy = False
         if note is not None:
             raise _error([used, value, seconds, note])

@@ -1,7 +1,8 @@
 """Shared memory without a name: it is gone when the last process that has it open is gone.
 
 A block is a file that no directory lists (``memfd_create``, or a temporary file already unlinked).
-Worker processes inherit its descriptor, so nothing has to be removed, even after a ``kill -9``.
+Worker processes inherit its descriptor, so nothing has to be removed, even after a ``kill -9``. What
+has a name (``multiprocessing.shared_memory``) stays until somebody who is still alive removes it.
 """
 
 import contextlib
@@ -28,8 +29,9 @@ class SharedFile(mmap.mmap):
     def create(cls, nbytes: int) -> "SharedFile":
         """Make a file of zeros and map it."""
         fd = create_fd()
-        os.ftruncate(fd, max(nbytes, 1))
+        os.ftruncate(fd, max(nbytes, 1))  # an empty file cannot be mapped
         mapping = cls(fd, max(nbytes, 1))
+        # `mmap` keeps a duplicate of its own, but hides its number; workers must be given one.
         mapping.fd = fd
         return mapping
 
@@ -79,8 +81,10 @@ def mapped_file(array: np.ndarray) -> tuple[str, int] | None:
     True
     """
     base: Any = array
+    # The array that owns the mapping: views of it copy its `offset`, which is then not theirs.
     while isinstance(base, np.ndarray) and not isinstance(base.base, mmap.mmap):
         base = base.base
+    # What was written to a copy-on-write map ("c") is in this process only, not in the file.
     if not isinstance(base, np.memmap) or base.mode == "c" or base.filename is None:
         return None
     return str(base.filename), base.offset + address(array) - address(base)

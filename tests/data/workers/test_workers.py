@@ -284,7 +284,7 @@ def test_large_arrays_are_copied_once(nothing_left):
 
     def copies():
         assert [int(batch["i"][0]) for batch in loader] == [0, 10_000]
-        return sorted(id(copy) for _, copy, _ in loader._engine._copies.values())
+        return sorted(id(copy) for _, copy, _ in loader._runner._copies.values())
 
     first = copies()
     assert len(first) == 2
