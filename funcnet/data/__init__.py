@@ -10,7 +10,7 @@ stream       samples that are only iterated, each with the state
 order        the indices that an epoch visits                     order/permutation.py
 sample rng   the random generator of one sample                   order/sample_rng.py
 batch plan   what cuts an order into tasks                        order/batch_plan.py
-task         one batch to make; the result is that batch          loading/work.py
+task         what a worker does at a time: mostly, one batch      order/batch_plan.py
 worker       a thread or process that does tasks                  workers/runner.py
 batch memory the bytes that a batch lies in, used again later     loading/batch_memory.py
 position     where a loader is: what its ``state_dict`` saves     loading/epoch.py

@@ -24,8 +24,8 @@ def dataset_batches(
     """Yield the batches of a dataset with indices from a position on."""
     for task, result in runner.run(plan.tasks(position)):
         yield result, {"position": task.stop}
-        # While the consumer has the batch, the generator must hold no reference to it: its memory
-        # is written again only when nobody refers to it.
+        # No reference may stay in this frame while the next batch is made: the memory of this one is
+        # written again only when nobody refers to it.
         del result
 
 
