@@ -5,8 +5,7 @@ The words, in the order in which data flows; each means the same thing in every 
 ============ ==================================================== ========================
 dataset      samples with a length and indices                    datasets/base.py
 transform    a function of one sample, or of one batch            datasets/transform.py
-stream       samples that are only iterated, each with the state
-             after it                                             streams/base.py
+stream       samples that can only be iterated, each with a state streams/base.py
 order        the indices that an epoch visits                     order/permutation.py
 sample rng   the random generator of one sample                   order/sample_rng.py
 batch plan   what cuts an order into tasks                        order/batch_plan.py

@@ -1,4 +1,4 @@
-"""Exact continuation: random datasets and streams, interrupted at random points, on other workers and hosts."""
+"""Exact continuation: datasets and streams, interrupted at random, on other workers and hosts."""
 
 import json
 from itertools import chain
