@@ -1,4 +1,4 @@
-"""Mixtures of datasets in exact proportions, with random access where the datasets have it."""
+"""`mix`: interleave datasets in exact proportions, with indices where all of them have indices."""
 
 import operator
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,11 @@ from fractions import Fraction
 from typing import Any
 
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.data.datasets.base import Dataset, Derived, describe, read
+from funcnet.data.datasets.base import Dataset, DerivedDataset, dataset_name, read_sample
 from funcnet.data.order.permutation import Permutation
-from funcnet.data.order.randomness import Draw
-from funcnet.data.streams.flows import as_stream
-from funcnet.data.streams.iterable import Reading, State, Stream
+from funcnet.data.order.sample_rng import SampleRng
+from funcnet.data.streams.as_stream import as_stream
+from funcnet.data.streams.base import Reading, Stream, StreamState
 
 __all__ = ["mix"]
 
@@ -45,7 +45,7 @@ class _Shares:
         return len(self.rest) - 1, index
 
 
-class _Mix(Derived):
+class _MixedDataset(DerivedDataset):
     def __init__(
         self, datasets: Sequence[Any], shares: _Shares, stop: str, seed: int | None
     ) -> None:
@@ -71,28 +71,30 @@ class _Mix(Derived):
     def __len__(self) -> int:
         return self.length
 
-    def sample(self, index: int, draw: Draw) -> Any:
+    def sample(self, index: int, sample_rng: SampleRng) -> Any:
         which, position = self.shares.locate(index)
         dataset = self.datasets[which]
         passes, position = divmod(position, len(dataset))
         if self.seed is not None:
             position = Permutation(len(dataset), self.seed, passes)[position]
-        return read(dataset, position, draw)
+        return read_sample(dataset, position, sample_rng)
 
     def __repr__(self) -> str:
-        return f"mix({', '.join(map(describe, self.datasets))})"
+        return f"mix({', '.join(map(dataset_name, self.datasets))})"
 
 
-class _MixStream(Stream):
+class _MixedStream(Stream):
     """The same for streams: position ``i`` takes the next sample of the source it belongs to."""
 
     def __init__(self, datasets: Sequence[Any], shares: _Shares) -> None:
         self.streams = [as_stream(dataset) for dataset in datasets]
         self.shares = shares
 
-    def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
+    def iterate(
+        self, reading: Reading, state: StreamState | None
+    ) -> Iterator[tuple[Any, StreamState]]:
         position = state["position"] if state else 0
-        inner: list[State | None] = [None] * len(self.streams)
+        inner: list[StreamState | None] = [None] * len(self.streams)
         if state:
             inner = list(state["inner"])
         alone = Reading(reading.seed, reading.epoch, reading.shuffle, reading.chunk)
@@ -152,6 +154,6 @@ def mix(
     if not all(isinstance(dataset, Dataset) for dataset in datasets):
         if stop != "shortest" or seed is not None:
             raise ValueError("a mix of streams ends with the shortest, and takes no seed")
-        return _MixStream(datasets, _Shares(weights))
+        return _MixedStream(datasets, _Shares(weights))
     check_positive("lengths of the datasets", [len(dataset) for dataset in datasets])
-    return _Mix(datasets, _Shares(weights), stop, seed)
+    return _MixedDataset(datasets, _Shares(weights), stop, seed)

@@ -1,27 +1,18 @@
-"""Where the pixels are: crops, flips, padding, rotation."""
+"""Pad images and cut out parts of them."""
 
 from dataclasses import dataclass
 from math import exp, log, sqrt
 
 import numpy as np
 
-from funcnet.core.checks import check_choice, check_probability
-from funcnet.data.augment.resize import resize, to_dtype
+from funcnet.data.augment.resize import resize
 
-__all__ = [
-    "CenterCrop",
-    "Pad",
-    "RandomCrop",
-    "RandomHorizontalFlip",
-    "RandomResizedCrop",
-    "RandomRotation",
-    "RandomVerticalFlip",
-]
+__all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop"]
 
-Size = int | tuple[int, int]
+_Size = int | tuple[int, int]
 
 
-def _pair(size: Size) -> tuple[int, int]:
+def _pair(size: _Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
@@ -49,7 +40,7 @@ class Pad:
         [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     """
 
-    padding: Size
+    padding: _Size
     fill: float | str = 0
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -75,7 +66,7 @@ class CenterCrop:
         array([[4]])
     """
 
-    size: Size
+    size: _Size
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Crop one image."""
@@ -100,8 +91,8 @@ class RandomCrop:
         (28, 28)
     """
 
-    size: Size
-    padding: Size = 0
+    size: _Size
+    padding: _Size = 0
     fill: float | str = 0
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -133,7 +124,7 @@ class RandomResizedCrop:
         C. Szegedy et al., "Going deeper with convolutions", 2015.
     """
 
-    size: Size
+    size: _Size
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
@@ -154,109 +145,3 @@ class RandomResizedCrop:
         width = min(columns, round(rows * self.ratio[1]))
         height = min(rows, round(columns / self.ratio[0]))
         return (rows - height) // 2, (columns - width) // 2, height, width
-
-
-@dataclass(frozen=True)
-class RandomHorizontalFlip:
-    """Mirror left and right, with a probability.
-
-    Args:
-        p: the probability.
-
-    Example:
-        >>> flip = data.augment.RandomHorizontalFlip(p=1.0)
-        >>> flip(np.array([[1, 2]]), np.random.default_rng(0))
-        array([[2, 1]])
-    """
-
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_probability("p", self.p)
-
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Flip one image, or not."""
-        return image[:, ::-1] if rng.random() < self.p else image
-
-
-@dataclass(frozen=True)
-class RandomVerticalFlip:
-    """Mirror top and bottom, with a probability.
-
-    Args:
-        p: the probability.
-
-    Example:
-        >>> flip = data.augment.RandomVerticalFlip(p=1.0)
-        >>> flip(np.array([[1], [2]]), np.random.default_rng(0)).tolist()
-        [[2], [1]]
-    """
-
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_probability("p", self.p)
-
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Flip one image, or not."""
-        return image[::-1] if rng.random() < self.p else image
-
-
-@dataclass(frozen=True)
-class RandomRotation:
-    r"""Turn about the middle by a random angle, keeping the size.
-
-    Output pixel ``(y, x)``, counted from the middle, takes the value at
-    ``(y cos a + x sin a, x cos a - y sin a)``: counter-clockwise by ``a``.
-
-    Args:
-        degrees: the range ``(-degrees, degrees)``, or ``(low, high)``.
-        fill: the value outside the image.
-        method: ``"bilinear"`` or ``"nearest"``.
-
-    Example:
-        >>> turn = data.augment.RandomRotation((90, 90))
-        >>> turn(np.array([[1, 2], [3, 4]]), np.random.default_rng(0)).tolist()
-        [[2, 4], [1, 3]]
-    """
-
-    degrees: float | tuple[float, float]
-    fill: float = 0
-    method: str = "bilinear"
-
-    def __post_init__(self) -> None:
-        check_choice("method", self.method, ("bilinear", "nearest"))
-
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Rotate one image."""
-        low, high = (
-            self.degrees if isinstance(self.degrees, tuple) else (-self.degrees, self.degrees)
-        )
-        angle = np.deg2rad(rng.uniform(low, high))
-        rows, columns = image.shape[:2]
-        y = np.arange(rows)[:, None] - (rows - 1) / 2
-        x = np.arange(columns)[None, :] - (columns - 1) / 2
-        sine, cosine = np.sin(angle), np.cos(angle)
-        from_y = y * cosine + x * sine + (rows - 1) / 2
-        from_x = x * cosine - y * sine + (columns - 1) / 2
-        return _sample(image, from_y, from_x, self.fill, self.method)
-
-
-def _sample(
-    image: np.ndarray, y: np.ndarray, x: np.ndarray, fill: float, method: str
-) -> np.ndarray:
-    """Read an image at fractional places; outside it is `fill`."""
-    # One pixel of margin: there bilinear weights fade into the fill.
-    margin = [(1, 1), (1, 1)] + [(0, 0)] * (image.ndim - 2)
-    padded = np.pad(image.astype(np.float32), margin, constant_values=fill)
-    y = np.clip(y + 1, 0, padded.shape[0] - 1)
-    x = np.clip(x + 1, 0, padded.shape[1] - 1)
-    if method == "nearest":
-        return to_dtype(padded[np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)], image.dtype)
-    top = np.minimum(y.astype(np.intp), padded.shape[0] - 2)
-    left = np.minimum(x.astype(np.intp), padded.shape[1] - 2)
-    extra = (...,) + (None,) * (image.ndim - 2)
-    down, right = (y - top)[extra].astype(np.float32), (x - left)[extra].astype(np.float32)
-    upper = padded[top, left] * (1 - right) + padded[top, left + 1] * right
-    lower = padded[top + 1, left] * (1 - right) + padded[top + 1, left + 1] * right
-    return to_dtype(upper * (1 - down) + lower * down, image.dtype)

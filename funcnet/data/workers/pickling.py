@@ -17,17 +17,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from funcnet.data.workers.shared import SharedFile, address, attach, mapped_file, shared_base
+from funcnet.data.workers.shared_memory import SharedFile, address, attach, mapped_file, shared_base
 
-__all__ = ["Copies", "dumps"]
+__all__ = ["SharedCopies", "dumps"]
 
-Copies: TypeAlias = dict[int, tuple[np.ndarray, np.ndarray, SharedFile]]
+SharedCopies: TypeAlias = dict[int, tuple[np.ndarray, np.ndarray, SharedFile]]
 """By the array's ``id``: the array itself, so that the id stays its own, its copy, the copy's memory."""
 
 _LARGE = 1 << 16  # bytes from which an array is worth a mapping of its own
 
 
-def dumps(value: Any, copies: Copies) -> tuple[bytes, list[int]]:
+def dumps(value: Any, copies: SharedCopies) -> tuple[bytes, list[int]]:
     """Pickle a value for a worker process of this machine.
 
     Args:
@@ -39,7 +39,7 @@ def dumps(value: Any, copies: Copies) -> tuple[bytes, list[int]]:
 
     Example:
         >>> import pickle
-        >>> from funcnet.data.workers.transport import dumps
+        >>> from funcnet.data.workers.pickling import dumps
         >>> double = pickle.loads(dumps(lambda x: 2 * x, {})[0])
         >>> double(4)
         8
@@ -58,7 +58,7 @@ def dumps(value: Any, copies: Copies) -> tuple[bytes, list[int]]:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, copies: Copies) -> None:
+    def __init__(self, file: io.BytesIO, copies: SharedCopies) -> None:
         super().__init__(file, protocol=5)
         self.fds: set[int] = set()
         self.copies = copies
@@ -107,7 +107,11 @@ def _open_map(file: str, offset: int, dtype: Any, shape: Any, strides: Any) -> n
 
 
 def _importable(obj: Any) -> bool:
-    """Say whether another process finds the object under its name."""
+    """Say whether another process finds the object under its name.
+
+    Not if it is of ``__main__``: there that name means the worker's own program, and to run the
+    user's program again, as `multiprocessing` does, would run all of it that no guard protects.
+    """
     if obj.__module__ == "__main__" or obj.__module__ not in sys.modules:
         return False
     found: Any = sys.modules[obj.__module__]
@@ -117,7 +121,11 @@ def _importable(obj: Any) -> bool:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """List the global names, and more, that a function and the functions inside it mention."""
+    """List the global names that a function and the functions inside it mention.
+
+    Names of attributes are among them, because the compiler keeps both in one list; one that is a
+    global by chance is sent along needlessly, which does no harm.
+    """
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -126,6 +134,8 @@ def _names(code: types.CodeType) -> set[str]:
 
 
 def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
+    # In two parts: an empty function first, which the pickler remembers, and then what it refers to.
+    # So functions that call themselves or each other can be sent.
     cells = function.__closure__ or ()
     variables = function.__globals__
     state = {
@@ -135,8 +145,9 @@ def _reduce_function(function: types.FunctionType) -> tuple[Any, ...]:
         "keywords": function.__kwdefaults__,
         "attributes": function.__dict__,
     }
-    made = (marshal.dumps(function.__code__), function.__module__, len(cells))
-    return _make_function, made, state, None, None, _fill_function
+    # `marshal` is of one Python release, which is safe: the worker runs the same interpreter.
+    arguments = (marshal.dumps(function.__code__), function.__module__, len(cells))
+    return _make_function, arguments, state, None, None, _fill_function
 
 
 def _content(cell: Any) -> list[Any]:
@@ -170,13 +181,15 @@ def _fill_function(function: types.FunctionType, state: dict[str, Any]) -> None:
 
 
 def _reduce_class(cls: type) -> tuple[Any, ...]:
+    # As functions: an empty class first, so that its methods may name it. What Python itself makes
+    # for each class, such as the descriptors of slots, belongs to the old one and is left out.
     skip = {"__dict__", "__weakref__", "__annotations__", "__annotate__", "__annotate_func__"}
     slots = cls.__dict__.get("__slots__", ())
     skip |= {slots} if isinstance(slots, str) else set(slots)
     body = {name: value for name, value in vars(cls).items() if name not in skip}
     early = {name: body.pop(name) for name in ("__slots__", "__doc__") if name in body}
-    made = (type(cls), cls.__name__, cls.__bases__, {**early, "__module__": cls.__module__})
-    return _make_class, made, body, None, None, _fill_class
+    arguments = (type(cls), cls.__name__, cls.__bases__, {**early, "__module__": cls.__module__})
+    return _make_class, arguments, body, None, None, _fill_class
 
 
 def _make_class(metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:

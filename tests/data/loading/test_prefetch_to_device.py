@@ -101,7 +101,7 @@ def test_text_and_any_iterable():
 
 def test_profile(loader):
     slow = data.DataLoader(
-        data.map(loader.dataset, lambda s: {**s, "x": np.sort(s["x"])}), 8, num_workers=1
+        data.map(lambda s: {**s, "x": np.sort(s["x"])}, loader.dataset), 8, num_workers=1
     )
     profile = slow.profile()
     assert profile.batches == 4
@@ -112,7 +112,7 @@ def test_profile(loader):
         ["stage", "read", "transform", "collate", "wait", "total", "4"]
     )
     assert slow.profile(2).batches == 2
-    assert data.DataLoader(data.filter(range(9), bool), 2).profile().batches == 4
+    assert data.DataLoader(data.filter(bool, range(9)), 2).profile().batches == 4
 
 
 def test_tqdm_knows_the_length(loader):
@@ -120,7 +120,7 @@ def test_tqdm_knows_the_length(loader):
     with tqdm.tqdm(loader, disable=True) as bar:
         assert bar.total == 4
         assert len(list(bar)) == 4
-    assert tqdm.tqdm(data.DataLoader(data.filter([1], bool)), disable=True).total is None
+    assert tqdm.tqdm(data.DataLoader(data.filter(bool, [1])), disable=True).total is None
 
 
 HOST = """

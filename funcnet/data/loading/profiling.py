@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from funcnet.data.loading.fetch import Seconds
+from funcnet.data.loading.work import Seconds
 
 if TYPE_CHECKING:
-    from funcnet.data.loading.batches import Epoch
+    from funcnet.data.loading.epoch import Epoch
 
-__all__ = ["Profile", "profile"]
+__all__ = ["Profile", "profile_epoch"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Profile:
         return "\n".join([*lines, f"{self.batches} batches, {workers}"])
 
 
-def profile(batches: "Epoch", count: int | None, workers: int) -> Profile:
+def profile_epoch(batches: "Epoch", count: int | None, workers: int) -> Profile:
     """Run through an epoch's iterator, as `DataLoader.profile` does."""
     sums = Seconds()
     wait, done = 0.0, 0
@@ -55,7 +55,7 @@ def profile(batches: "Epoch", count: int | None, workers: int) -> Profile:
         while count is None or done < count:
             before = perf_counter()
             try:
-                seconds = batches.made().seconds
+                seconds = batches.next_result().seconds
             except StopIteration:
                 break
             finally:

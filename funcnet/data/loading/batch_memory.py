@@ -1,9 +1,9 @@
-"""Memory for batches: aligned so that JAX takes it without a copy, reused when nobody holds it.
+"""Batch memory: aligned so that JAX takes it without a copy, reused when nobody holds it.
 
-A batch is one block with its arrays laid out in it at multiples of 64 bytes. Every array of the
-batch keeps the block alive; so does a JAX array that aliases one. A block whose reference count
-shows that no such array is left can safely be written again, which saves the page faults of fresh
-memory.
+A batch is one block of bytes with its arrays laid out in it at multiples of 64 bytes. Every array
+of the batch keeps the block alive; so does a JAX array that aliases one. A block whose reference
+count shows that no such array is left can safely be written again, which saves the page faults of
+fresh memory.
 """
 
 import sys
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["ALIGNMENT", "Allocate", "Layout", "Recycler", "Spare", "fresh"]
+__all__ = ["ALIGNMENT", "Allocate", "BatchLayout", "BatchMemory", "MemoryPool", "fresh"]
 
 ALIGNMENT = 64
 """Bytes: the alignment at which JAX on CPU uses NumPy memory in place."""
@@ -22,15 +22,15 @@ Allocate: TypeAlias = Callable[[int], tuple[np.ndarray, int]]
 """``allocate(nbytes) -> (block, start)``: a uint8 array, and where its aligned bytes begin."""
 
 
-class Layout:
+class BatchLayout:
     """Where the arrays of a batch lie in one block.
 
     Args:
         arrays: the ``(dtype, shape)`` of each array, in order.
 
     Example:
-        >>> from funcnet.data.loading.buffers import Layout, fresh
-        >>> layout = Layout([("uint8", (2, 3)), ("float32", (2,))])
+        >>> from funcnet.data.loading.batch_memory import BatchLayout, fresh
+        >>> layout = BatchLayout([("uint8", (2, 3)), ("float32", (2,))])
         >>> [array.shape for array in layout.views(*fresh(layout.nbytes))]
         [(2, 3), (2,)]
     """
@@ -46,6 +46,8 @@ class Layout:
 
     def views(self, block: np.ndarray, start: int = 0) -> list[np.ndarray]:
         """Make the arrays over a block of at least ``nbytes`` after ``start``."""
+        # Each array refers to the block, and so does all that is ever made of the array: that is
+        # what `BatchMemory` counts.
         return [
             np.ndarray(shape, dtype, block, start + offset) for dtype, shape, offset in self.arrays
         ]
@@ -54,7 +56,7 @@ class Layout:
 def fresh(nbytes: int) -> tuple[np.ndarray, int]:
     """Allocate a new block with ``nbytes`` aligned bytes.
 
-    >>> from funcnet.data.loading.buffers import fresh
+    >>> from funcnet.data.loading.batch_memory import fresh
     >>> block, start = fresh(100)
     >>> (block.ctypes.data + start) % 64
     0
@@ -63,18 +65,17 @@ def fresh(nbytes: int) -> tuple[np.ndarray, int]:
     return block, -block.ctypes.data % ALIGNMENT
 
 
-class Recycler:
+class BatchMemory:
     """An allocator that hands a block out again once no array of its batch is alive.
 
-    One recycler belongs to one thread. Blocks in use are never touched: if all are, memory is
-    fresh.
+    One of them belongs to one thread. Blocks in use are never touched: if all are, memory is fresh.
 
     Args:
         capacity: how many blocks to remember.
 
     Example:
-        >>> from funcnet.data.loading.buffers import Layout, Recycler
-        >>> layout, allocate = Layout([("float32", (4,))]), Recycler()
+        >>> from funcnet.data.loading.batch_memory import BatchLayout, BatchMemory
+        >>> layout, allocate = BatchLayout([("float32", (4,))]), BatchMemory()
         >>> kept = layout.views(*allocate(layout.nbytes))[0]
         >>> other = layout.views(*allocate(layout.nbytes))[0]
         >>> np.shares_memory(kept, other)
@@ -88,6 +89,9 @@ class Recycler:
 
     def __call__(self, nbytes: int) -> tuple[np.ndarray, int]:
         """Return a block that nobody holds, and where its aligned bytes begin."""
+        # No lock: a count may be read too high, which costs a fresh block, but never too low. The
+        # last reference to a block that is not in a batch is the one in this list, and only this
+        # thread makes new ones from it.
         for block, start in self._blocks:
             if nbytes <= block.nbytes - ALIGNMENT and sys.getrefcount(block) <= _UNHELD:
                 return block, start
@@ -95,44 +99,51 @@ class Recycler:
         if len(self._blocks) < self._capacity:
             self._blocks.append(entry)
         elif self._blocks:
+            # All are held, or too small: forget the one remembered longest. Who holds it keeps it.
             self._blocks[self._next] = entry
             self._next = (self._next + 1) % self._capacity
         return entry
 
 
-class Spare:
-    """Recyclers between two uses: an epoch writes its batches into the memory of the last one.
+class MemoryPool:
+    """Batch memories between two uses: an epoch writes into the memory of the one before.
 
     Args:
-        capacity: blocks of each recycler.
+        capacity: blocks of each batch memory.
 
     Example:
-        >>> from funcnet.data.loading.buffers import Spare
-        >>> spare = Spare(2)
-        >>> first = spare.take()
-        >>> spare.give(first)
-        >>> spare.take() is first
+        >>> from funcnet.data.loading.batch_memory import MemoryPool
+        >>> pool = MemoryPool(2)
+        >>> first = pool.take()
+        >>> pool.give_back(first)
+        >>> pool.take() is first
         True
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._recyclers: list[Recycler] = []
+        self._unused: list[BatchMemory] = []
 
-    def take(self) -> Recycler:
-        """Return a recycler that nobody uses."""
+    def take(self) -> BatchMemory:
+        """Return a batch memory that nobody uses."""
+        # `pop` and `append` of a list are atomic, so threads need no lock; asking first whether the
+        # list is empty would not be.
         try:
-            return self._recyclers.pop()
+            return self._unused.pop()
         except IndexError:
-            return Recycler(self._capacity)
+            return BatchMemory(self._capacity)
 
-    def give(self, recycler: Recycler) -> None:
-        """Give a recycler back: only the thread that used it knows when."""
-        self._recyclers.append(recycler)
+    def give_back(self, memory: BatchMemory) -> None:
+        """Give a batch memory back: only the thread that used it knows when."""
+        self._unused.append(memory)
 
 
 def _unheld() -> int:
-    """Count the references that a loop like the recycler's sees to a block that nobody holds."""
+    """Count the references that `BatchMemory` sees to a block that nobody else holds.
+
+    The list's entry, the loop's variable and the argument of ``getrefcount`` count, too; how many
+    that makes depends on the Python release, so it is measured, in a loop like the one above.
+    """
     for block, _ in [fresh(0)]:
         return sys.getrefcount(block)
     raise AssertionError("unreachable")

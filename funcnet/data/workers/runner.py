@@ -1,22 +1,22 @@
-"""One way to have tasks done, whoever does them."""
+"""One way to have tasks done, whoever the worker is: this thread, threads or processes."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from funcnet.data.loading.buffers import Spare
-from funcnet.data.order.plan import Task
+from funcnet.data.loading.batch_memory import MemoryPool
+from funcnet.data.order.batch_plan import Task
+from funcnet.data.workers.pickling import SharedCopies
 from funcnet.data.workers.processes import ProcessPool
 from funcnet.data.workers.threads import run_here, run_threads
-from funcnet.data.workers.transport import Copies
 
-__all__ = ["Engine"]
+__all__ = ["TaskRunner"]
 
 
-class Engine:
+class TaskRunner:
     """Run tasks in this thread, in threads, or in processes.
 
     Args:
-        work: makes a `Made` of a task and an allocator.
+        work: makes a `TaskResult` of a task and an allocator.
         num_workers: 0 for this thread.
         kind: ``"thread"`` or ``"process"``.
         prefetch: tasks ahead for each worker.
@@ -40,17 +40,17 @@ class Engine:
         self.timeout = timeout or None
         self.persistent = persistent
         self._kept: ProcessPool | None = None
-        self._copies: Copies = {}
+        self._copies: SharedCopies = {}
         # The batches ahead of each worker, the one in hand and the one that the consumer has.
-        self._spare = Spare(prefetch + 2)
+        self._memory = MemoryPool(prefetch + 2)
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
-        """Yield ``(task, Made)`` in the order of the tasks."""
+        """Yield ``(task, TaskResult)`` in the order of the tasks."""
         if self.num_workers == 0:
-            return run_here(self.work, tasks, self._spare)
+            return run_here(self.work, tasks, self._memory)
         if self.kind == "thread":
             return run_threads(
-                self.work, tasks, self.num_workers, self.prefetch, self.timeout, self._spare
+                self.work, tasks, self.num_workers, self.prefetch, self.timeout, self._memory
             )
         return self._run_processes(tasks)
 

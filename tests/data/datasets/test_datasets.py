@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from funcnet import data
-from funcnet.data.datasets.base import describe
-from funcnet.data.order.randomness import Draw
+from funcnet.data.datasets.base import dataset_name
+from funcnet.data.order.sample_rng import SampleRng
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_concat_and_stack(arrays):
 
 
 def test_out_of_range_ends_iteration(arrays):
-    assert len(list(data.map(arrays, lambda s: s))) == 20
-    with pytest.raises(IndexError, match=r"index 20 is out of range for map\(ArrayDataset"):
-        data.map(arrays, lambda s: s)[20]
+    assert len(list(data.map(lambda s: s, arrays))) == 20
+    with pytest.raises(IndexError, match=r"index 20 is out of range for map\(.*ArrayDataset"):
+        data.map(lambda s: s, arrays)[20]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_cache_reads_once_and_keeps_what_it_read(rng):
         reads.append(index)
         return {"x": np.array([index, rng.integers(100)])}
 
-    cached = data.cache(data.map(range(4), slow), capacity=3)
+    cached = data.cache(data.map(slow, range(4)), capacity=3)
     loader = data.DataLoader(cached, 4)
     first, second = (next(iter(loader))["x"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
@@ -116,7 +116,7 @@ def test_cache_reads_once_and_keeps_what_it_read(rng):
 
 
 def test_randomness_depends_on_seed_epoch_and_index_alone():
-    dataset = data.map(range(6), lambda x, rng: rng.integers(1 << 30))
+    dataset = data.map(lambda x, rng: rng.integers(1 << 30), range(6))
 
     def epoch(seed, number, **more):
         loader = data.DataLoader(dataset, 3, seed=seed, epoch=number, **more)
@@ -125,22 +125,22 @@ def test_randomness_depends_on_seed_epoch_and_index_alone():
     assert epoch(0, 0) == epoch(0, 0)
     assert len({tuple(epoch(seed, number)) for seed in (0, 1) for number in (0, 1)}) == 4
     assert sorted(epoch(0, 0)) == sorted(epoch(0, 0, shuffle=True))
-    assert epoch(0, 0)[2] == Draw(0, 0, 2).rng.integers(1 << 30)
+    assert epoch(0, 0)[2] == SampleRng(0, 0, 2).generator.integers(1 << 30)
 
 
 def test_transforms_of_a_sample_share_one_generator():
     twice = data.map(
-        data.map([0.0], lambda x, rng: x + rng.random()), lambda x, rng: (x, rng.random())
+        lambda x, rng: (x, rng.random()), data.map(lambda x, rng: x + rng.random(), [0.0])
     )
     first, second = twice[0]
     assert first != second
-    rng = Draw(0, 0, 0).rng
+    rng = SampleRng(0, 0, 0).generator
     assert (first, second) == (rng.random(), rng.random())
 
 
-def test_describe_is_short():
-    assert describe(data.map([1] * 10**6, len)) == "map(list of length 1000000, len)"
-    assert len(describe(data.ConcatDataset([[1]] * 1000))) <= 300
+def test_the_name_of_a_dataset_is_short():
+    assert dataset_name(data.map(len, [1] * 10**6)) == "map(len, list of length 1000000)"
+    assert len(dataset_name(data.ConcatDataset([[1]] * 1000))) <= 300
 
 
 @pytest.mark.parametrize(
@@ -157,13 +157,42 @@ def test_describe_is_short():
         (lambda: data.mix([[1]], stop="first"), "stop must be one of"),
         (lambda: data.mix([iter([1])], seed=1), "takes no seed"),
         (lambda: data.window([1], 0), "size"),
-        (lambda: data.map([1], 3), "function of a sample; got 3"),
+        (lambda: data.map(3, [1]), "function of a sample; got 3"),
         (lambda: data.random_split([1, 2], [1, 2]), "add up to 2"),
     ],
 )
 def test_refuses(make, message):
     with pytest.raises((ValueError, TypeError, IndexError), match=message):
         make()
+
+
+class CallableDataset:
+    """A dataset that can also be called."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return index
+
+    def __call__(self, sample):
+        return -sample
+
+
+@pytest.mark.parametrize("name", ["map", "filter", "flat_map"])
+@pytest.mark.parametrize("dataset", [[1, 2], CallableDataset(), iter([1]), data.map(abs, [1])])
+@pytest.mark.parametrize(
+    "function", [abs, list, lambda x: x, np.negative, CallableDataset().__call__]
+)
+def test_the_dataset_first_is_refused(name, dataset, function):
+    with pytest.raises(TypeError, match=rf"write data\.{name}\(function, dataset\); the first"):
+        getattr(data, name)(dataset, function)
+
+
+def test_what_is_callable_and_a_dataset_may_stand_in_either_place():
+    assert list(data.map(CallableDataset(), CallableDataset())) == [0, -1]
+    assert list(data.map(CallableDataset(), [3])) == [-3]
+    assert list(data.filter(list, [[], [1]])) == [[1]]
 
 
 def test_concatenation_goes_by_names_and_loses_no_value():

@@ -6,19 +6,20 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_probability
-from funcnet.data.order.randomness import Draw, Step
+from funcnet.data.datasets.transform import Transform
+from funcnet.data.order.sample_rng import SampleRng
 
 __all__ = ["Compose", "On", "RandomApply"]
 
 
-class _Given(Draw):
-    """A draw whose generator is there already."""
+class _GivenRng(SampleRng):
+    """A generator that is there already, in the form that `Transform` takes."""
 
     __slots__ = ()
 
     def __init__(self, rng: np.random.Generator) -> None:
         super().__init__()
-        self._rng = rng
+        self._generator = rng
 
 
 class Compose:
@@ -34,17 +35,17 @@ class Compose:
     """
 
     def __init__(self, *functions: Callable[..., Any]) -> None:
-        self.steps = [Step(function) for function in functions]
+        self.transforms = [Transform(function) for function in functions]
 
     def __call__(self, sample: Any, rng: np.random.Generator) -> Any:
         """Apply all of them."""
-        draw = _Given(rng)
-        for step in self.steps:
-            sample = step(sample, draw)
+        sample_rng = _GivenRng(rng)
+        for transform in self.transforms:
+            sample = transform(sample, sample_rng)
         return sample
 
     def __repr__(self) -> str:
-        return f"Compose({', '.join(step.name for step in self.steps)})"
+        return f"Compose({', '.join(transform.name for transform in self.transforms)})"
 
 
 class On:
@@ -74,7 +75,8 @@ class On:
         return type(sample)(values)
 
     def __repr__(self) -> str:
-        return f"On({self.entry!r}, {', '.join(step.name for step in self.function.steps)})"
+        names = [transform.name for transform in self.function.transforms]
+        return f"On({self.entry!r}, {', '.join(names)})"
 
 
 class RandomApply:

@@ -1,4 +1,4 @@
-"""Which samples make up which batch: a pure function of order, batch size and position."""
+"""Batch plans: which samples make up which batch, from order, batch size and position alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import numpy as np
 
 from funcnet.data.order.permutation import Order
 
-__all__ = ["BatchPlan", "ListPlan", "Task"]
+__all__ = ["BatchPlan", "ListBatchPlan", "Task"]
 
-_CHUNK = 16384  # indices computed at a time: many enough to forget the cost of a call
+_CHUNK = 16384  # indices asked for at a time: so many that the cost of a call is forgotten
 
 
 class Task(NamedTuple):
@@ -61,10 +61,10 @@ class BatchPlan:
         """Yield the tasks from a position to the end of the epoch."""
         size, total = self.batch_size, len(self.order)
         end = total - (total - position) % size if self.last == "drop" else total
-        step = max(_CHUNK // size, 1) * size
-        for low in range(position, end, step):
-            chunk = self._indices(low, min(low + step, end))
-            for start in range(low, min(low + step, end), size):
+        span = max(_CHUNK // size, 1) * size
+        for low in range(position, end, span):
+            chunk = self._indices(low, min(low + span, end))
+            for start in range(low, min(low + span, end), size):
                 yield self._task(chunk[start - low : start - low + size], start)
 
     def _task(self, indices: np.ndarray, start: int) -> Task:
@@ -76,6 +76,7 @@ class BatchPlan:
         index, count = self.shard
         if count > 1:
             share = len(indices) // count
+            # Padding is at the end of the whole batch: the shards after this one take theirs first.
             padding = min(max(padding - (count - 1 - index) * share, 0), share)
             indices = indices[index * share : (index + 1) * share]
         return Task(indices, start, stop, self.epoch, self.seed, padding)
@@ -85,7 +86,7 @@ class BatchPlan:
 
 
 @dataclass(frozen=True)
-class ListPlan:
+class ListBatchPlan:
     """The batches of a batch sampler: here a position counts batches, not samples."""
 
     lists: Sequence[Any]

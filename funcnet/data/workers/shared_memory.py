@@ -1,7 +1,8 @@
 """Shared memory without a name: it is gone when the last process that has it open is gone.
 
 A block is a file that no directory lists (``memfd_create``, or a temporary file already unlinked).
-Worker processes inherit its descriptor, so nothing has to be removed, even after a ``kill -9``.
+Worker processes inherit its descriptor, so nothing has to be removed, even after a ``kill -9``. What
+has a name (``multiprocessing.shared_memory``) stays until somebody who is still alive removes it.
 """
 
 import contextlib
@@ -13,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core.trees import map_tree
-
-__all__ = ["SharedFile", "address", "attach", "mapped_file", "share", "shared_base"]
+__all__ = ["SharedFile", "address", "attach", "create_fd", "mapped_file", "shared_base"]
 
 
 class SharedFile(mmap.mmap):
@@ -30,8 +29,9 @@ class SharedFile(mmap.mmap):
     def create(cls, nbytes: int) -> "SharedFile":
         """Make a file of zeros and map it."""
         fd = create_fd()
-        os.ftruncate(fd, max(nbytes, 1))
+        os.ftruncate(fd, max(nbytes, 1))  # an empty file cannot be mapped
         mapping = cls(fd, max(nbytes, 1))
+        # `mmap` keeps a duplicate of its own, but hides its number; workers must be given one.
         mapping.fd = fd
         return mapping
 
@@ -46,7 +46,7 @@ def create_fd() -> int:
     """Open an empty nameless file, in memory where the system can.
 
     >>> import os
-    >>> from funcnet.data.workers.shared import create_fd
+    >>> from funcnet.data.workers.shared_memory import create_fd
     >>> os.close(create_fd())
     """
     if sys.platform == "linux":
@@ -55,41 +55,10 @@ def create_fd() -> int:
         return os.dup(file.fileno())
 
 
-def share(dataset: Any) -> Any:
-    """Move the arrays of a dataset into shared memory, once, for all worker processes.
-
-    Without it, a loader with worker processes copies large arrays into shared memory itself, and
-    the program holds them twice. Memory-mapped arrays are shared as they are.
-
-    Args:
-        dataset: an `ArrayDataset`, or a tree of arrays.
-
-    Returns:
-        The same with its arrays in shared memory; memory maps are left alone.
-
-    Example:
-        >>> dataset = data.share(data.ArrayDataset(np.arange(5)))
-        >>> dataset[3]
-        np.int64(3)
-    """
-    if hasattr(dataset, "arrays"):
-        return type(dataset)(map_tree(_shared, dataset.arrays))
-    return map_tree(_shared, dataset)
-
-
-def _shared(array: Any) -> np.ndarray:
-    array = np.asarray(array)
-    if mapped_file(array) or shared_base(array) or array.dtype.hasobject:
-        return array
-    moved = np.ndarray(array.shape, array.dtype, SharedFile.create(array.nbytes))
-    moved[...] = array
-    return moved
-
-
 def shared_base(array: np.ndarray) -> SharedFile | None:
     """Return the shared file that an array lies in, if it does.
 
-    >>> from funcnet.data.workers.shared import shared_base
+    >>> from funcnet.data.workers.shared_memory import shared_base
     >>> shared_base(np.ones(3)) is None, shared_base(data.share(np.ones(3))[1:]) is None
     (True, False)
     """
@@ -107,13 +76,15 @@ def address(array: np.ndarray) -> int:
 def mapped_file(array: np.ndarray) -> tuple[str, int] | None:
     """Return the file that an array is mapped from, and where in it the array begins.
 
-    >>> from funcnet.data.workers.shared import mapped_file
+    >>> from funcnet.data.workers.shared_memory import mapped_file
     >>> mapped_file(np.ones(3)) is None
     True
     """
     base: Any = array
+    # The array that owns the mapping: views of it copy its `offset`, which is then not theirs.
     while isinstance(base, np.ndarray) and not isinstance(base.base, mmap.mmap):
         base = base.base
+    # What was written to a copy-on-write map ("c") is in this process only, not in the file.
     if not isinstance(base, np.memmap) or base.mode == "c" or base.filename is None:
         return None
     return str(base.filename), base.offset + address(array) - address(base)

@@ -42,7 +42,7 @@ def main(connection_fd: int, life_fd: int, payload_fd: int, *slot_fds: int) -> N
             content = slot.reserve(count * 8 + more)
             indices = np.frombuffer(content, np.int64, count).astype(np.intp)
             samples = content[count * 8 : count * 8 + more].tobytes()
-            del content
+            del content  # the task is read, so the batch may be written over it
             task = fields._replace(indices=indices, samples=samples)
             _serve(connection, work, number, slot, task)
         except (EOFError, OSError):
@@ -53,9 +53,9 @@ def _serve(connection: Connection, work: Any, number: int, slot: Slot, task: Any
     try:
         if task.samples is not None:
             task = task._replace(samples=pickle.loads(task.samples) if task.samples else None)
-        made = work(task, slot)
-        value = slot.place(made.value)
-        message = pickle.dumps((number, slot.used, value, made.seconds, None), protocol=5)
+        result = work(task, slot)
+        value = slot.place(result.value)
+        message = pickle.dumps((number, slot.used, value, result.seconds, None), protocol=5)
     except BaseException as error:
         _send_error(connection, number, error)
     else:
