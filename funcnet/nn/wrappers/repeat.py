@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Params, PyTree, State
 from funcnet.core.checks import check_positive
-from funcnet.module import Module, functionalize, unbind, update_state
+from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
+from funcnet.module.functionalize import TransformedPart
 
 __all__ = ["Remat", "Repeat", "Scan", "Vmap"]
 
@@ -27,17 +28,6 @@ class Lifted(Module):
     def part_names(self) -> dict[str, str | int]:
         """How the inner module appears in names on disk: not at all, or with a number for each copy."""
         return {"module": ""}
-
-    def lift(self) -> tuple[Callable[..., tuple[Any, State]], Params, State]:
-        """Return the inner module's ``apply`` in the present mode, and the arrays it holds now."""
-        params, state = unbind(self.module)
-        net = functionalize(self.module)
-        train = self.training
-
-        def apply(params: Params, state: State, key: Key | None, *args: Any, **kwargs: Any) -> Any:
-            return net.apply(params, state, *args, key=key, train=train, **kwargs)
-
-        return apply, params, state
 
     def keys(self, count: int | None = None) -> Key | None:
         """Draw a key, or an array of them; None where the model was given none."""
@@ -91,18 +81,17 @@ class Repeat(Lifted):
         """Apply the copies in turn."""
         if infers_shapes(self):
             return self.module(input, *args, **kwargs)
-        apply, params, state = self.lift()
+        part = TransformedPart(self.module, self.n)
 
-        def body(x: Any, layer: tuple[Params, State, Key | None]) -> tuple[Any, State]:
-            own_params, own_state, key = layer
-            y, new_state = apply(own_params, own_state, key, x, *args, **kwargs)
+        def body(x: Any, layer: tuple[Params, State, Key | None, Any]) -> tuple[Any, Any]:
+            y, left = part(*layer, x, *args, **kwargs)
             _check_like("Repeat", y, x)
-            return y, new_state
+            return y, left
 
         body = jax.checkpoint(body, prevent_cse=False) if self.remat else body
-        layers = (params, state, self.keys(self.n))
-        output, state = jax.lax.scan(body, input, layers, self.n, unroll=self.unroll)
-        update_state(self.module, state)
+        layers = (part.params, part.state, self.keys(self.n), part.indices)
+        output, left = jax.lax.scan(body, input, layers, self.n, unroll=self.unroll)
+        part.finish(*left)
         return output
 
 
@@ -140,11 +129,11 @@ class Remat(Lifted):
         """Call the module."""
         if infers_shapes(self):
             return self.module(*args, **kwargs)
-        apply, params, state = self.lift()
-        static = tuple(3 + number for number in self.static_argnums)
-        run = jax.checkpoint(apply, policy=self.policy, static_argnums=static)
-        output, state = run(params, state, self.keys(), *args, **kwargs)
-        update_state(self.module, state)
+        part = TransformedPart(self.module)
+        static = tuple(4 + number for number in self.static_argnums)
+        run = jax.checkpoint(part, policy=self.policy, static_argnums=static)
+        output, left = run(part.params, part.state, self.keys(), None, *args, **kwargs)
+        part.finish(*left)
         return output
 
 
@@ -185,19 +174,19 @@ class Scan(Lifted):
             carry, y = self.module(carry, jax.tree.map(lambda x: x[0], xs))
             ys = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (steps, *leaf.shape)), y)
         else:
-            apply, params, state = self.lift()
+            part = TransformedPart(self.module)
 
             def body(held: Any, step: Any) -> Any:
                 (carry, state), (x, key) = held, step
-                (new, y), state = apply(params, state, key, carry, x)
+                (new, y), (state, seen) = part(part.params, state, key, None, carry, x)
                 _check_like("Scan", new, carry)
-                return (new, state), y
+                return (new, state), (y, seen)
 
             inputs = (xs, self.keys(steps))
-            (carry, state), ys = jax.lax.scan(
-                body, (carry, state), inputs, steps, reverse=self.reverse, unroll=self.unroll
+            (carry, state), (ys, seen) = jax.lax.scan(
+                body, (carry, part.state), inputs, steps, reverse=self.reverse, unroll=self.unroll
             )
-            update_state(self.module, state)
+            part.finish(state, seen)
         return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, self.axis), ys)
 
 
@@ -255,17 +244,17 @@ class Vmap(Lifted):
         size = self.n or _axis_size("Vmap", *mapped[0])
         if infers_shapes(self):
             return self._learn(args, axes, size)
-        apply, params, state = self.lift()
+        part = TransformedPart(self.module, self.n)
         own = None if self.n is None else 0
         keys = self.keys(size)
         run = jax.vmap(
-            apply,
-            (own, own, None if keys is None else 0, *axes),
+            part,
+            (own, own, None if keys is None else 0, None if part.indices is None else 0, *axes),
             (self.out_axes, 0),
             axis_size=size,
         )
-        output, state = run(params, state, keys, *args)
-        update_state(self.module, state if self.n else jax.tree.map(_merged, state))
+        output, (state, seen) = run(part.params, part.state, keys, part.indices, *args)
+        part.finish(state if self.n else jax.tree.map(_merged, state), seen)
         return output
 
     def _learn(self, args: Any, axes: Any, size: int) -> Any:
