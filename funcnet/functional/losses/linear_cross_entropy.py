@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_probability
-from funcnet.functional.losses.classification import cross_entropy, read_samples
+from funcnet.functional.losses.cross_entropy import cross_entropy, read_class_targets
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
@@ -158,7 +158,7 @@ def linear_cross_entropy(
     loss = loss.astype(input.dtype)
     if probabilities:
         return reduce_loss(loss, reduction, where)
-    samples = read_samples(logits_shape, target, weight, ignored, where)
+    samples = read_class_targets(logits_shape, target, weight, ignored, where)
     return reduce_loss(loss, reduction, samples.counts, samples.weight)
 
 

@@ -12,7 +12,14 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice
 
-__all__ = ["accumulator", "like", "mask_operands", "reduce_loss", "resolve_reduction"]
+__all__ = [
+    "accumulator",
+    "as_float_like",
+    "mask_operands",
+    "mask_vectors",
+    "reduce_loss",
+    "resolve_reduction",
+]
 
 
 def resolve_reduction(
@@ -49,11 +56,11 @@ def accumulator(dtype: Any) -> Any:
     return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
 
 
-def like(value: ArrayLike, reference: Array) -> Array:
+def as_float_like(value: ArrayLike, reference: Array) -> Array:
     """Give a number, or an array of integers or booleans, the dtype of a floating reference.
 
-    >>> from funcnet.functional.losses.reductions import like
-    >>> like(jnp.array([True, False]), jnp.ones(2)).dtype
+    >>> from funcnet.functional.losses.reductions import as_float_like
+    >>> as_float_like(jnp.array([True, False]), jnp.ones(2)).dtype
     dtype('float32')
     """
     if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.inexact):  # pyright: ignore[reportAttributeAccessIssue]
@@ -71,6 +78,17 @@ def mask_operands(where: ArrayLike | None, *operands: Array) -> tuple[Array, ...
     if where is None:
         return operands
     return tuple(jnp.where(where, operand, jnp.asarray(0.5, operand.dtype)) for operand in operands)
+
+
+def mask_vectors(where: ArrayLike | None, *vectors: Array) -> tuple[Array, ...]:
+    """Mask whole vectors, as `mask_operands` does elements: ``where`` lacks their last axis.
+
+    >>> from funcnet.functional.losses.reductions import mask_vectors
+    >>> mask_vectors(jnp.array([True, False]), jnp.ones((2, 3)))[0][:, 0].tolist()
+    [1.0, 0.5]
+    """
+    mask = None if where is None else jnp.asarray(where)[..., None]
+    return mask_operands(mask, *vectors)
 
 
 def reduce_loss(

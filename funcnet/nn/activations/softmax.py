@@ -4,12 +4,12 @@ from funcnet.core.aliases import Array
 from funcnet.core.checks import check_ndim
 from funcnet.functional.activations.softmax import log_softmax, softmax, softmin
 from funcnet.module import Module
-from funcnet.nn.activations.rectified import Activation
+from funcnet.nn.activations.base import ActivationLayer
 
 __all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
 
 
-class Softmax(Activation, function=softmax):
+class Softmax(ActivationLayer, function=softmax):
     """Turn scores into probabilities that add up to one.
 
     Args:
@@ -24,7 +24,7 @@ class Softmax(Activation, function=softmax):
     dim: int | None = None
 
 
-class Softmin(Activation, function=softmin):
+class Softmin(ActivationLayer, function=softmin):
     """Turn costs into probabilities that add up to one.
 
     Args:
@@ -39,7 +39,7 @@ class Softmin(Activation, function=softmin):
     dim: int | None = None
 
 
-class LogSoftmax(Activation, function=log_softmax):
+class LogSoftmax(ActivationLayer, function=log_softmax):
     """Take the logarithm of a softmax, without underflow.
 
     Args:

@@ -2,12 +2,12 @@
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.functional.losses.ctc import ctc_loss
-from funcnet.nn.losses.base import Loss
+from funcnet.nn.losses.base import LossLayer
 
 __all__ = ["CTCLoss"]
 
 
-class CTCLoss(Loss):
+class CTCLoss(LossLayer):
     """Negative log likelihood of label sequences, summed over all alignments with the inputs.
 
     Args:

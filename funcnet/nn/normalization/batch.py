@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
-from funcnet.core.checks import check_ndim, check_non_negative
+from funcnet.core.checks import check_ndim
 from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.normalization.batch import batch_norm, batch_norm_update
-from funcnet.module import Buffer, Module, Parameter
-from funcnet.nn import init
+from funcnet.module import Module
+from funcnet.nn.normalization.base import TrackedNorm
 
 __all__ = [
     "BatchNorm1d",
@@ -21,39 +21,6 @@ __all__ = [
     "LazyBatchNorm3d",
     "SyncBatchNorm",
 ]
-
-
-class TrackedNorm(Module):
-    """Scale, offset and running statistics of channels: what batch and instance norms own."""
-
-    def _declare(
-        self,
-        num_features: int | None,
-        eps: float,
-        momentum: float | None,
-        affine: bool,
-        track_running_stats: bool,
-        bias: bool,
-        dtype: DType,
-    ) -> None:
-        if num_features is not None:
-            check_non_negative("num_features", num_features)
-            self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-        shape = (num_features,)
-        self.weight = Parameter(shape, init.ones(), dtype) if affine else None
-        self.bias = Parameter(shape, init.zeros(), dtype) if affine and bias else None
-        tracked = track_running_stats
-        self.running_mean = Buffer(shape, init.zeros(), dtype) if tracked else None
-        self.running_var = Buffer(shape, init.ones(), dtype) if tracked else None
-        self.num_batches_tracked = Buffer((), init.zeros(), jnp.int32) if tracked else None
-
-    def _sizes(self, channels: int) -> dict[str, tuple[int, ...]]:
-        names = ("weight", "bias", "running_mean", "running_var")
-        return {name: (channels,) for name in names if getattr(self, name) is not None}
 
 
 class _BatchNorm(TrackedNorm):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_ndim
-from funcnet.functional.normalization.layer import instance_norm, instance_norm_update
-from funcnet.nn.normalization.batch import TrackedNorm
+from funcnet.functional.normalization.instance import instance_norm, instance_norm_update
+from funcnet.nn.normalization.base import TrackedNorm
 
 __all__ = [
     "InstanceNorm1d",

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_choice
-from funcnet.functional.recurrent.layers import RecurrentWeights, gru_cell, lstm_cell, rnn_cell
+from funcnet.functional.recurrent.cells import RecurrentWeights, gru_cell, lstm_cell, rnn_cell
 from funcnet.module import Module, Parameter
 from funcnet.nn import init
 

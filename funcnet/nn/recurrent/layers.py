@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_positive, check_probability
-from funcnet.functional.recurrent.layers import GATES, RecurrentWeights, recurrent
+from funcnet.functional.recurrent.cells import GATES, RecurrentWeights
+from funcnet.functional.recurrent.layers import recurrent
 from funcnet.module import Module, Parameter
 from funcnet.nn import init
 

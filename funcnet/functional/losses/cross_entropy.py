@@ -18,7 +18,7 @@ from funcnet.functional.losses.reductions import accumulator, reduce_loss, resol
 __all__ = ["cross_entropy", "nll_loss"]
 
 
-class Samples(NamedTuple):
+class ClassTargets(NamedTuple):
     """What the targets say of each sample: its class, its weight, whether it counts."""
 
     target: Array
@@ -44,13 +44,13 @@ def _class_weight(weight: Array | None, classes: int, dtype: Any = None) -> Arra
     return jnp.asarray(weight, dtype)
 
 
-def read_samples(
+def read_class_targets(
     shape: tuple[int, ...],
     target: Array,
     weight: Array | None,
     ignore_index: int,
     where: ArrayLike | None,
-) -> Samples:
+) -> ClassTargets:
     """Check class indices against the shape of the scores and look up their weights."""
     axis, target = _class_axis(shape), jnp.asarray(target)
     check_integers("a target of class indices", target)
@@ -68,7 +68,7 @@ def read_samples(
     if weight is not None:
         weight = weight.at[target].get(mode="fill", fill_value=jnp.nan)
         weight = jnp.where(counts, weight, jnp.zeros((), weight.dtype))
-    return Samples(target, weight, counts)
+    return ClassTargets(target, weight, counts)
 
 
 def _pick(scores: Array, index: Array, axis: int) -> Array:
@@ -144,7 +144,7 @@ def nll_loss(
     reduction = resolve_reduction(reduction, size_average, reduce)
     axis = _class_axis(input.shape)
     weight = _class_weight(weight, input.shape[axis])
-    samples = read_samples(input.shape, target, weight, ignore_index, where)
+    samples = read_class_targets(input.shape, target, weight, ignore_index, where)
     loss = -_pick(_mask_scores(input, where, axis), samples.target, axis)
     if samples.weight is not None:
         loss = loss * samples.weight
@@ -208,7 +208,7 @@ def cross_entropy(
             raise ValueError("ignore_index needs class indices, not probabilities")
         loss = _against_probabilities(logits, target, weight, label_smoothing, axis)
         return reduce_loss(loss.astype(input.dtype), reduction, where)
-    samples = read_samples(input.shape, target, weight, ignore_index, where)
+    samples = read_class_targets(input.shape, target, weight, ignore_index, where)
     loss = _against_indices(logits, samples, weight, label_smoothing, axis)
     return reduce_loss(loss, reduction, samples.counts, samples.weight).astype(input.dtype)
 
@@ -225,7 +225,7 @@ def _against_probabilities(
 
 
 def _against_indices(
-    logits: Array, samples: Samples, weight: Array | None, smoothing: float, axis: int
+    logits: Array, samples: ClassTargets, weight: Array | None, smoothing: float, axis: int
 ) -> Array:
     total = jax.nn.logsumexp(logits, axis)
     loss = total - _pick(logits, samples.target, axis)
