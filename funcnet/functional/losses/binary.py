@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.losses.reductions import (
-    accumulator,
     as_float_like,
     mask_operands,
     reduce_loss,
@@ -88,7 +88,7 @@ def binary_cross_entropy(
     target = as_float_like(target, input)
     _check_same_shape(input, target)
     input, target = mask_operands(where, input, target)
-    wide = accumulator(input.dtype)
+    wide = at_least_float32(input.dtype)
     loss = _bernoulli_nll(input.astype(wide), target.astype(wide)).astype(input.dtype)
     return reduce_loss(
         loss if weight is None else loss * as_float_like(weight, loss), reduction, where

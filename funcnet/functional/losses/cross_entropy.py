@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_probability
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.indices import check_indices, check_integers
-from funcnet.functional.losses.reductions import accumulator, reduce_loss, resolve_reduction
+from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
 __all__ = ["cross_entropy", "nll_loss"]
 
@@ -196,7 +197,7 @@ def cross_entropy(
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_probability("label_smoothing", label_smoothing)
     axis, input, target = _class_axis(input.shape), jnp.asarray(input), jnp.asarray(target)
-    logits = _mask_scores(input, where, axis).astype(accumulator(input.dtype))
+    logits = _mask_scores(input, where, axis).astype(at_least_float32(input.dtype))
     weight = _class_weight(weight, input.shape[axis], logits.dtype)
     if target.shape == input.shape:
         if not jnp.issubdtype(target.dtype, jnp.floating):

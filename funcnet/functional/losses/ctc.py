@@ -8,7 +8,8 @@ import numpy as np
 from jax.core import Tracer
 
 from funcnet.core.aliases import Array, ArrayLike
-from funcnet.functional.losses.reductions import accumulator, reduce_loss, resolve_reduction
+from funcnet.core.dtypes import at_least_float32
+from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
 __all__ = ["ctc_loss"]
 
@@ -62,7 +63,7 @@ def ctc_loss(
     _check_arguments(log_probs, targets, blank)
     batched = log_probs.ndim == 3
     scores = log_probs if batched else log_probs[:, None]
-    scores = scores.astype(accumulator(scores.dtype))
+    scores = scores.astype(at_least_float32(scores.dtype))
     count = scores.shape[1]
     steps = _lengths("input_lengths", input_lengths, count, scores.shape[0])
     sizes = _lengths("target_lengths", target_lengths, count)

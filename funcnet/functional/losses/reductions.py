@@ -1,19 +1,17 @@
-"""What every loss shares: reductions, masks, and the dtype that sums are made in.
+"""What every loss shares: reductions and masks.
 
 A loss computes one value for each element or sample, and `reduce_loss` makes of them what
 ``reduction=`` says. ``where=`` marks the values that count: the others give zero loss, no gradient
 (even if their inputs are NaN) and do not enter the mean.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice
+from funcnet.core.dtypes import at_least_float32
 
 __all__ = [
-    "accumulator",
     "as_float_like",
     "mask_operands",
     "mask_vectors",
@@ -43,17 +41,6 @@ def resolve_reduction(
         return "sum" if size_average is False else "mean"
     check_choice("reduction", reduction, choices)
     return reduction
-
-
-def accumulator(dtype: Any) -> Any:
-    """Return the dtype in which values are summed: float32 for those of sixteen bits.
-
-    >>> from funcnet.functional.losses.reductions import accumulator
-    >>> accumulator(jnp.bfloat16), accumulator(jnp.float64)
-    (dtype('float32'), dtype('float64'))
-    """
-    dtype = jnp.dtype(dtype)
-    return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
 
 
 def as_float_like(value: ArrayLike, reference: Array) -> Array:
@@ -118,7 +105,7 @@ def reduce_loss(
         loss = jnp.where(where, loss, jnp.zeros((), loss.dtype))
     if reduction == "none":
         return loss
-    wide = accumulator(loss.dtype)
+    wide = at_least_float32(loss.dtype)
     total = jnp.sum(loss, dtype=wide)
     if reduction == "mean":
         if weight is not None:
