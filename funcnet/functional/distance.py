@@ -57,7 +57,7 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> 
 
     Args:
         x1: vectors along the axis ``dim``.
-        x2: likewise, a shape that broadcasts with ``x1``.
+        x2: vectors too, of a shape that broadcasts with that of ``x1``.
         dim: the axis of the broadcast shape to sum over.
         eps: the least norm to divide by.
 
@@ -86,8 +86,8 @@ def pairwise_distance(
 
     Args:
         x1: ``(*, D)``.
-        x2: likewise, a shape that broadcasts with ``x1``.
-        p: of the norm.
+        x2: vectors too, of a shape that broadcasts with that of ``x1``.
+        p: exponent of the norm.
         eps: added to each difference, so that the gradient is finite for equal vectors.
         keepdim: whether to keep the last axis with length one.
 
@@ -109,7 +109,7 @@ def pdist(input: Array, p: float = 2.0) -> Array:
 
     Args:
         input: ``(N, D)``.
-        p: of the norm, 0 to infinity.
+        p: exponent of the norm, 0 to infinity.
 
     Returns:
         ``(N (N - 1) / 2,)``.

@@ -1,4 +1,4 @@
-"""Dropout: random elements or whole channels are silenced, and the others scaled up for it."""
+"""Dropout: set random elements or whole channels to zero, and scale the others up."""
 
 import math
 
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 SELU_FLOOR = -SELU_SCALE * SELU_ALPHA
-"""What SELU saturates at: the value of silence in a self-normalizing network."""
+"""What SELU levels off at: its value of silence, as zero is that of ReLU."""
 
 
 def dropout(
@@ -140,9 +140,10 @@ def dropout3d(
 def alpha_dropout(
     input: Array, p: float = 0.5, training: bool = False, *, key: Key | None = None
 ) -> Array:
-    """Set elements to SELU's floor with probability ``p``, keeping mean and variance.
+    """Set elements to the value that SELU levels off at, with probability ``p``.
 
-    ``a * (x or -1.7581) + b``, with ``a, b`` such that zero mean and unit variance stay so.
+    The output is ``a * (x or -1.7581) + b``, with the ``a`` and ``b`` that leave zero mean and unit
+    variance as they are.
 
     Args:
         input: array of any shape.
@@ -170,7 +171,9 @@ def alpha_dropout(
 def feature_alpha_dropout(
     input: Array, p: float = 0.5, training: bool = False, *, key: Key | None = None
 ) -> Array:
-    """Set whole channels to SELU's floor with probability ``p``, keeping mean and variance.
+    """Set whole channels to the value that SELU levels off at, with probability ``p``.
+
+    Zero mean and unit variance stay as they are, as in `alpha_dropout`.
 
     Args:
         input: shape ``(N, C, *)``.

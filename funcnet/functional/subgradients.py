@@ -1,4 +1,4 @@
-"""Elementary functions with PyTorch's gradients where they bend."""
+"""Absolute value and positive part, with PyTorch's gradients at zero, where they have a kink."""
 
 import jax.numpy as jnp
 

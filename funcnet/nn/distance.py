@@ -33,7 +33,7 @@ class PairwiseDistance(Module):
     """Distance between corresponding vectors: ``‖x₁ - x₂ + ε‖_p`` along the last axis.
 
     Args:
-        p: of the norm.
+        p: exponent of the norm.
         eps: added to each difference.
         keepdim: whether to keep the last axis with length one.
 

@@ -1,4 +1,4 @@
-"""Dropout layers: active in training, where they draw a key; elsewhere the identity."""
+"""Dropout layers: in training they draw a key and set elements to zero; otherwise they do nothing."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -107,7 +107,9 @@ class Dropout3d(_Dropout, function=dropout3d):
 
 
 class AlphaDropout(_Dropout, function=alpha_dropout):
-    """Set elements to SELU's floor with probability ``p`` in training, keeping mean and variance.
+    """Set elements to the value that SELU levels off at, in training.
+
+    Zero mean and unit variance stay as they are.
 
     Args:
         p: probability of an element to be silenced.
@@ -124,7 +126,9 @@ class AlphaDropout(_Dropout, function=alpha_dropout):
 
 
 class FeatureAlphaDropout(_Dropout, function=feature_alpha_dropout):
-    """Set whole channels to SELU's floor in training, keeping mean and variance.
+    """Set whole channels to the value that SELU levels off at, in training.
+
+    Zero mean and unit variance stay as they are.
 
     Args:
         p: probability of a channel to be silenced.

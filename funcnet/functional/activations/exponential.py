@@ -60,7 +60,7 @@ def celu(input: Array, alpha: float = 1.0) -> Array:
     https://arxiv.org/abs/1704.07483.
     """
     if alpha == 0:
-        raise ValueError("alpha must not be zero, for the input is divided by it")
+        raise ValueError("alpha must not be zero, because the input is divided by it")
     negative = jnp.where(input > 0, 0, input)
     value = alpha * jnp.expm1(negative * (1 / alpha))
     if input.dtype == jnp.float64:

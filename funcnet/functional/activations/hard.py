@@ -1,4 +1,4 @@
-"""Clips, and the straight lines that stand for a sigmoid or for SiLU.
+"""Activations with hard corners: clips, and straight lines that approximate a sigmoid or SiLU.
 
 At a kink the gradient is PyTorch's: that of the piece which the definition puts the kink in.
 """

@@ -9,7 +9,7 @@ __all__ = ["logsigmoid", "sigmoid", "softplus", "softsign", "tanh"]
 
 
 def sigmoid(input: Array) -> Array:
-    """Squash each element to ``(0, 1)``: ``1 / (1 + exp(-x))``.
+    """Map each element to ``(0, 1)``: ``1 / (1 + exp(-x))``.
 
     Args:
         input: array of any shape.
@@ -45,7 +45,7 @@ def logsigmoid(input: Array) -> Array:
 
 
 def tanh(input: Array) -> Array:
-    """Squash each element to ``(-1, 1)``: the hyperbolic tangent.
+    """Map each element to ``(-1, 1)``: the hyperbolic tangent.
 
     Args:
         input: array of any shape.
@@ -63,7 +63,7 @@ def tanh(input: Array) -> Array:
 
 
 def softsign(input: Array) -> Array:
-    """Squash each element to ``(-1, 1)``: ``x / (1 + |x|)``.
+    """Map each element to ``(-1, 1)``: ``x / (1 + |x|)``.
 
     Args:
         input: array of any shape.
@@ -81,7 +81,7 @@ def softsign(input: Array) -> Array:
 
 
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
-    """Smooth the rectifier: ``log(1 + exp(beta * x)) / beta``.
+    """Approximate the rectifier by a smooth curve: ``log(1 + exp(beta * x)) / beta``.
 
     Args:
         input: array of any shape.

@@ -170,8 +170,7 @@ def cross_entropy(
 
     Args:
         input: logits ``(N, C, *)`` or ``(C,)``.
-        target: class indices ``(N, *)`` or ``()``. Or
-            probabilities of the input's shape.
+        target: class indices ``(N, *)`` or ``()``, or probabilities of the input's shape.
         weight: factor of each class, ``(C,)``.
         size_average: older form of ``reduction``.
         ignore_index: samples of this class do not count; for class indices only.

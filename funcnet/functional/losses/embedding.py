@@ -70,7 +70,7 @@ def cosine_embedding_loss(
 
     Args:
         input1: vectors ``(N, D)`` or ``(D,)``.
-        input2: likewise.
+        input2: vectors of the same shape.
         target: 1 or -1, ``(N,)`` or ``()``.
         margin: the cosine up to which what differs costs nothing.
         size_average: older form of ``reduction``.

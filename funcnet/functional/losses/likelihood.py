@@ -57,6 +57,7 @@ def kl_div(
     if log_target:
         loss = jnp.exp(target) * (target - input)
     else:
+        # a target of zero costs nothing: xlogy takes 0 log 0 as zero
         loss = jax.scipy.special.xlogy(target, target) - target * input
     if reduction == "batchmean":
         total = reduce_loss(loss, "sum", where)
@@ -124,7 +125,7 @@ def gaussian_nll_loss(
 ) -> Array:
     r"""Negative log likelihood under normal distributions: ``½ (log v + (x - t)² / v)``.
 
-    The variance is raised to at least ``eps`` without a trace in its gradient. Its values are not
+    The variance is raised to at least ``eps`` without a change of its gradient. Its values are not
     checked: negative ones count as ``eps``.
 
     Args:
@@ -165,6 +166,7 @@ def gaussian_nll_loss(
     input, target, var = mask_operands(
         where, input, as_float_like(target, input), jnp.broadcast_to(var, input.shape)
     )
+    # the bound changes the value and leaves the gradient, so that a variance below it can grow
     var = var + jax.lax.stop_gradient(jnp.maximum(var, eps) - var)
     loss = 0.5 * (jnp.log(var) + jnp.square(input - target) / var)
     if full:

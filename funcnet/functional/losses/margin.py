@@ -1,4 +1,4 @@
-"""Losses that stop once scores are apart by a margin, or that grow slowly from there.
+"""Losses that are zero once scores are apart by a margin, and smooth versions of them.
 
 ``where`` masks values of the unreduced loss.
 """
@@ -127,6 +127,7 @@ def multi_margin_loss(
     index = target[..., None]
     true = jnp.take_along_axis(input, index, -1, mode="clip")
     excess = margin - true + input
+    # not `positive_part`: at the margin itself this loss has no gradient
     cost = jnp.where(excess > 0, excess, jnp.zeros((), input.dtype))
     cost = cost if p == 1 else cost * cost
     if weight is not None:

@@ -85,7 +85,19 @@ def l1_loss(
     *,
     where: ArrayLike | None = None,
 ) -> Array:
-    """Absolute error: ``|x - y|``; the arguments are those of `mse_loss`.
+    """Absolute error: ``|x - y|``.
+
+    Args:
+        input: predictions, any shape.
+        target: true values, a shape that broadcasts with it.
+        size_average: older form of ``reduction``.
+        reduce: older form of ``reduction``.
+        reduction: ``"none"``, ``"sum"`` or ``"mean"``, which divides by the sum of a ``weight``.
+        weight: factor of each element, of the input's shape.
+        where: mask of the elements that count.
+
+    Returns:
+        A scalar, or one value for each element.
 
     >>> float(F.l1_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 0.0])))
     2.0
@@ -108,8 +120,19 @@ def smooth_l1_loss(
 ) -> Array:
     r"""Squared error near zero, absolute error beyond ``beta``.
 
-    ``½ e² / β`` if ``|e| < β``, else ``|e| - ½ β``. ``beta=0`` is the absolute error. The other
-    arguments are those of `mse_loss`.
+    ``½ e² / β`` if ``|e| < β``, else ``|e| - ½ β``. ``beta=0`` is the absolute error.
+
+    Args:
+        input: predictions, any shape.
+        target: true values, a shape that broadcasts with it.
+        size_average: older form of ``reduction``.
+        reduce: older form of ``reduction``.
+        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
+        beta: where the absolute error begins; at least 0.
+        where: mask of the elements that count.
+
+    Returns:
+        A scalar, or one value for each element.
 
     Raises:
         ValueError: a negative ``beta``.
@@ -142,8 +165,19 @@ def huber_loss(
 ) -> Array:
     r"""Squared error near zero, ``delta`` times the absolute error beyond ``delta``.
 
-    ``½ e²`` if ``|e| ≤ δ``, else ``δ (|e| - ½ δ)``. The other arguments are those of `mse_loss`,
-    but that the mean divides by the number of elements also when there is a weight.
+    ``½ e²`` if ``|e| ≤ δ``, else ``δ (|e| - ½ δ)``.
+
+    Args:
+        input: predictions, any shape.
+        target: true values, a shape that broadcasts with it.
+        reduction: ``"none"``, ``"sum"`` or ``"mean"``, which divides by the number of elements
+            even if there is a ``weight``.
+        delta: where the absolute error begins; above 0.
+        weight: factor of each element, of the input's shape.
+        where: mask of the elements that count.
+
+    Returns:
+        A scalar, or one value for each element.
 
     Raises:
         ValueError: ``delta`` is not above zero.

@@ -141,9 +141,10 @@ def batch_norm_update(
     statistics = _statistics(input, axes, axis_name)
     _check_channels(input, axes, running_mean, running_var, weight, bias)
     output = _affine(input, statistics, weight, bias, eps, axes)
-    if statistics.shift is None:
+    if statistics.shift is None:  # an empty batch says nothing
         return output, running_mean, running_var
     mean, var = jax.lax.stop_gradient((statistics.mean + statistics.shift, statistics.var))
+    # a mean of squares less the square of a mean can be rounded to just below zero
     unbiased = jnp.maximum(var, 0) * (statistics.size / max(statistics.size - 1, 1))
     return (
         output,

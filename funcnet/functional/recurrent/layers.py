@@ -61,7 +61,7 @@ def recurrent(
         hx: initial states ``(layers · directions, N, H)``: the hidden one, and an LSTM's cell.
         weights: one for each layer and direction, in the order of ``hx``.
         bidirectional: whether each layer also runs backwards; both outputs are concatenated.
-        dropout_p: of the output of each layer but the last.
+        dropout_p: of the output of each layer except the last.
         training: whether to apply it.
         lengths: ``(N,)``, the number of steps of each sequence that count; the rest of the output
             is zero. Equal to PyTorch's packed sequences.

@@ -1,4 +1,4 @@
-"""Clips, and straight lines that stand for a sigmoid or for SiLU, as layers."""
+"""Activations with hard corners, as layers: clips, and approximations by straight lines."""
 
 from funcnet.functional.activations.hard import hardsigmoid, hardswish, hardtanh
 from funcnet.nn.activations.base import ActivationLayer
@@ -11,7 +11,7 @@ class Hardtanh(ActivationLayer, function=hardtanh):
 
     Args:
         min_val: lower end of the linear region.
-        max_val: upper end of it.
+        max_val: upper end of the linear region.
 
     Raises:
         ValueError: the lower end is not below the upper one.

@@ -7,7 +7,7 @@ __all__ = ["LogSigmoid", "Sigmoid", "Softplus", "Softsign", "Tanh"]
 
 
 class Sigmoid(ActivationLayer, function=sigmoid):
-    """Squash each element to ``(0, 1)``: ``1 / (1 + exp(-x))``.
+    """Map each element to ``(0, 1)``: ``1 / (1 + exp(-x))``.
 
     >>> float(nn.Sigmoid()(jnp.array(0.0)))
     0.5
@@ -27,7 +27,7 @@ class LogSigmoid(ActivationLayer, function=logsigmoid):
 
 
 class Tanh(ActivationLayer, function=tanh):
-    """Squash each element to ``(-1, 1)``: the hyperbolic tangent.
+    """Map each element to ``(-1, 1)``: the hyperbolic tangent.
 
     >>> float(nn.Tanh()(jnp.array(0.0)))
     0.0
@@ -37,7 +37,7 @@ class Tanh(ActivationLayer, function=tanh):
 
 
 class Softsign(ActivationLayer, function=softsign):
-    """Squash each element to ``(-1, 1)``: ``x / (1 + |x|)``.
+    """Map each element to ``(-1, 1)``: ``x / (1 + |x|)``.
 
     >>> nn.Softsign()(jnp.array([-1.0, 3.0])).tolist()
     [-0.5, 0.75]
@@ -47,7 +47,7 @@ class Softsign(ActivationLayer, function=softsign):
 
 
 class Softplus(ActivationLayer, function=softplus):
-    """Smooth the rectifier: ``log(1 + exp(beta * x)) / beta``.
+    """Approximate the rectifier by a smooth curve: ``log(1 + exp(beta * x)) / beta``.
 
     Args:
         beta: how sharp the bend at zero is.

@@ -29,7 +29,7 @@ class AdaptiveLogSoftmaxOutput(NamedTuple):
 
 
 class AdaptiveLogSoftmaxWithLoss(Module):
-    """Softmax over many classes in clusters: frequent ones at once, rare ones by way of a cluster.
+    """Softmax over many classes that scores a rare class through the cluster that holds it.
 
     Classes are sorted by falling frequency. The ``i``-th cluster of rare ones is projected to
     ``in_features / div_value^i`` features first.

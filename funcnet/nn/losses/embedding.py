@@ -32,7 +32,7 @@ class HingeEmbeddingLoss(MarginLossLayer):
         super().__init__(margin, size_average, reduce, reduction)
 
     def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
-        """Judge distances."""
+        """Return the loss of distances."""
         return hinge_embedding_loss(
             input, target, self.margin, reduction=self.reduction, where=where
         )

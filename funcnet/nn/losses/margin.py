@@ -1,4 +1,4 @@
-"""Losses that stop once scores are apart by a margin, or grow slowly from there, as layers."""
+"""Losses that are zero once scores are apart by a margin, and smooth versions of them, as layers."""
 
 from typing import Any
 

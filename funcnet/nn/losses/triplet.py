@@ -73,7 +73,7 @@ class TripletMarginLoss(LossLayer):
 
 
 class TripletMarginWithDistanceLoss(LossLayer):
-    """`TripletMarginLoss` with any distance ``d(x, y)``.
+    """Apply `TripletMarginLoss` with any distance ``d(x, y)``.
 
     Args:
         distance_function: a function, or a module; by default, `PairwiseDistance`.
@@ -110,7 +110,7 @@ class TripletMarginWithDistanceLoss(LossLayer):
         *,
         where: ArrayLike | None = None,
     ) -> Array:
-        """Compare what the distance takes."""
+        """Compare three inputs of the distance function."""
         return triplet_margin_with_distance_loss(
             anchor,
             positive,

@@ -46,7 +46,7 @@ class _BatchNorm(TrackedNorm):
         self.channels_last = channels_last
 
     def __call__(self, input: Array) -> Array:
-        """Normalize a batch; in training, take its statistics up into the running ones."""
+        """Normalize a batch; in training, update the running statistics with its own."""
         check_ndim("input", input.ndim, *self.layout)
         options: dict[str, Any] = {"eps": self.eps, "channels_last": self.channels_last}
         if self.training and self.axis_name is not None:
@@ -124,7 +124,7 @@ class BatchNorm2d(_BatchNorm):
         channels_last: inputs are ``(N, H, W, C)``, which is faster on CPU.
         dtype: of parameters and buffers.
 
-    Attributes: those of `BatchNorm1d`.
+    Parameters and buffers are those of `BatchNorm1d`.
 
     >>> net = fn.functionalize(nn.BatchNorm2d(3))
     >>> params, state = net.init(jax.random.key(0))
@@ -153,7 +153,7 @@ class BatchNorm3d(_BatchNorm):
         channels_last: inputs are ``(N, D, H, W, C)``.
         dtype: of parameters and buffers.
 
-    Attributes: those of `BatchNorm1d`.
+    Parameters and buffers are those of `BatchNorm1d`.
 
     >>> net = fn.functionalize(nn.BatchNorm3d(3))
     >>> params, state = net.init(jax.random.key(0))
@@ -184,7 +184,7 @@ class SyncBatchNorm(_BatchNorm):
         channels_last: inputs are ``(N, *spatial, C)``.
         dtype: of parameters and buffers.
 
-    Attributes: those of `BatchNorm1d`.
+    Parameters and buffers are those of `BatchNorm1d`.
 
     >>> net = fn.functionalize(nn.SyncBatchNorm(1, axis_name="data"))
     >>> params, state = net.init(jax.random.key(0))
@@ -277,7 +277,9 @@ class _LazyBatchNorm(_BatchNorm):
 
 
 class LazyBatchNorm1d(_LazyBatchNorm):
-    """`BatchNorm1d` whose ``num_features`` is learned from the first example.
+    """`BatchNorm1d` whose ``num_features`` is taken from the first example.
+
+    The arguments are those of the layer that it becomes, without ``num_features``.
 
     >>> net = fn.functionalize(nn.LazyBatchNorm1d())
     >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3)))
@@ -291,7 +293,9 @@ class LazyBatchNorm1d(_LazyBatchNorm):
 
 
 class LazyBatchNorm2d(_LazyBatchNorm):
-    """`BatchNorm2d` whose ``num_features`` is learned from the first example.
+    """`BatchNorm2d` whose ``num_features`` is taken from the first example.
+
+    The arguments are those of the layer that it becomes, without ``num_features``.
 
     >>> net = fn.functionalize(nn.LazyBatchNorm2d())
     >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
@@ -305,7 +309,9 @@ class LazyBatchNorm2d(_LazyBatchNorm):
 
 
 class LazyBatchNorm3d(_LazyBatchNorm):
-    """`BatchNorm3d` whose ``num_features`` is learned from the first example.
+    """`BatchNorm3d` whose ``num_features`` is taken from the first example.
+
+    The arguments are those of the layer that it becomes, without ``num_features``.
 
     >>> net = fn.functionalize(nn.LazyBatchNorm3d())
     >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))

@@ -27,7 +27,7 @@ class RNNCellBase(Module):
         weight_ih: ``(gates · hidden_size, input_size)``, from ``U(-1/√hidden, 1/√hidden)`` as all are.
         weight_hh: ``(gates · hidden_size, hidden_size)``.
         bias_ih: ``(gates · hidden_size,)``, or ``None``.
-        bias_hh: likewise.
+        bias_hh: ``(gates · hidden_size,)``, or ``None``.
     """
 
     def __init__(

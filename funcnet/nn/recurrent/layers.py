@@ -24,7 +24,7 @@ class RNNBase(Module):
         num_layers: number of layers, each of which takes the output of the one before.
         bias: whether gates have biases.
         batch_first: whether input and output are ``(N, T, ·)`` instead of ``(T, N, ·)``.
-        dropout: of the output of each layer but the last, in training.
+        dropout: of the output of each layer except the last, in training.
         bidirectional: whether each layer also runs backwards.
         proj_size: features that an LSTM's hidden state is projected to; 0 for none.
         dtype: of the parameters.
@@ -34,7 +34,7 @@ class RNNBase(Module):
             are; ``_l1`` … for further layers, ``_reverse`` for the backward direction.
         weight_hh_l0: ``(gates · hidden_size, hidden_size)``.
         bias_ih_l0: ``(gates · hidden_size,)``.
-        bias_hh_l0: likewise.
+        bias_hh_l0: ``(gates · hidden_size,)``.
         weight_hr_l0: ``(proj_size, hidden_size)``.
 
     Raises:
@@ -207,7 +207,7 @@ class RNN(RNNBase):
         nonlinearity: ``"tanh"`` or ``"relu"``.
         bias: whether there are biases.
         batch_first: whether input and output are ``(N, T, ·)`` instead of ``(T, N, ·)``.
-        dropout: of the output of each layer but the last, in training.
+        dropout: of the output of each layer except the last, in training.
         bidirectional: whether each layer also runs backwards.
         dtype: of the parameters.
 
@@ -260,7 +260,7 @@ class LSTM(RNNBase):
         num_layers: number of layers.
         bias: whether gates have biases.
         batch_first: whether input and output are ``(N, T, ·)`` instead of ``(T, N, ·)``.
-        dropout: of the output of each layer but the last, in training.
+        dropout: of the output of each layer except the last, in training.
         bidirectional: whether each layer also runs backwards.
         proj_size: features that the hidden state is projected to; 0 for none.
         dtype: of the parameters.
@@ -314,7 +314,7 @@ class GRU(RNNBase):
         num_layers: number of layers.
         bias: whether gates have biases.
         batch_first: whether input and output are ``(N, T, ·)`` instead of ``(T, N, ·)``.
-        dropout: of the output of each layer but the last, in training.
+        dropout: of the output of each layer except the last, in training.
         bidirectional: whether each layer also runs backwards.
         dtype: of the parameters.
 
