@@ -22,8 +22,9 @@ def at_least_float32(dtype: Any) -> np.dtype:
     Returns:
         A dtype of at least 32 bits.
 
-    >>> at_least_float32(jnp.bfloat16), at_least_float32(jnp.int8), at_least_float32(jnp.complex64)
-    (dtype('float32'), dtype('float32'), dtype('complex64'))
+    Example:
+        >>> at_least_float32(jnp.bfloat16), at_least_float32(jnp.int8), at_least_float32(jnp.complex64)
+        (dtype('float32'), dtype('float32'), dtype('complex64'))
     """
     dtype = jnp.dtype(dtype)
     # jnp.promote_types would say the same, but refuses both float8 and, where promotion is strict,

@@ -22,9 +22,10 @@ def vector_norm(
     ``p = 0`` counts what is not zero, ``p = inf`` takes the largest magnitude and ``p = -inf`` the
     smallest. Computed in float32 at least.
 
-    >>> from funcnet.functional.distance import vector_norm
-    >>> float(vector_norm(jnp.array([3.0, -4.0]), 2))
-    5.0
+    Example:
+        >>> from funcnet.functional.distance import vector_norm
+        >>> float(vector_norm(jnp.array([3.0, -4.0]), 2))
+        5.0
     """
     wide = x.astype(at_least_float32(x.dtype))
     if p == 0:
@@ -64,8 +65,9 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> 
     Returns:
         The broadcast shape without the axis ``dim``.
 
-    >>> F.cosine_similarity(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
-    [0.0]
+    Example:
+        >>> F.cosine_similarity(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
+        [0.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html
     """
@@ -94,8 +96,9 @@ def pairwise_distance(
     Returns:
         ``(*)``, or ``(*, 1)``.
 
-    >>> F.pairwise_distance(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).round(3).tolist()
-    [5.0]
+    Example:
+        >>> F.pairwise_distance(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).round(3).tolist()
+        [5.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pairwise_distance.html
     """
@@ -117,8 +120,9 @@ def pdist(input: Array, p: float = 2.0) -> Array:
     Raises:
         ValueError: the input has not two axes, or ``p`` is negative.
 
-    >>> F.pdist(jnp.array([[0.0], [1.0], [3.0]])).tolist()
-    [1.0, 3.0, 2.0]
+    Example:
+        >>> F.pdist(jnp.array([[0.0], [1.0], [3.0]])).tolist()
+        [1.0, 3.0, 2.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pdist.html
     """

@@ -78,9 +78,10 @@ def binary_cross_entropy(
     Raises:
         ValueError: the shapes differ.
 
-    >>> loss = F.binary_cross_entropy(jnp.array([0.5, 1.0]), jnp.array([1, 0]), reduction="none")
-    >>> [round(value, 3) for value in loss.tolist()]
-    [0.693, 100.0]
+    Example:
+        >>> loss = F.binary_cross_entropy(jnp.array([0.5, 1.0]), jnp.array([1, 0]), reduction="none")
+        >>> [round(value, 3) for value in loss.tolist()]
+        [0.693, 100.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCELoss.html
     """
@@ -124,10 +125,11 @@ def binary_cross_entropy_with_logits(
     Raises:
         ValueError: the shapes of input and target differ.
 
-    >>> x = jnp.array([0.0, 100.0])
-    >>> loss = F.binary_cross_entropy_with_logits(x, jnp.array([1, 0]), reduction="none")
-    >>> [round(value, 3) for value in loss.tolist()]
-    [0.693, 100.0]
+    Example:
+        >>> x = jnp.array([0.0, 100.0])
+        >>> loss = F.binary_cross_entropy_with_logits(x, jnp.array([1, 0]), reduction="none")
+        >>> [round(value, 3) for value in loss.tolist()]
+        [0.693, 100.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html
     """

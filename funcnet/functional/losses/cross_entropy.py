@@ -136,9 +136,10 @@ def nll_loss(
         TypeError: a target that is no integer.
         IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
-    >>> log_p = jnp.array([[-1.0, -2.0], [-3.0, -0.5]])
-    >>> F.nll_loss(log_p, jnp.array([0, 1]), reduction="none").tolist()
-    [1.0, 0.5]
+    Example:
+        >>> log_p = jnp.array([[-1.0, -2.0], [-3.0, -0.5]])
+        >>> F.nll_loss(log_p, jnp.array([0, 1]), reduction="none").tolist()
+        [1.0, 0.5]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
     """
@@ -188,8 +189,9 @@ def cross_entropy(
         TypeError: a target whose dtype does not fit its shape.
         IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
-    >>> round(float(F.cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 3)
-    1.386
+    Example:
+        >>> round(float(F.cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 3)
+        1.386
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
     """

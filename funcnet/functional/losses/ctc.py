@@ -51,10 +51,11 @@ def ctc_loss(
         ValueError: shapes that do not fit, or a ``blank`` that is no label.
         TypeError: targets that are not integers.
 
-    >>> log_p = jnp.log(jnp.full((2, 1, 2), 0.5))
-    >>> loss = F.ctc_loss(log_p, jnp.array([[1]]), [2], [1], reduction="none")
-    >>> jnp.exp(-loss).round(2).tolist()  # three of the four alignments: -1, 1-, 11
-    [0.75]
+    Example:
+        >>> log_p = jnp.log(jnp.full((2, 1, 2), 0.5))
+        >>> loss = F.ctc_loss(log_p, jnp.array([[1]]), [2], [1], reduction="none")
+        >>> jnp.exp(-loss).round(2).tolist()  # three of the four alignments: -1, 1-, 11
+        [0.75]
 
     Reference: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
     """

@@ -42,9 +42,10 @@ def hinge_embedding_loss(
     Returns:
         A scalar, or one value for each element.
 
-    >>> x, y = jnp.array([0.5, 0.25]), jnp.array([1, -1])
-    >>> F.hinge_embedding_loss(x, y, reduction="none").tolist()
-    [0.5, 0.75]
+    Example:
+        >>> x, y = jnp.array([0.5, 0.25]), jnp.array([1, -1])
+        >>> F.hinge_embedding_loss(x, y, reduction="none").tolist()
+        [0.5, 0.75]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.HingeEmbeddingLoss.html
     """
@@ -84,9 +85,10 @@ def cosine_embedding_loss(
     Raises:
         ValueError: the numbers of axes do not fit.
 
-    >>> x = jnp.array([[3.0, 4.0]])
-    >>> float(F.cosine_embedding_loss(x, -x, jnp.array([1])))
-    2.0
+    Example:
+        >>> x = jnp.array([[3.0, 4.0]])
+        >>> float(F.cosine_embedding_loss(x, -x, jnp.array([1])))
+        2.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineEmbeddingLoss.html
     """

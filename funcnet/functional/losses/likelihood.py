@@ -45,9 +45,10 @@ def kl_div(
     Returns:
         A scalar, or one value for each element.
 
-    >>> p = jnp.array([[0.5, 0.5]])
-    >>> float(F.kl_div(jnp.log(p), p, reduction="batchmean"))
-    0.0
+    Example:
+        >>> p = jnp.array([[0.5, 0.5]])
+        >>> float(F.kl_div(jnp.log(p), p, reduction="batchmean"))
+        0.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.kl_div.html
     """
@@ -97,8 +98,9 @@ def poisson_nll_loss(
     Returns:
         A scalar, or one value for each element.
 
-    >>> float(F.poisson_nll_loss(jnp.zeros(3), jnp.ones(3)))
-    1.0
+    Example:
+        >>> float(F.poisson_nll_loss(jnp.zeros(3), jnp.ones(3)))
+        1.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.PoissonNLLLoss.html
     """
@@ -144,8 +146,9 @@ def gaussian_nll_loss(
     Raises:
         ValueError: ``var`` has another shape, or is a negative number.
 
-    >>> float(F.gaussian_nll_loss(jnp.array([1.0, 3.0]), jnp.zeros(2), jnp.ones(2)))
-    2.5
+    Example:
+        >>> float(F.gaussian_nll_loss(jnp.array([1.0, 3.0]), jnp.zeros(2), jnp.ones(2)))
+        2.5
 
     Reference: Nix, Weigend 1994, https://doi.org/10.1109/ICNN.1994.374138
     """

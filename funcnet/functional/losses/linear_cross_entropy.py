@@ -30,8 +30,9 @@ class LinearCrossEntropyOptions:
     Raises:
         ValueError: a value that is none of these.
 
-    >>> F.LinearCrossEntropyOptions(batch_chunk_size=128).rows(1024, 64, 32000)
-    128
+    Example:
+        >>> F.LinearCrossEntropyOptions(batch_chunk_size=128).rows(1024, 64, 32000)
+        128
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LinearCrossEntropyOptions.html
     """
@@ -114,9 +115,10 @@ def linear_cross_entropy(
     Raises:
         ValueError: shapes that do not fit.
 
-    >>> loss = F.linear_cross_entropy(jnp.ones((4, 3)), jnp.zeros((5, 3)), jnp.arange(4))
-    >>> round(float(loss), 3)
-    1.609
+    Example:
+        >>> loss = F.linear_cross_entropy(jnp.ones((4, 3)), jnp.zeros((5, 3)), jnp.arange(4))
+        >>> round(float(loss), 3)
+        1.609
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LinearCrossEntropyLoss.html
     """

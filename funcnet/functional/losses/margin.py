@@ -56,8 +56,9 @@ def margin_ranking_loss(
     Raises:
         ValueError: the numbers of axes differ.
 
-    >>> float(F.margin_ranking_loss(jnp.array([1.0]), jnp.array([3.0]), jnp.array([1])))
-    2.0
+    Example:
+        >>> float(F.margin_ranking_loss(jnp.array([1.0]), jnp.array([3.0]), jnp.array([1])))
+        2.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MarginRankingLoss.html
     """
@@ -106,8 +107,9 @@ def multi_margin_loss(
         ValueError: shapes that do not fit, or another ``p``.
         IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
-    >>> float(F.multi_margin_loss(jnp.array([0.5, 0.0]), jnp.array(0)))
-    0.25
+    Example:
+        >>> float(F.multi_margin_loss(jnp.array([0.5, 0.0]), jnp.array(0)))
+        0.25
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiMarginLoss.html
     """
@@ -167,9 +169,10 @@ def multilabel_margin_loss(
         ValueError: the shapes differ.
         IndexError: a target outside of ``-1 … C-1``.
 
-    >>> x, y = jnp.array([0.0, 0.0, -1.0, -0.5]), jnp.array([0, 1, -1, 3])
-    >>> float(F.multilabel_margin_loss(x, y))
-    0.25
+    Example:
+        >>> x, y = jnp.array([0.0, 0.0, -1.0, -0.5]), jnp.array([0, 1, -1, 3])
+        >>> float(F.multilabel_margin_loss(x, y))
+        0.25
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelMarginLoss.html
     """
@@ -214,8 +217,9 @@ def soft_margin_loss(
     Returns:
         A scalar, or one value for each element.
 
-    >>> round(float(F.soft_margin_loss(jnp.zeros(4), jnp.array([1, -1, 1, -1]))), 3)
-    0.693
+    Example:
+        >>> round(float(F.soft_margin_loss(jnp.zeros(4), jnp.array([1, -1, 1, -1]))), 3)
+        0.693
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.SoftMarginLoss.html
     """
@@ -248,8 +252,9 @@ def multilabel_soft_margin_loss(
     Returns:
         A scalar, or one value for each sample.
 
-    >>> round(float(F.multilabel_soft_margin_loss(jnp.zeros((2, 3)), jnp.ones((2, 3)))), 3)
-    0.693
+    Example:
+        >>> round(float(F.multilabel_soft_margin_loss(jnp.zeros((2, 3)), jnp.ones((2, 3)))), 3)
+        0.693
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelSoftMarginLoss.html
     """

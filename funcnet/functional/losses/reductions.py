@@ -28,9 +28,10 @@ def resolve_reduction(
 ) -> str:
     """Return the reduction to use, translating PyTorch's two older switches into it.
 
-    >>> from funcnet.functional.losses.reductions import resolve_reduction
-    >>> resolve_reduction("mean"), resolve_reduction("mean", size_average=False)
-    ('mean', 'sum')
+    Example:
+        >>> from funcnet.functional.losses.reductions import resolve_reduction
+        >>> resolve_reduction("mean"), resolve_reduction("mean", size_average=False)
+        ('mean', 'sum')
 
     Raises:
         ValueError: an unknown reduction.
@@ -46,9 +47,10 @@ def resolve_reduction(
 def as_float_like(value: ArrayLike, reference: Array) -> Array:
     """Give a number, or an array of integers or booleans, the dtype of a floating reference.
 
-    >>> from funcnet.functional.losses.reductions import as_float_like
-    >>> as_float_like(jnp.array([True, False]), jnp.ones(2)).dtype
-    dtype('float32')
+    Example:
+        >>> from funcnet.functional.losses.reductions import as_float_like
+        >>> as_float_like(jnp.array([True, False]), jnp.ones(2)).dtype
+        dtype('float32')
     """
     if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.inexact):  # pyright: ignore[reportAttributeAccessIssue]
         return jnp.asarray(value)
@@ -58,9 +60,10 @@ def as_float_like(value: ArrayLike, reference: Array) -> Array:
 def mask_operands(where: ArrayLike | None, *operands: Array) -> tuple[Array, ...]:
     """Replace what the mask leaves out by ½, at which every loss and its gradient are finite.
 
-    >>> from funcnet.functional.losses.reductions import mask_operands
-    >>> mask_operands(jnp.array([True, False]), jnp.array([2.0, jnp.nan]))[0].tolist()
-    [2.0, 0.5]
+    Example:
+        >>> from funcnet.functional.losses.reductions import mask_operands
+        >>> mask_operands(jnp.array([True, False]), jnp.array([2.0, jnp.nan]))[0].tolist()
+        [2.0, 0.5]
     """
     if where is None:
         return operands
@@ -70,9 +73,10 @@ def mask_operands(where: ArrayLike | None, *operands: Array) -> tuple[Array, ...
 def mask_vectors(where: ArrayLike | None, *vectors: Array) -> tuple[Array, ...]:
     """Mask whole vectors, as `mask_operands` does elements: ``where`` lacks their last axis.
 
-    >>> from funcnet.functional.losses.reductions import mask_vectors
-    >>> mask_vectors(jnp.array([True, False]), jnp.ones((2, 3)))[0][:, 0].tolist()
-    [1.0, 0.5]
+    Example:
+        >>> from funcnet.functional.losses.reductions import mask_vectors
+        >>> mask_vectors(jnp.array([True, False]), jnp.ones((2, 3)))[0][:, 0].tolist()
+        [1.0, 0.5]
     """
     mask = None if where is None else jnp.asarray(where)[..., None]
     return mask_operands(mask, *vectors)
@@ -95,10 +99,11 @@ def reduce_loss(
     Returns:
         An array like ``loss`` for ``"none"``, else a scalar; the mean of nothing is NaN.
 
-    >>> from funcnet.functional.losses.reductions import reduce_loss
-    >>> loss = jnp.array([1.0, 3.0, 8.0])
-    >>> float(reduce_loss(loss, "mean", where=jnp.array([True, True, False])))
-    2.0
+    Example:
+        >>> from funcnet.functional.losses.reductions import reduce_loss
+        >>> loss = jnp.array([1.0, 3.0, 8.0])
+        >>> float(reduce_loss(loss, "mean", where=jnp.array([True, True, False])))
+        2.0
     """
     if where is not None:
         where = jnp.broadcast_to(jnp.asarray(where, bool), loss.shape)

@@ -66,8 +66,9 @@ def mse_loss(
     Returns:
         A scalar, or one value for each element.
 
-    >>> float(F.mse_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 0.0])))
-    5.0
+    Example:
+        >>> float(F.mse_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 0.0])))
+        5.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.mse_loss.html
     """
@@ -99,8 +100,9 @@ def l1_loss(
     Returns:
         A scalar, or one value for each element.
 
-    >>> float(F.l1_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 0.0])))
-    2.0
+    Example:
+        >>> float(F.l1_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 0.0])))
+        2.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.l1_loss.html
     """
@@ -137,8 +139,9 @@ def smooth_l1_loss(
     Raises:
         ValueError: a negative ``beta``.
 
-    >>> float(F.smooth_l1_loss(jnp.array([0.5, 2.0]), jnp.zeros(2), reduction="sum"))
-    1.625
+    Example:
+        >>> float(F.smooth_l1_loss(jnp.array([0.5, 2.0]), jnp.zeros(2), reduction="sum"))
+        1.625
 
     Reference: Girshick 2015, https://arxiv.org/abs/1504.08083
     """
@@ -182,8 +185,9 @@ def huber_loss(
     Raises:
         ValueError: ``delta`` is not above zero.
 
-    >>> float(F.huber_loss(jnp.array([1.0, 3.0]), jnp.zeros(2), reduction="sum", delta=2.0))
-    4.5
+    Example:
+        >>> float(F.huber_loss(jnp.array([1.0, 3.0]), jnp.zeros(2), reduction="sum", delta=2.0))
+        4.5
 
     Reference: Huber 1964, https://doi.org/10.1214/aoms/1177703732
     """

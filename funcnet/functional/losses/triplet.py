@@ -51,9 +51,10 @@ def triplet_margin_loss(
     Raises:
         ValueError: the numbers of axes differ, or the margin is not above zero.
 
-    >>> a, p, n = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]]), jnp.array([[0.0, 2.0]])
-    >>> round(float(F.triplet_margin_loss(a, p, n)), 3)
-    4.0
+    Example:
+        >>> a, p, n = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]]), jnp.array([[0.0, 2.0]])
+        >>> round(float(F.triplet_margin_loss(a, p, n)), 3)
+        4.0
 
     Reference: Balntas et al. 2016, https://doi.org/10.5244/C.30.119
     """
@@ -102,10 +103,11 @@ def triplet_margin_with_distance_loss(
     Raises:
         ValueError: the numbers of axes differ, or the margin is not above zero.
 
-    >>> a, p, n = jnp.array([0.0]), jnp.array([5.0]), jnp.array([2.0])
-    >>> distance = lambda x, y: jnp.abs(x - y)
-    >>> float(F.triplet_margin_with_distance_loss(a, p, n, distance_function=distance))
-    4.0
+    Example:
+        >>> a, p, n = jnp.array([0.0]), jnp.array([5.0]), jnp.array([2.0])
+        >>> distance = lambda x, y: jnp.abs(x - y)
+        >>> float(F.triplet_margin_with_distance_loss(a, p, n, distance_function=distance))
+        4.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.TripletMarginWithDistanceLoss.html
     """

@@ -42,9 +42,10 @@ def over_channels(input: Array, *arrays: Array | None) -> tuple[Array, ...]:
 def running_average(running: Array, new: Array, momentum: float | Array) -> Array:
     """Return ``(1 - momentum) * running + momentum * new``, computed in the dtype of ``new``.
 
-    >>> from funcnet.functional.normalization.standardize import running_average
-    >>> running_average(jnp.zeros(1), jnp.ones(1), 0.25).tolist()
-    [0.25]
+    Example:
+        >>> from funcnet.functional.normalization.standardize import running_average
+        >>> running_average(jnp.zeros(1), jnp.ones(1), 0.25).tolist()
+        [0.25]
     """
     if isinstance(momentum, jax.Array):
         momentum = momentum.astype(new.dtype)

@@ -125,9 +125,10 @@ def rnn_cell(
     Raises:
         ValueError: shapes that do not fit, or another nonlinearity.
 
-    >>> weights = F.RecurrentWeights(jnp.ones((2, 3)), jnp.zeros((2, 2)))
-    >>> F.rnn_cell(jnp.ones(3), jnp.zeros(2), weights, "relu").tolist()
-    [3.0, 3.0]
+    Example:
+        >>> weights = F.RecurrentWeights(jnp.ones((2, 3)), jnp.zeros((2, 2)))
+        >>> F.rnn_cell(jnp.ones(3), jnp.zeros(2), weights, "relu").tolist()
+        [3.0, 3.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html
     """
@@ -156,10 +157,11 @@ def lstm_cell(
     Raises:
         ValueError: shapes that do not fit.
 
-    >>> weights = F.RecurrentWeights(jnp.zeros((8, 3)), jnp.zeros((8, 2)))
-    >>> hidden, cell = F.lstm_cell(jnp.ones(3), (jnp.zeros(2), jnp.ones(2)), weights)
-    >>> cell.tolist()
-    [0.5, 0.5]
+    Example:
+        >>> weights = F.RecurrentWeights(jnp.zeros((8, 3)), jnp.zeros((8, 2)))
+        >>> hidden, cell = F.lstm_cell(jnp.ones(3), (jnp.zeros(2), jnp.ones(2)), weights)
+        >>> cell.tolist()
+        [0.5, 0.5]
 
     Reference: Hochreiter, Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735
     """
@@ -185,9 +187,10 @@ def gru_cell(input: Array, hx: Array, weights: RecurrentWeights) -> Array:
     Raises:
         ValueError: shapes that do not fit.
 
-    >>> weights = F.RecurrentWeights(jnp.zeros((6, 3)), jnp.zeros((6, 2)))
-    >>> F.gru_cell(jnp.ones(3), jnp.ones(2), weights).tolist()
-    [0.5, 0.5]
+    Example:
+        >>> weights = F.RecurrentWeights(jnp.zeros((6, 3)), jnp.zeros((6, 2)))
+        >>> F.gru_cell(jnp.ones(3), jnp.ones(2), weights).tolist()
+        [0.5, 0.5]
 
     Reference: Cho et al. 2014, https://arxiv.org/abs/1406.1078
     """

@@ -70,12 +70,13 @@ def recurrent(
     Returns:
         The output ``(T, N, directions · H)`` and the final states, like ``hx``.
 
-    >>> weights = F.RecurrentWeights(jnp.ones((2, 3)), jnp.zeros((2, 2)))
-    >>> output, (hidden,) = F.recurrent(
-    ...     "RNN_RELU", jnp.ones((4, 1, 3)), (jnp.zeros((1, 1, 2)),), [weights], lengths=jnp.array([2])
-    ... )
-    >>> output[:, 0, 0].tolist(), hidden.tolist()
-    ([3.0, 3.0, 0.0, 0.0], [[[3.0, 3.0]]])
+    Example:
+        >>> weights = F.RecurrentWeights(jnp.ones((2, 3)), jnp.zeros((2, 2)))
+        >>> output, (hidden,) = F.recurrent(
+        ...     "RNN_RELU", jnp.ones((4, 1, 3)), (jnp.zeros((1, 1, 2)),), [weights], lengths=jnp.array([2])
+        ... )
+        >>> output[:, 0, 0].tolist(), hidden.tolist()
+        ([3.0, 3.0, 0.0, 0.0], [[[3.0, 3.0]]])
 
     Reference: https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
     """

@@ -12,8 +12,9 @@ class ELU(ActivationLayer, function=elu):
     Args:
         alpha: minus the value that the negative side saturates at.
 
-    >>> nn.ELU(3.0)(jnp.array([-100.0, 2.0])).tolist()
-    [-3.0, 2.0]
+    Example:
+        >>> nn.ELU(3.0)(jnp.array([-100.0, 2.0])).tolist()
+        [-3.0, 2.0]
 
     Reference: `funcnet.functional.elu`, ``torch.nn.ELU``.
     """
@@ -27,8 +28,9 @@ class CELU(ActivationLayer, function=celu):
     Args:
         alpha: minus the value that the negative side saturates at; not zero.
 
-    >>> nn.CELU(3.0)(jnp.array([-100.0, 2.0])).tolist()
-    [-3.0, 2.0]
+    Example:
+        >>> nn.CELU(3.0)(jnp.array([-100.0, 2.0])).tolist()
+        [-3.0, 2.0]
 
     Reference: `funcnet.functional.celu`, ``torch.nn.CELU``.
     """
@@ -39,8 +41,9 @@ class CELU(ActivationLayer, function=celu):
 class SELU(ActivationLayer, function=selu):
     """Scale an ELU so that it keeps zero mean and unit variance from layer to layer.
 
-    >>> round(float(nn.SELU()(jnp.array(1.0))), 4)
-    1.0507
+    Example:
+        >>> round(float(nn.SELU()(jnp.array(1.0))), 4)
+        1.0507
 
     Reference: `funcnet.functional.selu`, ``torch.nn.SELU``.
     """

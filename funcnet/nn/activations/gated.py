@@ -9,8 +9,9 @@ __all__ = ["GELU", "GLU", "Mish", "SiLU"]
 class SiLU(ActivationLayer, function=silu):
     """Gate each element with its own sigmoid: ``x * sigmoid(x)``, also called swish.
 
-    >>> round(float(nn.SiLU()(jnp.array(1.0))), 4)
-    0.7311
+    Example:
+        >>> round(float(nn.SiLU()(jnp.array(1.0))), 4)
+        0.7311
 
     Reference: `funcnet.functional.silu`, ``torch.nn.SiLU``.
     """
@@ -19,8 +20,9 @@ class SiLU(ActivationLayer, function=silu):
 class Mish(ActivationLayer, function=mish):
     """Gate each element with a softplus: ``x * tanh(log(1 + exp(x)))``.
 
-    >>> round(float(nn.Mish()(jnp.array(1.0))), 4)
-    0.8651
+    Example:
+        >>> round(float(nn.Mish()(jnp.array(1.0))), 4)
+        0.8651
 
     Reference: `funcnet.functional.mish`, ``torch.nn.Mish``.
     """
@@ -32,8 +34,9 @@ class GELU(ActivationLayer, function=gelu):
     Args:
         approximate: ``"none"`` for the error function, ``"tanh"`` for its approximation.
 
-    >>> round(float(nn.GELU()(jnp.array(1.0))), 4)
-    0.8413
+    Example:
+        >>> round(float(nn.GELU()(jnp.array(1.0))), 4)
+        0.8413
 
     Reference: `funcnet.functional.gelu`, ``torch.nn.GELU``.
     """
@@ -47,8 +50,9 @@ class GLU(ActivationLayer, function=glu):
     Args:
         dim: axis to split; the result's is half as long.
 
-    >>> nn.GLU()(jnp.array([3.0, 0.0])).tolist()
-    [1.5]
+    Example:
+        >>> nn.GLU()(jnp.array([3.0, 0.0])).tolist()
+        [1.5]
 
     Reference: `funcnet.functional.glu`, ``torch.nn.GLU``.
     """

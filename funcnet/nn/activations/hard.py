@@ -16,8 +16,9 @@ class Hardtanh(ActivationLayer, function=hardtanh):
     Raises:
         ValueError: the lower end is not below the upper one.
 
-    >>> nn.Hardtanh(-2.0, 2.0)(jnp.array([-3.0, 1.0])).tolist()
-    [-2.0, 1.0]
+    Example:
+        >>> nn.Hardtanh(-2.0, 2.0)(jnp.array([-3.0, 1.0])).tolist()
+        [-2.0, 1.0]
 
     Reference: `funcnet.functional.hardtanh`, ``torch.nn.Hardtanh``.
     """
@@ -34,8 +35,9 @@ class Hardtanh(ActivationLayer, function=hardtanh):
 class Hardsigmoid(ActivationLayer, function=hardsigmoid):
     """Approximate the sigmoid by straight lines: ``clip(x / 6 + 1/2, 0, 1)``.
 
-    >>> nn.Hardsigmoid()(jnp.array([-4.0, 0.0])).tolist()
-    [0.0, 0.5]
+    Example:
+        >>> nn.Hardsigmoid()(jnp.array([-4.0, 0.0])).tolist()
+        [0.0, 0.5]
 
     Reference: `funcnet.functional.hardsigmoid`, ``torch.nn.Hardsigmoid``.
     """
@@ -44,8 +46,9 @@ class Hardsigmoid(ActivationLayer, function=hardsigmoid):
 class Hardswish(ActivationLayer, function=hardswish):
     """Approximate SiLU by pieces: ``x * hardsigmoid(x)``.
 
-    >>> nn.Hardswish()(jnp.array([0.0, 4.0])).tolist()
-    [0.0, 4.0]
+    Example:
+        >>> nn.Hardswish()(jnp.array([0.0, 4.0])).tolist()
+        [0.0, 4.0]
 
     Reference: `funcnet.functional.hardswish`, ``torch.nn.Hardswish``.
     """

@@ -22,8 +22,9 @@ __all__ = ["LeakyReLU", "PReLU", "RReLU", "ReLU", "ReLU6", "Threshold"]
 class ReLU(ActivationLayer, function=relu):
     """Rectify each element: ``max(x, 0)``, with gradient 0 at 0.
 
-    >>> nn.ReLU()(jnp.array([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
+    Example:
+        >>> nn.ReLU()(jnp.array([-1.0, 2.0])).tolist()
+        [0.0, 2.0]
 
     Reference: `funcnet.functional.relu`, ``torch.nn.ReLU``.
     """
@@ -32,8 +33,9 @@ class ReLU(ActivationLayer, function=relu):
 class ReLU6(ActivationLayer, function=relu6):
     """Clip each element to ``[0, 6]``.
 
-    >>> nn.ReLU6()(jnp.array([-1.0, 8.0])).tolist()
-    [0.0, 6.0]
+    Example:
+        >>> nn.ReLU6()(jnp.array([-1.0, 8.0])).tolist()
+        [0.0, 6.0]
 
     Reference: `funcnet.functional.relu6`, ``torch.nn.ReLU6``.
     """
@@ -46,8 +48,9 @@ class Threshold(ActivationLayer, function=threshold):
         threshold: elements ``x <= threshold`` are replaced.
         value: what replaces them.
 
-    >>> nn.Threshold(1.0, -7.0)(jnp.array([0.5, 2.0])).tolist()
-    [-7.0, 2.0]
+    Example:
+        >>> nn.Threshold(1.0, -7.0)(jnp.array([0.5, 2.0])).tolist()
+        [-7.0, 2.0]
 
     Reference: `funcnet.functional.threshold`, ``torch.nn.Threshold``.
     """
@@ -62,8 +65,9 @@ class LeakyReLU(ActivationLayer, function=leaky_relu):
     Args:
         negative_slope: slope of the negative side.
 
-    >>> nn.LeakyReLU(0.5)(jnp.array([-10.0, 2.0])).tolist()
-    [-5.0, 2.0]
+    Example:
+        >>> nn.LeakyReLU(0.5)(jnp.array([-10.0, 2.0])).tolist()
+        [-5.0, 2.0]
 
     Reference: `funcnet.functional.leaky_relu`, ``torch.nn.LeakyReLU``.
     """
@@ -85,10 +89,11 @@ class PReLU(Module):
     Raises:
         ValueError: ``num_parameters`` is not positive.
 
-    >>> net = fn.functionalize(nn.PReLU())
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.array([-4.0, 1.0]))[0].tolist()
-    [-1.0, 1.0]
+    Example:
+        >>> net = fn.functionalize(nn.PReLU())
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.array([-4.0, 1.0]))[0].tolist()
+        [-1.0, 1.0]
 
     Reference: `funcnet.functional.prelu`, ``torch.nn.PReLU``.
     """
@@ -113,8 +118,9 @@ class RReLU(Module):
         lower: least slope.
         upper: greatest slope.
 
-    >>> fn.bind(nn.RReLU(0.25, 0.75), {}, {})(-jnp.ones(1)).tolist()
-    [-0.5]
+    Example:
+        >>> fn.bind(nn.RReLU(0.25, 0.75), {}, {})(-jnp.ones(1)).tolist()
+        [-0.5]
 
     Reference: `funcnet.functional.rrelu`, ``torch.nn.RReLU``.
     """

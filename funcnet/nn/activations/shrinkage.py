@@ -12,8 +12,9 @@ class Hardshrink(ActivationLayer, function=hardshrink):
     Args:
         lambd: half-width of the interval, which includes its ends.
 
-    >>> nn.Hardshrink()(jnp.array([0.25, 2.0])).tolist()
-    [0.0, 2.0]
+    Example:
+        >>> nn.Hardshrink()(jnp.array([0.25, 2.0])).tolist()
+        [0.0, 2.0]
 
     Reference: `funcnet.functional.hardshrink`, ``torch.nn.Hardshrink``.
     """
@@ -27,8 +28,9 @@ class Softshrink(ActivationLayer, function=softshrink):
     Args:
         lambd: how far to move; not negative.
 
-    >>> nn.Softshrink()(jnp.array([0.25, 2.0])).tolist()
-    [0.0, 1.5]
+    Example:
+        >>> nn.Softshrink()(jnp.array([0.25, 2.0])).tolist()
+        [0.0, 1.5]
 
     Reference: `funcnet.functional.softshrink`, ``torch.nn.Softshrink``.
     """
@@ -39,8 +41,9 @@ class Softshrink(ActivationLayer, function=softshrink):
 class Tanhshrink(ActivationLayer, function=tanhshrink):
     """Take from each element its hyperbolic tangent: ``x - tanh(x)``.
 
-    >>> float(nn.Tanhshrink()(jnp.array(0.0)))
-    0.0
+    Example:
+        >>> float(nn.Tanhshrink()(jnp.array(0.0)))
+        0.0
 
     Reference: `funcnet.functional.tanhshrink`, ``torch.nn.Tanhshrink``.
     """

@@ -9,8 +9,9 @@ __all__ = ["LogSigmoid", "Sigmoid", "Softplus", "Softsign", "Tanh"]
 class Sigmoid(ActivationLayer, function=sigmoid):
     """Map each element to ``(0, 1)``: ``1 / (1 + exp(-x))``.
 
-    >>> float(nn.Sigmoid()(jnp.array(0.0)))
-    0.5
+    Example:
+        >>> float(nn.Sigmoid()(jnp.array(0.0)))
+        0.5
 
     Reference: `funcnet.functional.sigmoid`, ``torch.nn.Sigmoid``.
     """
@@ -19,8 +20,9 @@ class Sigmoid(ActivationLayer, function=sigmoid):
 class LogSigmoid(ActivationLayer, function=logsigmoid):
     """Take the logarithm of the sigmoid: ``-log(1 + exp(-x))``.
 
-    >>> float(nn.LogSigmoid()(jnp.array(-500.0)))
-    -500.0
+    Example:
+        >>> float(nn.LogSigmoid()(jnp.array(-500.0)))
+        -500.0
 
     Reference: `funcnet.functional.logsigmoid`, ``torch.nn.LogSigmoid``.
     """
@@ -29,8 +31,9 @@ class LogSigmoid(ActivationLayer, function=logsigmoid):
 class Tanh(ActivationLayer, function=tanh):
     """Map each element to ``(-1, 1)``: the hyperbolic tangent.
 
-    >>> float(nn.Tanh()(jnp.array(0.0)))
-    0.0
+    Example:
+        >>> float(nn.Tanh()(jnp.array(0.0)))
+        0.0
 
     Reference: `funcnet.functional.tanh`, ``torch.nn.Tanh``.
     """
@@ -39,8 +42,9 @@ class Tanh(ActivationLayer, function=tanh):
 class Softsign(ActivationLayer, function=softsign):
     """Map each element to ``(-1, 1)``: ``x / (1 + |x|)``.
 
-    >>> nn.Softsign()(jnp.array([-1.0, 3.0])).tolist()
-    [-0.5, 0.75]
+    Example:
+        >>> nn.Softsign()(jnp.array([-1.0, 3.0])).tolist()
+        [-0.5, 0.75]
 
     Reference: `funcnet.functional.softsign`, ``torch.nn.Softsign``.
     """
@@ -53,8 +57,9 @@ class Softplus(ActivationLayer, function=softplus):
         beta: how sharp the bend at zero is.
         threshold: where ``beta * x`` exceeds it, the result is ``x``.
 
-    >>> round(float(nn.Softplus()(jnp.array(0.0))), 4)
-    0.6931
+    Example:
+        >>> round(float(nn.Softplus()(jnp.array(0.0))), 4)
+        0.6931
 
     Reference: `funcnet.functional.softplus`, ``torch.nn.Softplus``.
     """

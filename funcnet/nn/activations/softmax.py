@@ -15,8 +15,9 @@ class Softmax(ActivationLayer, function=softmax):
     Args:
         dim: axis that adds up to one; best given.
 
-    >>> nn.Softmax(dim=-1)(jnp.zeros(4)).tolist()
-    [0.25, 0.25, 0.25, 0.25]
+    Example:
+        >>> nn.Softmax(dim=-1)(jnp.zeros(4)).tolist()
+        [0.25, 0.25, 0.25, 0.25]
 
     Reference: `funcnet.functional.softmax`, ``torch.nn.Softmax``.
     """
@@ -30,8 +31,9 @@ class Softmin(ActivationLayer, function=softmin):
     Args:
         dim: axis that adds up to one; best given.
 
-    >>> nn.Softmin(dim=-1)(jnp.array([0.0, 1e9])).tolist()
-    [1.0, 0.0]
+    Example:
+        >>> nn.Softmin(dim=-1)(jnp.array([0.0, 1e9])).tolist()
+        [1.0, 0.0]
 
     Reference: `funcnet.functional.softmin`, ``torch.nn.Softmin``.
     """
@@ -45,8 +47,9 @@ class LogSoftmax(ActivationLayer, function=log_softmax):
     Args:
         dim: axis over which the probabilities add up to one; best given.
 
-    >>> nn.LogSoftmax(dim=-1)(jnp.array([0.0, -1000.0])).tolist()
-    [0.0, -1000.0]
+    Example:
+        >>> nn.LogSoftmax(dim=-1)(jnp.array([0.0, -1000.0])).tolist()
+        [0.0, -1000.0]
 
     Reference: `funcnet.functional.log_softmax`, ``torch.nn.LogSoftmax``.
     """
@@ -57,8 +60,9 @@ class LogSoftmax(ActivationLayer, function=log_softmax):
 class Softmax2d(Module):
     """Turn the channels of each pixel into probabilities.
 
-    >>> nn.Softmax2d()(jnp.zeros((4, 2, 2)))[:, 0, 0].tolist()
-    [0.25, 0.25, 0.25, 0.25]
+    Example:
+        >>> nn.Softmax2d()(jnp.zeros((4, 2, 2)))[:, 0, 0].tolist()
+        [0.25, 0.25, 0.25, 0.25]
 
     Reference: ``torch.nn.Softmax2d``.
     """

@@ -45,11 +45,12 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     Raises:
         ValueError: cutoffs that are empty, out of order or out of range.
 
-    >>> net = fn.functionalize(nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10]))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> (output, loss), _ = net.apply(params, state, jnp.ones((4, 8)), jnp.array([0, 4, 5, 19]))
-    >>> output.shape, loss.shape
-    ((4,), ())
+    Example:
+        >>> net = fn.functionalize(nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10]))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> (output, loss), _ = net.apply(params, state, jnp.ones((4, 8)), jnp.array([0, 4, 5, 19]))
+        >>> output.shape, loss.shape
+        ((4,), ())
 
     Reference: Grave et al. 2017, https://arxiv.org/abs/1609.04309
     """

@@ -22,8 +22,9 @@ class BCELoss(WeightedLossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.BCELoss()(jnp.array([1.0, 0.0]), jnp.array([0.0, 0.0])))
-    50.0
+    Example:
+        >>> float(nn.BCELoss()(jnp.array([1.0, 0.0]), jnp.array([0.0, 0.0])))
+        50.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCELoss.html
     """
@@ -45,9 +46,10 @@ class BCEWithLogitsLoss(WeightedLossLayer):
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         pos_weight: factor of the yes answers, which broadcasts with the input.
 
-    >>> loss = nn.BCEWithLogitsLoss()(jnp.array([100.0, 0.0]), jnp.array([0.0, 1.0]))
-    >>> round(float(loss), 3)
-    50.347
+    Example:
+        >>> loss = nn.BCEWithLogitsLoss()(jnp.array([100.0, 0.0]), jnp.array([0.0, 1.0]))
+        >>> round(float(loss), 3)
+        50.347
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html
     """

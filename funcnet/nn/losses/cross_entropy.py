@@ -23,8 +23,9 @@ class NLLLoss(WeightedLossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"sum"`` or ``"mean"``, which divides by the weights that count.
 
-    >>> float(nn.NLLLoss()(jnp.array([[-1.0, -2.0]]), jnp.array([1])))
-    2.0
+    Example:
+        >>> float(nn.NLLLoss()(jnp.array([[-1.0, -2.0]]), jnp.array([1])))
+        2.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
     """
@@ -63,8 +64,9 @@ class CrossEntropyLoss(WeightedLossLayer):
         reduction: ``"none"``, ``"sum"`` or ``"mean"``; see `funcnet.functional.cross_entropy`.
         label_smoothing: share of the target that is spread evenly over the classes.
 
-    >>> float(nn.CrossEntropyLoss()(jnp.zeros((2, 1)), jnp.array([0, 0])))
-    0.0
+    Example:
+        >>> float(nn.CrossEntropyLoss()(jnp.zeros((2, 1)), jnp.array([0, 0])))
+        0.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
     """

@@ -15,10 +15,11 @@ class CTCLoss(LossLayer):
         reduction: ``"none"``, ``"sum"`` or ``"mean"``: divided by the target's length, then averaged.
         zero_infinity: whether targets that are too long for their inputs cost 0 instead of infinity.
 
-    >>> log_p = jnp.log(jnp.full((2, 1, 2), 0.5))
-    >>> loss = nn.CTCLoss(reduction="none")(log_p, jnp.array([[1]]), [2], [1])
-    >>> jnp.exp(-loss).round(2).tolist()
-    [0.75]
+    Example:
+        >>> log_p = jnp.log(jnp.full((2, 1, 2), 0.5))
+        >>> loss = nn.CTCLoss(reduction="none")(log_p, jnp.array([[1]]), [2], [1])
+        >>> jnp.exp(-loss).round(2).tolist()
+        [0.75]
 
     Reference: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
     """

@@ -16,8 +16,9 @@ class HingeEmbeddingLoss(MarginLossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.HingeEmbeddingLoss()(jnp.array([0.5, 0.25]), jnp.array([1, -1])))
-    0.625
+    Example:
+        >>> float(nn.HingeEmbeddingLoss()(jnp.array([0.5, 0.25]), jnp.array([1, -1])))
+        0.625
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.HingeEmbeddingLoss.html
     """
@@ -47,9 +48,10 @@ class CosineEmbeddingLoss(MarginLossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> x = jnp.array([[3.0, 4.0]])
-    >>> float(nn.CosineEmbeddingLoss()(x, -x, jnp.array([1])))
-    2.0
+    Example:
+        >>> x = jnp.array([[3.0, 4.0]])
+        >>> float(nn.CosineEmbeddingLoss()(x, -x, jnp.array([1])))
+        2.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineEmbeddingLoss.html
     """

@@ -18,9 +18,10 @@ class KLDivLoss(LossLayer):
         reduction: ``"none"``, ``"batchmean"`` (the divergence proper), ``"mean"`` or ``"sum"``.
         log_target: whether the target holds logarithms too.
 
-    >>> p = jnp.array([[0.5, 0.5]])
-    >>> float(nn.KLDivLoss(reduction="batchmean")(jnp.log(p), p))
-    0.0
+    Example:
+        >>> p = jnp.array([[0.5, 0.5]])
+        >>> float(nn.KLDivLoss(reduction="batchmean")(jnp.log(p), p))
+        0.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.KLDivLoss.html
     """
@@ -55,8 +56,9 @@ class PoissonNLLLoss(LossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.PoissonNLLLoss()(jnp.zeros(3), jnp.ones(3)))
-    1.0
+    Example:
+        >>> float(nn.PoissonNLLLoss()(jnp.zeros(3), jnp.ones(3)))
+        1.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.PoissonNLLLoss.html
     """
@@ -98,8 +100,9 @@ class GaussianNLLLoss(LossLayer):
         eps: the least variance.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.GaussianNLLLoss()(jnp.array([1.0, 3.0]), jnp.zeros(2), jnp.ones(2)))
-    2.5
+    Example:
+        >>> float(nn.GaussianNLLLoss()(jnp.array([1.0, 3.0]), jnp.zeros(2), jnp.ones(2)))
+        2.5
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.GaussianNLLLoss.html
     """

@@ -35,10 +35,11 @@ class LinearCrossEntropyLoss(WeightedLossLayer):
     Raises:
         ValueError: a weight or ``label_smoothing`` that does not fit.
 
-    >>> net = fn.functionalize(nn.LinearCrossEntropyLoss(3, 5))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((4, 3)), jnp.arange(4))[0].shape
-    ()
+    Example:
+        >>> net = fn.functionalize(nn.LinearCrossEntropyLoss(3, 5))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((4, 3)), jnp.arange(4))[0].shape
+        ()
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LinearCrossEntropyLoss.html
     """

@@ -31,8 +31,9 @@ class MarginRankingLoss(MarginLossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.MarginRankingLoss()(jnp.array([1.0]), jnp.array([3.0]), jnp.array([1])))
-    2.0
+    Example:
+        >>> float(nn.MarginRankingLoss()(jnp.array([1.0]), jnp.array([3.0]), jnp.array([1])))
+        2.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MarginRankingLoss.html
     """
@@ -59,8 +60,9 @@ class MultiMarginLoss(WeightedLossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.MultiMarginLoss()(jnp.array([0.5, 0.0]), jnp.array(0)))
-    0.25
+    Example:
+        >>> float(nn.MultiMarginLoss()(jnp.array([0.5, 0.0]), jnp.array(0)))
+        0.25
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiMarginLoss.html
     """
@@ -104,9 +106,10 @@ class MultiLabelMarginLoss(LossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> x, y = jnp.array([0.0, 0.0, -1.0, -0.5]), jnp.array([0, 1, -1, 3])
-    >>> float(nn.MultiLabelMarginLoss()(x, y))
-    0.25
+    Example:
+        >>> x, y = jnp.array([0.0, 0.0, -1.0, -0.5]), jnp.array([0, 1, -1, 3])
+        >>> float(nn.MultiLabelMarginLoss()(x, y))
+        0.25
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelMarginLoss.html
     """
@@ -124,8 +127,9 @@ class SoftMarginLoss(LossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.SoftMarginLoss()(jnp.array([100.0]), jnp.array([-1])))
-    100.0
+    Example:
+        >>> float(nn.SoftMarginLoss()(jnp.array([100.0]), jnp.array([-1])))
+        100.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.SoftMarginLoss.html
     """
@@ -144,9 +148,10 @@ class MultiLabelSoftMarginLoss(WeightedLossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``, over the samples.
 
-    >>> loss = nn.MultiLabelSoftMarginLoss()(jnp.array([[100.0, 0.0]]), jnp.zeros((1, 2)))
-    >>> round(float(loss), 3)
-    50.347
+    Example:
+        >>> loss = nn.MultiLabelSoftMarginLoss()(jnp.array([[100.0, 0.0]]), jnp.zeros((1, 2)))
+        >>> round(float(loss), 3)
+        50.347
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelSoftMarginLoss.html
     """

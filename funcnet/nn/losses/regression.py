@@ -16,8 +16,9 @@ class MSELoss(LossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.MSELoss()(jnp.array([1.0, 3.0]), jnp.zeros(2)))
-    5.0
+    Example:
+        >>> float(nn.MSELoss()(jnp.array([1.0, 3.0]), jnp.zeros(2)))
+        5.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MSELoss.html
     """
@@ -35,8 +36,9 @@ class L1Loss(LossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> float(nn.L1Loss()(jnp.array([1.0, 3.0]), jnp.zeros(2)))
-    2.0
+    Example:
+        >>> float(nn.L1Loss()(jnp.array([1.0, 3.0]), jnp.zeros(2)))
+        2.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.L1Loss.html
     """
@@ -55,8 +57,9 @@ class SmoothL1Loss(LossLayer):
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         beta: where the absolute error begins; at least 0.
 
-    >>> float(nn.SmoothL1Loss(reduction="sum")(jnp.array([0.5, 2.0]), jnp.zeros(2)))
-    1.625
+    Example:
+        >>> float(nn.SmoothL1Loss(reduction="sum")(jnp.array([0.5, 2.0]), jnp.zeros(2)))
+        1.625
 
     Reference: Girshick 2015, https://arxiv.org/abs/1504.08083
     """
@@ -87,8 +90,9 @@ class HuberLoss(LossLayer):
     Raises:
         TypeError: ``delta`` is no number.
 
-    >>> float(nn.HuberLoss(reduction="sum", delta=2.0)(jnp.array([1.0, 3.0]), jnp.zeros(2)))
-    4.5
+    Example:
+        >>> float(nn.HuberLoss(reduction="sum", delta=2.0)(jnp.array([1.0, 3.0]), jnp.zeros(2)))
+        4.5
 
     Reference: Huber 1964, https://doi.org/10.1214/aoms/1177703732
     """

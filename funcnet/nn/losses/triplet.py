@@ -26,9 +26,10 @@ class TripletMarginLoss(LossLayer):
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> a, p, n = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]]), jnp.array([[0.0, 2.0]])
-    >>> round(float(nn.TripletMarginLoss()(a, p, n)), 3)
-    4.0
+    Example:
+        >>> a, p, n = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]]), jnp.array([[0.0, 2.0]])
+        >>> round(float(nn.TripletMarginLoss()(a, p, n)), 3)
+        4.0
 
     Reference: Balntas et al. 2016, https://doi.org/10.5244/C.30.119
     """
@@ -81,9 +82,10 @@ class TripletMarginWithDistanceLoss(LossLayer):
         swap: whether to use the distance of positive and negative where that is the smaller one.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
-    >>> loss = nn.TripletMarginWithDistanceLoss(distance_function=lambda x, y: jnp.abs(x - y))
-    >>> float(loss(jnp.array([0.0]), jnp.array([5.0]), jnp.array([2.0])))
-    4.0
+    Example:
+        >>> loss = nn.TripletMarginWithDistanceLoss(distance_function=lambda x, y: jnp.abs(x - y))
+        >>> float(loss(jnp.array([0.0]), jnp.array([5.0]), jnp.array([2.0])))
+        4.0
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.TripletMarginWithDistanceLoss.html
     """

@@ -96,11 +96,12 @@ class BatchNorm1d(_BatchNorm):
     Raises:
         ValueError: on a call with another number of axes, or one value a channel in training.
 
-    >>> net = fn.functionalize(nn.BatchNorm1d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, state = net.apply(params, state, jnp.arange(6.0).reshape(2, 3), train=True)
-    >>> output.round(2).tolist(), int(state["num_batches_tracked"])
-    ([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]], 1)
+    Example:
+        >>> net = fn.functionalize(nn.BatchNorm1d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, state = net.apply(params, state, jnp.arange(6.0).reshape(2, 3), train=True)
+        >>> output.round(2).tolist(), int(state["num_batches_tracked"])
+        ([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]], 1)
 
     Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm1d``.
     """
@@ -126,10 +127,11 @@ class BatchNorm2d(_BatchNorm):
 
     Parameters and buffers are those of `BatchNorm1d`.
 
-    >>> net = fn.functionalize(nn.BatchNorm2d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
-    (2, 3, 4, 4)
+    Example:
+        >>> net = fn.functionalize(nn.BatchNorm2d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
+        (2, 3, 4, 4)
 
     Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
     """
@@ -155,10 +157,11 @@ class BatchNorm3d(_BatchNorm):
 
     Parameters and buffers are those of `BatchNorm1d`.
 
-    >>> net = fn.functionalize(nn.BatchNorm3d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 2, 2, 2)))[0].shape
-    (2, 3, 2, 2, 2)
+    Example:
+        >>> net = fn.functionalize(nn.BatchNorm3d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 2, 2, 2)))[0].shape
+        (2, 3, 2, 2, 2)
 
     Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm3d``.
     """
@@ -186,12 +189,13 @@ class SyncBatchNorm(_BatchNorm):
 
     Parameters and buffers are those of `BatchNorm1d`.
 
-    >>> net = fn.functionalize(nn.SyncBatchNorm(1, axis_name="data"))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> parts = jnp.array([[[0.0], [0.0]], [[2.0], [2.0]]])       # two devices, two examples each
-    >>> each = lambda x: net.apply(params, state, x, train=True)[0]
-    >>> jax.vmap(each, axis_name="data")(parts).round(2).ravel().tolist()
-    [-1.0, -1.0, 1.0, 1.0]
+    Example:
+        >>> net = fn.functionalize(nn.SyncBatchNorm(1, axis_name="data"))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> parts = jnp.array([[[0.0], [0.0]], [[2.0], [2.0]]])       # two devices, two examples each
+        >>> each = lambda x: net.apply(params, state, x, train=True)[0]
+        >>> jax.vmap(each, axis_name="data")(parts).round(2).ravel().tolist()
+        [-1.0, -1.0, 1.0, 1.0]
 
     Reference: ``torch.nn.SyncBatchNorm``.
     """
@@ -226,9 +230,10 @@ class SyncBatchNorm(_BatchNorm):
         Returns:
             The module, or, if it is itself a batch norm, the layer that replaces it.
 
-        >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-        >>> nn.SyncBatchNorm.convert_sync_batchnorm(model, "data")[1].axis_name
-        'data'
+        Example:
+            >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+            >>> nn.SyncBatchNorm.convert_sync_batchnorm(model, "data")[1].axis_name
+            'data'
         """
         return cls._converted(module, axis_name)
 
@@ -281,10 +286,11 @@ class LazyBatchNorm1d(_LazyBatchNorm):
 
     The arguments are those of the layer that it becomes, without ``num_features``.
 
-    >>> net = fn.functionalize(nn.LazyBatchNorm1d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyBatchNorm1d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyBatchNorm1d``.
     """
@@ -297,10 +303,11 @@ class LazyBatchNorm2d(_LazyBatchNorm):
 
     The arguments are those of the layer that it becomes, without ``num_features``.
 
-    >>> net = fn.functionalize(nn.LazyBatchNorm2d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyBatchNorm2d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyBatchNorm2d``.
     """
@@ -313,10 +320,11 @@ class LazyBatchNorm3d(_LazyBatchNorm):
 
     The arguments are those of the layer that it becomes, without ``num_features``.
 
-    >>> net = fn.functionalize(nn.LazyBatchNorm3d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyBatchNorm3d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyBatchNorm3d``.
     """

@@ -31,10 +31,11 @@ class GroupNorm(Module):
     Raises:
         ValueError: the channels do not divide into the groups.
 
-    >>> net = fn.functionalize(nn.GroupNorm(2, 6))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((4, 6, 5)))[0].shape
-    (4, 6, 5)
+    Example:
+        >>> net = fn.functionalize(nn.GroupNorm(2, 6))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((4, 6, 5)))[0].shape
+        (4, 6, 5)
 
     Reference: Wu and He, 2018, https://arxiv.org/abs/1803.08494; ``torch.nn.GroupNorm``.
     """

@@ -81,10 +81,11 @@ class InstanceNorm1d(_InstanceNorm):
     Raises:
         ValueError: on a call with another number of axes, or one value a channel.
 
-    >>> net = fn.functionalize(nn.InstanceNorm1d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 4)))[0].shape
-    (2, 3, 4)
+    Example:
+        >>> net = fn.functionalize(nn.InstanceNorm1d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 4)))[0].shape
+        (2, 3, 4)
 
     Reference: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022; ``torch.nn.InstanceNorm1d``.
     """
@@ -106,10 +107,11 @@ class InstanceNorm2d(_InstanceNorm):
 
     Parameters and buffers are those of `InstanceNorm1d`.
 
-    >>> net = fn.functionalize(nn.InstanceNorm2d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
-    (2, 3, 4, 4)
+    Example:
+        >>> net = fn.functionalize(nn.InstanceNorm2d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
+        (2, 3, 4, 4)
 
     Reference: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022; ``torch.nn.InstanceNorm2d``.
     """
@@ -131,10 +133,11 @@ class InstanceNorm3d(_InstanceNorm):
 
     Parameters and buffers are those of `InstanceNorm1d`.
 
-    >>> net = fn.functionalize(nn.InstanceNorm3d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 4, 4, 4)))[0].shape
-    (2, 3, 4, 4, 4)
+    Example:
+        >>> net = fn.functionalize(nn.InstanceNorm3d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 4, 4, 4)))[0].shape
+        (2, 3, 4, 4, 4)
 
     Reference: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022; ``torch.nn.InstanceNorm3d``.
     """
@@ -168,10 +171,11 @@ class LazyInstanceNorm1d(_LazyInstanceNorm):
     The arguments are those of the layer that it becomes, without ``num_features``; unlike there,
     ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
 
-    >>> net = fn.functionalize(nn.LazyInstanceNorm1d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyInstanceNorm1d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyInstanceNorm1d``.
     """
@@ -185,10 +189,11 @@ class LazyInstanceNorm2d(_LazyInstanceNorm):
     The arguments are those of the layer that it becomes, without ``num_features``; unlike there,
     ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
 
-    >>> net = fn.functionalize(nn.LazyInstanceNorm2d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyInstanceNorm2d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyInstanceNorm2d``.
     """
@@ -202,10 +207,11 @@ class LazyInstanceNorm3d(_LazyInstanceNorm):
     The arguments are those of the layer that it becomes, without ``num_features``; unlike there,
     ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
 
-    >>> net = fn.functionalize(nn.LazyInstanceNorm3d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyInstanceNorm3d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyInstanceNorm3d``.
     """

@@ -29,10 +29,11 @@ class LayerNorm(Module):
         weight: ``normalized_shape``, ones.
         bias: ``normalized_shape``, zeros.
 
-    >>> net = fn.functionalize(nn.LayerNorm(2))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.array([[1.0, 3.0]]))[0].round(3).tolist()
-    [[-1.0, 1.0]]
+    Example:
+        >>> net = fn.functionalize(nn.LayerNorm(2))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.array([[1.0, 3.0]]))[0].round(3).tolist()
+        [[-1.0, 1.0]]
 
     Reference: Ba, Kiros and Hinton, 2016, https://arxiv.org/abs/1607.06450; ``torch.nn.LayerNorm``.
     """
@@ -72,10 +73,11 @@ class RMSNorm(Module):
     Attributes:
         weight: ``normalized_shape``, ones.
 
-    >>> net = fn.functionalize(nn.RMSNorm(2))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.array([[3.0, -3.0]]))[0].round(3).tolist()
-    [[1.0, -1.0]]
+    Example:
+        >>> net = fn.functionalize(nn.RMSNorm(2))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.array([[3.0, -3.0]]))[0].round(3).tolist()
+        [[1.0, -1.0]]
 
     Reference: Zhang and Sennrich, 2019, https://arxiv.org/abs/1910.07467; ``torch.nn.RMSNorm``.
     """

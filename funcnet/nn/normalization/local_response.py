@@ -18,8 +18,9 @@ class LocalResponseNorm(Module):
         beta: exponent.
         k: added to the energy.
 
-    >>> nn.LocalResponseNorm(2, alpha=2.0, beta=1.0)(jnp.ones((1, 2, 1))).round(3).ravel().tolist()
-    [0.5, 0.3330000042915344]
+    Example:
+        >>> nn.LocalResponseNorm(2, alpha=2.0, beta=1.0)(jnp.ones((1, 2, 1))).round(3).ravel().tolist()
+        [0.5, 0.3330000042915344]
 
     Reference: Krizhevsky et al., 2012; ``torch.nn.LocalResponseNorm``.
     """
@@ -46,8 +47,9 @@ class CrossMapLRN2d(Module):
         beta: exponent.
         k: added to the energy.
 
-    >>> nn.CrossMapLRN2d(3)(jnp.ones((1, 4, 2, 2))).shape
-    (1, 4, 2, 2)
+    Example:
+        >>> nn.CrossMapLRN2d(3)(jnp.ones((1, 4, 2, 2))).shape
+        (1, 4, 2, 2)
 
     Reference: ``torch.nn.CrossMapLRN2d``.
     """

@@ -65,10 +65,11 @@ class RNNCell(RNNCellBase):
         nonlinearity: ``"tanh"`` or ``"relu"``.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.RNNCell(3, 4))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((5, 3)))[0].shape
-    (5, 4)
+    Example:
+        >>> net = fn.functionalize(nn.RNNCell(3, 4))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((5, 3)))[0].shape
+        (5, 4)
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html
     """
@@ -101,11 +102,12 @@ class LSTMCell(RNNCellBase):
         bias: whether gates have biases.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.LSTMCell(3, 4))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> hidden, cell = net.apply(params, state, jnp.ones((5, 3)))[0]
-    >>> hidden.shape, cell.shape
-    ((5, 4), (5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.LSTMCell(3, 4))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> hidden, cell = net.apply(params, state, jnp.ones((5, 3)))[0]
+        >>> hidden.shape, cell.shape
+        ((5, 4), (5, 4))
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTMCell.html
     """
@@ -130,10 +132,11 @@ class GRUCell(RNNCellBase):
         bias: whether gates have biases.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.GRUCell(3, 4))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((5, 3)))[0].shape
-    (5, 4)
+    Example:
+        >>> net = fn.functionalize(nn.GRUCell(3, 4))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((5, 3)))[0].shape
+        (5, 4)
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.GRUCell.html
     """

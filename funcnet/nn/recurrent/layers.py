@@ -42,11 +42,12 @@ class RNNBase(Module):
             that is not below ``hidden_size``.
         TypeError: sizes that are not integers, switches that are not booleans.
 
-    >>> net = fn.functionalize(nn.RNNBase("GRU", 3, 4))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, hidden = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
-    >>> output.shape, hidden.shape
-    ((7, 5, 4), (1, 5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.RNNBase("GRU", 3, 4))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, hidden = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
+        >>> output.shape, hidden.shape
+        ((7, 5, 4), (1, 5, 4))
 
     Reference: https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
     """
@@ -211,11 +212,12 @@ class RNN(RNNBase):
         bidirectional: whether each layer also runs backwards.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.RNN(3, 4, batch_first=True))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, hidden = net.apply(params, state, jnp.ones((5, 7, 3)), lengths=[7, 2, 3, 4, 5])[0]
-    >>> output.shape, hidden.shape
-    ((5, 7, 4), (1, 5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.RNN(3, 4, batch_first=True))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, hidden = net.apply(params, state, jnp.ones((5, 7, 3)), lengths=[7, 2, 3, 4, 5])[0]
+        >>> output.shape, hidden.shape
+        ((5, 7, 4), (1, 5, 4))
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html
     """
@@ -265,11 +267,12 @@ class LSTM(RNNBase):
         proj_size: features that the hidden state is projected to; 0 for none.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.LSTM(3, 4, num_layers=2))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, (hidden, cell) = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
-    >>> output.shape, cell.shape
-    ((7, 5, 4), (2, 5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.LSTM(3, 4, num_layers=2))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, (hidden, cell) = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
+        >>> output.shape, cell.shape
+        ((7, 5, 4), (2, 5, 4))
 
     Reference: Hochreiter, Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; with a
     projection, Sak et al. 2014, https://arxiv.org/abs/1402.1128
@@ -318,11 +321,12 @@ class GRU(RNNBase):
         bidirectional: whether each layer also runs backwards.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.GRU(3, 4, bidirectional=True))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, hidden = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
-    >>> output.shape, hidden.shape
-    ((7, 5, 8), (2, 5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.GRU(3, 4, bidirectional=True))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, hidden = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
+        >>> output.shape, hidden.shape
+        ((7, 5, 8), (2, 5, 4))
 
     Reference: Cho et al. 2014, https://arxiv.org/abs/1406.1078
     """
