@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.windows import Windows, pad_axes, spatial_axes
 
 __all__ = ["depthwise", "is_depthwise"]
@@ -71,9 +72,9 @@ def _image(
         Windows(n, k, s, d, low, high, (n + low + high - d * (k - 1) - 1) // s + 1)
         for n, k, s, d, (low, high) in settings
     ]
-    # sums of 16-bit numbers are kept in 32 bits, as XLA's convolution keeps them
-    narrow = jnp.issubdtype(input.dtype, jnp.floating) and jnp.finfo(input.dtype).bits < 32
-    wide = jnp.float32 if narrow else input.dtype
+    # sums of 16-bit floats are kept in 32 bits, as XLA's convolution keeps them; integers are exact
+    floating = jnp.issubdtype(input.dtype, jnp.inexact)
+    wide = at_least_float32(input.dtype) if floating else input.dtype
     # an axis for the filters of a channel, beside that of the channels
     padded = jnp.expand_dims(
         pad_axes(input, where, margins).astype(wide), -1 if channels_last else 1

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
+from funcnet.functional.activations.gated import gelu
 from funcnet.functional.activations.rectified import relu
-from funcnet.functional.activations.smooth import gelu
 from funcnet.module import Module
 from funcnet.nn.attention.multi_head import MultiheadAttention
 from funcnet.nn.dropout import Dropout

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, Key, Shape
+from funcnet.core.dtypes import at_least_float32
 
 __all__ = [
     "calculate_fan_in_and_fan_out",
@@ -50,7 +51,10 @@ def calculate_fan_in_and_fan_out(shape: Shape) -> tuple[int, int]:
 
 
 def _wide(dtype: Any) -> Any:
-    return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
+    """Return the dtype to draw in; integers are refused, which would lose what is drawn."""
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(f"random numbers are drawn for floats; got {dtype}")
+    return at_least_float32(dtype)
 
 
 def uniform(key: Key, shape: Size, dtype: Any, a: float, b: float) -> Array:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Initializer, Key
-from funcnet.functional.normalization.local_response import normalize
+from funcnet.functional.normalization.normalize import normalize
 from funcnet.module import Buffer, Module, Parameter
 from funcnet.module.specs import Spec, is_spec
 from funcnet.nn.convolution.transposed import ConvTransposeBase
