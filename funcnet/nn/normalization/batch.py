@@ -10,6 +10,7 @@ from funcnet.core.checks import check_ndim
 from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.normalization.batch import batch_norm, batch_norm_update
 from funcnet.module import Module
+from funcnet.module.description import replaced
 from funcnet.nn.normalization.base import TrackedNorm
 
 __all__ = [
@@ -235,29 +236,16 @@ class SyncBatchNorm(_BatchNorm):
             >>> nn.SyncBatchNorm.convert_sync_batchnorm(model, "data")[1].axis_name
             'data'
         """
-        return cls._converted(module, axis_name)
 
-    @classmethod
-    def _converted(cls, value: Any, axis_name: Hashable) -> Any:
-        if isinstance(value, _BatchNorm):
-            converted = object.__new__(type(value) if isinstance(value, _LazyBatchNorm) else cls)
-            vars(converted).update(vars(value), axis_name=axis_name)
-            return converted
-        if isinstance(value, Module):
-            for name, part in list(vars(value).items()):
-                converted = cls._converted(part, axis_name)
-                if converted is not part:
-                    setattr(value, name, converted)
-            return value
-        if isinstance(value, list | tuple):
-            items = [cls._converted(item, axis_name) for item in value]
-            changed = any(new is not old for new, old in zip(items, value, strict=True))
-            return type(value)(items) if changed else value
-        if isinstance(value, dict):
-            items = {name: cls._converted(item, axis_name) for name, item in value.items()}
-            changed = any(items[name] is not item for name, item in value.items())
-            return items if changed else value
-        return value
+        def convert(old: Module, new: Module) -> Module:
+            if not isinstance(old, _BatchNorm):
+                vars(old).update(vars(new))
+                return old
+            made = object.__new__(type(old) if isinstance(old, _LazyBatchNorm) else cls)
+            vars(made).update(vars(old), axis_name=axis_name)
+            return made
+
+        return replaced(module, convert)
 
 
 class _LazyBatchNorm(_BatchNorm):
