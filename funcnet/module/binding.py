@@ -13,6 +13,7 @@ from funcnet.core.errors import MissingKeyError, TransformScopeError, UnboundMod
 from funcnet.core.jax_internals import trace_state
 from funcnet.core.keys import fold_path, is_key
 from funcnet.core.paths import flatten, join
+from funcnet.core.torch_hints import note_for
 from funcnet.module.description import Node, is_module, read, rebuild, walk
 from funcnet.module.layout import Layout, kind_of, match_paths, nested, placed
 from funcnet.module.module import Module
@@ -121,6 +122,9 @@ class Binding:
             if not any(note.startswith(NOTE) for note in getattr(error, "__notes__", ())):
                 where = f"{self.path} " if self.path else ""
                 error.add_note(f"{NOTE} {where}({type(module).__name__})")
+                hint = note_for(error)
+                if hint is not None:
+                    error.add_note(hint)
             raise
         if self.scope.observer is not None:
             output = self.scope.observer(self.path, module, output)
@@ -172,7 +176,10 @@ def bind_node(
             "that is itself named `key` has to be passed by position"
         )
     if train is not True and train is not False:
-        raise TypeError(f"train must be True or False, known while tracing; got {kind_of(train)}")
+        raise TypeError(
+            f"train must be True or False, known while tracing; got {kind_of(train)}. Under jit it has to be static: "
+            "jax.jit(net.apply, static_argnames='train'), or jit a function of your own that writes train=True"
+        )
     layout = node.layout
     leaves = placed(layout, params, "params")
     leaves.update(placed(layout, state, "state"))

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Key, Params, State
 from funcnet.core.keys import is_key
 from funcnet.core.paths import join
+from funcnet.core.torch_hints import missing_attribute
 from funcnet.module.binding import Binding, Observer, bind_node, state_of, unbind, update_state
 from funcnet.module.description import Node, is_module, layout_of, walk
 from funcnet.module.initialize import draw
@@ -36,6 +37,19 @@ class Functional(NamedTuple):
 
     init: Callable[..., tuple[Params, State]]
     apply: Callable[..., tuple[Any, State]]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise: a model is two functions, and this is neither."""
+        raise TypeError(
+            "a Functional is a pair of functions: write output, state = net.apply(params, state, x), or "
+            "params, state = net.init(key)"
+        )
+
+    if not TYPE_CHECKING:  # a type checker should go on to report names that are missing
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise for an attribute that is not there; say what PyTorch's is called here."""
+            raise AttributeError(missing_attribute("Functional", "Functional", name))
 
     @property
     def observable(self) -> "PureModule":

@@ -1,8 +1,9 @@
 """Module: the base class of layers, and what a bound one can do."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import jax.numpy as jnp
 
@@ -14,7 +15,7 @@ from funcnet.core.errors import (
     UnboundModuleError,
 )
 from funcnet.core.paths import join
-from funcnet.core.torch_hints import missing_attribute
+from funcnet.core.torch_hints import missing_attribute, refused_keyword
 from funcnet.module.description import holds_arrays, layout_of, submodules, walk
 from funcnet.module.layout import kind_of
 from funcnet.module.specs import is_buffer, is_spec
@@ -63,6 +64,27 @@ class Module:
     if TYPE_CHECKING:
         # Subclasses define the call with whatever signature they need.
         __call__: Callable[..., Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse what PyTorch's constructors take and this one does not, saying what to write instead."""
+        for name in kwargs:
+            hint = refused_keyword(cls.__name__, name)
+            if hint is not None and name not in inspect.signature(cls).parameters:
+                raise TypeError(hint)
+        code = getattr(cls.__init__, "__code__", None)
+        if (
+            code is not None
+            and len(args) >= code.co_argcount
+            and not code.co_flags & inspect.CO_VARARGS
+        ):
+            names = code.co_varnames[1 : code.co_argcount]
+            extra = args[len(names)]
+            hint = f" {refused_keyword(cls.__name__, 'inplace')}" if isinstance(extra, bool) else ""
+            raise TypeError(
+                f"{cls.__name__} takes at most {len(names)} positional arguments ({', '.join(names) or 'none'}); "
+                f"got {len(args)}.{hint}"
+            )
+        return object.__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the class for names of the API, and let calls pass through the binding."""
@@ -159,7 +181,7 @@ class Module:
 
         def __getattr__(self, name: str) -> Any:
             """Raise for an attribute that is not there; say what PyTorch's is called here."""
-            raise AttributeError(missing_attribute(type(self).__name__, name))
+            raise AttributeError(missing_attribute("Module", type(self).__name__, name))
 
     def extra_repr(self) -> str:
         """Return the arguments to show between the parentheses of ``repr``."""

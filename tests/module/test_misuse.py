@@ -1,5 +1,7 @@
 """Every mistake is met where it is made, by an error that names the attribute and the way out."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -233,3 +235,80 @@ def test_habits_of_pytorch():
         with pytest.raises(AttributeError, match=r"'Dense' object has no attribute 'weigth'$"):
             _ = module.weigth
         assert not hasattr(module, "anything")
+
+
+class Typed(fn.Module):
+    """A module whose call is written as one for PyTorch."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def __call__(self, x):
+        return self.call(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "instead"),
+    [
+        (lambda x: x.flatten(1), "reshape"),
+        (lambda x: x.view(-1), "reshape"),
+        (lambda x: x.view(2, -1), "reshape"),
+        (lambda x: x.mean(dim=1), "axis="),
+        (lambda x: jnp.sum(x, dim=1), "axis="),
+        (lambda x: x.sum(1, keepdim=True), "keepdims="),
+        (lambda x: x.size(0), r"x\.shape"),
+        (lambda x: x.permute(1, 0), "transpose"),
+        (lambda x: x.sum().backward(), r"jax\.grad"),
+        (lambda x: x.detach(), "stop_gradient"),
+        (lambda x: x.unsqueeze(0), "expand_dims"),
+        (lambda x: x.float(), "astype"),
+        (lambda x: x.add_(1), "immutable"),
+        (lambda x: jnp.cat([x, x]), "concatenate"),
+    ],
+)
+@pytest.mark.parametrize("jit", [False, True])
+def test_methods_of_tensors_are_noted(call, instead, jit):
+    net = fn.functionalize(Typed(call))
+    apply = jax.jit(net.apply) if jit else net.apply
+    with pytest.raises((TypeError, AttributeError, ValueError, NotImplementedError)) as caught:
+        apply({}, {}, jnp.ones((2, 3)))
+    notes = [note for note in caught.value.__notes__ if note.startswith("In JAX: ")]
+    assert len(notes) == 1
+    assert re.search(instead, notes[0])
+
+
+def test_what_is_not_a_habit_has_no_note():
+    net = fn.functionalize(Typed(lambda x: x.nothing))
+    with pytest.raises(AttributeError) as caught:
+        net.apply({}, {}, jnp.ones(3))
+    assert not [note for note in caught.value.__notes__ if note.startswith("In JAX: ")]
+
+
+def test_a_functional_is_used_by_its_two_functions():
+    net, params, state = built(Dense(3, 2))
+    with pytest.raises(TypeError, match=r"output, state = net\.apply\(params, state, x\)"):
+        net(params, state, jnp.ones(3))
+    for name in ("parameters", "eval", "to", "state_dict"):
+        with pytest.raises(AttributeError, match=rf"'{name}'\. In funcnet: "):
+            getattr(net, name)
+    assert not hasattr(net, "anything")
+    with pytest.raises(TypeError, match="static_argnames='train'"):
+        jax.jit(net.apply)(params, state, jnp.ones(3), train=True)
+
+
+def test_arguments_of_pytorchs_constructors():
+    nn = fn.nn
+    with pytest.raises(TypeError, match=r"ReLU takes no inplace=: arrays are immutable"):
+        nn.ReLU(inplace=True)
+    with pytest.raises(TypeError, match="Linear takes no device=: device belongs to the arrays"):
+        nn.Linear(3, 2, device="cuda")
+    with pytest.raises(TypeError, match=r"Dropout takes at most 1 positional.*got 2.*inplace"):
+        nn.Dropout(0.5, True)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'features'"):
+        nn.Linear(3, features=2)
+
+    class Own(fn.Module):
+        def __init__(self, device):
+            self.device = device
+
+    assert Own(device="gpu").device == "gpu"
