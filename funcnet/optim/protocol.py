@@ -56,6 +56,12 @@ class ShapedTransformation(GradientTransformation):
     """
 
 
+def of_same_kind(inner: GradientTransformation, init: Any, update: Any) -> GradientTransformation:
+    """Make a transformation of the same kind as the one inside it."""
+    shaped = isinstance(inner, ShapedTransformation)
+    return (ShapedTransformation if shaped else GradientTransformation)(init, update)
+
+
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """Add updates to parameters: ``p + u``, in the wider dtype, rounded to the dtype of ``p``.
 

@@ -3,46 +3,15 @@
 from types import SimpleNamespace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
-from funcnet.core.aliases import Array, PyTree
+from funcnet.core.aliases import Array
 from funcnet.optim.hyperparameters import Hyperparameter, check_numbers
 from funcnet.optim.leaves import Move
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule
 
-__all__ = [
-    "adaptive_clip",
-    "clip_by_global_norm",
-    "clip_by_norm",
-    "clip_by_value",
-    "global_norm",
-]
-
-
-def global_norm(tree: PyTree) -> Array:
-    r"""Compute the Euclidean norm of all leaves together, :math:`\sqrt{\sum_i |x_i|^2}`.
-
-    Sums are taken in float32 where leaves have 16 bits.
-
-    Example:
-        >>> float(optim.global_norm({"a": jnp.array([3.0]), "b": jnp.array(4.0)}))
-        5.0
-    """
-    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-    leaves = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
-    if not leaves:
-        return jnp.zeros(())
-    squares = [_square_sum(x) for x in leaves]
-    wide = np.result_type(*[s.dtype for s in squares])
-    return jnp.sqrt(sum((s.astype(wide) for s in squares), start=jnp.zeros((), wide)))
-
-
-def _square_sum(x: Array) -> Array:
-    x = x.astype(np.promote_types(x.dtype, jnp.float32))
-    return jnp.sum((x * x.conj()).real if jnp.iscomplexobj(x) else x * x)
+__all__ = ["adaptive_clip", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
 
 
 def clip_by_global_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTransformation:

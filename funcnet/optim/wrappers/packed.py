@@ -75,13 +75,13 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> PackedState:
-        layout = _Layout(params, limit)
+        layout = _Packing(params, limit)
         return PackedState(jnp.zeros((), jnp.int32), optimizer.init(layout.pack(params)))
 
     def update(
         grads: PyTree, state: PackedState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, PackedState]:
-        layout = _Layout(grads if params is None else params, limit)
+        layout = _Packing(grads if params is None else params, limit)
         extra = {n: layout.pack(v) if layout.fits(v) else v for n, v in extra.items()}
         own_params = None if params is None else layout.pack(params)
         updates, inner = inner_update(layout.pack(grads), state.inner, own_params, **extra)
@@ -92,7 +92,7 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
     return GradientTransformation(init, update)
 
 
-class _Layout:
+class _Packing:
     """Which leaves go into which buffer, and where."""
 
     def __init__(self, tree: PyTree, limit: int) -> None:

@@ -1,0 +1,46 @@
+"""Hutchinson's estimate of the diagonal of a loss's Hessian, for `sophia`."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, Key, PyTree
+from funcnet.optim.leaves import is_trainable
+
+__all__ = ["hutchinson"]
+
+
+def hutchinson(loss: Callable[[PyTree], Array], key: Key) -> Callable[[PyTree], PyTree]:
+    r"""Estimate the diagonal of a loss's Hessian with one random vector of signs.
+
+    .. math:: \hat h = u \odot \nabla^2 f(p)\, u, \qquad u_i = \pm 1, \qquad
+              \mathbb{E}\,\hat h = \mathrm{diag}\, \nabla^2 f(p)
+
+    Args:
+        loss: a function of the parameters alone.
+        key: for the signs.
+
+    Returns:
+        A function of the parameters that returns a pytree like them.
+
+    Example:
+        >>> optim.hutchinson(lambda p: jnp.sum(p**3), jax.random.key(0))(jnp.ones(2)).tolist()
+        [6.0, 6.0]
+
+    Reference: Hutchinson, "A Stochastic Estimator of the Trace of the Influence Matrix", 1989
+    """
+
+    def estimate(params: PyTree) -> PyTree:
+        leaves, treedef = jax.tree.flatten(params)
+        keys = jax.random.split(key, max(len(leaves), 1))
+        signs = treedef.unflatten(
+            [
+                jax.random.rademacher(one, p.shape, p.dtype) if is_trainable(p) else p
+                for one, p in zip(keys, leaves, strict=False)
+            ]
+        )
+        product = jax.jvp(jax.grad(loss), (params,), (signs,))[1]
+        return jax.tree.map(jnp.multiply, signs, product)
+
+    return estimate
