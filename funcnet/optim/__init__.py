@@ -45,7 +45,7 @@ from funcnet.optim.hyperparameters import (
     hyperparams,
     with_hyperparams,
 )
-from funcnet.optim.leaves import Move
+from funcnet.optim.per_leaf import Move
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,

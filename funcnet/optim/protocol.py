@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
+from funcnet.core.leaf_kinds import is_none
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = [
@@ -89,7 +90,7 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
         wide = np.promote_types(p.dtype, u.dtype)
         return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
 
-    return jax.tree.map(add, params, updates, is_leaf=lambda leaf: leaf is None)
+    return jax.tree.map(add, params, updates, is_leaf=is_none)
 
 
 def with_extra(update: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,14 +1,14 @@
 """Adadelta: steps scaled by the ratio of past steps to past gradients."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["adadelta"]
 
@@ -51,25 +51,24 @@ def adadelta(
     Reference: Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adadelta.html
     """
-    check_numbers(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
-    if isinstance(rho, int | float) and rho > 1:
-        raise ValueError(f"rho must be in [0, 1]; got {rho!r}")
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        rho=number(rho, at_most=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
-            v = h.rho * slots["square_avg"] + (1 - h.rho) * (g * g)
+    def rule(h: Numbers) -> Move:
+        average = moving_average(h.rho)
+
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
+            v = average(slots["square_avg"], g * g)
             delta = jnp.sqrt(slots["acc_delta"] + h.eps) / jnp.sqrt(v + h.eps) * g
-            u = h.rho * slots["acc_delta"] + (1 - h.rho) * (delta * delta)
+            u = average(slots["acc_delta"], delta * delta)
             return -h.lr * delta, {"square_avg": v, "acc_delta": u}
 
         return move
 
-    return from_rule(
-        "adadelta",
-        rule,
-        zeros_slot("square_avg", "acc_delta"),
-        reads_params=decayed,
-        hyper={"lr": lr, "rho": rho, "eps": eps, "weight_decay": used(weight_decay)},
-    )
+    slots = zeros_slot("square_avg", "acc_delta")
+    return from_rule("adadelta", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

@@ -1,14 +1,15 @@
 """Adafactor: the second moment of a matrix from its row means and column means alone."""
 
-from types import SimpleNamespace
+import math
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decoupled_decay, from_rule, oriented, refuse_complex
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["adafactor"]
 
@@ -59,17 +60,19 @@ def adafactor(
     Reference: Shazeer and Stern, "Adafactor", ICML 2018;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adafactor.html
     """
-    check_numbers(lr=lr, weight_decay=weight_decay)
-    check_tuple("eps", eps, 2)
-    if isinstance(beta2_decay, int | float) and beta2_decay > 0:
-        raise ValueError(f"beta2_decay must be at most 0; got {beta2_decay!r}")
-    if isinstance(d, int | float) and d < 1:
-        raise ValueError(f"d must be at least 1; got {d!r}")
-    decayed = in_use(weight_decay)
+    if not isinstance(eps, tuple | list) or len(eps) != 2:
+        raise ValueError(f"eps takes 2 numbers; got {eps!r}")
+    hyper = Settings(
+        lr=number(lr),
+        beta2_decay=number(beta2_decay, at_least=-math.inf, at_most=0),
+        eps1=None if eps[0] is None else number(eps[0]),
+        eps2=number(eps[1]),
+        d=number(d, at_least=1),
+        weight_decay=optional(weight_decay),
+    )
 
-    def slots(p: Array) -> dict[str, Array]:
-        if jnp.iscomplexobj(p):
-            raise TypeError("adafactor does not take complex parameters")
+    def slots(p: Array) -> Slots:
+        refuse_complex("adafactor", p)
         if p.ndim < 2:
             return {"variance": jnp.zeros_like(p)}
         return {
@@ -80,13 +83,12 @@ def adafactor(
     def rms(x: Array) -> Array:
         return jnp.sqrt(jnp.sum(x * x) / max(x.size, 1))
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         fresh = jnp.power(h.step, h.beta2_decay)
         rho = jnp.minimum(h.lr, 1 / jnp.sqrt(h.step))
+        shrink = decoupled_decay(h)
 
-        def second_moment(
-            g: Array, slots: dict[str, Array], eps1: Array | float
-        ) -> tuple[Array, dict[str, Array]]:
+        def second_moment(g: Array, slots: Slots, eps1: Array | float) -> tuple[Array, Slots]:
             square = g * g
             if g.ndim < 2:
                 v = slots["variance"] + fresh * (square - slots["variance"])
@@ -97,31 +99,16 @@ def adafactor(
             v = row * col / jnp.maximum(row.mean(-2, keepdims=True), eps1)
             return v, {"row_var": row, "col_var": col}
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             if g.size == 0:
                 return g, {}
             g = oriented(g, p, h, maximize, coupled=False)
-            eps1 = float(jnp.finfo(g.dtype).eps) if eps[0] is None else h.eps1
+            eps1 = h.eps1 if "eps1" in hyper else float(jnp.finfo(g.dtype).eps)
             v, new = second_moment(g, slots, eps1)
             u = g / jnp.sqrt(jnp.maximum(v, eps1 * eps1))
             alpha = jnp.maximum(h.eps2, rms(p)) * rho
-            update = -alpha * u / jnp.maximum(1, rms(u) / h.d)
-            return (update - h.lr * h.weight_decay * p if decayed else update), new
+            return shrink(-alpha * u / jnp.maximum(1, rms(u) / h.d), p), new
 
         return move
 
-    return from_rule(
-        "adafactor",
-        rule,
-        slots,
-        reads_params=True,
-        shaped=True,
-        hyper={
-            "lr": lr,
-            "beta2_decay": beta2_decay,
-            "eps1": eps[0],
-            "eps2": eps[1],
-            "d": d,
-            "weight_decay": used(weight_decay),
-        },
-    )
+    return from_rule("adafactor", rule, slots, hyper=hyper, reads_params=True, shaped=True)

@@ -1,14 +1,14 @@
 """Adagrad: steps divided by the root of the sum of all squared gradients."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.core.checks import check_non_negative
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["adagrad"]
 
@@ -51,34 +51,27 @@ def adagrad(
     Reference: Duchi, Hazan and Singer, "Adaptive Subgradient Methods", JMLR 2011;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adagrad.html
     """
-    check_numbers(
-        lr=lr,
-        lr_decay=lr_decay,
-        weight_decay=weight_decay,
-        initial_accumulator_value=initial_accumulator_value,
-        eps=eps,
+    hyper = Settings(
+        lr=number(lr),
+        lr_decay=number(lr_decay),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
     )
-    decayed = in_use(weight_decay)
+    check_non_negative("initial_accumulator_value", initial_accumulator_value)
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
         first = initial_accumulator_value
         # A complex accumulator holds two reals, and both start there.
         return {"sum": jnp.full_like(p, complex(first, first) if jnp.iscomplexobj(p) else first)}
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         step_size = h.lr / (1 + (h.step - 1) * h.lr_decay)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
             total = slots["sum"] + g * g
             return -step_size * g / (jnp.sqrt(total) + h.eps), {"sum": total}
 
         return move
 
-    return from_rule(
-        "adagrad",
-        rule,
-        slots,
-        reads_params=decayed,
-        hyper={"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": used(weight_decay)},
-    )
+    return from_rule("adagrad", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

@@ -1,15 +1,14 @@
 """Adamax: Adam with the infinity norm in place of the second moment."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["adamax"]
 
@@ -51,35 +50,25 @@ def adamax(
     Reference: Kingma and Ba, "Adam", ICLR 2015, section 7.1;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adamax.html
     """
-    _check(lr, betas, eps, weight_decay)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         beta1, beta2 = h.betas
+        mean = moving_average(beta1)
         step_size = h.lr / bias_correction(beta1, h.step)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
+            m = mean(slots["exp_avg"], g)
             u = jnp.maximum(beta2 * slots["exp_inf"], jnp.abs(g) + h.eps)
             return -step_size * m / u, {"exp_avg": m, "exp_inf": u}
 
         return move
 
-    return from_rule(
-        "adamax",
-        rule,
-        zeros_slot("exp_avg", "exp_inf"),
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
-
-
-def _check(
-    lr: Hyperparameter,
-    betas: tuple[Hyperparameter, Hyperparameter],
-    eps: Hyperparameter,
-    weight_decay: Hyperparameter,
-) -> None:
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
+    slots = zeros_slot("exp_avg", "exp_inf")
+    return from_rule("adamax", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

@@ -1,15 +1,14 @@
 """Adan: Nesterov momentum from differences of gradients."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["adan"]
 
@@ -55,35 +54,34 @@ def adan(
     Reference: Xie et al., "Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing Deep
     Models", TPAMI 2024
     """
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 3, below=1.0)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 3, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2, beta3 = h.betas
-        unbias1, unbias2 = (1 / bias_correction(beta, h.step) for beta in (beta1, beta2))
-        unbias3 = 1 / jnp.sqrt(bias_correction(beta3, h.step))
+    def rule(h: Numbers) -> Move:
+        mean, mean_difference, mean_square = map(moving_average, h.betas)
+        beta2 = h.betas[1]
+        unbias1, unbias2 = (1 / bias_correction(beta, h.step) for beta in h.betas[:2])
+        unbias3 = 1 / jnp.sqrt(bias_correction(h.betas[2], h.step))
         later = (h.step > 1).astype(h.step.dtype)
+        shrink = None if h.weight_decay is None else h.lr * h.weight_decay
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
             difference = later * (g - slots["prev"])
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
-            d = beta2 * slots["exp_avg_diff"] + (1 - beta2) * difference
-            n = beta3 * slots["exp_avg_sq"] + (1 - beta3) * jnp.square(g + beta2 * difference)
+            m = mean(slots["exp_avg"], g)
+            d = mean_difference(slots["exp_avg_diff"], difference)
+            n = mean_square(slots["exp_avg_sq"], jnp.square(g + beta2 * difference))
             step = (unbias1 * m + beta2 * unbias2 * d) / (jnp.sqrt(n) * unbias3 + h.eps)
             update = -h.lr * step
-            if decayed:
-                shrink = h.lr * h.weight_decay
+            if shrink is not None:
                 update = (update - shrink * p) / (1 + shrink)
             return update, {"exp_avg": m, "exp_avg_diff": d, "exp_avg_sq": n, "prev": g}
 
         return move
 
-    return from_rule(
-        "adan",
-        rule,
-        zeros_slot("exp_avg", "exp_avg_diff", "exp_avg_sq", "prev"),
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
+    slots = zeros_slot("exp_avg", "exp_avg_diff", "exp_avg_sq", "prev")
+    return from_rule("adan", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

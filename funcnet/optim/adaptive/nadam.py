@@ -1,15 +1,14 @@
 """NAdam: Adam with Nesterov momentum."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decoupled_decay, from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["nadam"]
 
@@ -58,31 +57,34 @@ def nadam(
     Reference: Dozat, "Incorporating Nesterov Momentum into Adam", 2016;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.NAdam.html
     """
-    _check(lr, betas, eps, weight_decay)
-    check_numbers(momentum_decay=momentum_decay)
-    decayed = in_use(weight_decay)
-    coupled, decoupled = decayed and not decoupled_weight_decay, decayed and decoupled_weight_decay
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+        momentum_decay=number(momentum_decay),
+    )
 
-    def mu(h: SimpleNamespace, step: Array) -> Array:
+    def mu(h: Numbers, step: Array) -> Array:
         return h.betas[0] * (1 - 0.5 * jnp.power(0.96, step * h.momentum_decay))
 
-    def advance(h: SimpleNamespace, sums: dict[str, Array]) -> dict[str, Array]:
+    def advance(h: Numbers, sums: dict[str, Array]) -> dict[str, Array]:
         return {"mu_product": h.memory.mu_product * mu(h, h.step)}
 
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
+    def rule(h: Numbers) -> Move:
+        mean, mean_square = map(moving_average, h.betas)
         product, mu_next = h.memory.mu_product, mu(h, h.step + 1)
         g_rate = h.lr * (1 - mu(h, h.step)) / (1 - product)
         m_rate = h.lr * mu_next / (1 - product * mu_next)
-        correction = bias_correction(beta2, h.step)
+        correction = bias_correction(h.betas[1], h.step)
+        shrink = decoupled_decay(h, decoupled_weight_decay)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, coupled)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (g * g)
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=not decoupled_weight_decay)
+            m = mean(slots["exp_avg"], g)
+            v = mean_square(slots["exp_avg_sq"], g * g)
             update = -(g_rate * g + m_rate * m) / (jnp.sqrt(v / correction) + h.eps)
-            update = update - h.lr * h.weight_decay * p if decoupled else update
-            return update, {"exp_avg": m, "exp_avg_sq": v}
+            return shrink(update, p), {"exp_avg": m, "exp_avg_sq": v}
 
         return move
 
@@ -90,24 +92,8 @@ def nadam(
         "nadam",
         rule,
         zeros_slot("exp_avg", "exp_avg_sq"),
-        reads_params=decayed,
+        hyper=hyper,
+        reads_params="weight_decay" in hyper,
         memory={"mu_product": 1.0},
         advance=advance,
-        hyper={
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": used(weight_decay),
-            "momentum_decay": momentum_decay,
-        },
     )
-
-
-def _check(
-    lr: Hyperparameter,
-    betas: tuple[Hyperparameter, Hyperparameter],
-    eps: Hyperparameter,
-    weight_decay: Hyperparameter,
-) -> None:
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)

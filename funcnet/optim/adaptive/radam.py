@@ -1,15 +1,14 @@
 """RAdam: Adam whose second moment is used only once it can be trusted."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decoupled_decay, from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["radam"]
 
@@ -57,46 +56,35 @@ def radam(
     Reference: Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", ICLR 2020;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.RAdam.html
     """
-    _check(lr, betas, eps, weight_decay)
-    decayed = in_use(weight_decay)
-    coupled, decoupled = decayed and not decoupled_weight_decay, decayed and decoupled_weight_decay
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
-        step_size = h.lr / bias_correction(beta1, h.step)
-        correction2 = bias_correction(beta2, h.step)
-        rho_inf = 2 / (1 - beta2) - 1
-        rho = rho_inf - 2 * h.step * (1 - correction2) / correction2
+    def rule(h: Numbers) -> Move:
+        mean, mean_square = map(moving_average, h.betas)
+        step_size, correction = (
+            h.lr / bias_correction(h.betas[0], h.step),
+            bias_correction(h.betas[1], h.step),
+        )
+        rho_inf = 2 / (1 - h.betas[1]) - 1
+        rho = rho_inf - 2 * h.step * (1 - correction) / correction
         trusted = rho > 5
         safe = jnp.where(trusted, rho, 6)
         ratio = (safe - 4) * (safe - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * safe)
-        rectifier = jnp.sqrt(jnp.where(trusted, ratio * correction2, 1))
+        rectifier = jnp.sqrt(jnp.where(trusted, ratio * correction, 1))
+        shrink = decoupled_decay(h, decoupled_weight_decay)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, coupled)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (g * g)
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=not decoupled_weight_decay)
+            m = mean(slots["exp_avg"], g)
+            v = mean_square(slots["exp_avg_sq"], g * g)
             adapted = jnp.where(trusted, rectifier / (jnp.sqrt(v) + h.eps), 1)
-            update = -step_size * m * adapted
-            update = update - h.lr * h.weight_decay * p if decoupled else update
-            return update, {"exp_avg": m, "exp_avg_sq": v}
+            return shrink(-step_size * m * adapted, p), {"exp_avg": m, "exp_avg_sq": v}
 
         return move
 
-    return from_rule(
-        "radam",
-        rule,
-        zeros_slot("exp_avg", "exp_avg_sq"),
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
-
-
-def _check(
-    lr: Hyperparameter,
-    betas: tuple[Hyperparameter, Hyperparameter],
-    eps: Hyperparameter,
-    weight_decay: Hyperparameter,
-) -> None:
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
+    slots = zeros_slot("exp_avg", "exp_avg_sq")
+    return from_rule("radam", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

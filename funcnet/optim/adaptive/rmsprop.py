@@ -1,14 +1,14 @@
 """RMSprop: steps divided by a running root mean square of the gradient."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["rmsprop"]
 
@@ -56,16 +56,24 @@ def rmsprop(
     Reference: Tieleman and Hinton, Coursera lecture 6.5, 2012; Graves, "Generating Sequences",
     2013 (centered); https://docs.pytorch.org/docs/stable/generated/torch.optim.RMSprop.html
     """
-    check_numbers(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
-    decayed, heavy = in_use(weight_decay), in_use(momentum)
+    hyper = Settings(
+        lr=number(lr),
+        alpha=number(alpha),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+        momentum=optional(momentum),
+    )
+    heavy = "momentum" in hyper
 
-    def rule(h: SimpleNamespace) -> Move:
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
-            v = h.alpha * slots["square_avg"] + (1 - h.alpha) * (g * g)
+    def rule(h: Numbers) -> Move:
+        average = moving_average(h.alpha)
+
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
+            v = average(slots["square_avg"], g * g)
             new = {"square_avg": v}
             if centered:
-                mean = new["grad_avg"] = h.alpha * slots["grad_avg"] + (1 - h.alpha) * g
+                mean = new["grad_avg"] = average(slots["grad_avg"], g)
                 v = v - mean * mean
             direction = g / (jnp.sqrt(v) + h.eps)
             if heavy:
@@ -75,17 +83,5 @@ def rmsprop(
 
         return move
 
-    names = ["square_avg", *["grad_avg"][:centered], *["momentum_buffer"][:heavy]]
-    return from_rule(
-        "rmsprop",
-        rule,
-        zeros_slot(*names),
-        reads_params=decayed,
-        hyper={
-            "lr": lr,
-            "alpha": alpha,
-            "eps": eps,
-            "weight_decay": used(weight_decay),
-            "momentum": used(momentum),
-        },
-    )
+    slots = zeros_slot("square_avg", *["grad_avg"][:centered], *["momentum_buffer"][:heavy])
+    return from_rule("rmsprop", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

@@ -1,15 +1,14 @@
 """Yogi: Adam whose second moment changes by steps of the gradient's own size."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["yogi"]
 
@@ -51,33 +50,32 @@ def yogi(
 
     Reference: Zaheer et al., "Adaptive Methods for Nonconvex Optimization", NeurIPS 2018
     """
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
+        # A complex moment holds two reals, and both start there.
         first = initial_accumulator * (1 + 1j) if jnp.iscomplexobj(p) else initial_accumulator
         return {"exp_avg": jnp.zeros_like(p), "exp_avg_sq": jnp.full_like(p, first)}
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         beta1, beta2 = h.betas
+        mean, rest = moving_average(beta1), 1 - beta2
         step_size = h.lr / bias_correction(beta1, h.step)
         inverse_root = 1 / jnp.sqrt(bias_correction(beta2, h.step))
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
+            m = mean(slots["exp_avg"], g)
             v, square = slots["exp_avg_sq"], g * g
-            v = v - (1 - beta2) * jnp.sign(v - square) * square
+            v = v - rest * jnp.sign(v - square) * square
             update = -step_size * m / (jnp.sqrt(v) * inverse_root + h.eps)
             return update, {"exp_avg": m, "exp_avg_sq": v}
 
         return move
 
-    return from_rule(
-        "yogi",
-        rule,
-        slots,
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
+    return from_rule("yogi", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

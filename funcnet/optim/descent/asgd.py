@@ -1,14 +1,13 @@
 """Averaged gradient descent, with a step size that falls as a power."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["asgd"]
 
@@ -54,19 +53,20 @@ def asgd(
     Reference: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.ASGD.html
     """
-    check_numbers(lr=lr, weight_decay=weight_decay)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr), lambd=lambd, alpha=alpha, t0=t0, weight_decay=optional(weight_decay)
+    )
 
-    def advance(h: SimpleNamespace, sums: dict[str, Array]) -> dict[str, Array]:
+    def advance(h: Numbers, sums: dict[str, Array]) -> dict[str, Array]:
         eta = jnp.where(h.step == 1, h.lr, h.memory.next_eta)
         return {"eta": eta, "next_eta": h.lr / jnp.power(1 + h.lambd * h.lr * h.step, h.alpha)}
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         eta = h.memory.eta
         mu = 1 / jnp.maximum(1, h.step - 1 - h.t0)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
             update = -eta * (g + h.lambd * p)
             return update, {"ax": slots["ax"] + mu * (p + update - slots["ax"])}
 
@@ -76,14 +76,8 @@ def asgd(
         "asgd",
         rule,
         zeros_slot("ax"),
+        hyper=hyper,
         reads_params=True,
         memory={"eta": 0.0, "next_eta": 0.0},
         advance=advance,
-        hyper={
-            "lr": lr,
-            "lambd": lambd,
-            "alpha": alpha,
-            "t0": t0,
-            "weight_decay": used(weight_decay),
-        },
     )

@@ -1,16 +1,15 @@
 """LAMB: AdamW in which each layer's step is in proportion to its weights."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.adaptive.adam import bias_correction
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
 from funcnet.optim.descent.trust_ratio import leaf_norm, trust_ratio
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["lamb"]
 
@@ -54,31 +53,28 @@ def lamb(
     Reference: You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76
     minutes", ICLR 2020
     """
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
-        unbias1 = 1 / bias_correction(beta1, h.step)
-        unbias2 = 1 / jnp.sqrt(bias_correction(beta2, h.step))
+    def rule(h: Numbers) -> Move:
+        mean, mean_square = map(moving_average, h.betas)
+        unbias1 = 1 / bias_correction(h.betas[0], h.step)
+        unbias2 = 1 / jnp.sqrt(bias_correction(h.betas[1], h.step))
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (g * g)
+            m = mean(slots["exp_avg"], g)
+            v = mean_square(slots["exp_avg_sq"], g * g)
             step = unbias1 * m / (jnp.sqrt(v) * unbias2 + h.eps)
-            step = step + h.weight_decay * p if decayed else step
+            step = step if h.weight_decay is None else step + h.weight_decay * p
             update = -h.lr * trust_ratio(leaf_norm(p), leaf_norm(step)) * step
             return update, {"exp_avg": m, "exp_avg_sq": v}
 
         return move
 
-    return from_rule(
-        "lamb",
-        rule,
-        zeros_slot("exp_avg", "exp_avg_sq"),
-        reads_params=True,
-        shaped=True,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
+    slots = zeros_slot("exp_avg", "exp_avg_sq")
+    return from_rule("lamb", rule, slots, hyper=hyper, reads_params=True, shaped=True)

@@ -1,15 +1,14 @@
 """LARS: momentum in which each layer's step is in proportion to its weights."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.optim.descent.trust_ratio import leaf_norm, trust_ratio
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["lars"]
 
@@ -56,14 +55,19 @@ def lars(
 
     Reference: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", 2017
     """
-    check_numbers(lr=lr, momentum=momentum, weight_decay=weight_decay, eps=eps)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        momentum=number(momentum),
+        weight_decay=optional(weight_decay),
+        trust_coefficient=trust_coefficient,
+        eps=number(eps),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def rule(h: Numbers) -> Move:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
             p_norm, size = leaf_norm(p), leaf_norm(g)
-            if decayed:
+            if h.weight_decay is not None:
                 size, g = size + h.weight_decay * p_norm, g + h.weight_decay * p
             known = (p_norm > 0) & (size > 0)
             trust = jnp.where(known, h.trust_coefficient * trust_ratio(p_norm, size + h.eps), 1)
@@ -74,17 +78,5 @@ def lars(
 
         return move
 
-    return from_rule(
-        "lars",
-        rule,
-        zeros_slot("momentum_buffer"),
-        reads_params=True,
-        shaped=True,
-        hyper={
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": used(weight_decay),
-            "trust_coefficient": trust_coefficient,
-            "eps": eps,
-        },
-    )
+    slots = zeros_slot("momentum_buffer")
+    return from_rule("lars", rule, slots, hyper=hyper, reads_params=True, shaped=True)

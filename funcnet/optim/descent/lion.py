@@ -1,14 +1,14 @@
 """Lion: the sign of an interpolation between momentum and gradient."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decoupled_decay, from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["lion"]
 
@@ -47,26 +47,21 @@ def lion(
 
     Reference: Chen et al., "Symbolic Discovery of Optimization Algorithms", NeurIPS 2023
     """
-    check_numbers(lr=lr, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr), betas=numbers(betas, 2, below=1), weight_decay=optional(weight_decay)
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
+    def rule(h: Numbers) -> Move:
+        interpolate, remember = map(moving_average, h.betas)
+        shrink = decoupled_decay(h)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
             m = slots["exp_avg"]
-            direction = jnp.sign(beta1 * m + (1 - beta1) * g)
-            direction = direction + h.weight_decay * p if decayed else direction
-            return -h.lr * direction, {"exp_avg": beta2 * m + (1 - beta2) * g}
+            update = -h.lr * jnp.sign(interpolate(m, g))
+            return shrink(update, p), {"exp_avg": remember(m, g)}
 
         return move
 
-    return from_rule(
-        "lion",
-        rule,
-        zeros_slot("exp_avg"),
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "weight_decay": used(weight_decay)},
-    )
+    slots = zeros_slot("exp_avg")
+    return from_rule("lion", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

@@ -1,14 +1,14 @@
 """NovoGrad: momentum of gradients that are normalised layer by layer."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["novograd"]
 
@@ -49,33 +49,30 @@ def novograd(
 
     Reference: Ginsburg et al., "Stochastic Gradient Methods with Layer-wise Adaptive Moments", 2019
     """
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
         real = jnp.zeros((), jnp.finfo(p.dtype).dtype)
         return {"exp_avg": jnp.zeros_like(p), "exp_avg_sq": real}
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         beta1, beta2 = h.betas
-        keep = jnp.where(h.step == 1, 0, beta2)
+        mean_square = moving_average(jnp.where(h.step == 1, 0, beta2))
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
-            v = keep * slots["exp_avg_sq"] + (1 - keep) * jnp.sum(g * g)
+            v = mean_square(slots["exp_avg_sq"], jnp.sum(g * g))
             step = g / (jnp.sqrt(v) + h.eps)
-            step = step + h.weight_decay * p if decayed else step
+            step = step if h.weight_decay is None else step + h.weight_decay * p
             m = beta1 * slots["exp_avg"] + step
             return -h.lr * m, {"exp_avg": m, "exp_avg_sq": v}
 
         return move
 
-    return from_rule(
-        "novograd",
-        rule,
-        slots,
-        reads_params=decayed,
-        shaped=True,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
+    reads_params = "weight_decay" in hyper
+    return from_rule("novograd", rule, slots, hyper=hyper, reads_params=reads_params, shaped=True)

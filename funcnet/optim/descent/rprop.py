@@ -1,14 +1,13 @@
 """Rprop: a step size for each number, which grows while its gradient keeps its sign."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule
+from funcnet.optim.settings import Numbers, Settings, number, numbers
 
 __all__ = ["rprop"]
 
@@ -53,24 +52,23 @@ def rprop(
     Reference: Riedmiller and Braun, "A Direct Adaptive Method for Faster Backpropagation Learning",
     1993; https://docs.pytorch.org/docs/stable/generated/torch.optim.Rprop.html
     """
-    check_numbers(lr=lr)
-    check_tuple("etas", etas, 2)
-    check_tuple("step_sizes", step_sizes, 2)
+    number(lr).checked("lr")
+    hyper = Settings(etas=numbers(etas, 2), step_sizes=numbers(step_sizes, 2))
     low, high = etas
     if isinstance(low, int | float) and isinstance(high, int | float) and not 0 < low < 1 < high:
         raise ValueError(f"rprop expects 0 < etas[0] < 1 < etas[1]; got {etas!r}")
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
         first = lr(jnp.zeros((), jnp.int32)) if callable(lr) else lr
         # A complex step size holds two reals, and both start there.
         first = jnp.asarray(first).astype(p.dtype) * (1 + 1j if jnp.iscomplexobj(p) else 1)
         return {"prev": jnp.zeros_like(p), "step_size": jnp.full_like(p, first)}
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         shrink, grow = h.etas
         smallest, largest = h.step_sizes
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = -g if maximize else g
             agreement = g * slots["prev"]
             factor = jnp.where(agreement > 0, grow, jnp.where(agreement < 0, shrink, 1))
@@ -80,4 +78,4 @@ def rprop(
 
         return move
 
-    return from_rule("rprop", rule, slots, hyper={"etas": etas, "step_sizes": step_sizes})
+    return from_rule("rprop", rule, slots, hyper=hyper)

@@ -1,12 +1,13 @@
 """Gradient descent, with or without momentum."""
 
-from types import SimpleNamespace
+import math
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["sgd"]
 
@@ -50,36 +51,32 @@ def sgd(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html
     """
-    check_numbers(lr=lr, momentum=momentum, weight_decay=weight_decay)
-    heavy, damped, decayed = in_use(momentum), in_use(dampening), in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        momentum=optional(momentum),
+        dampening=optional(dampening, at_least=-math.inf),
+        weight_decay=optional(weight_decay),
+    )
+    heavy, damped = "momentum" in hyper, "dampening" in hyper
     if nesterov and (not heavy or damped):
         raise ValueError(
             "nesterov=True needs momentum greater than zero and dampening=0; "
             f"got momentum={momentum!r}, dampening={dampening!r}"
         )
 
-    def rule(h: SimpleNamespace) -> Move:
-        fresh = (h.step > 1).astype(h.step.dtype) * h.dampening if damped else 0
+    def rule(h: Numbers) -> Move:
+        undamped = 1 - (h.step > 1).astype(h.step.dtype) * h.dampening if damped else None
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
             if not heavy:
                 return -h.lr * g, {}
-            buffer = h.momentum * slots["momentum_buffer"] + ((1 - fresh) * g if damped else g)
+            added = g if undamped is None else undamped * g
+            buffer = h.momentum * slots["momentum_buffer"] + added
             direction = g + h.momentum * buffer if nesterov else buffer
             return -h.lr * direction, {"momentum_buffer": buffer}
 
         return move
 
-    return from_rule(
-        "sgd",
-        rule,
-        zeros_slot("momentum_buffer") if heavy else zeros_slot(),
-        reads_params=decayed,
-        hyper={
-            "lr": lr,
-            "momentum": used(momentum),
-            "dampening": used(dampening),
-            "weight_decay": used(weight_decay),
-        },
-    )
+    slots = zeros_slot(*["momentum_buffer"][:heavy])
+    return from_rule("sgd", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from funcnet.optim.leaves import is_trainable
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.optim.protocol import GradientTransformation, stateless
 
 __all__ = ["conjugate"]

@@ -1,11 +1,10 @@
 """Updates multiplied by a number or a schedule."""
 
-from types import SimpleNamespace
-
 from funcnet.optim.hyperparameters import Hyperparameter
-from funcnet.optim.leaves import Move
+from funcnet.optim.per_leaf import Move
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule
+from funcnet.optim.settings import Numbers, Settings
 
 __all__ = ["scale"]
 
@@ -25,7 +24,7 @@ def scale(factor: Hyperparameter) -> GradientTransformation:
         [1.0]
     """
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         return lambda g, p, slots: (h.factor * g, {})
 
-    return from_rule("scale", rule, hyper={"factor": factor})
+    return from_rule("scale", rule, hyper=Settings(factor=factor))

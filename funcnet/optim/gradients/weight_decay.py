@@ -1,12 +1,11 @@
 """Weight decay as a transformation of its own, for chains."""
 
-from types import SimpleNamespace
-
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule
+from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number
 
 __all__ = ["add_decayed_weights"]
 
@@ -33,13 +32,12 @@ def add_decayed_weights(weight_decay: Hyperparameter) -> GradientTransformation:
         >>> updates.tolist()
         [-0.20000000298023224]
     """
-    check_numbers(weight_decay=weight_decay)
+    hyper = Settings(weight_decay=number(weight_decay))
 
-    def rule(h: SimpleNamespace) -> Move:
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            return g + h.weight_decay * p, {}
+    def rule(h: Numbers) -> Move:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            return oriented(g, p, h, maximize=False, coupled=True), {}
 
         return move
 
-    hyper = {"weight_decay": weight_decay}
-    return from_rule("add_decayed_weights", rule, reads_params=True, hyper=hyper)
+    return from_rule("add_decayed_weights", rule, hyper=hyper, reads_params=True)

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, PyTree
-from funcnet.optim.leaves import is_trainable
+from funcnet.core.probes import probe_diagonal
 
 __all__ = ["hutchinson"]
 
@@ -32,15 +31,9 @@ def hutchinson(loss: Callable[[PyTree], Array], key: Key) -> Callable[[PyTree], 
     """
 
     def estimate(params: PyTree) -> PyTree:
-        leaves, treedef = jax.tree.flatten(params)
-        keys = jax.random.split(key, max(len(leaves), 1))
-        signs = treedef.unflatten(
-            [
-                jax.random.rademacher(one, p.shape, p.dtype) if is_trainable(p) else p
-                for one, p in zip(keys, leaves, strict=False)
-            ]
-        )
-        product = jax.jvp(jax.grad(loss), (params,), (signs,))[1]
-        return jax.tree.map(jnp.multiply, signs, product)
+        def hessian_times(vector: PyTree) -> PyTree:
+            return jax.jvp(jax.grad(loss), (params,), (vector,))[1]
+
+        return probe_diagonal(hessian_times, params, key)
 
     return estimate

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 
-__all__ = ["along", "gram", "refuse_complex"]
+__all__ = ["along", "gram"]
 
 
 def along(x: Array, axis: int, matrix: Array) -> Array:
@@ -16,9 +16,3 @@ def gram(x: Array, axis: int) -> Array:
     """Sum the products of all pairs of slices along an axis."""
     others = [i for i in range(x.ndim) if i != axis]
     return jnp.tensordot(x, x, axes=(others, others))
-
-
-def refuse_complex(name: str, p: Array) -> None:
-    """Raise ``TypeError`` for a complex parameter."""
-    if jnp.iscomplexobj(p):
-        raise TypeError(f"{name} does not take complex parameters")

@@ -1,17 +1,17 @@
 """Muon: momentum whose step is orthogonalised, and the iteration that does it."""
 
 import math
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule
+from funcnet.optim.rule import decoupled_decay, from_rule, refuse_complex
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["muon", "orthogonalize"]
 
@@ -125,24 +125,24 @@ def muon(
     Scalable for LLM Training", 2025;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Muon.html
     """
-    check_numbers(lr=lr, weight_decay=weight_decay, momentum=momentum)
+    hyper = Settings(lr=number(lr), weight_decay=optional(weight_decay), momentum=number(momentum))
     check_choice("adjust_lr_fn", adjust_lr_fn, (None, "original", "match_rms_adamw"))
     if not 0 <= ns_steps < 100:
         raise ValueError(f"ns_steps must be between 0 and 99; got {ns_steps}")
-    decayed = in_use(weight_decay)
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
         if p.ndim != 2:
             raise ValueError(
                 f"muon takes matrices; got a parameter of shape {p.shape}. Give the others to "
                 'another optimizer: optim.groups({"*.weight": optim.muon(), "*": optim.adamw()})'
             )
-        if jnp.iscomplexobj(p):
-            raise TypeError("muon does not take complex parameters")
+        refuse_complex("muon", p)
         return {"momentum_buffer": jnp.zeros_like(p)}
 
-    def rule(h: SimpleNamespace) -> Move:
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def rule(h: Numbers) -> Move:
+        shrink = decoupled_decay(h)
+
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             buffer = slots["momentum_buffer"]
             buffer = buffer + (1 - h.momentum) * (g - buffer)
             ahead = g + h.momentum * (buffer - g) if nesterov else buffer
@@ -152,17 +152,9 @@ def muon(
                 ratio = 0.2 * math.sqrt(max(rows, columns))
             else:
                 ratio = math.sqrt(max(1.0, rows / columns))
-            update = -h.lr * ratio * step
-            update = update - h.lr * h.weight_decay * p if decayed else update
-            return update, {"momentum_buffer": buffer}
+            return shrink(-h.lr * ratio * step, p), {"momentum_buffer": buffer}
 
         return move
 
-    return from_rule(
-        "muon",
-        rule,
-        slots,
-        reads_params=decayed,
-        shaped=True,
-        hyper={"lr": lr, "weight_decay": used(weight_decay), "momentum": momentum},
-    )
+    reads_params = "weight_decay" in hyper
+    return from_rule("muon", rule, slots, hyper=hyper, reads_params=reads_params, shaped=True)

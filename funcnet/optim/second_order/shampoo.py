@@ -1,17 +1,16 @@
 """Shampoo: each axis of a gradient multiplied by a root of its own covariance."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
-from funcnet.optim.second_order.matrix_axes import along, gram, refuse_complex
+from funcnet.optim.rule import from_rule, oriented, refuse_complex
+from funcnet.optim.second_order.matrix_axes import along, gram
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
 __all__ = ["shampoo"]
 
@@ -69,15 +68,17 @@ def shampoo(
     Reference: Gupta, Koren and Singer, "Shampoo: Preconditioned Stochastic Tensor Optimization",
     ICML 2018
     """
-    check_numbers(lr=lr, momentum=momentum, weight_decay=weight_decay)
+    hyper = Settings(
+        lr=number(lr), momentum=optional(momentum), weight_decay=optional(weight_decay)
+    )
     check_positive("eps", eps)
     check_positive("every", every)
-    decayed, heavy = in_use(weight_decay), in_use(momentum)
+    heavy = "momentum" in hyper
 
     def axes(p: Array) -> list[int]:
         return [i for i, size in enumerate(p.shape) if 0 < size <= max_size]
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
         refuse_complex("shampoo", p)
         made = {"momentum_buffer": jnp.zeros_like(p)} if heavy else {}
         for i in axes(p):
@@ -85,11 +86,11 @@ def shampoo(
             made[f"root_{i}"] = jnp.eye(p.shape[i], dtype=p.dtype)
         return made
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         due = (h.step - 1) % every == 0
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
             new, step = {}, g
             for i in axes(g):
                 covariance = new[f"covariance_{i}"] = slots[f"covariance_{i}"] + gram(g, i)
@@ -107,11 +108,5 @@ def shampoo(
 
         return move
 
-    return from_rule(
-        "shampoo",
-        rule,
-        slots,
-        reads_params=decayed,
-        shaped=True,
-        hyper={"lr": lr, "momentum": used(momentum), "weight_decay": used(weight_decay)},
-    )
+    reads_params = "weight_decay" in hyper
+    return from_rule("shampoo", rule, slots, hyper=hyper, reads_params=reads_params, shaped=True)

@@ -1,19 +1,19 @@
 """SOAP: Adam, run in the eigenbasis of Shampoo's covariances."""
 
 import math
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
-from funcnet.optim.second_order.matrix_axes import along, gram, refuse_complex
+from funcnet.optim.rule import decoupled_decay, from_rule, oriented, refuse_complex
+from funcnet.optim.second_order.matrix_axes import along, gram
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["soap"]
 
@@ -71,10 +71,14 @@ def soap(
 
     Reference: Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR 2025
     """
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        shampoo_beta=shampoo_beta,
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
     check_positive("precondition_frequency", precondition_frequency)
-    decayed = in_use(weight_decay)
 
     def sides(p: Array) -> dict[str, int]:
         if p.ndim < 2 or p.size == 0:
@@ -82,7 +86,7 @@ def soap(
         sizes = {"left": p.shape[0], "right": math.prod(p.shape[1:])}
         return {side: size for side, size in sizes.items() if size <= max_size}
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
         refuse_complex("soap", p)
         made = {"exp_avg": jnp.zeros_like(p), "exp_avg_sq": jnp.zeros_like(p)}
         for side, size in sides(p).items():
@@ -90,10 +94,12 @@ def soap(
             made[f"{side}_basis"] = jnp.eye(size, dtype=p.dtype)
         return made
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         beta1, beta2 = h.betas
+        mean, mean_square, mean_gram = map(moving_average, (beta1, beta2, h.shampoo_beta))
         first, due = h.step == 1, h.step % precondition_frequency == 0
         step_size = h.lr / bias_correction(beta1, h.step)
+        shrink = decoupled_decay(h)
         inverse_root = 1 / jnp.sqrt(bias_correction(beta2, h.step))
 
         def rotate(x: Array, bases: dict[str, Array], back: bool) -> Array:
@@ -103,23 +109,21 @@ def soap(
                 flat = along(flat, axis, basis if back else basis.T)
             return flat.reshape(x.shape)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
             own, new, bases = sides(g), {}, {}
             matrix = g.reshape(g.shape[0], -1) if own else g
             for side in own:
-                covariance = gram(matrix, 0 if side == "left" else 1)
-                new[side] = h.shampoo_beta * slots[side] + (1 - h.shampoo_beta) * covariance
+                new[side] = mean_gram(slots[side], gram(matrix, 0 if side == "left" else 1))
                 old = slots[f"{side}_basis"]
                 bases[side] = jax.lax.cond(
                     first, lambda c, q: jnp.linalg.eigh(c)[1], lambda c, q: q, new[side], old
                 )
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
+            m = mean(slots["exp_avg"], g)
             turned = rotate(g, bases, back=False)
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * turned * turned
+            v = mean_square(slots["exp_avg_sq"], turned * turned)
             step = rotate(m, bases, back=False) / (jnp.sqrt(v) * inverse_root + h.eps)
-            update = -step_size * rotate(step, bases, back=True)
-            update = update - h.lr * h.weight_decay * p if decayed else update
+            update = shrink(-step_size * rotate(step, bases, back=True), p)
             for side, basis in bases.items():
                 new[f"{side}_basis"] = jax.lax.cond(
                     due, lambda c, q: jnp.linalg.qr(c @ q)[0], lambda c, q: q, new[side], basis
@@ -128,17 +132,5 @@ def soap(
 
         return move
 
-    return from_rule(
-        "soap",
-        rule,
-        slots,
-        reads_params=decayed,
-        shaped=True,
-        hyper={
-            "lr": lr,
-            "betas": betas,
-            "shampoo_beta": shampoo_beta,
-            "eps": eps,
-            "weight_decay": used(weight_decay),
-        },
-    )
+    reads_params = "weight_decay" in hyper
+    return from_rule("soap", rule, slots, hyper=hyper, reads_params=reads_params, shaped=True)

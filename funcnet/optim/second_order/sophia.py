@@ -1,14 +1,14 @@
 """Sophia: momentum divided by an estimate of the Hessian's diagonal, and clipped."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decoupled_decay, from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["sophia"]
 
@@ -61,22 +61,26 @@ def sophia(
     Reference: Liu et al., "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
     Pre-training", ICLR 2024
     """
-    check_numbers(lr=lr, eps=eps, rho=rho, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        rho=number(rho),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
+    def rule(h: Numbers) -> Move:
+        mean, mean_curvature = map(moving_average, h.betas)
+        shrink = decoupled_decay(h)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
+            m = mean(slots["exp_avg"], g)
             curvature = slots["hessian_avg"]
             if "hessian" in slots:
-                curvature = beta2 * curvature + (1 - beta2) * slots["hessian"]
+                curvature = mean_curvature(curvature, slots["hessian"])
             update = -h.lr * jnp.clip(m / jnp.maximum(h.rho * curvature, h.eps), -1, 1)
-            update = update - h.lr * h.weight_decay * p if decayed else update
-            return update, {"exp_avg": m, "hessian_avg": curvature}
+            return shrink(update, p), {"exp_avg": m, "hessian_avg": curvature}
 
         return move
 
@@ -84,13 +88,7 @@ def sophia(
         "sophia",
         rule,
         zeros_slot("exp_avg", "hessian_avg"),
-        reads_params=decayed,
+        hyper=hyper,
+        reads_params="weight_decay" in hyper,
         reads=("hessian",),
-        hyper={
-            "lr": lr,
-            "betas": betas,
-            "rho": rho,
-            "eps": eps,
-            "weight_decay": used(weight_decay),
-        },
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive
-from funcnet.optim.leaves import is_trainable
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.optim.protocol import (
     GradientTransformation,
     of_same_kind,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.optim.leaves import is_trainable
+from funcnet.core.leaf_kinds import is_trainable
 
 __all__ = ["all_finite"]
 

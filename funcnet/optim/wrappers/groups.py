@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from funcnet.core.aliases import PyTree
+from funcnet.core.leaf_kinds import is_none
 from funcnet.core.paths import leaves_with_paths, matches, select
 from funcnet.optim.hyperparameters import Hyperparameters, hyperparams
 from funcnet.optim.protocol import (
@@ -172,7 +173,7 @@ def partition(members: Mapping[str, GradientTransformation]) -> Groups:
     patterns = list(members)
 
     def owners_of(tree: PyTree) -> tuple[list[str], list[str]]:
-        paths = [path for path, _ in leaves_with_paths(tree, is_leaf=lambda x: x is None)]
+        paths = [path for path, _ in leaves_with_paths(tree, is_leaf=is_none)]
         return paths, assign(patterns, paths)
 
     def part(tree: PyTree, treedef: Any, paths: list[str], owners: list[str], one: str) -> Any:
@@ -182,7 +183,7 @@ def partition(members: Mapping[str, GradientTransformation]) -> Groups:
 
     def init(params: PyTree) -> dict[str, PyTree]:
         paths, owners = owners_of(params)
-        treedef = jax.tree.structure(params, is_leaf=lambda x: x is None)
+        treedef = jax.tree.structure(params, is_leaf=is_none)
         return {
             pattern: member.init(part(params, treedef, paths, owners, pattern))
             for pattern, member in members.items()
@@ -192,11 +193,11 @@ def partition(members: Mapping[str, GradientTransformation]) -> Groups:
         grads: PyTree, state: dict[str, PyTree], params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, dict[str, PyTree]]:
         paths, owners = owners_of(grads)
-        treedef = jax.tree.structure(grads, is_leaf=lambda x: x is None)
+        treedef = jax.tree.structure(grads, is_leaf=is_none)
         trees = {
             name
             for name, value in extra.items()
-            if jax.tree.structure(value, is_leaf=lambda x: x is None) == treedef
+            if jax.tree.structure(value, is_leaf=is_none) == treedef
         }
         found, states = {}, {}
         for pattern, one in updates_.items():

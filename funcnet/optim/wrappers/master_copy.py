@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import DType, PyTree
-from funcnet.optim.leaves import is_trainable
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.optim.protocol import (
     GradientTransformation,
     apply_updates,

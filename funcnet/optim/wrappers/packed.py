@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
+from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.core.paths import leaves_with_paths
-from funcnet.optim.leaves import is_trainable
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,
@@ -96,8 +96,8 @@ class _Packing:
     """Which leaves go into which buffer, and where."""
 
     def __init__(self, tree: PyTree, limit: int) -> None:
-        self.treedef = jax.tree.structure(tree, is_leaf=_is_none)
-        pairs = leaves_with_paths(tree, is_leaf=_is_none)
+        self.treedef = jax.tree.structure(tree, is_leaf=is_none)
+        pairs = leaves_with_paths(tree, is_leaf=is_none)
         self.names = [path for path, _ in pairs]
         self.shapes = [jnp.shape(leaf) if leaf is not None else () for _, leaf in pairs]
         self.sizes = [math.prod(shape) for shape in self.shapes]
@@ -124,7 +124,7 @@ class _Packing:
         return [members for members in buffers if len(members) > 1]
 
     def fits(self, tree: PyTree) -> bool:
-        return jax.tree.structure(tree, is_leaf=_is_none) == self.treedef
+        return jax.tree.structure(tree, is_leaf=is_none) == self.treedef
 
     def pack(self, tree: PyTree) -> dict[str, Any]:
         leaves = self.treedef.flatten_up_to(tree)
@@ -150,10 +150,6 @@ class _Packing:
                 part = jax.lax.dynamic_slice(buffer, (offsets[start],), (self.sizes[i],))
                 leaves[i] = part.reshape(self.shapes[i])
         return self.treedef.unflatten(leaves)
-
-
-def _is_none(leaf: Any) -> bool:
-    return leaf is None
 
 
 def _offsets(starts: Sequence[int], begin: Array) -> dict[int, Array]:
