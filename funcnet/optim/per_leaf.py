@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
+from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import is_none, is_trainable
 
 __all__ = ["Move", "Slots"]
@@ -39,7 +40,7 @@ def compute_dtype(dtype: Any) -> Any:
         >>> compute_dtype(jnp.bfloat16), compute_dtype(jnp.complex64)
         (dtype('float32'), dtype('float32'))
     """
-    return np.promote_types(jnp.finfo(dtype).dtype, jnp.float32)
+    return at_least_float32(jnp.finfo(dtype).dtype)
 
 
 def init_slots(slots: Callable[[Array], Slots], params: PyTree) -> dict[str, PyTree]:

@@ -51,7 +51,17 @@ def oriented(g: Array, p: Any, h: Numbers, maximize: bool, coupled: bool) -> Arr
         [-0.5]
     """
     g = -g if maximize else g
-    return g + h.weight_decay * p if coupled and h.weight_decay is not None else g
+    return decayed(g, p, h) if coupled else g
+
+
+def decayed(x: Array, p: Any, h: Numbers) -> Array:
+    """Add ``weight_decay * p`` to a gradient or a step; nothing where the term takes no part.
+
+    Example:
+        >>> decayed(jnp.ones(1), jnp.ones(1), Numbers(weight_decay=0.5)).tolist()
+        [1.5]
+    """
+    return x if h.weight_decay is None else x + h.weight_decay * p
 
 
 def decoupled_decay(h: Numbers, decoupled: bool = True) -> Callable[[Array, Any], Array]:

@@ -65,11 +65,12 @@ def radam(
 
     def rule(h: Numbers) -> Move:
         mean, mean_square = map(moving_average, h.betas)
+        beta1, beta2 = h.betas
         step_size, correction = (
-            h.lr / bias_correction(h.betas[0], h.step),
-            bias_correction(h.betas[1], h.step),
+            h.lr / bias_correction(beta1, h.step),
+            bias_correction(beta2, h.step),
         )
-        rho_inf = 2 / (1 - h.betas[1]) - 1
+        rho_inf = 2 / (1 - beta2) - 1
         rho = rho_inf - 2 * h.step * (1 - correction) / correction
         trusted = rho > 5
         safe = jnp.where(trusted, rho, 6)

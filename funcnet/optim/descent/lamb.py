@@ -8,7 +8,7 @@ from funcnet.optim.descent.trust_ratio import leaf_norm, trust_ratio
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decayed, from_rule, oriented
 from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["lamb"]
@@ -70,7 +70,7 @@ def lamb(
             m = mean(slots["exp_avg"], g)
             v = mean_square(slots["exp_avg_sq"], g * g)
             step = unbias1 * m / (jnp.sqrt(v) * unbias2 + h.eps)
-            step = step if h.weight_decay is None else step + h.weight_decay * p
+            step = decayed(step, p, h)
             update = -h.lr * trust_ratio(leaf_norm(p), leaf_norm(step)) * step
             return update, {"exp_avg": m, "exp_avg_sq": v}
 

@@ -7,7 +7,7 @@ from funcnet.optim.adaptive.adam import moving_average
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decayed, from_rule, oriented
 from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["novograd"]
@@ -68,7 +68,7 @@ def novograd(
             g = oriented(g, p, h, maximize, coupled=False)
             v = mean_square(slots["exp_avg_sq"], jnp.sum(g * g))
             step = g / (jnp.sqrt(v) + h.eps)
-            step = step if h.weight_decay is None else step + h.weight_decay * p
+            step = decayed(step, p, h)
             m = beta1 * slots["exp_avg"] + step
             return -h.lr * m, {"exp_avg": m, "exp_avg_sq": v}
 

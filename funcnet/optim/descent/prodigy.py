@@ -8,7 +8,7 @@ from funcnet.optim.adaptive.adam import bias_correction, moving_average
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Measure, Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decayed, from_rule, oriented
 from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["prodigy"]
@@ -123,7 +123,7 @@ def prodigy(
             m = mean(slots["exp_avg"], d * g)
             v = mean_square(slots["exp_avg_sq"], jnp.square(d * g))
             step = m / (jnp.sqrt(v) + h.memory.d * h.eps)
-            step = step if h.weight_decay is None else step + h.weight_decay * p
+            step = decayed(step, p, h)
             s = keep * slots["s"] + weight * g
             return -rate * step, {"exp_avg": m, "exp_avg_sq": v, "s": s, "p0": slots["p0"]}
 

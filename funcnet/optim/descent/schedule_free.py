@@ -12,7 +12,7 @@ from funcnet.optim.adaptive.adam import bias_correction, moving_average
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import RuleState, from_rule, oriented
+from funcnet.optim.rule import RuleState, decayed, from_rule, oriented
 from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["schedule_free_adamw", "schedule_free_params", "schedule_free_sgd"]
@@ -178,7 +178,7 @@ def _schedule_free(
 
         def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g, new = direction(oriented(g, p, h, maximize, coupled=False), slots)
-            g = g if h.weight_decay is None else g + h.weight_decay * p
+            g = decayed(g, p, h)
             z = slots["z"]
             # x is not stored: y moves towards z as x does, and by its own share of the step.
             update = share * (z - p) + gamma * (h.momentum * (1 - share) - 1) * g

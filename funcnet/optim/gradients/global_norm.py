@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
+from funcnet.core.dtypes import at_least_float32
 
 __all__ = ["global_norm"]
 
@@ -28,5 +29,5 @@ def global_norm(tree: PyTree) -> Array:
 
 
 def _square_sum(x: Array) -> Array:
-    x = x.astype(np.promote_types(x.dtype, jnp.float32))
+    x = x.astype(at_least_float32(x.dtype))
     return jnp.sum((x * x.conj()).real if jnp.iscomplexobj(x) else x * x)

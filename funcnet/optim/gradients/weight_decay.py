@@ -4,7 +4,7 @@ from funcnet.core.aliases import Array
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decayed, from_rule
 from funcnet.optim.settings import Numbers, Settings, number
 
 __all__ = ["add_decayed_weights"]
@@ -36,7 +36,7 @@ def add_decayed_weights(weight_decay: Hyperparameter) -> GradientTransformation:
 
     def rule(h: Numbers) -> Move:
         def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
-            return oriented(g, p, h, maximize=False, coupled=True), {}
+            return decayed(g, p, h), {}
 
         return move
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
+from funcnet.core.dtypes import at_least_float32
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
@@ -53,7 +54,7 @@ def orthogonalize(
     x = matrix.astype(dtype)
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = x.mT if tall else x
-    wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+    wide = at_least_float32(x.dtype)
     bits = jnp.finfo(x.dtype)
 
     def product(left: Array, right: Array) -> Array:

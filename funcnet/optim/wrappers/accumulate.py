@@ -4,22 +4,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive
+from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import is_trainable
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    of_same_kind,
-    with_extra,
-)
+from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
 
 __all__ = ["AccumulateState", "accumulate"]
-
-
-def _wide(x: Any) -> Any:
-    return np.promote_types(jnp.result_type(x), jnp.float32)
 
 
 class AccumulateState(NamedTuple):
@@ -60,7 +52,12 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
 
     def init(params: PyTree) -> AccumulateState:
         zeros = jax.tree.map(
-            lambda p: jnp.zeros(jnp.shape(p), _wide(p)) if is_trainable(p) else p, params
+            lambda p: (
+                jnp.zeros(jnp.shape(p), at_least_float32(jnp.result_type(p)))
+                if is_trainable(p)
+                else p
+            ),
+            params,
         )
         return AccumulateState(jnp.zeros((), jnp.int32), zeros, optimizer.init(params))
 

@@ -1,5 +1,7 @@
 """Whether all gradients are finite, and the step that is taken only if they are."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -20,11 +22,26 @@ def all_finite(tree: PyTree) -> Array:
     return jnp.stack(found).all() if found else jnp.array(True)
 
 
-def nothing(tree: PyTree) -> PyTree:
-    """Make updates that leave every parameter as it is, bit for bit."""
-    return jax.tree.map(lambda x: jnp.full_like(x, -0.0) if is_trainable(x) else x, tree)
+def step_if(good: Array, updates: PyTree, inner: PyTree, before: PyTree) -> tuple[PyTree, PyTree]:
+    """Take a step of an inner optimizer, or leave parameters and state as they are, bit for bit.
 
+    Args:
+        good: whether to take it.
+        updates: the step.
+        inner: the inner state after it.
+        before: the inner state before it.
 
-def choose(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
-    """Select one of two trees, leaf by leaf."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+    Returns:
+        The updates and the inner state.
+
+    Example:
+        >>> step_if(jnp.array(False), jnp.ones(1), jnp.array(3), jnp.array(2))
+        (Array([-0.], dtype=float32), Array(2, dtype=int32))
+    """
+
+    def choose(yes: Any, no: Any) -> Array:
+        return jnp.where(good, yes, no)
+
+    # A negative zero is the one number that changes nothing it is added to.
+    nothing = jax.tree.map(lambda u: jnp.full_like(u, -0.0) if is_trainable(u) else u, updates)
+    return jax.tree.map(choose, updates, nothing), jax.tree.map(choose, inner, before)

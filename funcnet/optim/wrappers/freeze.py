@@ -2,12 +2,9 @@
 
 from collections.abc import Iterable
 
-from funcnet.optim.protocol import (
-    GradientTransformation,
-)
+from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.wrappers.frozen import frozen
-from funcnet.optim.wrappers.groups import Groups
-from funcnet.optim.wrappers.mask import split
+from funcnet.optim.wrappers.groups import Groups, by_pattern
 
 __all__ = ["freeze"]
 
@@ -31,4 +28,4 @@ def freeze(transformation: GradientTransformation, patterns: str | Iterable[str]
         >>> list(optimizer.init(params)["*"].slots["exp_avg"])
         ['head.w']
     """
-    return split(frozen(), patterns, transformation)
+    return by_pattern(frozen(), patterns, transformation)

@@ -3,10 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    stateless,
-)
+from funcnet.optim.protocol import GradientTransformation, stateless
 
 __all__ = ["frozen"]
 

@@ -1,6 +1,6 @@
 """Parameter groups: who gets which optimizer, by dotted path."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -10,11 +10,7 @@ from funcnet.core.aliases import PyTree
 from funcnet.core.leaf_kinds import is_none
 from funcnet.core.paths import leaves_with_paths, matches, select
 from funcnet.optim.hyperparameters import Hyperparameters, hyperparams
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    ShapedTransformation,
-    with_extra,
-)
+from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
 from funcnet.optim.wrappers.frozen import frozen
 
 __all__ = ["Groups", "groups"]
@@ -148,7 +144,7 @@ def groups(
                 f"groups[{pattern!r}] must be a transformation, None to freeze, or a dict of "
                 f"settings; got {member!r}"
             )
-    return partition(made)
+    return _partition(made)
 
 
 def _from_settings(
@@ -168,7 +164,15 @@ def _from_settings(
     return optimizer(**settings)
 
 
-def partition(members: Mapping[str, GradientTransformation]) -> Groups:
+def by_pattern(
+    inside: GradientTransformation, patterns: str | Iterable[str], outside: GradientTransformation
+) -> Groups:
+    """Give the leaves whose path matches one transformation, and all others another."""
+    names = [patterns] if isinstance(patterns, str) else list(patterns)
+    return _partition({**dict.fromkeys(names, inside), "*": outside})
+
+
+def _partition(members: Mapping[str, GradientTransformation]) -> Groups:
     updates_ = {pattern: with_extra(member.update) for pattern, member in members.items()}
     patterns = list(members)
 

@@ -8,12 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive, check_probability
 from funcnet.core.leaf_kinds import is_trainable
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    of_same_kind,
-    require_params,
-    with_extra,
-)
+from funcnet.optim.protocol import GradientTransformation, of_same_kind, require_params, with_extra
 
 __all__ = ["LookaheadState", "lookahead"]
 

@@ -4,17 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive
+from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import is_trainable
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    of_same_kind,
-    with_extra,
-)
-from funcnet.optim.wrappers.finite import all_finite, choose, nothing
+from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.wrappers.finite import all_finite, step_if
 
 __all__ = ["LossScaleState", "loss_scale", "scale_loss"]
 
@@ -80,13 +76,12 @@ def loss_scale(
         def unscale(g: Any) -> Any:
             if not is_trainable(g):
                 return g
-            wide = np.promote_types(g.dtype, jnp.float32)
+            wide = at_least_float32(g.dtype)
             return g.astype(wide) * inverse.astype(wide)
 
         unscaled = jax.tree.map(unscale, grads)
         updates, inner = inner_update(unscaled, state.inner, params, **extra)
-        updates = choose(good, updates, nothing(updates))
-        inner = choose(good, inner, state.inner)
+        updates, inner = step_if(good, updates, inner, state.inner)
         count = (state.good_steps + 1) * good.astype(jnp.int32)
         grow = count == growth_interval
         factor = jnp.where(good, jnp.where(grow, growth_factor, 1.0), backoff_factor)
@@ -105,5 +100,5 @@ def scale_loss(state: LossScaleState, loss: Array) -> Array:
         >>> float(optim.scale_loss(state, jnp.float16(2.0)))
         16.0
     """
-    wide = np.promote_types(loss.dtype, jnp.float32)
+    wide = at_least_float32(loss.dtype)
     return loss.astype(wide) * state.scale.astype(wide)

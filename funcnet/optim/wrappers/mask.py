@@ -2,11 +2,8 @@
 
 from collections.abc import Iterable
 
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    identity,
-)
-from funcnet.optim.wrappers.groups import Groups, partition
+from funcnet.optim.protocol import GradientTransformation, identity
+from funcnet.optim.wrappers.groups import Groups, by_pattern
 
 __all__ = ["mask"]
 
@@ -31,11 +28,4 @@ def mask(transformation: GradientTransformation, patterns: str | Iterable[str]) 
         >>> updates["fc"]["weight"].tolist(), updates["fc"]["bias"].tolist()
         ([1.5], [1.0])
     """
-    return split(transformation, patterns, identity())
-
-
-def split(
-    inside: GradientTransformation, patterns: str | Iterable[str], outside: GradientTransformation
-) -> Groups:
-    names = [patterns] if isinstance(patterns, str) else list(patterns)
-    return partition({**dict.fromkeys(names, inside), "*": outside})
+    return by_pattern(transformation, patterns, identity())

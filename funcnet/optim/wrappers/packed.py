@@ -21,11 +21,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.core.paths import leaves_with_paths
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    ShapedTransformation,
-    with_extra,
-)
+from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
 
 __all__ = ["PackedState", "packed"]
 

@@ -5,12 +5,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    of_same_kind,
-    with_extra,
-)
-from funcnet.optim.wrappers.finite import all_finite, choose, nothing
+from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.wrappers.finite import all_finite, step_if
 
 __all__ = ["SkipState", "skip_nonfinite"]
 
@@ -52,8 +48,7 @@ def skip_nonfinite(optimizer: GradientTransformation) -> GradientTransformation:
     ) -> tuple[PyTree, SkipState]:
         good = all_finite(grads)
         updates, inner = inner_update(grads, state.inner, params, **extra)
-        updates = choose(good, updates, nothing(updates))
-        inner = choose(good, inner, state.inner)
+        updates, inner = step_if(good, updates, inner, state.inner)
         bad = (~good).astype(jnp.int32)
         return updates, SkipState(state.skipped + bad, (state.in_a_row + 1) * bad, inner)
 
