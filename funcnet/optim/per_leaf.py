@@ -85,7 +85,11 @@ class Leaves:
             for i, (g, owner) in enumerate(zip(self.grads, owners, strict=True))
             if is_trainable(g) and (owner is g or is_trainable(owner))
         ]
-        self.stored = {i: _dtype_of(owners[i]) for i in self.active}
+        # Asked directly where there is an attribute: `result_type` costs as much as an operation.
+        self.stored = {
+            i: jnp.result_type(owners[i]) if isinstance(owners[i], _FOREIGN) else owners[i].dtype
+            for i in self.active
+        }
 
     def _aligned(self, what: str, tree: PyTree) -> list[Any]:
         try:
@@ -132,10 +136,6 @@ class Leaves:
                 value = value.astype(float)
                 totals[name] = totals[name] + value if name in totals else value
         return totals
-
-
-def _dtype_of(x: Any) -> Any:
-    return jnp.result_type(x) if isinstance(x, _FOREIGN) else x.dtype
 
 
 def _to_compute(x: Any, dtype: Any) -> Array:
