@@ -24,6 +24,9 @@ __all__ = ["Declared", "Numbers", "Settings", "number", "numbers", "optional"]
 class Numbers:
     """The numbers of one step, as attributes in one dtype: ``h.lr``, ``h.eps``, ``h.momentum``.
 
+    Each hyperparameter is an array under its own name; those below differ in type, or are there
+    for every optimizer.
+
     Attributes:
         step: the count of steps, this one included.
         betas: a hyperparameter of several numbers is a tuple.

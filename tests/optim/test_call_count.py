@@ -53,6 +53,15 @@ def test_adamw_calls_no_more_than_optax(count):
         assert count(ours, inside=PACKAGE) <= count(theirs, inside=folder)
 
 
+def test_applying_updates_calls_no_more_than_optax():
+    optax = pytest.importorskip("optax")
+    counted = []
+    for apply in (optim.apply_updates, optax.apply_updates):
+        apply(PARAMS, PARAMS)
+        counted.append(calls(apply, PARAMS, PARAMS))
+    assert counted[0] <= counted[1]
+
+
 def test_leaves_that_need_no_conversion_get_none():
     """Each leaf costs as many equations as its formula has, and eleven calls of funcnet."""
     params = {"w": PARAMS["layer_0"]}

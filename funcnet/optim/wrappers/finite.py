@@ -35,8 +35,9 @@ def step_if(good: Array, updates: PyTree, inner: PyTree, before: PyTree) -> tupl
         The updates and the inner state.
 
     Example:
-        >>> step_if(jnp.array(False), jnp.ones(1), jnp.array(3), jnp.array(2))
-        (Array([-0.], dtype=float32), Array(2, dtype=int32))
+        >>> updates, inner = step_if(jnp.array(False), jnp.ones(1), jnp.array(3), jnp.array(2))
+        >>> updates.tolist(), int(inner)
+        ([-0.0], 2)
     """
 
     def choose(yes: Any, no: Any) -> Array:
