@@ -74,12 +74,12 @@ class Leaves:
     ) -> None:
         self.grads, self.treedef = jax.tree.flatten(grads, is_leaf=is_none)
         self.name = name
-        no_params = [None] * len(self.grads)
+        no_params: list[Any] = [None] * len(self.grads)
         self.params = no_params if params is None else self._aligned("parameters", params)
         self.slots = {slot: self._aligned(f"slots {slot!r}", tree) for slot, tree in slots.items()}
         others = {key: self._aligned(key, tree) for key, tree in extra.items()}
         self.remembered = {**self.slots, **others}
-        owners = self.grads if params is None else self.params
+        owners: list[Any] = self.grads if params is None else self.params
         self.active = [
             i
             for i, (g, owner) in enumerate(zip(self.grads, owners, strict=True))
