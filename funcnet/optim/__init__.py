@@ -1,37 +1,51 @@
 """Optimizers as pairs of pure functions over pytrees, composed from small transformations."""
 
 from funcnet.optim import schedules
-from funcnet.optim.adaptive.adagrad import adadelta, adagrad, rmsprop
+from funcnet.optim.adaptive.adadelta import adadelta
+from funcnet.optim.adaptive.adafactor import adafactor
+from funcnet.optim.adaptive.adagrad import adagrad
 from funcnet.optim.adaptive.adam import adam, adamw, bias_correction
-from funcnet.optim.adaptive.adamax import adamax, nadam, radam
+from funcnet.optim.adaptive.adamax import adamax
+from funcnet.optim.adaptive.adan import adan
+from funcnet.optim.adaptive.nadam import nadam
+from funcnet.optim.adaptive.radam import radam
+from funcnet.optim.adaptive.rmsprop import rmsprop
 from funcnet.optim.adaptive.sm3 import sm3
 from funcnet.optim.adaptive.sparse_adam import sparse_adam
-from funcnet.optim.adaptive.yogi import adan, hutchinson, sophia, yogi
-from funcnet.optim.descent.lamb import lamb, lars, novograd
-from funcnet.optim.descent.lion import lion, rprop
+from funcnet.optim.adaptive.yogi import yogi
+from funcnet.optim.descent.asgd import asgd
+from funcnet.optim.descent.lamb import lamb
+from funcnet.optim.descent.lars import lars
+from funcnet.optim.descent.lion import lion
+from funcnet.optim.descent.novograd import novograd
 from funcnet.optim.descent.prodigy import prodigy
+from funcnet.optim.descent.rprop import rprop
 from funcnet.optim.descent.schedule_free import (
     schedule_free_adamw,
     schedule_free_params,
     schedule_free_sgd,
 )
-from funcnet.optim.descent.sgd import asgd, sgd
+from funcnet.optim.descent.sgd import sgd
+from funcnet.optim.gradients.centralize import centralize
 from funcnet.optim.gradients.clip import (
     adaptive_clip,
     clip_by_global_norm,
     clip_by_norm,
     clip_by_value,
-    global_norm,
 )
-from funcnet.optim.gradients.noise import NoiseState, add_noise, centralize, conjugate, sam
-from funcnet.optim.gradients.scale import add_decayed_weights, scale
+from funcnet.optim.gradients.conjugate import conjugate
+from funcnet.optim.gradients.global_norm import global_norm
+from funcnet.optim.gradients.noise import NoiseState, add_noise
+from funcnet.optim.gradients.sam import sam
+from funcnet.optim.gradients.scale import scale
+from funcnet.optim.gradients.weight_decay import add_decayed_weights
 from funcnet.optim.hyperparameters import (
     Hyperparameter,
     Hyperparameters,
     hyperparams,
     with_hyperparams,
 )
-from funcnet.optim.leaves import Move
+from funcnet.optim.per_leaf import Move
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,
@@ -43,30 +57,25 @@ from funcnet.optim.protocol import (
 )
 from funcnet.optim.row_sparse import RowSparse
 from funcnet.optim.rule import Rule, RuleState, from_rule, oriented
+from funcnet.optim.second_order.hutchinson import hutchinson
 from funcnet.optim.second_order.lbfgs import LBFGSState, lbfgs
 from funcnet.optim.second_order.line_search import Point, cubic_minimum, strong_wolfe
-from funcnet.optim.second_order.muon import adafactor, muon, orthogonalize
-from funcnet.optim.second_order.shampoo import shampoo, soap
-from funcnet.optim.wrappers.accumulate import (
-    AccumulateState,
-    AverageState,
-    LookaheadState,
-    SkipState,
-    accumulate,
-    all_finite,
-    average,
-    lookahead,
-    skip_nonfinite,
-)
-from funcnet.optim.wrappers.groups import Groups, freeze, frozen, groups, mask
+from funcnet.optim.second_order.muon import muon, orthogonalize
+from funcnet.optim.second_order.shampoo import shampoo
+from funcnet.optim.second_order.soap import soap
+from funcnet.optim.second_order.sophia import sophia
+from funcnet.optim.wrappers.accumulate import AccumulateState, accumulate
+from funcnet.optim.wrappers.average import AverageState, average
+from funcnet.optim.wrappers.finite import all_finite
+from funcnet.optim.wrappers.freeze import freeze
+from funcnet.optim.wrappers.frozen import frozen
+from funcnet.optim.wrappers.groups import Groups, groups
+from funcnet.optim.wrappers.lookahead import LookaheadState, lookahead
+from funcnet.optim.wrappers.loss_scale import LossScaleState, loss_scale, scale_loss
+from funcnet.optim.wrappers.mask import mask
+from funcnet.optim.wrappers.master_copy import MasterState, master_copy
 from funcnet.optim.wrappers.packed import PackedState, packed
-from funcnet.optim.wrappers.precision import (
-    LossScaleState,
-    MasterState,
-    loss_scale,
-    master_copy,
-    scale_loss,
-)
+from funcnet.optim.wrappers.skip_nonfinite import SkipState, skip_nonfinite
 
 __all__ = [
     "AccumulateState",

@@ -3,16 +3,12 @@
 All numbers of one optimizer share one small vector, so that they cost a step one buffer.
 """
 
-import math
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, PyTree, Schedule
 from funcnet.core.paths import join, leaves_with_paths
@@ -68,108 +64,6 @@ class Hyperparameters:
             assert values is not None
             values = values.at[..., position].set(jnp.asarray(number, values.dtype))
         return replace(self, values=values)
-
-
-class Settings:
-    """What a factory was given: numbers and schedules by name, ``None`` for those not in use."""
-
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self.entries: dict[str, Any] = {}
-        for name, value in given.items():
-            if isinstance(value, tuple | list):
-                self.entries.update({f"{name}.{i}": one for i, one in enumerate(value)})
-            elif value is not None:
-                self.entries[name] = value
-        for name, value in self.entries.items():
-            _check_scalar(name, value)
-        self.schedules = {name: value for name, value in self.entries.items() if callable(value)}
-
-    def _vector(self, numbers: list[Any]) -> Array | None:
-        return jnp.stack([jnp.asarray(n, dtype=float) for n in numbers]) if numbers else None
-
-    def init(self) -> Hyperparameters:
-        """Make the vector that the state starts from."""
-        step = jnp.zeros((), jnp.int32)
-        values = [value(step) if callable(value) else value for value in self.entries.values()]
-        return Hyperparameters(self._vector(values), tuple(self.entries), tuple(self.schedules))
-
-    def at(self, current: Hyperparameters, step: Array) -> Hyperparameters:
-        """Evaluate the schedules at a step; numbers stay as the state has them."""
-        if current.names != tuple(self.entries):
-            raise ValueError(
-                f"a state with the hyperparameters {', '.join(current.names) or 'none'} came to an "
-                f"optimizer with {', '.join(self.entries) or 'none'}: take the state that this "
-                "optimizer's init returns"
-            )
-        if not self.schedules or current.values is None:
-            return current
-        numbers = [
-            self.schedules[name](step) if name in self.schedules else current.values[position]
-            for position, name in enumerate(current.names)
-        ]
-        numbers = [jnp.asarray(number).astype(current.values.dtype) for number in numbers]
-        return replace(current, values=jnp.stack(numbers))
-
-
-def namespace(
-    current: Hyperparameters,
-    count: Array,
-    dtype: Any,
-    memory: Mapping[str, Array],
-    sums: Mapping[str, Array],
-) -> SimpleNamespace:
-    """Give a step's numbers as attributes in one dtype; ``None`` stands for the default dtype.
-
-    ``step`` counts this step too; ``memory`` and ``sums`` are what the whole tree shares.
-    """
-    dtype = jnp.zeros(()).dtype if dtype is None else dtype
-
-    def cast(numbers: Mapping[str, Array]) -> SimpleNamespace:
-        return SimpleNamespace(**{name: value.astype(dtype) for name, value in numbers.items()})
-
-    return SimpleNamespace(
-        step=count.astype(dtype), memory=cast(memory), sums=cast(sums), **current.as_dict(dtype)
-    )
-
-
-def in_use(value: Any) -> bool:
-    """Say whether a term takes part: a plain 0 switches it off, any array or schedule keeps it."""
-    return not (isinstance(value, int | float) and value == 0)
-
-
-def used(value: Any) -> Any:
-    """Return the value, or ``None`` where `in_use` says that its term takes no part."""
-    return value if in_use(value) else None
-
-
-def check_numbers(below: float = math.inf, **numbers: Any) -> None:
-    """Raise unless each is a schedule, a scalar array or a plain number in ``[0, below)``.
-
-    The values of arrays are not looked at: they may be traced.
-    """
-    for name, value in numbers.items():
-        _check_scalar(name, value)
-        if isinstance(value, int | float) and not 0 <= value < below:
-            bound = f"in [0, {below:g})" if below < math.inf else "at least 0"
-            raise ValueError(f"{name} must be {bound}; got {value!r}")
-
-
-def check_tuple(name: str, values: Any, count: int, below: float = math.inf) -> None:
-    """Raise unless there are so many numbers, each as `check_numbers` wants it or ``None``."""
-    if not isinstance(values, tuple | list) or len(values) != count:
-        raise ValueError(f"{name} takes {count} numbers; got {values!r}")
-    for value in values:
-        if value is not None:
-            check_numbers(below, **{name: value})
-
-
-def _check_scalar(name: str, value: Any) -> None:
-    number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
-    if not callable(value) and not (number and jnp.ndim(value) == 0):
-        raise TypeError(
-            f"{name} must be a number or a schedule; got {reprlib.repr(value)}. (The parameters "
-            "go to init and update, not to the optimizer itself.)"
-        )
 
 
 def _nodes(state: PyTree) -> list[tuple[str, Hyperparameters]]:

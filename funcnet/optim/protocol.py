@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
+from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = [
@@ -56,6 +57,12 @@ class ShapedTransformation(GradientTransformation):
     """
 
 
+def of_same_kind(inner: GradientTransformation, init: Any, update: Any) -> GradientTransformation:
+    """Make a transformation of the same kind as the one inside it."""
+    shaped = isinstance(inner, ShapedTransformation)
+    return (ShapedTransformation if shaped else GradientTransformation)(init, update)
+
+
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """Add updates to parameters: ``p + u``, in the wider dtype, rounded to the dtype of ``p``.
 
@@ -77,13 +84,15 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     def add(p: Any, u: Any) -> Any:
         if isinstance(u, RowSparse):
             return u.add_to(p)
-        if p is None or u is None or not jnp.issubdtype(jnp.result_type(p), jnp.inexact):
+        if u is None or not is_trainable(p):
             return p
-        p, u = jnp.asarray(p), jnp.asarray(u)
+        p, u = (x if isinstance(x, jax.Array) else jnp.asarray(x) for x in (p, u))
+        if p.dtype == u.dtype:
+            return p + u
         wide = np.promote_types(p.dtype, u.dtype)
         return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
 
-    return jax.tree.map(add, params, updates, is_leaf=lambda leaf: leaf is None)
+    return jax.tree.map(add, params, updates, is_leaf=is_none)
 
 
 def with_extra(update: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,23 +2,26 @@
 
 Every optimizer of this folder is a rule: given this step's numbers, how one array moves. What is
 the same for all of them is here: step counts, hyperparameters and schedules, numbers that the whole
-tree shares, and the walk over the leaves (`leaves.py`).
+tree shares, and the run over the leaves (`per_leaf.py`).
 """
 
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.optim.hyperparameters import Hyperparameters, Settings, namespace
-from funcnet.optim.leaves import Leaves, Move, init_slots
+from funcnet.optim.hyperparameters import Hyperparameters
+from funcnet.optim.per_leaf import Leaves, Measure, Move, Slots, init_slots
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, require_params
+from funcnet.optim.settings import Numbers, Settings
 
 __all__ = ["Rule", "RuleState", "from_rule", "oriented"]
 
-Rule = Callable[[SimpleNamespace], Move]
+T = TypeVar("T")
+
+Rule = Callable[[Numbers], Move]
 """``rule(numbers) -> move``: what depends on the step's numbers alone is computed once."""
 
 
@@ -38,7 +41,7 @@ class RuleState(NamedTuple):
     memory: dict[str, Array]
 
 
-def oriented(g: Array, p: Any, h: SimpleNamespace, maximize: bool, coupled: bool) -> Array:
+def oriented(g: Array, p: Any, h: Numbers, maximize: bool, coupled: bool) -> Array:
     """Give the direction that rules start from: ``±g``, plus ``weight_decay * p`` where coupled.
 
     Example:
@@ -48,21 +51,57 @@ def oriented(g: Array, p: Any, h: SimpleNamespace, maximize: bool, coupled: bool
         [-0.5]
     """
     g = -g if maximize else g
-    return g + h.weight_decay * p if coupled else g
+    return decayed(g, p, h) if coupled else g
+
+
+def decayed(x: Array, p: Any, h: Numbers) -> Array:
+    """Add ``weight_decay * p`` to a gradient or a step; nothing where the term takes no part.
+
+    Example:
+        >>> decayed(jnp.ones(1), jnp.ones(1), Numbers(weight_decay=0.5)).tolist()
+        [1.5]
+    """
+    return x if h.weight_decay is None else x + h.weight_decay * p
+
+
+def decoupled_decay(h: Numbers, decoupled: bool = True) -> Callable[[Array, Any], Array]:
+    """Give ``(update, p) -> update``, which also shrinks ``p`` by ``lr * weight_decay * p``.
+
+    Where weight decay takes no part, or is not decoupled, the update stays as it is.
+
+    Example:
+        >>> shrink = decoupled_decay(Numbers(lr=0.5, weight_decay=0.5))
+        >>> shrink(jnp.zeros(1), jnp.ones(1)).tolist()
+        [-0.25]
+    """
+    if h.weight_decay is None or not decoupled:
+        return lambda update, p: update
+    rate = h.lr * h.weight_decay
+    return lambda update, p: update - rate * p
+
+
+def refuse_complex(name: str, p: Array) -> None:
+    """Raise ``TypeError`` for a complex parameter, of which an optimizer makes no sense.
+
+    Example:
+        >>> refuse_complex("muon", jnp.ones((2, 2)))
+    """
+    if jnp.iscomplexobj(p):
+        raise TypeError(f"{name} does not take complex parameters")
 
 
 def from_rule(
     name: str,
     rule: Rule,
-    slots: Callable[[Array], dict[str, Array]] = lambda p: {},
+    slots: Callable[[Array], Slots] = lambda p: {},
     *,
-    hyper: Mapping[str, Any] | None = None,
+    hyper: Mapping[str, Any] | Settings | None = None,
     reads_params: bool = False,
     shaped: bool = False,
     reads: tuple[str, ...] = (),
     memory: Mapping[str, float] | None = None,
-    measure: Callable[[SimpleNamespace], Callable[..., dict[str, Array]]] | None = None,
-    advance: Callable[[SimpleNamespace, dict[str, Array]], dict[str, Array]] | None = None,
+    measure: Callable[[Numbers], Measure] | None = None,
+    advance: Callable[[Numbers, dict[str, Array]], dict[str, Array]] | None = None,
 ) -> GradientTransformation:
     """Lift a rule for one array to an optimizer of pytrees.
 
@@ -74,7 +113,8 @@ def from_rule(
         rule: the rule. Arithmetic is real and at least 32 bits wide; complex arrays come with a
             last axis of length two, as in PyTorch.
         slots: what to remember of one parameter, by name.
-        hyper: numbers or schedules by name, tuples of them, or ``None`` for those not in use.
+        hyper: numbers or schedules by name, tuples of them, or ``None`` for those not in use; or
+            `Settings`, which also have ranges.
         reads_params: whether ``move`` needs ``p``, so that ``update`` must be given the parameters.
         shaped: whether the result depends on the shape or norm of each leaf.
         reads: names of extra trees that ``update`` may be given; ``move`` finds them among the
@@ -101,7 +141,7 @@ def from_rule(
         >>> updates.tolist()
         [-0.5, -0.5]
     """
-    settings = Settings(hyper or {})
+    settings = hyper if isinstance(hyper, Settings) else Settings(**(hyper or {}))
 
     def init(params: PyTree) -> RuleState:
         shared = {key: jnp.asarray(value, dtype=float) for key, value in (memory or {}).items()}
@@ -123,32 +163,25 @@ def from_rule(
         hyper_now = settings.at(state.hyper, state.step)
         count = state.step + jnp.ones((), jnp.int32)
 
-        def numbers(shared: dict[str, Array], sums: dict[str, Array]) -> Any:
-            return _by_dtype(lambda dtype: namespace(hyper_now, count, dtype, shared, sums))
-
         if not leaves.active:
             return grads, RuleState(count, hyper_now, state.slots, state.memory)
-        before, measured = numbers(state.memory, {}), measure or _nothing
-        sums = leaves.sums(_by_dtype(lambda dtype: measured(before(dtype))))
-        shared = advance(before(None), sums) if advance else state.memory
-        now = numbers(shared, sums)
-        updates, new = leaves.move(_by_dtype(lambda dtype: rule(now(dtype))))
+
+        def numbers(shared: dict[str, Array], sums: dict[str, Array]) -> Callable[[Any], Numbers]:
+            return cache(lambda dtype: settings.step_numbers(hyper_now, count, dtype, shared, sums))
+
+        before, sums, shared = numbers(state.memory, {}), {}, state.memory
+        if measure:
+            sums = leaves.sums(_by_dtype(measure, before))
+        if advance:
+            shared = advance(before(None), sums)
+        updates, new = leaves.move(_by_dtype(rule, numbers(shared, sums)))
         return updates, RuleState(count, hyper_now, new, shared)
 
     return (ShapedTransformation if shaped else GradientTransformation)(init, update)
 
 
-def _nothing(h: SimpleNamespace) -> Callable[..., dict[str, Array]]:
-    return lambda g, p, slots: {}
-
-
-def _by_dtype(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Call a function once for each dtype of arithmetic, within one step."""
-    made: dict[Any, Any] = {}
-
-    def get(dtype: Any) -> Any:
-        if dtype not in made:
-            made[dtype] = function(dtype)
-        return made[dtype]
-
-    return get
+def _by_dtype(
+    function: Callable[[Numbers], T], numbers: Callable[[Any], Numbers]
+) -> Callable[[Any], T]:
+    """Call a function of a step's numbers once for each dtype of arithmetic."""
+    return cache(lambda dtype: function(numbers(dtype)))

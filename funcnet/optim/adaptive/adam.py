@@ -1,14 +1,15 @@
 """Adam and AdamW: steps scaled by running moments of the gradient."""
 
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decoupled_decay, from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["adam", "adamw", "bias_correction"]
 
@@ -21,6 +22,17 @@ def bias_correction(beta: Array, step: Array) -> Array:
         0.001
     """
     return -jnp.expm1(step * jnp.log1p(beta - 1))
+
+
+def moving_average(beta: Array) -> Callable[[Array, Array], Array]:
+    """Give ``(old, new) -> beta * old + (1 - beta) * new``.
+
+    Example:
+        >>> moving_average(jnp.float32(0.75))(jnp.zeros(1), jnp.ones(1)).tolist()
+        [0.25]
+    """
+    rest = 1 - beta
+    return lambda old, new: beta * old + rest * new
 
 
 def adam(
@@ -67,36 +79,35 @@ def adam(
     Reference: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html
     """
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
-    decayed = in_use(weight_decay)
-    coupled, decoupled = decayed and not decoupled_weight_decay, decayed and decoupled_weight_decay
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
-        step_size = h.lr / bias_correction(beta1, h.step)
-        inverse_root = 1 / jnp.sqrt(bias_correction(beta2, h.step))
+    def rule(h: Numbers) -> Move:
+        mean, mean_square = map(moving_average, h.betas)
+        unbias, unbias_square = (bias_correction(beta, h.step) for beta in h.betas)
+        # The corrections go into the two numbers of the step, not into every element.
+        root = jnp.sqrt(unbias_square)
+        rate, eps = -h.lr * root / unbias, h.eps * root
+        shrink = decoupled_decay(h, decoupled_weight_decay)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, coupled)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (g * g)
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=not decoupled_weight_decay)
+            m = mean(slots["exp_avg"], g)
+            v = mean_square(slots["exp_avg_sq"], g * g)
             new = {"exp_avg": m, "exp_avg_sq": v}
             if amsgrad:
                 v = new["max_exp_avg_sq"] = jnp.maximum(slots["max_exp_avg_sq"], v)
-            update = -step_size * (m / (jnp.sqrt(v) * inverse_root + h.eps))
-            return (update - h.lr * h.weight_decay * p if decoupled else update), new
+            return shrink(rate * (m / (jnp.sqrt(v) + eps)), p), new
 
         return move
 
-    names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-    return from_rule(
-        "adamw" if decoupled_weight_decay else "adam",
-        rule,
-        zeros_slot(*names[: 3 if amsgrad else 2]),
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
+    name = "adamw" if decoupled_weight_decay else "adam"
+    slots = zeros_slot("exp_avg", "exp_avg_sq", *["max_exp_avg_sq"][:amsgrad])
+    return from_rule(name, rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)
 
 
 def adamw(

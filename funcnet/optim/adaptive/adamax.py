@@ -1,17 +1,16 @@
-"""Adam's relatives that PyTorch has: Adamax, NAdam, RAdam."""
-
-from types import SimpleNamespace
+"""Adamax: Adam with the infinity norm in place of the second moment."""
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
-__all__ = ["adamax", "nadam", "radam"]
+__all__ = ["adamax"]
 
 
 def adamax(
@@ -51,202 +50,25 @@ def adamax(
     Reference: Kingma and Ba, "Adam", ICLR 2015, section 7.1;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Adamax.html
     """
-    _check(lr, betas, eps, weight_decay)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         beta1, beta2 = h.betas
+        mean = moving_average(beta1)
         step_size = h.lr / bias_correction(beta1, h.step)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
+            m = mean(slots["exp_avg"], g)
             u = jnp.maximum(beta2 * slots["exp_inf"], jnp.abs(g) + h.eps)
             return -step_size * m / u, {"exp_avg": m, "exp_inf": u}
 
         return move
 
-    return from_rule(
-        "adamax",
-        rule,
-        zeros_slot("exp_avg", "exp_inf"),
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
-
-
-def nadam(
-    lr: Hyperparameter = 2e-3,
-    betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
-    eps: Hyperparameter = 1e-8,
-    weight_decay: Hyperparameter = 0.0,
-    momentum_decay: Hyperparameter = 4e-3,
-    decoupled_weight_decay: bool = False,
-    *,
-    maximize: bool = False,
-) -> GradientTransformation:
-    r"""Adam with Nesterov momentum, whose coefficient grows over the steps.
-
-    .. math::
-        \mu_t &= \beta_1 \left(1 - \tfrac12\, 0.96^{t \psi}\right) \\
-        \hat m_t &= \mu_{t+1} m_t \Big/ \Big(1 - \prod_{i \le t+1} \mu_i\Big)
-                  + (1 - \mu_t) g_t \Big/ \Big(1 - \prod_{i \le t} \mu_i\Big) \\
-        p &\leftarrow p - \gamma \, \hat m_t
-            \Big/ \left(\sqrt{v_t / (1 - \beta_2^t)} + \epsilon\right)
-
-    Args:
-        lr: the learning rate γ.
-        betas: how slowly the two moments forget.
-        eps: ε, added to the denominator.
-        weight_decay: λ; added to the gradient as ``λ p``, or decoupled from it.
-        momentum_decay: ψ.
-        decoupled_weight_decay: shrink the parameters by ``γ λ`` instead.
-        maximize: climb instead of descend.
-
-    Returns:
-        An optimizer with the slots ``exp_avg`` and ``exp_avg_sq``; the product of the μ is in its
-        memory.
-
-    Raises:
-        ValueError: a number out of its range.
-
-    Example:
-        >>> optimizer = optim.nadam(0.1)
-        >>> updates, _ = optimizer.update(jnp.array([4.0]), optimizer.init(jnp.ones(1)))
-        >>> round(float(updates[0]), 3)
-        -0.106
-
-    Reference: Dozat, "Incorporating Nesterov Momentum into Adam", 2016;
-    https://docs.pytorch.org/docs/stable/generated/torch.optim.NAdam.html
-    """
-    _check(lr, betas, eps, weight_decay)
-    check_numbers(momentum_decay=momentum_decay)
-    decayed = in_use(weight_decay)
-    coupled, decoupled = decayed and not decoupled_weight_decay, decayed and decoupled_weight_decay
-
-    def mu(h: SimpleNamespace, step: Array) -> Array:
-        return h.betas[0] * (1 - 0.5 * jnp.power(0.96, step * h.momentum_decay))
-
-    def advance(h: SimpleNamespace, sums: dict[str, Array]) -> dict[str, Array]:
-        return {"mu_product": h.memory.mu_product * mu(h, h.step)}
-
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
-        product, mu_next = h.memory.mu_product, mu(h, h.step + 1)
-        g_rate = h.lr * (1 - mu(h, h.step)) / (1 - product)
-        m_rate = h.lr * mu_next / (1 - product * mu_next)
-        correction = bias_correction(beta2, h.step)
-
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, coupled)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (g * g)
-            update = -(g_rate * g + m_rate * m) / (jnp.sqrt(v / correction) + h.eps)
-            update = update - h.lr * h.weight_decay * p if decoupled else update
-            return update, {"exp_avg": m, "exp_avg_sq": v}
-
-        return move
-
-    return from_rule(
-        "nadam",
-        rule,
-        zeros_slot("exp_avg", "exp_avg_sq"),
-        reads_params=decayed,
-        memory={"mu_product": 1.0},
-        advance=advance,
-        hyper={
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": used(weight_decay),
-            "momentum_decay": momentum_decay,
-        },
-    )
-
-
-def radam(
-    lr: Hyperparameter = 1e-3,
-    betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
-    eps: Hyperparameter = 1e-8,
-    weight_decay: Hyperparameter = 0.0,
-    decoupled_weight_decay: bool = False,
-    *,
-    maximize: bool = False,
-) -> GradientTransformation:
-    r"""Adam that uses its second moment only once enough steps have been seen to trust it.
-
-    .. math::
-        \rho_\infty &= \frac{2}{1 - \beta_2} - 1, \qquad
-        \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t} \\
-        r_t &= \sqrt{\frac{(\rho_t - 4)(\rho_t - 2)\rho_\infty}
-                          {(\rho_\infty - 4)(\rho_\infty - 2)\rho_t}} \\
-        p &\leftarrow p - \gamma \hat m_t \begin{cases}
-            r_t \sqrt{1 - \beta_2^t} / (\sqrt{v_t} + \epsilon) & \rho_t > 5 \\ 1 & \text{else}
-        \end{cases}
-
-    Args:
-        lr: the learning rate γ.
-        betas: how slowly the two moments forget.
-        eps: ε, added to the denominator.
-        weight_decay: λ; added to the gradient as ``λ p``, or decoupled from it.
-        decoupled_weight_decay: shrink the parameters by ``γ λ`` instead.
-        maximize: climb instead of descend.
-
-    Returns:
-        An optimizer with the slots ``exp_avg`` and ``exp_avg_sq``.
-
-    Raises:
-        ValueError: a number out of its range.
-
-    Example:
-        >>> optimizer = optim.radam(0.1)
-        >>> updates, _ = optimizer.update(jnp.array([4.0]), optimizer.init(jnp.ones(1)))
-        >>> round(float(updates[0]), 3)
-        -0.4
-
-    Reference: Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", ICLR 2020;
-    https://docs.pytorch.org/docs/stable/generated/torch.optim.RAdam.html
-    """
-    _check(lr, betas, eps, weight_decay)
-    decayed = in_use(weight_decay)
-    coupled, decoupled = decayed and not decoupled_weight_decay, decayed and decoupled_weight_decay
-
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
-        step_size = h.lr / bias_correction(beta1, h.step)
-        correction2 = bias_correction(beta2, h.step)
-        rho_inf = 2 / (1 - beta2) - 1
-        rho = rho_inf - 2 * h.step * (1 - correction2) / correction2
-        trusted = rho > 5
-        safe = jnp.where(trusted, rho, 6)
-        ratio = (safe - 4) * (safe - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * safe)
-        rectifier = jnp.sqrt(jnp.where(trusted, ratio * correction2, 1))
-
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, coupled)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * g
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (g * g)
-            adapted = jnp.where(trusted, rectifier / (jnp.sqrt(v) + h.eps), 1)
-            update = -step_size * m * adapted
-            update = update - h.lr * h.weight_decay * p if decoupled else update
-            return update, {"exp_avg": m, "exp_avg_sq": v}
-
-        return move
-
-    return from_rule(
-        "radam",
-        rule,
-        zeros_slot("exp_avg", "exp_avg_sq"),
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
-    )
-
-
-def _check(
-    lr: Hyperparameter,
-    betas: tuple[Hyperparameter, Hyperparameter],
-    eps: Hyperparameter,
-    weight_decay: Hyperparameter,
-) -> None:
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
+    slots = zeros_slot("exp_avg", "exp_inf")
+    return from_rule("adamax", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

@@ -1,14 +1,14 @@
 """SM3: Adagrad with one number for each row and column in place of one for each entry."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import from_rule, oriented, refuse_complex
+from funcnet.optim.settings import Numbers, Settings, number
 
 __all__ = ["sm3"]
 
@@ -52,20 +52,20 @@ def sm3(
 
     Reference: Anil et al., "Memory-Efficient Adaptive Optimization", NeurIPS 2019
     """
-    check_numbers(lr=lr, eps=eps)
-    check_numbers(momentum=momentum, below=1.0)
+    hyper = Settings(lr=number(lr), momentum=number(momentum, below=1), eps=number(eps))
 
-    def slots(p: Array) -> dict[str, Array]:
-        if jnp.iscomplexobj(p):
-            raise TypeError("sm3 does not take complex parameters")
+    def slots(p: Array) -> Slots:
+        refuse_complex("sm3", p)
         made = {"momentum_buffer": jnp.zeros_like(p)}
         for i in range(max(p.ndim, 1)):
             shape = tuple(size if axis == i else 1 for axis, size in enumerate(p.shape))
             made[f"cover_{i}"] = jnp.zeros(shape, p.dtype)
         return made
 
-    def rule(h: SimpleNamespace) -> Move:
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def rule(h: Numbers) -> Move:
+        mean = moving_average(h.momentum)
+
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
             bound = jnp.full_like(g, jnp.inf)
             for i in range(max(g.ndim, 1)):
@@ -75,11 +75,9 @@ def sm3(
             for i in range(max(g.ndim, 1)):
                 others = tuple(axis for axis in range(g.ndim) if axis != i)
                 new[f"cover_{i}"] = jnp.max(moment, axis=others, keepdims=True, initial=0.0)
-            step = g / jnp.sqrt(moment + h.eps)
-            velocity = h.momentum * slots["momentum_buffer"] + (1 - h.momentum) * step
+            velocity = mean(slots["momentum_buffer"], g / jnp.sqrt(moment + h.eps))
             return -h.lr * velocity, {"momentum_buffer": velocity, **new}
 
         return move
 
-    hyper = {"lr": lr, "momentum": momentum, "eps": eps}
-    return from_rule("sm3", rule, slots, shaped=True, hyper=hyper)
+    return from_rule("sm3", rule, slots, hyper=hyper, shaped=True)

@@ -1,24 +1,19 @@
 """Adam for gradients of which few rows are not zero."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import (
-    Hyperparameter,
-    Settings,
-    check_numbers,
-    check_tuple,
-    namespace,
-)
-from funcnet.optim.leaves import compute_dtype, init_slots, is_trainable
+from funcnet.core.leaf_kinds import is_trainable
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import compute_dtype, init_slots
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, zeros_slot
 from funcnet.optim.row_sparse import RowSparse
-from funcnet.optim.rule import RuleState
+from funcnet.optim.rule import RuleState, refuse_complex
+from funcnet.optim.settings import Numbers, Settings, number, numbers
 
 __all__ = ["sparse_adam"]
 
@@ -64,25 +59,23 @@ def sparse_adam(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.optim.SparseAdam.html
     """
-    check_numbers(lr=lr, eps=eps)
-    check_tuple("betas", betas, 2, below=1.0)
-    settings = Settings({"lr": lr, "betas": betas, "eps": eps})
+    settings = Settings(lr=number(lr), betas=numbers(betas, 2, below=1), eps=number(eps))
 
     def init(params: PyTree) -> RuleState:
-        if any(jnp.iscomplexobj(p) for p in jax.tree.leaves(params)):
-            raise TypeError("sparse_adam does not take complex parameters")
+        for p in jax.tree.leaves(params):
+            refuse_complex("sparse_adam", p)
         slots = init_slots(zeros_slot("exp_avg", "exp_avg_sq"), params)
         return RuleState(jnp.zeros((), jnp.int32), settings.init(), slots, {})
 
-    def moved(h: SimpleNamespace, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
+    def moved(h: Numbers, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
         beta1, beta2 = h.betas
         g = -g if maximize else g
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * (g * g)
+        m = moving_average(beta1)(m, g)
+        v = moving_average(beta2)(v, g * g)
         rate = h.lr * jnp.sqrt(bias_correction(beta2, h.step)) / bias_correction(beta1, h.step)
         return -rate * m / (jnp.sqrt(v) + h.eps), m, v
 
-    def rows_of(h: SimpleNamespace, g: RowSparse, m: Array, v: Array) -> tuple[Any, Array, Array]:
+    def rows_of(h: Numbers, g: RowSparse, m: Array, v: Array) -> tuple[Any, Array, Array]:
         g = g.coalesced(m.shape[0])
         old = [slot.at[g.rows].get(mode="fill", fill_value=0) for slot in (m, v)]
         wide = h.step.dtype
@@ -93,7 +86,7 @@ def sparse_adam(
         )
         return RowSparse(g.rows, step.astype(g.values.dtype)), m, v
 
-    def dense(h: SimpleNamespace, g: Array, m: Array, v: Array) -> tuple[Any, Array, Array]:
+    def dense(h: Numbers, g: Array, m: Array, v: Array) -> tuple[Any, Array, Array]:
         touched = jnp.any(g != 0, axis=tuple(range(1, g.ndim)), keepdims=True)
         wide = h.step.dtype
         step, *new = moved(h, g.astype(wide), m.astype(wide), v.astype(wide))
@@ -113,7 +106,7 @@ def sparse_adam(
             values = g.values if isinstance(g, RowSparse) else g
             if not is_trainable(values):
                 return g, m, v
-            h = namespace(hyper, count, compute_dtype(values.dtype), {}, {})
+            h = settings.step_numbers(hyper, count, compute_dtype(values.dtype))
             return rows_of(h, g, m, v) if isinstance(g, RowSparse) else dense(h, g, m, v)
 
         leaves, treedef = jax.tree.flatten(grads, is_leaf=_is_gradient)

@@ -1,86 +1,16 @@
-"""Steps that follow the sign of the gradient: Rprop, Lion."""
-
-from types import SimpleNamespace
+"""Lion: the sign of an interpolation between momentum and gradient."""
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decoupled_decay, from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
-__all__ = ["lion", "rprop"]
-
-
-def rprop(
-    lr: Hyperparameter = 1e-2,
-    etas: tuple[Hyperparameter, Hyperparameter] = (0.5, 1.2),
-    step_sizes: tuple[Hyperparameter, Hyperparameter] = (1e-6, 50.0),
-    *,
-    maximize: bool = False,
-) -> GradientTransformation:
-    r"""Resilient backpropagation: each number's step grows while its gradient keeps its sign.
-
-    .. math::
-        \eta_t &= \mathrm{clip}\!\left(\eta_{t-1} \cdot \begin{cases}
-            \eta_+ & g_{t-1} g_t > 0 \\ \eta_- & g_{t-1} g_t < 0 \\ 1 & \text{else}
-        \end{cases}\right) \\
-        g_t &\leftarrow 0 \text{ where } g_{t-1} g_t < 0, \qquad
-        p \leftarrow p - \mathrm{sign}(g_t) \, \eta_t
-
-    For gradients of the whole data set, not of batches.
-
-    Args:
-        lr: the first step size of every number, used at ``init`` and not again: of a schedule only
-            the value at step 0 counts.
-        etas: the factors :math:`\eta_-` and :math:`\eta_+`.
-        step_sizes: the bounds of the step size.
-        maximize: climb instead of descend.
-
-    Returns:
-        An optimizer with the slots ``prev`` and ``step_size``.
-
-    Raises:
-        ValueError: a negative learning rate, or not ``0 < etas[0] < 1 < etas[1]``.
-
-    Example:
-        >>> optimizer = optim.rprop(0.5)
-        >>> updates, _ = optimizer.update(jnp.array([4.0]), optimizer.init(jnp.ones(1)))
-        >>> updates.tolist()
-        [-0.5]
-
-    Reference: Riedmiller and Braun, "A Direct Adaptive Method for Faster Backpropagation Learning",
-    1993; https://docs.pytorch.org/docs/stable/generated/torch.optim.Rprop.html
-    """
-    check_numbers(lr=lr)
-    check_tuple("etas", etas, 2)
-    check_tuple("step_sizes", step_sizes, 2)
-    low, high = etas
-    if isinstance(low, int | float) and isinstance(high, int | float) and not 0 < low < 1 < high:
-        raise ValueError(f"rprop expects 0 < etas[0] < 1 < etas[1]; got {etas!r}")
-
-    def slots(p: Array) -> dict[str, Array]:
-        first = lr(jnp.zeros((), jnp.int32)) if callable(lr) else lr
-        # A complex step size holds two reals, and both start there.
-        first = jnp.asarray(first).astype(p.dtype) * (1 + 1j if jnp.iscomplexobj(p) else 1)
-        return {"prev": jnp.zeros_like(p), "step_size": jnp.full_like(p, first)}
-
-    def rule(h: SimpleNamespace) -> Move:
-        shrink, grow = h.etas
-        smallest, largest = h.step_sizes
-
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = -g if maximize else g
-            agreement = g * slots["prev"]
-            factor = jnp.where(agreement > 0, grow, jnp.where(agreement < 0, shrink, 1))
-            size = jnp.clip(slots["step_size"] * factor, smallest, largest)
-            g = jnp.where(agreement < 0, 0, g)
-            return -jnp.sign(g) * size, {"prev": g, "step_size": size}
-
-        return move
-
-    return from_rule("rprop", rule, slots, hyper={"etas": etas, "step_sizes": step_sizes})
+__all__ = ["lion"]
 
 
 def lion(
@@ -117,26 +47,21 @@ def lion(
 
     Reference: Chen et al., "Symbolic Discovery of Optimization Algorithms", NeurIPS 2023
     """
-    check_numbers(lr=lr, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
-    decayed = in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr), betas=numbers(betas, 2, below=1), weight_decay=optional(weight_decay)
+    )
 
-    def rule(h: SimpleNamespace) -> Move:
-        beta1, beta2 = h.betas
+    def rule(h: Numbers) -> Move:
+        interpolate, remember = map(moving_average, h.betas)
+        shrink = decoupled_decay(h)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
             m = slots["exp_avg"]
-            direction = jnp.sign(beta1 * m + (1 - beta1) * g)
-            direction = direction + h.weight_decay * p if decayed else direction
-            return -h.lr * direction, {"exp_avg": beta2 * m + (1 - beta2) * g}
+            update = -h.lr * jnp.sign(interpolate(m, g))
+            return shrink(update, p), {"exp_avg": remember(m, g)}
 
         return move
 
-    return from_rule(
-        "lion",
-        rule,
-        zeros_slot("exp_avg"),
-        reads_params=decayed,
-        hyper={"lr": lr, "betas": betas, "weight_decay": used(weight_decay)},
-    )
+    slots = zeros_slot("exp_avg")
+    return from_rule("lion", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

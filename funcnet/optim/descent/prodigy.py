@@ -1,17 +1,15 @@
 """Prodigy: Adam that finds its learning rate from the distance it has come."""
 
-from collections.abc import Callable
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Measure, Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decayed, from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["prodigy"]
 
@@ -73,16 +71,19 @@ def prodigy(
     Reference: Mishchenko and Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner",
     ICML 2024
     """
-    check_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    check_tuple("betas", betas, 2, below=1.0)
+    hyper = Settings(
+        lr=number(lr),
+        betas=numbers(betas, 2, below=1),
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
     check_positive("d0", d0)
-    decayed = in_use(weight_decay)
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
         zeros = {name: jnp.zeros_like(p) for name in ("exp_avg", "exp_avg_sq", "s")}
         return {**zeros, "p0": jnp.array(p, copy=True)}
 
-    def rates(h: SimpleNamespace, d: Array) -> tuple[Array, Array, Array]:
+    def rates(h: Numbers, d: Array) -> tuple[Array, Array, Array]:
         """Give the learning rate, the weight of a gradient in *s*, and beta3."""
         rate = d * h.lr
         if use_bias_correction:
@@ -91,17 +92,17 @@ def prodigy(
         weight = d / d0 * (d if safeguard_warmup else rate)
         return rate, weight, jnp.sqrt(h.betas[1]) if beta3 is None else jnp.full_like(d, beta3)
 
-    def measure(h: SimpleNamespace) -> Callable[..., dict[str, Array]]:
+    def measure(h: Numbers) -> Measure:
         _, weight, keep = rates(h, h.memory.d)
 
-        def of_leaf(g: Array, p: Array, slots: dict[str, Array]) -> dict[str, Array]:
+        def of_leaf(g: Array, p: Array, slots: Slots) -> dict[str, Array]:
             g = -g if maximize else g
             s = keep * slots["s"] + weight * g
             return {"dot": jnp.sum(g * (slots["p0"] - p)), "size": jnp.sum(jnp.abs(s))}
 
         return of_leaf
 
-    def advance(h: SimpleNamespace, sums: dict[str, Array]) -> dict[str, Array]:
+    def advance(h: Numbers, sums: dict[str, Array]) -> dict[str, Array]:
         d = h.memory.d
         rate, _, keep = rates(h, d)
         numerator = keep * h.memory.numerator + d / d0 * rate * sums["dot"]
@@ -112,16 +113,17 @@ def prodigy(
         d_next = jnp.where(d == d0, jnp.maximum(d, estimate), d_next)
         return {"d": d_next, "d_max": largest, "numerator": numerator, "d_before": d}
 
-    def rule(h: SimpleNamespace) -> Move:
-        d, (beta1, beta2) = h.memory.d_before, h.betas
+    def rule(h: Numbers) -> Move:
+        d = h.memory.d_before
+        mean, mean_square = map(moving_average, h.betas)
         rate, weight, keep = rates(h, d)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = oriented(g, p, h, maximize, coupled=False)
-            m = beta1 * slots["exp_avg"] + (1 - beta1) * d * g
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * jnp.square(d * g)
+            m = mean(slots["exp_avg"], d * g)
+            v = mean_square(slots["exp_avg_sq"], jnp.square(d * g))
             step = m / (jnp.sqrt(v) + h.memory.d * h.eps)
-            step = step + h.weight_decay * p if decayed else step
+            step = decayed(step, p, h)
             s = keep * slots["s"] + weight * g
             return -rate * step, {"exp_avg": m, "exp_avg_sq": v, "s": s, "p0": slots["p0"]}
 
@@ -131,9 +133,9 @@ def prodigy(
         "prodigy",
         rule,
         slots,
+        hyper=hyper,
         reads_params=True,
         memory={"d": d0, "d_max": d0, "numerator": 0.0, "d_before": d0},
         measure=measure,
         advance=advance,
-        hyper={"lr": lr, "betas": betas, "eps": eps, "weight_decay": used(weight_decay)},
     )

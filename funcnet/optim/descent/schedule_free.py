@@ -1,19 +1,25 @@
 """Schedule-free learning: an average of iterates takes the place of a falling learning rate."""
 
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.optim.adaptive.adam import bias_correction
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move, is_trainable
-from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import RuleState, from_rule, oriented
+from funcnet.core.leaf_kinds import is_trainable
+from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
+from funcnet.optim.protocol import GradientTransformation, zeros_slot
+from funcnet.optim.rule import RuleState, decayed, from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 
 __all__ = ["schedule_free_adamw", "schedule_free_params", "schedule_free_sgd"]
+
+
+Direction = Callable[[Array, Slots], tuple[Array, Slots]]
+"""``direction(gradient, slots) -> (step, slots)``: what tells one of the optimizers from another."""
 
 
 def schedule_free_sgd(
@@ -61,15 +67,15 @@ def schedule_free_sgd(
 
     Reference: Defazio et al., "The Road Less Scheduled", NeurIPS 2024
     """
-    check_numbers(lr=lr, weight_decay=weight_decay)
-    check_numbers(momentum=momentum, below=1.0)
+    hyper = Settings(
+        lr=number(lr), momentum=number(momentum, below=1), weight_decay=optional(weight_decay)
+    )
 
-    def direction(h: SimpleNamespace) -> Any:
+    def as_it_is(h: Numbers) -> Direction:
         return lambda g, slots: (g, {})
 
-    hyper = {"lr": lr, "momentum": momentum, "weight_decay": used(weight_decay)}
-    parts = _Parts("schedule_free_sgd", direction, (), in_use(weight_decay), maximize)
-    return _schedule_free(parts, hyper, warmup_steps, r, weight_lr_power)
+    weights = _Weights(warmup_steps, r, weight_lr_power)
+    return _schedule_free("schedule_free_sgd", hyper, as_it_is, (), weights, maximize)
 
 
 def schedule_free_adamw(
@@ -114,68 +120,65 @@ def schedule_free_adamw(
 
     Reference: Defazio et al., "The Road Less Scheduled", NeurIPS 2024
     """
-    check_numbers(lr=lr, weight_decay=weight_decay, eps=eps)
-    check_tuple("betas", betas, 2, below=1.0)
+    beta1, beta2 = numbers(betas, 2, below=1).checked("betas")
+    hyper = Settings(
+        lr=number(lr),
+        momentum=beta1,
+        beta2=beta2,
+        eps=number(eps),
+        weight_decay=optional(weight_decay),
+    )
 
-    def direction(h: SimpleNamespace) -> Any:
-        beta2 = h.beta2
-        inverse_root = 1 / jnp.sqrt(bias_correction(beta2, h.step))
+    def divided(h: Numbers) -> Direction:
+        mean_square = moving_average(h.beta2)
+        inverse_root = 1 / jnp.sqrt(bias_correction(h.beta2, h.step))
 
-        def divide(g: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            v = beta2 * slots["exp_avg_sq"] + (1 - beta2) * (g * g)
+        def divide(g: Array, slots: Slots) -> tuple[Array, Slots]:
+            v = mean_square(slots["exp_avg_sq"], g * g)
             return g / (jnp.sqrt(v) * inverse_root + h.eps), {"exp_avg_sq": v}
 
         return divide
 
-    hyper = {
-        "lr": lr,
-        "momentum": betas[0],
-        "beta2": betas[1],
-        "eps": eps,
-        "weight_decay": used(weight_decay),
-    }
-    decayed = in_use(weight_decay)
-    parts = _Parts("schedule_free_adamw", direction, ("exp_avg_sq",), decayed, maximize)
-    return _schedule_free(parts, hyper, warmup_steps, r, weight_lr_power)
+    weights = _Weights(warmup_steps, r, weight_lr_power)
+    return _schedule_free("schedule_free_adamw", hyper, divided, ("exp_avg_sq",), weights, maximize)
 
 
-class _Parts(SimpleNamespace):
-    """What tells one schedule-free optimizer from another."""
+class _Weights(NamedTuple):
+    """How the learning rate starts, and how much an iterate weighs in the average."""
 
-    def __init__(
-        self, name: str, direction: Any, zeros: tuple[str, ...], decayed: bool, maximize: bool
-    ) -> None:
-        super().__init__(
-            name=name, direction=direction, zeros=zeros, decayed=decayed, maximize=maximize
-        )
+    warmup_steps: int
+    r: float
+    weight_lr_power: float
 
 
 def _schedule_free(
-    parts: _Parts, hyper: dict[str, Any], warmup_steps: int, r: float, weight_lr_power: float
+    name: str,
+    hyper: Settings,
+    direction_of: Callable[[Numbers], Direction],
+    zeros: tuple[str, ...],
+    weights: _Weights,
+    maximize: bool,
 ) -> GradientTransformation:
-    def slots(p: Array) -> dict[str, Array]:
-        return {
-            "z": jnp.array(p, copy=True),
-            **{name: jnp.zeros_like(p) for name in parts.zeros},
-        }
+    def slots(p: Array) -> Slots:
+        return {"z": jnp.array(p, copy=True), **zeros_slot(*zeros)(p)}
 
-    def rate(h: SimpleNamespace) -> Array:
-        return h.lr * jnp.minimum(1, h.step / warmup_steps) if warmup_steps else h.lr
+    def rate(h: Numbers) -> Array:
+        steps = weights.warmup_steps
+        return h.lr * jnp.minimum(1, h.step / steps) if steps else h.lr
 
-    def advance(h: SimpleNamespace, sums: dict[str, Array]) -> dict[str, Array]:
+    def advance(h: Numbers, sums: dict[str, Array]) -> dict[str, Array]:
         largest = jnp.maximum(h.memory.largest, rate(h))
-        weight = jnp.power(h.step, r) * jnp.power(largest, weight_lr_power)
+        weight = jnp.power(h.step, weights.r) * jnp.power(largest, weights.weight_lr_power)
         total = h.memory.total + weight
         share = jnp.where(total > 0, weight / jnp.where(total > 0, total, 1), 0)
         return {"largest": largest, "total": total, "share": share}
 
-    def rule(h: SimpleNamespace) -> Move:
-        share, gamma, divide = h.memory.share, rate(h), parts.direction(h)
+    def rule(h: Numbers) -> Move:
+        share, gamma, direction = h.memory.share, rate(h), direction_of(h)
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, parts.maximize, coupled=False)
-            g, new = divide(g, slots)
-            g = g + h.weight_decay * p if parts.decayed else g
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g, new = direction(oriented(g, p, h, maximize, coupled=False), slots)
+            g = decayed(g, p, h)
             z = slots["z"]
             # x is not stored: y moves towards z as x does, and by its own share of the step.
             update = share * (z - p) + gamma * (h.momentum * (1 - share) - 1) * g
@@ -184,13 +187,13 @@ def _schedule_free(
         return move
 
     return from_rule(
-        parts.name,
+        name,
         rule,
         slots,
+        hyper=hyper,
         reads_params=True,
         memory={"largest": 0.0, "total": 0.0, "share": 0.0},
         advance=advance,
-        hyper=hyper,
     )
 
 

@@ -1,16 +1,15 @@
-"""Gradient descent: with momentum, and with averaged parameters."""
+"""Gradient descent, with or without momentum."""
 
-from types import SimpleNamespace
-
-import jax.numpy as jnp
+import math
 
 from funcnet.core.aliases import Array
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
-__all__ = ["asgd", "sgd"]
+__all__ = ["sgd"]
 
 
 def sgd(
@@ -52,112 +51,32 @@ def sgd(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html
     """
-    check_numbers(lr=lr, momentum=momentum, weight_decay=weight_decay)
-    heavy, damped, decayed = in_use(momentum), in_use(dampening), in_use(weight_decay)
+    hyper = Settings(
+        lr=number(lr),
+        momentum=optional(momentum),
+        dampening=optional(dampening, at_least=-math.inf),
+        weight_decay=optional(weight_decay),
+    )
+    heavy, damped = "momentum" in hyper, "dampening" in hyper
     if nesterov and (not heavy or damped):
         raise ValueError(
             "nesterov=True needs momentum greater than zero and dampening=0; "
             f"got momentum={momentum!r}, dampening={dampening!r}"
         )
 
-    def rule(h: SimpleNamespace) -> Move:
-        fresh = (h.step > 1).astype(h.step.dtype) * h.dampening if damped else 0
+    def rule(h: Numbers) -> Move:
+        undamped = 1 - (h.step > 1).astype(h.step.dtype) * h.dampening if damped else None
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            g = oriented(g, p, h, maximize, coupled=True)
             if not heavy:
                 return -h.lr * g, {}
-            buffer = h.momentum * slots["momentum_buffer"] + ((1 - fresh) * g if damped else g)
+            added = g if undamped is None else undamped * g
+            buffer = h.momentum * slots["momentum_buffer"] + added
             direction = g + h.momentum * buffer if nesterov else buffer
             return -h.lr * direction, {"momentum_buffer": buffer}
 
         return move
 
-    return from_rule(
-        "sgd",
-        rule,
-        zeros_slot("momentum_buffer") if heavy else zeros_slot(),
-        reads_params=decayed,
-        hyper={
-            "lr": lr,
-            "momentum": used(momentum),
-            "dampening": used(dampening),
-            "weight_decay": used(weight_decay),
-        },
-    )
-
-
-def asgd(
-    lr: Hyperparameter = 1e-2,
-    lambd: Hyperparameter = 1e-4,
-    alpha: Hyperparameter = 0.75,
-    t0: Hyperparameter = 1e6,
-    weight_decay: Hyperparameter = 0.0,
-    *,
-    maximize: bool = False,
-) -> GradientTransformation:
-    r"""Averaged stochastic gradient descent, with a step size that falls as a power.
-
-    .. math::
-        p &\leftarrow (1 - \lambda_d \eta_t) p - \eta_t g_t, \qquad
-        \eta_{t+1} = \frac{\gamma}{(1 + \lambda_d \gamma t)^\alpha} \\
-        a_t &= a_{t-1} + \mu_t (p - a_{t-1}), \qquad \mu_{t+1} = \frac{1}{\max(1, t - t_0)}
-
-    Args:
-        lr: the learning rate γ, and the first step size.
-        lambd: :math:`\lambda_d`, the decay of parameters and step size.
-        alpha: the power.
-        t0: the step at which averaging begins.
-        weight_decay: λ, added to the gradient as ``λ p``.
-        maximize: climb instead of descend.
-
-    Returns:
-        An optimizer with the slot ``ax``, the averaged parameters; the step sizes are in its
-        memory.
-
-    Raises:
-        ValueError: a negative learning rate or weight decay.
-
-    Example:
-        >>> optimizer = optim.asgd(0.1, t0=0)
-        >>> params = jnp.array([1.0])
-        >>> updates, state = optimizer.update(params, optimizer.init(params), params)
-        >>> round(float(state.slots["ax"][0]), 3)
-        0.9
-
-    Reference: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992;
-    https://docs.pytorch.org/docs/stable/generated/torch.optim.ASGD.html
-    """
-    check_numbers(lr=lr, weight_decay=weight_decay)
-    decayed = in_use(weight_decay)
-
-    def advance(h: SimpleNamespace, sums: dict[str, Array]) -> dict[str, Array]:
-        eta = jnp.where(h.step == 1, h.lr, h.memory.next_eta)
-        return {"eta": eta, "next_eta": h.lr / jnp.power(1 + h.lambd * h.lr * h.step, h.alpha)}
-
-    def rule(h: SimpleNamespace) -> Move:
-        eta = h.memory.eta
-        mu = 1 / jnp.maximum(1, h.step - 1 - h.t0)
-
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            g = oriented(g, p, h, maximize, decayed)
-            update = -eta * (g + h.lambd * p)
-            return update, {"ax": slots["ax"] + mu * (p + update - slots["ax"])}
-
-        return move
-
-    return from_rule(
-        "asgd",
-        rule,
-        zeros_slot("ax"),
-        reads_params=True,
-        memory={"eta": 0.0, "next_eta": 0.0},
-        advance=advance,
-        hyper={
-            "lr": lr,
-            "lambd": lambd,
-            "alpha": alpha,
-            "t0": t0,
-            "weight_decay": used(weight_decay),
-        },
-    )
+    slots = zeros_slot(*["momentum_buffer"][:heavy])
+    return from_rule("sgd", rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)

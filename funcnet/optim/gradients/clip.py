@@ -1,48 +1,18 @@
 """Clipping: bounds on gradients, by value or by norm."""
 
-from types import SimpleNamespace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
-from funcnet.core.aliases import Array, PyTree
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers
-from funcnet.optim.leaves import Move
+from funcnet.core.aliases import Array
+from funcnet.core.checks import check_non_negative
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule
+from funcnet.optim.settings import Numbers, Settings, number
 
-__all__ = [
-    "adaptive_clip",
-    "clip_by_global_norm",
-    "clip_by_norm",
-    "clip_by_value",
-    "global_norm",
-]
-
-
-def global_norm(tree: PyTree) -> Array:
-    r"""Compute the Euclidean norm of all leaves together, :math:`\sqrt{\sum_i |x_i|^2}`.
-
-    Sums are taken in float32 where leaves have 16 bits.
-
-    Example:
-        >>> float(optim.global_norm({"a": jnp.array([3.0]), "b": jnp.array(4.0)}))
-        5.0
-    """
-    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-    leaves = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
-    if not leaves:
-        return jnp.zeros(())
-    squares = [_square_sum(x) for x in leaves]
-    wide = np.result_type(*[s.dtype for s in squares])
-    return jnp.sqrt(sum((s.astype(wide) for s in squares), start=jnp.zeros((), wide)))
-
-
-def _square_sum(x: Array) -> Array:
-    x = x.astype(np.promote_types(x.dtype, jnp.float32))
-    return jnp.sum((x * x.conj()).real if jnp.iscomplexobj(x) else x * x)
+__all__ = ["adaptive_clip", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
 
 
 def clip_by_global_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTransformation:
@@ -68,16 +38,15 @@ def clip_by_global_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> Gradi
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
     """
-    check_numbers(max_norm=max_norm)
 
-    def measure(h: SimpleNamespace) -> Any:
+    def measure(h: Numbers) -> Any:
         return lambda g, p, slots: {"squares": jnp.sum(g * g)}
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         factor = jnp.minimum(1, h.max_norm / (jnp.sqrt(h.sums.squares) + eps))
         return lambda g, p, slots: (g * factor, {})
 
-    hyper = {"max_norm": max_norm}
+    hyper = Settings(max_norm=number(max_norm))
     return from_rule("clip_by_global_norm", rule, hyper=hyper, measure=measure)
 
 
@@ -101,12 +70,11 @@ def clip_by_value(max_value: Hyperparameter) -> GradientTransformation:
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_value_.html
     """
-    check_numbers(max_value=max_value)
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         return lambda g, p, slots: (jnp.clip(g, -h.max_value, h.max_value), {})
 
-    return from_rule("clip_by_value", rule, hyper={"max_value": max_value})
+    return from_rule("clip_by_value", rule, hyper=Settings(max_value=number(max_value)))
 
 
 def clip_by_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTransformation:
@@ -129,15 +97,15 @@ def clip_by_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTran
         >>> [round(float(x), 3) for x in clipped["a"]], clipped["b"].tolist()
         ([0.6, 0.8], [0.5])
     """
-    check_numbers(max_norm=max_norm)
 
-    def rule(h: SimpleNamespace) -> Move:
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def rule(h: Numbers) -> Move:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             return g * jnp.minimum(1, h.max_norm / (jnp.sqrt(jnp.sum(g * g)) + eps)), {}
 
         return move
 
-    return from_rule("clip_by_norm", rule, shaped=True, hyper={"max_norm": max_norm})
+    hyper = Settings(max_norm=number(max_norm))
+    return from_rule("clip_by_norm", rule, hyper=hyper, shaped=True)
 
 
 def adaptive_clip(clipping: Hyperparameter = 0.01, *, eps: float = 1e-3) -> GradientTransformation:
@@ -167,19 +135,19 @@ def adaptive_clip(clipping: Hyperparameter = 0.01, *, eps: float = 1e-3) -> Grad
     Reference: Brock et al., "High-Performance Large-Scale Image Recognition Without Normalization",
     ICML 2021
     """
-    check_numbers(clipping=clipping, eps=eps)
+    hyper = Settings(clipping=number(clipping))
+    check_non_negative("eps", eps)
 
-    def rule(h: SimpleNamespace) -> Move:
+    def rule(h: Numbers) -> Move:
         def norms(x: Array) -> Array:
             axes = tuple(range(1, x.ndim)) if x.ndim > 1 else None
             return jnp.sqrt(jnp.sum(x * x, axis=axes, keepdims=True))
 
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             bound = h.clipping * jnp.maximum(norms(p), eps)
             size = norms(g)
             return g * jnp.where(size > bound, bound / jnp.maximum(size, 1e-6), 1), {}
 
         return move
 
-    hyper = {"clipping": clipping}
-    return from_rule("adaptive_clip", rule, reads_params=True, shaped=True, hyper=hyper)
+    return from_rule("adaptive_clip", rule, hyper=hyper, reads_params=True, shaped=True)

@@ -1,6 +1,5 @@
-"""What is done to gradients before they are used: noise, centring, sharpness."""
+"""Gaussian noise on gradients, which fades."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +7,10 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_non_negative
-from funcnet.optim.gradients.clip import global_norm
-from funcnet.optim.leaves import is_trainable
-from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, stateless
+from funcnet.core.leaf_kinds import is_trainable
+from funcnet.optim.protocol import GradientTransformation, ShapedTransformation
 
-__all__ = ["NoiseState", "add_noise", "centralize", "conjugate", "sam"]
+__all__ = ["NoiseState", "add_noise"]
 
 
 class NoiseState(NamedTuple):
@@ -69,108 +67,3 @@ def add_noise(eta: float = 0.01, gamma: float = 0.55, seed: int = 0) -> Gradient
         return treedef.unflatten(noisy), state._replace(step=state.step + jnp.ones((), jnp.int32))
 
     return ShapedTransformation(init, update)
-
-
-def centralize() -> GradientTransformation:
-    r"""Subtract from each gradient the mean over all axes but the first.
-
-    .. math:: g_{i\cdot} \leftarrow g_{i\cdot} - \tfrac1n \textstyle\sum_j g_{ij}
-
-    The first axis is a layer's output axis; vectors and scalars stay as they are.
-
-    Returns:
-        A transformation without a state.
-
-    Example:
-        >>> centred, _ = optim.centralize().update(jnp.array([[1.0, 3.0], [2.0, 2.0]]), ())
-        >>> centred.tolist()
-        [[-1.0, 1.0], [0.0, 0.0]]
-
-    Reference: Yong et al., "Gradient Centralization", ECCV 2020
-    """
-
-    def centre(g: Any) -> Any:
-        if not is_trainable(g) or jnp.ndim(g) < 2 or jnp.size(g) == 0:
-            return g
-        return g - jnp.mean(g, axis=tuple(range(1, jnp.ndim(g))), keepdims=True)
-
-    made = stateless(lambda grads, params: jax.tree.map(centre, grads))
-    return ShapedTransformation(*made)
-
-
-def conjugate() -> GradientTransformation:
-    """Conjugate complex gradients, as ``jax.grad`` gives them, to what an optimizer descends.
-
-    For a real loss of complex parameters ``jax.grad`` returns the conjugate of the direction of
-    steepest ascent, PyTorch the direction itself. Real gradients stay as they are.
-
-    Returns:
-        A transformation without a state; put it first in a chain.
-
-    Example:
-        >>> loss = lambda z: jnp.abs(z - 1j) ** 2
-        >>> optimizer = optim.chain(optim.conjugate(), optim.sgd(0.5))
-        >>> z = jnp.array(1.0 + 0.0j)
-        >>> updates, _ = optimizer.update(jax.grad(loss)(z), optimizer.init(z))
-        >>> bool(jnp.abs(z + updates - 1j) < 1e-6)
-        True
-
-    Reference: https://docs.jax.dev/en/latest/notebooks/autodiff_cookbook.html
-    """
-
-    def flip(g: Any) -> Any:
-        return jnp.conj(g) if is_trainable(g) and jnp.iscomplexobj(g) else g
-
-    return stateless(lambda grads, params: jax.tree.map(flip, grads))
-
-
-def sam(
-    loss: Callable[..., Any], rho: float = 0.05, *, adaptive: bool = False, has_aux: bool = False
-) -> Callable[..., tuple[Any, PyTree]]:
-    r"""Differentiate a loss at the worst point nearby: sharpness-aware minimisation.
-
-    .. math:: \hat p = p + \rho \frac{g(p)}{\|g(p)\|}, \qquad \text{and the gradient is } g(\hat p)
-
-    Any optimizer takes the gradient; a step costs two differentiations.
-
-    Args:
-        loss: ``loss(params, *args)``, a scalar, or with ``has_aux`` a pair.
-        rho: how far away the worst point is sought.
-        adaptive: measure distance in proportion to each parameter's size.
-        has_aux: whether the loss returns ``(value, aux)``.
-
-    Returns:
-        A function like ``jax.value_and_grad(loss)``: the value (and aux) at the parameters, the
-        gradient at the worst point.
-
-    Raises:
-        ValueError: ``rho`` is negative.
-
-    Example:
-        >>> value, grads = optim.sam(lambda p: jnp.sum(p**2), rho=0.5)(jnp.array([3.0, 4.0]))
-        >>> float(value), [round(float(g), 3) for g in grads]
-        (25.0, [6.6, 8.8])
-
-    Reference: Foret et al., "Sharpness-Aware Minimization", ICLR 2021; Kwon et al., "ASAM", ICML
-    2021
-    """
-    check_non_negative("rho", rho)
-    differentiate = jax.value_and_grad(loss, has_aux=has_aux)
-
-    def value_and_grad(params: PyTree, *args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
-        value, grads = differentiate(params, *args, **kwargs)
-        size = jax.tree.map(jnp.abs, params) if adaptive else None
-        scaled = jax.tree.map(jnp.multiply, size, grads) if adaptive else grads
-        norm = global_norm(scaled)
-        reach = rho / jnp.where(norm > 0, norm, 1)
-        towards = jax.tree.map(jnp.multiply, size, scaled) if adaptive else grads
-
-        def away(p: Array, g: Array) -> Array:
-            # The gradient of a complex parameter points uphill once conjugated.
-            g = jnp.conj(g) if jnp.iscomplexobj(g) else g
-            return p + (reach.astype(jnp.finfo(g.dtype).dtype) * g).astype(p.dtype)
-
-        worst = jax.tree.map(away, params, towards)
-        return value, differentiate(worst, *args, **kwargs)[1]
-
-    return value_and_grad

@@ -10,9 +10,10 @@ import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.optim.hyperparameters import Hyperparameter, Hyperparameters, Settings, check_numbers
+from funcnet.optim.hyperparameters import Hyperparameter, Hyperparameters
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, require_params
 from funcnet.optim.second_order.line_search import Point, strong_wolfe
+from funcnet.optim.settings import Settings, number
 
 __all__ = ["LBFGSState", "lbfgs"]
 
@@ -109,12 +110,11 @@ def lbfgs(
     Reference: Nocedal and Wright, "Numerical Optimization", algorithm 7.4;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.LBFGS.html
     """
-    check_numbers(lr=lr)
+    settings = Settings(lr=number(lr))
     check_choice("line_search_fn", line_search_fn, (None, "strong_wolfe"))
     check_positive("max_iter", max_iter)
     check_positive("history_size", history_size)
     most = max_iter * 5 // 4 if max_eval is None else max_eval
-    settings = Settings({"lr": lr})
 
     def init(params: PyTree) -> LBFGSState:
         x = _flatten(params)

@@ -1,133 +1,20 @@
-"""Optimizers that treat a matrix as a matrix: factored moments, orthogonalised steps."""
+"""Muon: momentum whose step is orthogonalised, and the iteration that does it."""
 
 import math
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
-from funcnet.optim.hyperparameters import Hyperparameter, check_numbers, check_tuple, in_use, used
-from funcnet.optim.leaves import Move
+from funcnet.core.dtypes import at_least_float32
+from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.rule import from_rule, oriented
+from funcnet.optim.rule import decoupled_decay, from_rule, refuse_complex
+from funcnet.optim.settings import Numbers, Settings, number, optional
 
-__all__ = ["adafactor", "muon", "orthogonalize"]
-
-
-def adafactor(
-    lr: Hyperparameter = 1e-2,
-    beta2_decay: Hyperparameter = -0.8,
-    eps: tuple[Hyperparameter | None, Hyperparameter] = (None, 1e-3),
-    d: Hyperparameter = 1.0,
-    weight_decay: Hyperparameter = 0.0,
-    *,
-    maximize: bool = False,
-) -> GradientTransformation:
-    r"""Adafactor: the second moment of a matrix from its row means and column means alone.
-
-    .. math::
-        \hat\beta_t &= 1 - t^\tau, \quad \rho_t = \min(\gamma, t^{-1/2}), \quad
-        \alpha_t = \max(\epsilon_2, \mathrm{RMS}(p)) \, \rho_t \\
-        R_t &= \hat\beta_t R_{t-1} + (1 - \hat\beta_t) \, \overline{g_t^2}^{\,\text{row}}, \quad
-        C_t = \hat\beta_t C_{t-1} + (1 - \hat\beta_t) \, \overline{g_t^2}^{\,\text{col}}, \quad
-        v_t = \frac{R_t C_t}{\max(\overline{R_t}, \epsilon_1)} \\
-        u_t &= \frac{g_t}{\max(\sqrt{v_t}, \epsilon_1)}, \qquad
-        p \leftarrow (1 - \gamma\lambda) p - \alpha_t \frac{u_t}{\max(1, \mathrm{RMS}(u_t) / d)}
-
-    The last two axes are factored; a scalar or a vector keeps its whole second moment.
-
-    Args:
-        lr: γ, the largest relative step size.
-        beta2_decay: τ, at most 0.
-        eps: :math:`\epsilon_1` (``None``: the machine epsilon) and :math:`\epsilon_2`.
-        d: the bound on the root mean square of a step.
-        weight_decay: λ, decoupled.
-        maximize: climb instead of descend.
-
-    Returns:
-        An optimizer with the slots ``row_var``, ``col_var`` and ``variance``.
-
-    Raises:
-        ValueError: a number out of its range.
-        TypeError: a parameter is complex.
-
-    Example:
-        >>> optimizer = optim.adafactor()
-        >>> state = optimizer.init({"weight": jnp.ones((4, 3)), "bias": jnp.ones(3)})
-        >>> state.slots["row_var"]["weight"].shape, state.slots["col_var"]["weight"].shape
-        ((4, 1), (1, 3))
-
-    Reference: Shazeer and Stern, "Adafactor", ICML 2018;
-    https://docs.pytorch.org/docs/stable/generated/torch.optim.Adafactor.html
-    """
-    check_numbers(lr=lr, weight_decay=weight_decay)
-    check_tuple("eps", eps, 2)
-    if isinstance(beta2_decay, int | float) and beta2_decay > 0:
-        raise ValueError(f"beta2_decay must be at most 0; got {beta2_decay!r}")
-    if isinstance(d, int | float) and d < 1:
-        raise ValueError(f"d must be at least 1; got {d!r}")
-    decayed = in_use(weight_decay)
-
-    def slots(p: Array) -> dict[str, Array]:
-        if jnp.iscomplexobj(p):
-            raise TypeError("adafactor does not take complex parameters")
-        if p.ndim < 2:
-            return {"variance": jnp.zeros_like(p)}
-        return {
-            "row_var": jnp.zeros((*p.shape[:-1], 1), p.dtype),
-            "col_var": jnp.zeros((*p.shape[:-2], 1, p.shape[-1]), p.dtype),
-        }
-
-    def rms(x: Array) -> Array:
-        return jnp.sqrt(jnp.sum(x * x) / max(x.size, 1))
-
-    def rule(h: SimpleNamespace) -> Move:
-        fresh = jnp.power(h.step, h.beta2_decay)
-        rho = jnp.minimum(h.lr, 1 / jnp.sqrt(h.step))
-
-        def second_moment(
-            g: Array, slots: dict[str, Array], eps1: Array | float
-        ) -> tuple[Array, dict[str, Array]]:
-            square = g * g
-            if g.ndim < 2:
-                v = slots["variance"] + fresh * (square - slots["variance"])
-                return v, {"variance": v}
-            row, col = slots["row_var"], slots["col_var"]
-            row = row + fresh * (square.mean(-1, keepdims=True) - row)
-            col = col + fresh * (square.mean(-2, keepdims=True) - col)
-            v = row * col / jnp.maximum(row.mean(-2, keepdims=True), eps1)
-            return v, {"row_var": row, "col_var": col}
-
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            if g.size == 0:
-                return g, {}
-            g = oriented(g, p, h, maximize, coupled=False)
-            eps1 = float(jnp.finfo(g.dtype).eps) if eps[0] is None else h.eps1
-            v, new = second_moment(g, slots, eps1)
-            u = g / jnp.sqrt(jnp.maximum(v, eps1 * eps1))
-            alpha = jnp.maximum(h.eps2, rms(p)) * rho
-            update = -alpha * u / jnp.maximum(1, rms(u) / h.d)
-            return (update - h.lr * h.weight_decay * p if decayed else update), new
-
-        return move
-
-    return from_rule(
-        "adafactor",
-        rule,
-        slots,
-        reads_params=True,
-        shaped=True,
-        hyper={
-            "lr": lr,
-            "beta2_decay": beta2_decay,
-            "eps1": eps[0],
-            "eps2": eps[1],
-            "d": d,
-            "weight_decay": used(weight_decay),
-        },
-    )
+__all__ = ["muon", "orthogonalize"]
 
 
 def orthogonalize(
@@ -167,7 +54,7 @@ def orthogonalize(
     x = matrix.astype(dtype)
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = x.mT if tall else x
-    wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+    wide = at_least_float32(x.dtype)
     bits = jnp.finfo(x.dtype)
 
     def product(left: Array, right: Array) -> Array:
@@ -239,24 +126,24 @@ def muon(
     Scalable for LLM Training", 2025;
     https://docs.pytorch.org/docs/stable/generated/torch.optim.Muon.html
     """
-    check_numbers(lr=lr, weight_decay=weight_decay, momentum=momentum)
+    hyper = Settings(lr=number(lr), weight_decay=optional(weight_decay), momentum=number(momentum))
     check_choice("adjust_lr_fn", adjust_lr_fn, (None, "original", "match_rms_adamw"))
     if not 0 <= ns_steps < 100:
         raise ValueError(f"ns_steps must be between 0 and 99; got {ns_steps}")
-    decayed = in_use(weight_decay)
 
-    def slots(p: Array) -> dict[str, Array]:
+    def slots(p: Array) -> Slots:
         if p.ndim != 2:
             raise ValueError(
                 f"muon takes matrices; got a parameter of shape {p.shape}. Give the others to "
                 'another optimizer: optim.groups({"*.weight": optim.muon(), "*": optim.adamw()})'
             )
-        if jnp.iscomplexobj(p):
-            raise TypeError("muon does not take complex parameters")
+        refuse_complex("muon", p)
         return {"momentum_buffer": jnp.zeros_like(p)}
 
-    def rule(h: SimpleNamespace) -> Move:
-        def move(g: Array, p: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def rule(h: Numbers) -> Move:
+        shrink = decoupled_decay(h)
+
+        def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             buffer = slots["momentum_buffer"]
             buffer = buffer + (1 - h.momentum) * (g - buffer)
             ahead = g + h.momentum * (buffer - g) if nesterov else buffer
@@ -266,17 +153,9 @@ def muon(
                 ratio = 0.2 * math.sqrt(max(rows, columns))
             else:
                 ratio = math.sqrt(max(1.0, rows / columns))
-            update = -h.lr * ratio * step
-            update = update - h.lr * h.weight_decay * p if decayed else update
-            return update, {"momentum_buffer": buffer}
+            return shrink(-h.lr * ratio * step, p), {"momentum_buffer": buffer}
 
         return move
 
-    return from_rule(
-        "muon",
-        rule,
-        slots,
-        reads_params=decayed,
-        shaped=True,
-        hyper={"lr": lr, "weight_decay": used(weight_decay), "momentum": momentum},
-    )
+    reads_params = "weight_decay" in hyper
+    return from_rule("muon", rule, slots, hyper=hyper, reads_params=reads_params, shaped=True)

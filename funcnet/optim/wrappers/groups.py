@@ -4,21 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import PyTree
+from funcnet.core.leaf_kinds import is_none
 from funcnet.core.paths import leaves_with_paths, matches, select
 from funcnet.optim.hyperparameters import Hyperparameters, hyperparams
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    ShapedTransformation,
-    identity,
-    stateless,
-    with_extra,
-)
+from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
+from funcnet.optim.wrappers.frozen import frozen
 
-__all__ = ["Groups", "freeze", "frozen", "groups", "mask"]
+__all__ = ["Groups", "groups"]
 
 
 class Groups(ShapedTransformation):
@@ -63,7 +58,7 @@ class Groups(ShapedTransformation):
 
 
 def _settings_of(member: GradientTransformation) -> str:
-    if member.update is _FROZEN.update:
+    if member.update is frozen().update:
         return "frozen"
     state = member.init({})
     numbers = hyperparams(state)
@@ -84,21 +79,6 @@ def _settings_of(member: GradientTransformation) -> str:
         for name, value in numbers.items()
     ]
     return ", ".join(shown) or "no hyperparameters"
-
-
-def frozen() -> GradientTransformation:
-    """Leave parameters as they are, bit for bit; for use as a member of `groups`.
-
-    The updates are negative zeros, the one number that changes nothing it is added to.
-
-    Example:
-        >>> optim.frozen().update(jnp.ones(2), ())[0].tolist()
-        [-0.0, -0.0]
-    """
-    return _FROZEN
-
-
-_FROZEN = stateless(lambda grads, params: jax.tree.map(lambda g: jnp.full_like(g, -0.0), grads))
 
 
 def assign(patterns: list[str], paths: list[str]) -> list[str]:
@@ -154,7 +134,7 @@ def groups(
     made: dict[str, GradientTransformation] = {}
     for pattern, member in members.items():
         if member is None:
-            made[pattern] = _FROZEN
+            made[pattern] = frozen()
         elif isinstance(member, Mapping):
             made[pattern] = _from_settings(pattern, optimizer, {**settings, **member})
         elif hasattr(member, "init") and hasattr(member, "update"):
@@ -184,54 +164,10 @@ def _from_settings(
     return optimizer(**settings)
 
 
-def mask(transformation: GradientTransformation, patterns: str | Iterable[str]) -> Groups:
-    """Apply a transformation to the leaves whose path matches; pass the others on unchanged.
-
-    Args:
-        transformation: any transformation.
-        patterns: a glob on dotted paths, or several.
-
-    Returns:
-        One transformation.
-
-    Raises:
-        ValueError: when used, if a pattern matches nothing.
-
-    Example:
-        >>> decay = optim.mask(optim.add_decayed_weights(0.5), "*.weight")
-        >>> params = {"fc": {"weight": jnp.ones(1), "bias": jnp.ones(1)}}
-        >>> updates, _ = decay.update(params, decay.init(params), params)
-        >>> updates["fc"]["weight"].tolist(), updates["fc"]["bias"].tolist()
-        ([1.5], [1.0])
-    """
-    return _split(transformation, patterns, identity())
-
-
-def freeze(transformation: GradientTransformation, patterns: str | Iterable[str]) -> Groups:
-    """Keep the leaves whose path matches as they are; they never reach the optimizer.
-
-    Args:
-        transformation: the optimizer of the others.
-        patterns: a glob on dotted paths, or several.
-
-    Returns:
-        One transformation.
-
-    Raises:
-        ValueError: when used, if a pattern matches nothing.
-
-    Example:
-        >>> optimizer = optim.freeze(optim.adam(1e-3), "encoder.*")
-        >>> params = {"encoder": {"w": jnp.ones(2)}, "head": {"w": jnp.ones(2)}}
-        >>> list(optimizer.init(params)["*"].slots["exp_avg"])
-        ['head.w']
-    """
-    return _split(frozen(), patterns, transformation)
-
-
-def _split(
+def by_pattern(
     inside: GradientTransformation, patterns: str | Iterable[str], outside: GradientTransformation
 ) -> Groups:
+    """Give the leaves whose path matches one transformation, and all others another."""
     names = [patterns] if isinstance(patterns, str) else list(patterns)
     return _partition({**dict.fromkeys(names, inside), "*": outside})
 
@@ -241,7 +177,7 @@ def _partition(members: Mapping[str, GradientTransformation]) -> Groups:
     patterns = list(members)
 
     def owners_of(tree: PyTree) -> tuple[list[str], list[str]]:
-        paths = [path for path, _ in leaves_with_paths(tree, is_leaf=lambda x: x is None)]
+        paths = [path for path, _ in leaves_with_paths(tree, is_leaf=is_none)]
         return paths, assign(patterns, paths)
 
     def part(tree: PyTree, treedef: Any, paths: list[str], owners: list[str], one: str) -> Any:
@@ -251,7 +187,7 @@ def _partition(members: Mapping[str, GradientTransformation]) -> Groups:
 
     def init(params: PyTree) -> dict[str, PyTree]:
         paths, owners = owners_of(params)
-        treedef = jax.tree.structure(params, is_leaf=lambda x: x is None)
+        treedef = jax.tree.structure(params, is_leaf=is_none)
         return {
             pattern: member.init(part(params, treedef, paths, owners, pattern))
             for pattern, member in members.items()
@@ -261,11 +197,11 @@ def _partition(members: Mapping[str, GradientTransformation]) -> Groups:
         grads: PyTree, state: dict[str, PyTree], params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, dict[str, PyTree]]:
         paths, owners = owners_of(grads)
-        treedef = jax.tree.structure(grads, is_leaf=lambda x: x is None)
+        treedef = jax.tree.structure(grads, is_leaf=is_none)
         trees = {
             name
             for name, value in extra.items()
-            if jax.tree.structure(value, is_leaf=lambda x: x is None) == treedef
+            if jax.tree.structure(value, is_leaf=is_none) == treedef
         }
         found, states = {}, {}
         for pattern, one in updates_.items():

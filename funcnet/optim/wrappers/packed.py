@@ -19,13 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
+from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.core.paths import leaves_with_paths
-from funcnet.optim.leaves import is_trainable
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    ShapedTransformation,
-    with_extra,
-)
+from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
 
 __all__ = ["PackedState", "packed"]
 
@@ -75,13 +71,13 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> PackedState:
-        layout = _Layout(params, limit)
+        layout = _Packing(params, limit)
         return PackedState(jnp.zeros((), jnp.int32), optimizer.init(layout.pack(params)))
 
     def update(
         grads: PyTree, state: PackedState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, PackedState]:
-        layout = _Layout(grads if params is None else params, limit)
+        layout = _Packing(grads if params is None else params, limit)
         extra = {n: layout.pack(v) if layout.fits(v) else v for n, v in extra.items()}
         own_params = None if params is None else layout.pack(params)
         updates, inner = inner_update(layout.pack(grads), state.inner, own_params, **extra)
@@ -92,12 +88,12 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
     return GradientTransformation(init, update)
 
 
-class _Layout:
+class _Packing:
     """Which leaves go into which buffer, and where."""
 
     def __init__(self, tree: PyTree, limit: int) -> None:
-        self.treedef = jax.tree.structure(tree, is_leaf=_is_none)
-        pairs = leaves_with_paths(tree, is_leaf=_is_none)
+        self.treedef = jax.tree.structure(tree, is_leaf=is_none)
+        pairs = leaves_with_paths(tree, is_leaf=is_none)
         self.names = [path for path, _ in pairs]
         self.shapes = [jnp.shape(leaf) if leaf is not None else () for _, leaf in pairs]
         self.sizes = [math.prod(shape) for shape in self.shapes]
@@ -124,7 +120,7 @@ class _Layout:
         return [members for members in buffers if len(members) > 1]
 
     def fits(self, tree: PyTree) -> bool:
-        return jax.tree.structure(tree, is_leaf=_is_none) == self.treedef
+        return jax.tree.structure(tree, is_leaf=is_none) == self.treedef
 
     def pack(self, tree: PyTree) -> dict[str, Any]:
         leaves = self.treedef.flatten_up_to(tree)
@@ -150,10 +146,6 @@ class _Layout:
                 part = jax.lax.dynamic_slice(buffer, (offsets[start],), (self.sizes[i],))
                 leaves[i] = part.reshape(self.shapes[i])
         return self.treedef.unflatten(leaves)
-
-
-def _is_none(leaf: Any) -> bool:
-    return leaf is None
 
 
 def _offsets(starts: Sequence[int], begin: Array) -> dict[int, Array]:

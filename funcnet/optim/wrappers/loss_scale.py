@@ -1,90 +1,18 @@
-"""Training in 16 bits: float32 master copies, and a loss scale that adapts."""
+"""A loss scale that adapts, for gradients in float16."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from funcnet.core.aliases import Array, DType, PyTree
+from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive
-from funcnet.optim.leaves import is_trainable
-from funcnet.optim.protocol import (
-    GradientTransformation,
-    apply_updates,
-    require_params,
-    with_extra,
-)
-from funcnet.optim.wrappers.accumulate import all_finite, choose, like, nothing
+from funcnet.core.dtypes import at_least_float32
+from funcnet.core.leaf_kinds import is_trainable
+from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.wrappers.finite import all_finite, step_if
 
-__all__ = ["LossScaleState", "MasterState", "loss_scale", "master_copy", "scale_loss"]
-
-
-class MasterState(NamedTuple):
-    """State of `master_copy`: the parameters in high precision, the inner state."""
-
-    master: PyTree
-    inner: PyTree
-
-
-def master_copy(
-    optimizer: GradientTransformation, dtype: DType = jnp.float32
-) -> GradientTransformation:
-    r"""Keep the parameters in float32 beside their 16-bit copies, so that small steps add up.
-
-    A bfloat16 number near 1 cannot take a step smaller than 0.004; its float32 master can. The
-    updates make each parameter its master, rounded.
-
-    Args:
-        optimizer: the optimizer inside; it sees gradients and parameters in ``dtype``.
-        dtype: of the master copies; leaves at least that wide are their own.
-
-    Returns:
-        An optimizer with a `MasterState`; its ``update`` needs the parameters, and its updates are
-        in ``dtype``.
-
-    Example:
-        >>> optimizer = optim.master_copy(optim.sgd(1e-3))
-        >>> params = jnp.ones(1, jnp.bfloat16)
-        >>> state = optimizer.init(params)
-        >>> for _ in range(4):
-        ...     updates, state = optimizer.update(jnp.ones(1, jnp.bfloat16), state, params)
-        ...     params = optim.apply_updates(params, updates)
-        >>> round(float(state.master[0]), 4), float(params[0])
-        (0.996, 0.99609375)
-
-    Reference: Micikevicius et al., "Mixed Precision Training", ICLR 2018
-    """
-    inner_update = with_extra(optimizer.update)
-
-    def widen(x: Any) -> Any:
-        if not is_trainable(x):
-            return x
-        return jnp.array(x, np.promote_types(x.dtype, jnp.dtype(dtype)), copy=True)
-
-    def init(params: PyTree) -> MasterState:
-        master = jax.tree.map(widen, params)
-        return MasterState(master, optimizer.init(master))
-
-    def update(
-        grads: PyTree, state: MasterState, params: PyTree = None, **extra: Any
-    ) -> tuple[PyTree, MasterState]:
-        require_params("master_copy", params)
-        wide = jax.tree.map(widen, grads)
-        updates, inner = inner_update(wide, state.inner, state.master, **extra)
-        master = apply_updates(state.master, updates)
-        updates = jax.tree.map(
-            lambda m, p: (
-                m.astype(p.dtype).astype(m.dtype) - p.astype(m.dtype)
-                if is_trainable(p)
-                else jnp.zeros_like(p)
-            ),
-            master,
-            params,
-        )
-        return updates, MasterState(master, inner)
-
-    return like(optimizer, init, update)
+__all__ = ["LossScaleState", "loss_scale", "scale_loss"]
 
 
 class LossScaleState(NamedTuple):
@@ -148,13 +76,12 @@ def loss_scale(
         def unscale(g: Any) -> Any:
             if not is_trainable(g):
                 return g
-            wide = np.promote_types(g.dtype, jnp.float32)
+            wide = at_least_float32(g.dtype)
             return g.astype(wide) * inverse.astype(wide)
 
         unscaled = jax.tree.map(unscale, grads)
         updates, inner = inner_update(unscaled, state.inner, params, **extra)
-        updates = choose(good, updates, nothing(updates))
-        inner = choose(good, inner, state.inner)
+        updates, inner = step_if(good, updates, inner, state.inner)
         count = (state.good_steps + 1) * good.astype(jnp.int32)
         grow = count == growth_interval
         factor = jnp.where(good, jnp.where(grow, growth_factor, 1.0), backoff_factor)
@@ -162,7 +89,7 @@ def loss_scale(
         scale = state.scale * factor.astype(jnp.float32)
         return updates, LossScaleState(scale, jnp.where(grow, 0, count), skipped, inner)
 
-    return like(optimizer, init, update)
+    return of_same_kind(optimizer, init, update)
 
 
 def scale_loss(state: LossScaleState, loss: Array) -> Array:
@@ -173,5 +100,5 @@ def scale_loss(state: LossScaleState, loss: Array) -> Array:
         >>> float(optim.scale_loss(state, jnp.float16(2.0)))
         16.0
     """
-    wide = np.promote_types(loss.dtype, jnp.float32)
+    wide = at_least_float32(loss.dtype)
     return loss.astype(wide) * state.scale.astype(wide)

@@ -1,0 +1,39 @@
+"""Hutchinson's estimate of the diagonal of a loss's Hessian, for `sophia`."""
+
+from collections.abc import Callable
+
+import jax
+
+from funcnet.core.aliases import Array, Key, PyTree
+from funcnet.core.probes import probe_diagonal
+
+__all__ = ["hutchinson"]
+
+
+def hutchinson(loss: Callable[[PyTree], Array], key: Key) -> Callable[[PyTree], PyTree]:
+    r"""Estimate the diagonal of a loss's Hessian with one random vector of signs.
+
+    .. math:: \hat h = u \odot \nabla^2 f(p)\, u, \qquad u_i = \pm 1, \qquad
+              \mathbb{E}\,\hat h = \mathrm{diag}\, \nabla^2 f(p)
+
+    Args:
+        loss: a function of the parameters alone.
+        key: for the signs.
+
+    Returns:
+        A function of the parameters that returns a pytree like them.
+
+    Example:
+        >>> optim.hutchinson(lambda p: jnp.sum(p**3), jax.random.key(0))(jnp.ones(2)).tolist()
+        [6.0, 6.0]
+
+    Reference: Hutchinson, "A Stochastic Estimator of the Trace of the Influence Matrix", 1989
+    """
+
+    def estimate(params: PyTree) -> PyTree:
+        def hessian_times(vector: PyTree) -> PyTree:
+            return jax.jvp(jax.grad(loss), (params,), (vector,))[1]
+
+        return probe_diagonal(hessian_times, params, key)
+
+    return estimate

@@ -1,0 +1,90 @@
+"""An average of the parameters, kept beside an optimizer."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, PyTree
+from funcnet.core.checks import check_probability
+from funcnet.core.leaf_kinds import is_trainable
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    apply_updates,
+    of_same_kind,
+    require_params,
+    with_extra,
+)
+
+__all__ = ["AverageState", "average"]
+
+
+class AverageState(NamedTuple):
+    """State of `average`: the count of steps, the averaged parameters, the inner state."""
+
+    step: Array
+    average: PyTree
+    inner: PyTree
+
+
+def average(
+    optimizer: GradientTransformation, decay: float | None = 0.999, *, start: int = 0
+) -> GradientTransformation:
+    r"""Keep an average of the parameters beside an optimizer that it does not disturb.
+
+    .. math:: a_t = d\, a_{t-1} + (1 - d)\, p_t \qquad\text{or}\qquad
+              a_t = a_{t-1} + (p_t - a_{t-1}) / (t - t_0)
+
+    The average is ``state.average``, of the parameters' structure; evaluate with it.
+
+    Args:
+        optimizer: the optimizer inside.
+        decay: *d* of the exponential average; ``None`` for the plain mean of stochastic weight
+            averaging.
+        start: :math:`t_0`; until after that many steps the average is the latest parameters. With
+            1, the exponential average is that of PyTorch's ``AveragedModel``.
+
+    Returns:
+        An optimizer with an `AverageState`; its ``update`` needs the parameters.
+
+    Raises:
+        ValueError: ``decay`` is not in [0, 1].
+
+    Example:
+        >>> optimizer = optim.average(optim.sgd(1.0), decay=0.5)
+        >>> params = jnp.array([0.0])
+        >>> state = optimizer.init(params)
+        >>> updates, state = optimizer.update(jnp.array([-1.0]), state, params)
+        >>> state.average.tolist()
+        [0.5]
+
+    Reference: Polyak and Juditsky, 1992; Izmailov et al., "Averaging Weights Leads to Wider Optima
+    and Better Generalization", UAI 2018; ``torch.optim.swa_utils.AveragedModel``
+    """
+    if decay is not None:
+        check_probability("decay", decay)
+    inner_update = with_extra(optimizer.update)
+
+    def init(params: PyTree) -> AverageState:
+        return AverageState(
+            jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params), optimizer.init(params)
+        )
+
+    def update(
+        grads: PyTree, state: AverageState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, AverageState]:
+        require_params("average", params)
+        updates, inner = inner_update(grads, state.inner, params, **extra)
+        count = state.step + jnp.ones((), jnp.int32)
+        since = jnp.maximum(count - start, 1).astype(float)
+        weight = 1 / since if decay is None else jnp.where(count > start, 1 - decay, 1.0)
+
+        def blend(old: Any, p: Any) -> Any:
+            if not is_trainable(p):
+                return p
+            return old + (weight.astype(jnp.finfo(p.dtype).dtype) * (p - old)).astype(p.dtype)
+
+        mean = jax.tree.map(blend, state.average, apply_updates(params, updates))
+        return updates, AverageState(count, mean, inner)
+
+    return of_same_kind(optimizer, init, update)

@@ -1,0 +1,55 @@
+"""Steps whose gradients are not finite, skipped and counted."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, PyTree
+from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.wrappers.finite import all_finite, step_if
+
+__all__ = ["SkipState", "skip_nonfinite"]
+
+
+class SkipState(NamedTuple):
+    """State of `skip_nonfinite`: steps skipped in all, and in a row; the inner state."""
+
+    skipped: Array
+    in_a_row: Array
+    inner: PyTree
+
+
+def skip_nonfinite(optimizer: GradientTransformation) -> GradientTransformation:
+    """Skip a step whose gradients hold an infinity or a NaN, and count it.
+
+    Neither the parameters nor the inner optimizer see such a step. Watch ``state.in_a_row``: a run
+    that skips every step is not training.
+
+    Args:
+        optimizer: the optimizer inside.
+
+    Returns:
+        An optimizer with a `SkipState`.
+
+    Example:
+        >>> optimizer = optim.skip_nonfinite(optim.sgd(1.0))
+        >>> updates, state = optimizer.update(jnp.array([jnp.inf]), optimizer.init(jnp.zeros(1)))
+        >>> updates.tolist(), int(state.skipped)
+        ([-0.0], 1)
+    """
+    inner_update = with_extra(optimizer.update)
+
+    def init(params: PyTree) -> SkipState:
+        zero = jnp.zeros((), jnp.int32)
+        return SkipState(zero, zero.copy(), optimizer.init(params))
+
+    def update(
+        grads: PyTree, state: SkipState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, SkipState]:
+        good = all_finite(grads)
+        updates, inner = inner_update(grads, state.inner, params, **extra)
+        updates, inner = step_if(good, updates, inner, state.inner)
+        bad = (~good).astype(jnp.int32)
+        return updates, SkipState(state.skipped + bad, (state.in_a_row + 1) * bad, inner)
+
+    return of_same_kind(optimizer, init, update)
