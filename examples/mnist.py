@@ -72,9 +72,9 @@ def draw_curves(history: training.History, path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     for axes, name in ((left, "loss"), (right, "accuracy")):
         for split, label in (("train", "training"), ("eval", "test")):
-            axes.plot(
-                epochs, history.series(f"{split}/{name}"), marker="o", markersize=3, label=label
-            )
+            if any(f"{split}/{name}" in record for record in history.records):
+                values = history.series(f"{split}/{name}")
+                axes.plot(epochs[: len(values)], values, marker="o", markersize=3, label=label)
         axes.set(xlabel="epoch", ylabel=name)
         axes.grid(alpha=0.3)
         axes.legend()
@@ -154,10 +154,9 @@ def main() -> None:
     run, history = training.fit(
         objective, optimizer, run, loader, epochs=epochs, evaluation=test_loader, on_epoch=report
     )
-    print(f"\ntrained for {time.monotonic() - started:.1f} s")
-    if not history.records:
-        return
-    print(f"test accuracy: {history.series('eval/accuracy')[-1]:.2%}")
+    stopped = ", stopped by Ctrl-C: what was reached is saved" if history.interrupted else ""
+    print(f"\ntrained for {time.monotonic() - started:.1f} s{stopped}")
+    print(f"test accuracy: {training.evaluate(objective, run, test_loader)['accuracy']:.2%}")
 
     predict = jax.jit(
         lambda batch: net.apply(run.params, run.state, images_of(batch))[0].argmax(-1)

@@ -1,17 +1,21 @@
 """fit: the loop that most people would otherwise write by hand."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
+from funcnet.module import Functional, Module
 from funcnet.training.interruption import Interruption
 from funcnet.training.metrics import RunningMean
-from funcnet.training.objective import Objective, batch_size
+from funcnet.training.objective import Objective, weight_of
 from funcnet.training.progress import Progress
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
@@ -66,17 +70,48 @@ def evaluate(
     return _Evaluation(objective).over(run, batches, "evaluating", progress)
 
 
+@lru_cache(
+    maxsize=16
+)  # an epoch, an evaluation or a fit later, the same functions are not compiled again
+def _eval_functions(objective: Objective) -> tuple[Any, Any, set[Any]]:
+    plain = make_eval_step(objective)
+
+    def accumulate(run: TrainState, mean: RunningMean, batch: Any) -> RunningMean:
+        return mean.add(plain(run, batch), weight_of(objective, batch))
+
+    return plain, jax.jit(accumulate), set()
+
+
+@lru_cache(maxsize=16)
+def _train_functions(objective: Objective, optimizer: Any) -> tuple[Any, Any, set[Any]]:
+    plain = make_train_step(objective, optimizer)
+
+    def accumulate(
+        run: TrainState, mean: RunningMean, first_bad: Array, batch: Any
+    ) -> tuple[TrainState, RunningMean, Array]:
+        before = run.step
+        run, metrics = plain(run, batch)
+        bad = jnp.logical_not(
+            jnp.isfinite(jnp.stack([*metrics.values()]).astype(jnp.float32))
+        ).any()
+        first_bad = jnp.where((first_bad < 0) & bad, before, first_bad)
+        return run, mean.add(metrics, weight_of(objective, batch)), first_bad
+
+    return plain, jax.jit(accumulate, donate_argnums=(0, 1)), set()
+
+
+def _cached(make: Callable[..., Any], *functions: Any) -> Any:
+    try:
+        return make(*functions)
+    except TypeError:  # an objective or optimizer that has no hash
+        return make.__wrapped__(*functions)  # pyright: ignore[reportFunctionMemberAccess]
+
+
 class _Evaluation:
     """An evaluation step compiled once and used at every epoch."""
 
     def __init__(self, objective: Objective) -> None:
-        self.plain = make_eval_step(objective)
-
-        def accumulate(run: TrainState, mean: RunningMean, batch: Any) -> RunningMean:
-            return mean.add(self.plain(run, batch), batch_size(batch))
-
-        self.step = jax.jit(accumulate)
-        self.known: set[Any] = set()
+        self.plain, self.step, self.known = _cached(_eval_functions, objective)
 
     def over(
         self, run: TrainState, batches: Iterable[Any], label: str, show: bool
@@ -94,32 +129,38 @@ class _Training:
     """A training step compiled once, and the state that it moves."""
 
     def __init__(self, objective: Objective, optimizer: Any, run: TrainState) -> None:
-        self.plain = make_train_step(objective, optimizer)
-
-        def accumulate(
-            run: TrainState, mean: RunningMean, batch: Any
-        ) -> tuple[TrainState, RunningMean]:
-            run, metrics = self.plain(run, batch)
-            return run, mean.add(metrics, batch_size(batch))
-
-        self.step = jax.jit(accumulate, donate_argnums=(0, 1))
+        self.plain, self.step, self.known = _cached(_train_functions, objective, optimizer)
         self.run = jax.tree.map(jnp.copy, run)  # the steps donate it; the caller's stays whole
-        self.known: set[Any] = set()
         self.names: Any = None
+        self.warned = False
 
     def over(self, bar: Progress, interruption: Interruption) -> dict[str, float]:
-        mean = None
+        mean, first_bad = None, jnp.full((), -1, jnp.int32)
         for batch in bar:
             if mean is None:
                 self.names = self.names or jax.eval_shape(self.plain, self.run, batch)[1]
                 mean = RunningMean.zeros(self.names)
-            self.run, mean = bar.call(self.step, self.run, mean, batch=batch, known=self.known)
+            self.run, mean, first_bad = bar.call(
+                self.step, self.run, mean, first_bad, batch=batch, known=self.known
+            )
             bar.show(mean.compute)
             if interruption.requested:
                 break
         if mean is None:
             raise ValueError("batches is empty: there is nothing to train on")
+        self._warn(int(first_bad))
         return mean.compute()
+
+    def _warn(self, step: int) -> None:
+        if step >= 0 and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"a metric was not finite at step {step}, so means of this run may be nan from there on: lower the "
+                "learning rate, clip (optim.clip_by_global_norm), skip such steps (optim.skip_nonfinite), or find "
+                "the layer with fn.nan_guard",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
 
 def fit(
@@ -136,7 +177,8 @@ def fit(
     """Train for a number of epochs.
 
     The step is jitted and updates a copy of ``run`` in place; ``run`` itself stays as it was. Ctrl-C ends the
-    run after the step under way and returns what has been reached.
+    run after the step under way and returns what has been reached. Another call with the same objective and
+    optimizer compiles nothing again.
 
     Args:
         objective: what to make small; see `Objective` and `supervised`.
@@ -145,14 +187,20 @@ def fit(
         batches: iterated over once an epoch, such as a `funcnet.data.DataLoader`.
         epochs: how many to make.
         evaluation: batches to evaluate on after each epoch.
-        progress: whether to draw a progress bar (needs tqdm).
-        on_epoch: called with the state and the epoch's record after each epoch, to print or save.
+        progress: whether to show a bar (see `Progress`), and a line an epoch where there is no ``on_epoch``.
+        on_epoch: called with the state and the epoch's record after each whole epoch, to print or save. An epoch
+            that Ctrl-C cut short is in the history, with what it trained on, but not evaluated.
 
     Returns:
         ``(run, history)``.
 
     Raises:
-        ValueError: ``batches`` is empty, or an iterator that a second epoch would find exhausted.
+        ValueError: ``batches`` is empty, or it or ``evaluation`` is an iterator that a second epoch would find
+            exhausted.
+        TypeError: ``objective`` is a model or a loss instead of an objective, or ``run`` is not a `TrainState`.
+
+    Warns:
+        RuntimeWarning: a metric was not finite; the message names the first such step.
 
     Example:
         >>> net = fn.functionalize(nn.Linear(4, 2))
@@ -165,34 +213,55 @@ def fit(
         (20, True)
     """
     check_non_negative("epochs", epochs)
-    if epochs > 1 and isinstance(batches, Iterator):
-        raise ValueError(
-            f"batches is an iterator ({type(batches).__name__}) and would be empty after the first epoch: pass "
-            "something that can be iterated over again, such as a DataLoader or a list"
-        )
-    training, evaluated, history = (
-        _Training(objective, optimizer, run),
-        _Evaluation(objective),
-        History(),
-    )
+    _check_pieces(objective, optimizer, run)
+    for name, source in (("batches", batches), ("evaluation", evaluation)):
+        if epochs > 1 and isinstance(source, Iterator):
+            raise ValueError(
+                f"{name} is an iterator ({type(source).__name__}) and would be empty after the first epoch: pass "
+                "something that can be iterated over again, such as a DataLoader or a list"
+            )
+    training, history = _Training(objective, optimizer, run), History()
+    evaluated = _Evaluation(objective)
     with Interruption() as interruption:
         for epoch in range(1, epochs + 1):
             started = time.monotonic()
-            bar = Progress(batches, f"epoch {epoch}/{epochs}", show=progress)
-            record = {
-                "train/" + name: mean for name, mean in training.over(bar, interruption).items()
-            }
+            label = f"epoch {epoch}/{epochs}"
+            bar = Progress(batches, label, show=progress)
+            means = training.over(bar, interruption)
+            record: dict[str, float] = {f"train/{name}": value for name, value in means.items()}
             if evaluation is not None and not interruption.requested:
                 results = evaluated.over(training.run, evaluation, "evaluating", False)
                 record |= {f"eval/{name}": value for name, value in results.items()}
             seconds = time.monotonic() - started
-            history.records.append(
-                {"epoch": epoch, "step": int(training.run.step), "seconds": seconds, **record}
-            )
-            if on_epoch is not None:
-                # a copy: the next step donates the original
-                on_epoch(jax.tree.map(jnp.copy, training.run), history.records[-1])
+            record = {"epoch": epoch, "step": int(training.run.step), "seconds": seconds, **record}
+            history.records.append(record)
             if interruption.requested:
                 history.interrupted = True
                 break
+            if on_epoch is not None:
+                # a copy: the next step donates the original
+                on_epoch(jax.tree.map(jnp.copy, training.run), record)
+            elif progress:
+                shown = ", ".join(f"{k} {v:.4f}" for k, v in record.items() if "/" in k)
+                print(f"{label}: {shown}  ({seconds:.1f} s)", flush=True)  # noqa: T201
     return training.run, history
+
+
+def _check_pieces(objective: Any, optimizer: Any, run: Any) -> None:
+    """Meet arguments in another order, or of another kind, where they are passed."""
+    if isinstance(objective, Functional | Module):
+        raise TypeError(
+            "fit takes an objective first, which knows the loss: fit(training.supervised(net, F.cross_entropy), "
+            f"optimizer, run, batches, epochs=...); got a {type(objective).__name__}"
+        )
+    if not hasattr(optimizer, "update") and not (
+        isinstance(optimizer, tuple) and len(optimizer) == 2
+    ):
+        raise TypeError(
+            f"fit takes an optimizer second, such as optim.adamw(1e-3); got {type(optimizer).__name__}"
+        )
+    if not isinstance(run, TrainState):
+        raise TypeError(
+            "fit takes run = training.TrainState.create(net, optimizer, jax.random.key(0)) third; got "
+            f"{type(run).__name__}"
+        )

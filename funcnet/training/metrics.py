@@ -37,8 +37,9 @@ class RunningMean:
     def add(self, metrics: Mapping[str, Array], weight: float | Array) -> "RunningMean":
         """Add one batch's means, each standing for ``weight`` samples."""
         weight = jnp.asarray(weight, jnp.float32)
+        # a batch of no weight may have means that are not numbers
         totals = {
-            name: total + jnp.asarray(metrics[name], jnp.float32) * weight
+            name: total + jnp.where(weight > 0, jnp.asarray(metrics[name], jnp.float32) * weight, 0)
             for name, total in self.totals.items()
         }
         return RunningMean(totals, self.weight + weight)

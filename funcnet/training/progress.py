@@ -1,7 +1,8 @@
-"""A progress bar that also says when it compiles, and never waits for the device to draw itself."""
+"""Progress of an iteration: a bar on a terminal, lines in a log; neither waits for the device to be drawn."""
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 import jax
@@ -10,16 +11,17 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Show an iteration over batches on a terminal.
+    """Show an iteration over batches: a bar where it can be redrawn, else a line now and then.
+
+    A bar needs tqdm, and a terminal or a notebook; a log file or a pipe gets lines, as does a machine
+    without tqdm.
 
     Args:
         batches: to iterate over; its ``len`` is shown if it has one.
         label: in front of the bar.
         show: draw nothing if False.
-        every: seconds between two readings of the metrics.
-
-    Raises:
-        ImportError: tqdm is not installed; the message names the extra.
+        every: seconds between two readings of the metrics for a bar.
+        line_every: seconds between two lines in a log.
 
     Example:
         >>> bar = fn.training.Progress([1, 2, 3], "epoch 1", show=False)
@@ -28,22 +30,33 @@ class Progress:
     """
 
     def __init__(
-        self, batches: Iterable[Any], label: str, *, show: bool = True, every: float = 0.2
+        self,
+        batches: Iterable[Any],
+        label: str,
+        *,
+        show: bool = True,
+        every: float = 0.2,
+        line_every: float = 10.0,
     ) -> None:
         self.label = label
-        self.every = every
         self._batches = batches
-        self._shown = 0.0
-        self._signatures: set[Any] = set()
-        self._bar = _tqdm(batches, label) if show else None
+        self._numbers = ""
+        self._display = _display(batches, label, line_every) if show else None
+        # the first reading waits a little, too: what is shown at once would wait for the first step
+        self._every = line_every if isinstance(self._display, _Lines) else every
+        self._shown = time.monotonic()
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate; close the bar at the end, however it comes."""
+        if self._display is None:
+            yield from self._batches
+            return
         try:
-            yield from self._bar if self._bar is not None else self._batches
+            for batch in self._batches:
+                yield batch
+                self._display.advance()
         finally:
-            if self._bar is not None:
-                self._bar.close()
+            self._display.close()
 
     def call(self, step: Callable[..., Any], *args: Any, batch: Any, known: set[Any]) -> Any:
         """Call a jitted step; say "compiling" while it meets a batch of new shapes.
@@ -57,38 +70,89 @@ class Progress:
         signature = tuple(
             (leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch) if hasattr(leaf, "dtype")
         )
-        if signature in known or self._bar is None:
+        if signature in known or self._display is None:
             known.add(signature)
             return step(*args, batch)
         known.add(signature)
-        self._bar.set_description(f"{self.label} (compiling)")
-        self._bar.refresh()
+        self._display.name(f"{self.label} (compiling)")
         result = step(*args, batch)
-        self._bar.set_description(self.label)
+        self._display.name(self.label)
         return result
 
     def show(self, read: Callable[[], dict[str, float]], *, now: bool = False) -> None:
-        """Write numbers beside the bar, at most every few tenths of a second.
+        """Write numbers beside the bar, at most every few tenths of a second; in a log, every few seconds.
 
         Args:
-            read: makes the numbers; called only when they are drawn, for reading waits for the device.
+            read: makes the numbers; called only when they are drawn, because reading waits for the device.
             now: draw them in any case.
         """
-        if self._bar is None:
+        if self._display is None:
             return
         moment = time.monotonic()
-        if now or moment - self._shown >= self.every:
+        if now or moment - self._shown >= self._every:
             self._shown = moment
-            self._bar.set_postfix(
-                {name: f"{value:.4f}" for name, value in read().items()}, refresh=False
+            self._display.numbers(
+                ", ".join(f"{name}={value:.4f}" for name, value in read().items())
             )
 
 
-def _tqdm(batches: Iterable[Any], label: str) -> Any:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError(
-            'the progress bar needs tqdm: pip install "funcnet[progress]", or pass progress=False'
-        ) from error
-    return tqdm(batches, desc=label, unit="batch", leave=True, dynamic_ncols=True)
+class _Bar:
+    """A bar of tqdm, redrawn in place."""
+
+    def __init__(self, tqdm: Any, batches: Iterable[Any], label: str) -> None:
+        total = len(batches) if isinstance(batches, Sized) else None
+        self.bar = tqdm(total=total, desc=label, unit="batch", leave=True, dynamic_ncols=True)
+
+    def advance(self) -> None:
+        self.bar.update(1)
+
+    def name(self, label: str) -> None:
+        self.bar.set_description(label)
+
+    def numbers(self, text: str) -> None:
+        self.bar.set_postfix_str(text, refresh=False)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+class _Lines:
+    """Lines on standard error, for what cannot be redrawn."""
+
+    def __init__(self, batches: Iterable[Any], label: str, every: float) -> None:
+        self.total = len(batches) if isinstance(batches, Sized) else None
+        self.label = label
+        self.done = 0
+        self.started = time.monotonic()
+        self.every = every
+
+    def advance(self) -> None:
+        self.done += 1
+
+    def name(self, label: str) -> None:
+        self.label = label
+
+    def numbers(self, text: str) -> None:
+        self._write(text)
+
+    def close(self) -> None:
+        if time.monotonic() - self.started >= self.every:
+            self._write("")
+
+    def _write(self, text: str) -> None:
+        whole = "" if self.total is None else f"/{self.total}"
+        seconds = time.monotonic() - self.started
+        line = f"{self.label}: {self.done}{whole} batches in {seconds:.0f} s"
+        print(f"{line}, {text}" if text else line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _display(batches: Iterable[Any], label: str, line_every: float) -> _Bar | _Lines:
+    notebook = "ipykernel" in sys.modules
+    if notebook or getattr(sys.stderr, "isatty", lambda: False)():
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            pass
+        else:
+            return _Bar(tqdm, batches, label)
+    return _Lines(batches, label, line_every)

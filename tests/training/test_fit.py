@@ -1,7 +1,10 @@
 """The loop: its pieces, what it reports, how it ends."""
 
+import io
 import os
+import re
 import signal
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -167,21 +170,40 @@ def test_ctrl_c_returns_what_was_reached(pieces):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_bar_says_when_it_compiles(pieces, capsys):
-    _, optimizer, run, objective, batches, _ = pieces
-    training.fit(objective, optimizer, run, batches, epochs=2, progress=True)
-    shown = capsys.readouterr().err
+class Terminal(io.StringIO):
+    """Standard error as a terminal has it."""
+
+    def isatty(self):
+        return True
+
+
+def test_the_bar_says_when_it_compiles(pieces, monkeypatch):
+    _, _, run, objective, batches, _ = pieces
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    training.fit(objective, optim.adam(0.01), run, batches, epochs=2, progress=True)
+    shown = terminal.getvalue()
     assert "epoch 1/2 (compiling)" in shown
-    assert "epoch 2/2" in shown
     assert "epoch 2/2 (compiling)" not in shown
-    assert "loss=" in shown
+    assert "3/3" in shown
 
 
-def test_a_bar_without_tqdm_names_the_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
-    with pytest.raises(ImportError, match=r"funcnet\[progress\]"):
-        training.Progress([1], "epoch")
-    assert list(training.Progress([1], "epoch", show=False)) == [1]
+@pytest.mark.parametrize("without", ["a terminal", "tqdm"])
+def test_without_a_terminal_or_tqdm_there_are_lines(pieces, monkeypatch, capsys, without):
+    _, optimizer, run, objective, batches, _ = pieces
+    if without == "tqdm":
+        monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+        monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    bar = training.Progress(batches, "epoch 1", line_every=0.0)
+    for _ in bar:
+        bar.show(lambda: {"loss": 0.5})
+    err = terminal.getvalue() if without == "tqdm" else capsys.readouterr().err
+    assert "\r" not in err
+    assert err.splitlines()[1] == "epoch 1: 1/3 batches in 0 s, loss=0.5000"
+    training.fit(objective, optimizer, run, batches, epochs=2, evaluation=batches)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert re.match(r"epoch 1/2: train/loss \d.*eval/loss \d.*eval/mae \d", lines[0])
 
 
 def test_mistakes(pieces):
@@ -210,3 +232,87 @@ def test_running_means():
     mean = jax.jit(lambda m: m.add({"a": jnp.float32(2)}, 1).add({"a": jnp.float32(5)}, 3))(mean)
     assert mean.compute() == {"a": 4.25}
     assert float(training.accuracy(jnp.eye(3), jnp.array([0, 1, 1]))) == pytest.approx(2 / 3)
+
+
+def test_a_second_fit_compiles_nothing(pieces):
+    _, optimizer, run, objective, batches, _ = pieces
+    traces = []
+
+    def counted(*args):
+        traces.append(1)
+        return objective(*args)
+
+    for _ in range(3):
+        run, _ = training.fit(
+            counted, optimizer, run, batches, epochs=1, evaluation=batches, progress=False
+        )
+        training.evaluate(counted, run, batches)
+    once = len(traces)
+    training.fit(counted, optimizer, run, batches, epochs=2, evaluation=batches, progress=False)
+    # the metrics' names are read anew, on abstract arrays; no step is
+    assert len(traces) - once <= 2
+
+
+def test_pieces_in_the_wrong_place(pieces):
+    net, optimizer, run, objective, batches, _ = pieces
+    fit = lambda *args: training.fit(*args, batches, epochs=1, progress=False)
+    with pytest.raises(TypeError, match=r"fit takes an objective first.*got a Functional"):
+        fit(net, optimizer, run)
+    with pytest.raises(TypeError, match="optimizer second"):
+        fit(objective, run, optimizer)
+    with pytest.raises(TypeError, match=r"TrainState\.create"):
+        fit(objective, optimizer, run.params)
+    with pytest.raises(TypeError, match=r"supervised takes net = fn\.functionalize"):
+        training.supervised(Dense(4, 2), mse)
+    with pytest.raises(ValueError, match="evaluation is an iterator"):
+        training.fit(
+            objective, optimizer, run, batches, epochs=2, evaluation=iter(batches), progress=False
+        )
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_step(pieces):
+    _, optimizer, run, objective, batches, _ = pieces
+    bad = {**batches[2], "y": batches[2]["y"] * np.nan}
+    with pytest.warns(RuntimeWarning, match="not finite at step 2"):
+        training.fit(objective, optimizer, run, [*batches[:2], bad], epochs=2, progress=False)
+
+
+def test_complex_parameters_go_downhill():
+    class Turn(fn.Module):
+        def __init__(self):
+            self.turn = fn.Parameter(jnp.array([1 + 1j, 0.5 - 2j], jnp.complex64))
+
+        def __call__(self, x):
+            return x @ self.turn
+
+    net = fn.functionalize(Turn())
+    x = np.array([[1 + 2j, 3 - 1j], [0.5j, 2.0], [1.0, -1j]], np.complex64)
+    batch = {"x": x, "y": x @ np.array([2 - 1j, 1j], np.complex64)}
+    loss = lambda output, target: jnp.mean(jnp.abs(output - target) ** 2)
+    objective = training.supervised(net, loss, inputs="x", targets="y")
+    run = training.TrainState.create(net, optim.sgd(0.05), jax.random.key(0))
+    _, history = training.fit(objective, optim.sgd(0.05), run, [batch], epochs=100, progress=False)
+    assert history.series("train/loss")[-1] < 1e-3 * history.series("train/loss")[0]
+
+
+def test_an_interrupted_epoch_is_in_the_history_but_not_reported(pieces):
+    _, optimizer, run, objective, batches, _ = pieces
+    told = []
+
+    def stopping():
+        yield from batches[:2]
+        os.kill(os.getpid(), signal.SIGINT)
+        yield batches[2]
+
+    class Batches:
+        def __iter__(self):
+            return stopping()
+
+    _, history = training.fit(
+        objective, optimizer, run, Batches(), epochs=3, evaluation=batches, progress=False,
+        on_epoch=lambda run, record: told.append(record),
+    )  # fmt: skip
+    assert history.interrupted
+    assert told == []
+    assert "train/loss" in history.records[0]
+    assert "eval/loss" not in history.records[0]
