@@ -16,7 +16,7 @@ from funcnet.nn.attention.transformer_layers import (
     TransformerDecoderLayer,
     TransformerEncoderLayer,
 )
-from funcnet.nn.containers.modules import ModuleList
+from funcnet.nn.containers.module_list import ModuleList
 from funcnet.nn.normalization.layer import LayerNorm
 
 __all__ = ["Transformer", "TransformerDecoder", "TransformerEncoder"]

@@ -9,7 +9,7 @@ from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_probability
 from funcnet.functional.losses import binary as losses_binary
 from funcnet.functional.losses import classification as losses_classification
-from funcnet.nn.init.existing import given_buffer
+from funcnet.nn.init.from_array import buffer_from_array
 from funcnet.nn.losses.base import Loss, WeightedLoss
 
 __all__ = [
@@ -153,7 +153,7 @@ class BCEWithLogitsLoss(WeightedLoss):
         pos_weight: Any = None,
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
-        self.pos_weight = given_buffer(pos_weight)
+        self.pos_weight = buffer_from_array(pos_weight)
 
     def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Compare logits with answers of the same shape."""

@@ -16,7 +16,8 @@ from funcnet.functional.losses.linear_cross_entropy import (
 )
 from funcnet.functional.losses.reductions import reduce_loss
 from funcnet.module import Module
-from funcnet.nn.containers.modules import ModuleList, Sequential
+from funcnet.nn.containers.module_list import ModuleList
+from funcnet.nn.containers.sequential import Sequential
 from funcnet.nn.linear import Linear
 from funcnet.nn.losses.base import WeightedLoss
 
