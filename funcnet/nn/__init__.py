@@ -12,7 +12,8 @@ from funcnet.nn.attention.key_value_cache import *
 from funcnet.nn.attention.multi_head import *
 from funcnet.nn.attention.rotary import *
 from funcnet.nn.attention.transformer import *
-from funcnet.nn.attention.transformer_layers import *
+from funcnet.nn.attention.transformer_decoder import *
+from funcnet.nn.attention.transformer_encoder import *
 from funcnet.nn.containers.module_dict import *
 from funcnet.nn.containers.module_list import *
 from funcnet.nn.containers.parameter_dict import *
@@ -50,4 +51,7 @@ from funcnet.nn.recurrent.layers import *
 from funcnet.nn.wrappers import parametrizations as parametrizations
 from funcnet.nn.wrappers.lora import *
 from funcnet.nn.wrappers.parametrizations import *
+from funcnet.nn.wrappers.remat import *
 from funcnet.nn.wrappers.repeat import *
+from funcnet.nn.wrappers.scan import *
+from funcnet.nn.wrappers.vmap import *

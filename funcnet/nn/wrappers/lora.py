@@ -20,7 +20,7 @@ from funcnet.nn import init
 from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.convolution.transposed import ConvTransposeBase
 from funcnet.nn.linear import Linear
-from funcnet.nn.wrappers.replacing import replaced
+from funcnet.nn.wrappers.replace_modules import replace_modules
 
 __all__ = ["LoRA", "lora", "merge_lora"]
 
@@ -155,7 +155,7 @@ def lora(
         path = chosen.get(id(layer))
         return copied if path is None else _adapted(copied, path, rank, alpha, dropout, dtype)
 
-    return replaced(model, adapt)
+    return replace_modules(model, adapt)
 
 
 def merge_lora(model: Module, params: Params) -> Params:

@@ -8,12 +8,12 @@ from funcnet.module import Module
 from funcnet.module.description import holds_arrays, is_module, parts
 from funcnet.module.specs import is_spec
 
-__all__ = ["replaced"]
+__all__ = ["replace_modules"]
 
 ModuleT = TypeVar("ModuleT", bound=Module)
 
 
-def replaced(model: ModuleT, replace: Callable[[Module, Module], Module]) -> ModuleT:
+def replace_modules(model: ModuleT, replace: Callable[[Module, Module], Module]) -> ModuleT:
     """Copy a description, giving each module the chance to become another; the original stays.
 
     Declared arrays and static values are shared with the original, and what was shared within it is
@@ -27,9 +27,9 @@ def replaced(model: ModuleT, replace: Callable[[Module, Module], Module]) -> Mod
         The copy, or what ``replace`` makes of it.
 
     Example:
-        >>> from funcnet.nn.wrappers.replacing import replaced
+        >>> from funcnet.nn.wrappers.replace_modules import replace_modules
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
-        >>> replaced(model, lambda old, new: nn.Tanh() if isinstance(old, nn.ReLU) else new)[1]
+        >>> replace_modules(model, lambda old, new: nn.Tanh() if isinstance(old, nn.ReLU) else new)[1]
         Tanh()
     """
     return _copied(model, replace, {})
