@@ -8,13 +8,13 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.functional.images.resampling import resample, taps
+from funcnet.functional.images.resampling import resample, source_table
 from funcnet.functional.pooling.average import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
 )
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 
 __all__ = ["interpolate", "upsample", "upsample_bilinear", "upsample_nearest"]
 
@@ -64,7 +64,7 @@ def _sizes(
             raise ValueError("recompute_scale_factor needs a scale_factor, not a size")
         if isinstance(size, Sequence) and len(size) != axes:
             raise ValueError(f"size must be one number or {axes}; got {size!r}")
-        return integers("size", size, axes), [None] * axes
+        return integers_per_axis("size", size, axes), [None] * axes
     factors = list(scale_factor) if isinstance(scale_factor, Sequence) else [scale_factor] * axes
     if len(factors) != axes:
         raise ValueError(f"scale_factor must be one number or {axes}; got {scale_factor!r}")
@@ -128,7 +128,7 @@ def interpolate(
     resized = input.astype(np.float32) if narrow else input
     for axis in reversed(range(axes)):
         settings = (input.shape[axis + 2], output[axis], scales[axis])
-        table = taps(kernel, *settings, bool(align_corners), antialias)
+        table = source_table(kernel, *settings, bool(align_corners), antialias)
         resized = resample(resized, axis + 2, table)
     return resized.astype(dtype)
 

@@ -20,8 +20,8 @@ from funcnet.functional.windows import (
     adaptive_windows,
     check_spatial,
     pad_axes,
+    sliding_windows,
     spatial_axes,
-    windows,
 )
 
 __all__ = [
@@ -34,19 +34,21 @@ __all__ = [
 ]
 
 
-_FEW = 8
-"""Taps up to which one slice a tap beats other forms of the sum."""
+_FEW_ELEMENTS = 8
+"""Elements of a window up to which one slice each beats other forms of the sum."""
 
 
 def _sum_over_axis(input: Array, axis: int, window: Windows | UnevenWindows) -> Array:
     if isinstance(window, UnevenWindows):
-        taps = window.split(input, axis)
+        elements = window.split(input, axis)
         shape = [len(window.lengths), window.kernel] + [1] * (input.ndim - axis - 1)
         inside = np.arange(window.kernel) < np.asarray(window.lengths, int)[:, None]
-        return jnp.sum(jnp.where(inside.reshape(shape), taps, jnp.zeros_like(taps)), axis + 1)
-    if window.kernel <= _FEW:
-        return reduce(add, (window.tap(input, axis, t) for t in range(window.kernel)))
-    if window.apart:
+        return jnp.sum(
+            jnp.where(inside.reshape(shape), elements, jnp.zeros_like(elements)), axis + 1
+        )
+    if window.kernel <= _FEW_ELEMENTS:
+        return reduce(add, (window.element(input, axis, t) for t in range(window.kernel)))
+    if window.is_disjoint:
         return jnp.sum(window.split(input, axis), axis + 1)
     kernel, stride = [1] * input.ndim, [1] * input.ndim
     kernel[axis], stride[axis] = window.kernel, window.stride
@@ -85,7 +87,7 @@ def _average(
     total = input.astype(jnp.float32) if narrow else input
     total = pad_axes(total, where, [(window.low, window.high) for window in over])
     pairs = list(zip(where, over, strict=True))
-    whole = [axis for axis, window in pairs if isinstance(window, Windows) and window.whole]
+    whole = [axis for axis, window in pairs if isinstance(window, Windows) and window.is_whole_axis]
     if whole:
         total = jnp.sum(total, tuple(whole), keepdims=True)
     for axis, window in reversed(pairs):
@@ -120,7 +122,7 @@ def _avg_pool(
     if divisor_override == 0:
         raise ValueError("divisor_override must not be zero")
     where = spatial_axes(input.ndim, axes, channels_last)
-    over = windows(
+    over = sliding_windows(
         [input.shape[axis] for axis in where], kernel_size, stride, padding, 1, ceil_mode
     )
     if axes == 3 and any(

@@ -32,10 +32,10 @@ def _lp_pool(
         return sign * _MAXIMUM[axes - 1](sign * magnitude, kernel_size, stride, 0, 1, ceil_mode)
     power = int(norm_type) if float(norm_type).is_integer() else float(norm_type)
     mean = _AVERAGE[axes - 1](input**power, kernel_size, stride, 0, ceil_mode)
-    taps = np.prod(np.broadcast_to(np.asarray(kernel_size, int), axes))
+    elements = np.prod(np.broadcast_to(np.asarray(kernel_size, int), axes))
     # A window of zeros has the gradient zero, not the infinite slope of a root.
     empty = mean == 0
-    total = jnp.where(empty, jnp.ones_like(mean), mean * int(taps))
+    total = jnp.where(empty, jnp.ones_like(mean), mean * int(elements))
     return jnp.where(empty, jnp.zeros_like(mean), total ** (1.0 / norm_type))
 
 

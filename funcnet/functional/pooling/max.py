@@ -5,8 +5,13 @@ from typing import Any
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import per_axis
-from funcnet.functional.pooling.window_maximum import max_over
-from funcnet.functional.windows import adaptive_windows, check_spatial, spatial_axes, windows
+from funcnet.functional.pooling.window_maximum import maximum_over_windows
+from funcnet.functional.windows import (
+    adaptive_windows,
+    check_spatial,
+    sliding_windows,
+    spatial_axes,
+)
 
 __all__ = [
     "adaptive_max_pool1d",
@@ -44,8 +49,8 @@ def _max_pool(
     check_padding(padding, kernel_size, axes)
     where = spatial_axes(input.ndim, axes, channels_last)
     sizes = [input.shape[axis] for axis in where]
-    over = windows(sizes, kernel_size, stride, padding, dilation, ceil_mode)
-    return max_over(input, where, over, return_indices)
+    over = sliding_windows(sizes, kernel_size, stride, padding, dilation, ceil_mode)
+    return maximum_over_windows(input, where, over, return_indices)
 
 
 def max_pool1d(
@@ -65,10 +70,10 @@ def max_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        kernel_size: Taps of a window.
+        kernel_size: Elements of a window.
         stride: Step between windows; ``None`` for ``kernel_size``.
         padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
+        dilation: Distance between the elements of a window.
         ceil_mode: Keep a last window that reaches past the end.
         return_indices: Also return where each maximum was found, for `max_unpool1d`.
         channels_last: Channels are the last axis.
@@ -106,10 +111,10 @@ def max_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        kernel_size: Taps of a window, one number or one an axis; so are the next three.
+        kernel_size: Elements of a window, one number or one an axis; so are the next three.
         stride: Step between windows; ``None`` for ``kernel_size``.
         padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
+        dilation: Distance between the elements of a window.
         ceil_mode: Keep last windows that reach past the end.
         return_indices: Also return where each maximum was found (``h * W + w``), for `max_unpool2d`.
         channels_last: Channels are the last axis.
@@ -148,10 +153,10 @@ def max_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        kernel_size: Taps of a window, one number or one an axis; so are the next three.
+        kernel_size: Elements of a window, one number or one an axis; so are the next three.
         stride: Step between windows; ``None`` for ``kernel_size``.
         padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
+        dilation: Distance between the elements of a window.
         ceil_mode: Keep last windows that reach past the end.
         return_indices: Also return where each maximum was found, for `max_unpool3d`.
         channels_last: Channels are the last axis.
@@ -180,7 +185,7 @@ def _adaptive_max_pool(
     check_spatial(f"adaptive_max_pool{axes}d", input, axes, channels_last)
     where = spatial_axes(input.ndim, axes, channels_last)
     over = adaptive_windows([input.shape[axis] for axis in where], output_size)
-    return max_over(input, where, over, return_indices)
+    return maximum_over_windows(input, where, over, return_indices)
 
 
 def adaptive_max_pool1d(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 
 __all__ = ["max_unpool1d", "max_unpool2d", "max_unpool3d"]
 
@@ -16,9 +16,9 @@ def _output_size(
     sizes: Sequence[int], kernel: Any, stride: Any, padding: Any, output_size: Any
 ) -> tuple[int, ...]:
     axes = len(sizes)
-    kernel = integers("kernel_size", kernel, axes)
-    step = kernel if stride is None else integers("stride", stride, axes)
-    margin = integers("padding", padding, axes)
+    kernel = integers_per_axis("kernel_size", kernel, axes)
+    step = kernel if stride is None else integers_per_axis("stride", stride, axes)
+    margin = integers_per_axis("padding", padding, axes)
     default = tuple(
         (size - 1) * s + k - 2 * p
         for size, k, s, p in zip(sizes, kernel, step, margin, strict=True)

@@ -7,6 +7,7 @@ from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible
 from funcnet.module import Parameter
 from funcnet.nn import init
+from funcnet.nn.convolution.base import FilterLayer
 from funcnet.nn.convolution.plain import Conv1d, Conv2d, Conv3d, ConvolutionBase
 from funcnet.nn.convolution.transposed import (
     ConvTranspose1d,
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-def _channels(layer: ConvolutionBase | ConvTransposeBase, input: Array) -> int:
+def _channels(layer: FilterLayer, input: Array) -> int:
     """Read the channels off an example; they must fit the layer's groups."""
     if input.ndim <= layer.axes:
         raise ValueError(

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from funcnet.core.aliases import Array
 from funcnet.functional.images.padding import pad
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 from funcnet.module import Module
 
 __all__ = [
@@ -34,7 +34,7 @@ class PadBase(Module):
     mode: ClassVar[str]
 
     def __init__(self, padding: int | Sequence[int]) -> None:
-        self.padding = integers("padding", padding, 2 * self.axes)
+        self.padding = integers_per_axis("padding", padding, 2 * self.axes)
 
     def __call__(self, input: Array) -> Array:
         """Pad the input."""

@@ -96,10 +96,10 @@ class MaxPool1d(MaxPoolBase):
       ``floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Taps of a window. One number.
+        kernel_size: Elements of a window. One number.
         stride: Step between windows; ``None`` for ``kernel_size``.
         padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
+        dilation: Distance between the elements of a window.
         return_indices: Also return where each maximum was found, for `MaxUnpool1d`.
         ceil_mode: Keep last windows that reach past the end.
         channels_last: Channels are the last axis.
@@ -123,10 +123,10 @@ class MaxPool2d(MaxPoolBase):
       ``floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Taps of a window. One number, or one an axis; so are the next three.
+        kernel_size: Elements of a window. One number, or one an axis; so are the next three.
         stride: Step between windows; ``None`` for ``kernel_size``.
         padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
+        dilation: Distance between the elements of a window.
         return_indices: Also return where each maximum was found, for `MaxUnpool2d`.
         ceil_mode: Keep last windows that reach past the end.
         channels_last: Channels are the last axis.
@@ -150,10 +150,10 @@ class MaxPool3d(MaxPoolBase):
       ``floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Taps of a window. One number, or one an axis; so are the next three.
+        kernel_size: Elements of a window. One number, or one an axis; so are the next three.
         stride: Step between windows; ``None`` for ``kernel_size``.
         padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
+        dilation: Distance between the elements of a window.
         return_indices: Also return where each maximum was found, for `MaxUnpool3d`.
         ceil_mode: Keep last windows that reach past the end.
         channels_last: Channels are the last axis.

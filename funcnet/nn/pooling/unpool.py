@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from funcnet.core.aliases import Array
 from funcnet.functional.pooling.unpool import max_unpool1d, max_unpool2d, max_unpool3d
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 from funcnet.module import Module
 
 __all__ = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
@@ -24,9 +24,11 @@ class MaxUnpoolBase(Module):
         stride: int | Sequence[int] | None = None,
         padding: int | Sequence[int] = 0,
     ) -> None:
-        self.kernel_size = integers("kernel_size", kernel_size, self.axes)
-        self.stride = self.kernel_size if stride is None else integers("stride", stride, self.axes)
-        self.padding = integers("padding", padding, self.axes)
+        self.kernel_size = integers_per_axis("kernel_size", kernel_size, self.axes)
+        self.stride = (
+            self.kernel_size if stride is None else integers_per_axis("stride", stride, self.axes)
+        )
+        self.padding = integers_per_axis("padding", padding, self.axes)
 
     def __call__(
         self, input: Array, indices: Array, output_size: Sequence[int] | None = None
