@@ -176,12 +176,12 @@ def sliding_windows(
     (3, 2)
 
     Args:
-        sizes: Length of each spatial axis.
-        kernel_size: Elements of a window, one number or one an axis.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements added before and after each axis.
-        dilation: Distance between the elements of a window.
-        ceil_mode: Round the number of windows up instead of down.
+        sizes: length of each spatial axis.
+        kernel_size: elements of a window, one number or one an axis.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements added before and after each axis.
+        dilation: distance between the elements of a window.
+        ceil_mode: round the number of windows up instead of down.
 
     Returns:
         The windows of each axis; ``low`` and ``high`` are the padding that they need.
@@ -226,8 +226,8 @@ def adaptive_windows(sizes: Sequence[int], output_size: Any) -> tuple[Windows | 
     (UnevenWindows(starts=(0, 2), lengths=(3, 3), low=0, high=0),)
 
     Args:
-        sizes: Length of each spatial axis.
-        output_size: Windows an axis, one number or one an axis; ``None`` keeps an axis as it is.
+        sizes: length of each spatial axis.
+        output_size: windows an axis, one number or one an axis; ``None`` keeps an axis as it is.
 
     Raises:
         ValueError: a number of windows is negative, or there are too few or many of them.

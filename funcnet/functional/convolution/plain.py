@@ -78,11 +78,11 @@ def conv1d(
         input: ``(..., C_in, L)``, any number of batch axes; ``(..., L, C_in)`` if ``channels_last``.
         weight: ``(C_out, C_in / groups, K)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Step between windows.
-        padding: Zeros added on both sides, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between the elements of a filter.
-        groups: Number of blocks of channels that do not mix.
-        channels_last: Channels are the last axis of input and output.
+        stride: step between windows.
+        padding: zeros added on both sides, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, L_out)`` with ``L_out = floor((L + 2 padding - dilation (K - 1) - 1) / stride) + 1``.
@@ -117,11 +117,11 @@ def conv2d(
         input: ``(..., C_in, H, W)``, any number of batch axes; ``(..., H, W, C_in)`` if ``channels_last``.
         weight: ``(C_out, C_in / groups, K_h, K_w)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Step between windows, one number or one an axis.
-        padding: Zeros added on both sides of each axis, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between the elements of a filter.
-        groups: Number of blocks of channels that do not mix.
-        channels_last: Channels are the last axis of input and output.
+        stride: step between windows, one number or one an axis.
+        padding: zeros added on both sides of each axis, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, H_out, W_out)``, sizes as in `conv1d`.
@@ -156,11 +156,11 @@ def conv3d(
         input: ``(..., C_in, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
         weight: ``(C_out, C_in / groups, K_d, K_h, K_w)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Step between windows, one number or one an axis.
-        padding: Zeros added on both sides of each axis, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between the elements of a filter.
-        groups: Number of blocks of channels that do not mix.
-        channels_last: Channels are the last axis of input and output.
+        stride: step between windows, one number or one an axis.
+        padding: zeros added on both sides of each axis, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, D_out, H_out, W_out)``, sizes as in `conv1d`.

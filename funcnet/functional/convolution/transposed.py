@@ -96,12 +96,12 @@ def conv_transpose1d(
         input: ``(..., C_in, L)``, any number of batch axes; ``(..., L, C_in)`` if ``channels_last``.
         weight: ``(C_in, C_out / groups, K)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Distance in the output between neighbours of the input.
-        padding: Elements cut off on both sides of the output.
-        output_padding: Elements added at its end, to tell apart the sizes that `conv1d` maps to ``L``.
-        groups: Number of blocks of channels that do not mix.
-        dilation: Distance between the elements of a filter.
-        channels_last: Channels are the last axis of input and output.
+        stride: distance in the output between neighbours of the input.
+        padding: elements cut off on both sides of the output.
+        output_padding: elements added at its end, to tell apart the sizes that `conv1d` maps to ``L``.
+        groups: number of blocks of channels that do not mix.
+        dilation: distance between the elements of a filter.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, L_out)`` with ``L_out = (L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1``.
@@ -137,12 +137,12 @@ def conv_transpose2d(
         input: ``(..., C_in, H, W)``, any number of batch axes; ``(..., H, W, C_in)`` if ``channels_last``.
         weight: ``(C_in, C_out / groups, K_h, K_w)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Distance in the output between neighbours of the input, one number or one an axis.
-        padding: Elements cut off on both sides of each axis of the output.
-        output_padding: Elements added at the end of each axis.
-        groups: Number of blocks of channels that do not mix.
-        dilation: Distance between the elements of a filter.
-        channels_last: Channels are the last axis of input and output.
+        stride: distance in the output between neighbours of the input, one number or one an axis.
+        padding: elements cut off on both sides of each axis of the output.
+        output_padding: elements added at the end of each axis.
+        groups: number of blocks of channels that do not mix.
+        dilation: distance between the elements of a filter.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, H_out, W_out)``, sizes as in `conv_transpose1d`.
@@ -178,12 +178,12 @@ def conv_transpose3d(
         input: ``(..., C_in, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
         weight: ``(C_in, C_out / groups, K_d, K_h, K_w)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Distance in the output between neighbours of the input, one number or one an axis.
-        padding: Elements cut off on both sides of each axis of the output.
-        output_padding: Elements added at the end of each axis.
-        groups: Number of blocks of channels that do not mix.
-        dilation: Distance between the elements of a filter.
-        channels_last: Channels are the last axis of input and output.
+        stride: distance in the output between neighbours of the input, one number or one an axis.
+        padding: elements cut off on both sides of each axis of the output.
+        output_padding: elements added at the end of each axis.
+        groups: number of blocks of channels that do not mix.
+        dilation: distance between the elements of a filter.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, D_out, H_out, W_out)``, sizes as in `conv_transpose1d`.

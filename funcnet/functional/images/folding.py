@@ -41,10 +41,10 @@ def unfold(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.
-        kernel_size: Size of a block, one number or one an axis; so are the next three.
-        dilation: Distance between the elements of a block.
-        padding: Zeros added on both sides of each axis.
-        stride: Step between blocks.
+        kernel_size: size of a block, one number or one an axis; so are the next three.
+        dilation: distance between the elements of a block.
+        padding: zeros added on both sides of each axis.
+        stride: step between blocks.
 
     Returns:
         ``(..., C K_h K_w, L)`` with ``L`` blocks, row by row.
@@ -79,10 +79,10 @@ def fold(
     Args:
         input: ``(..., C K_h K_w, L)``, any number of batch axes.
         output_size: ``(H, W)`` of the image.
-        kernel_size: Size of a block, one number or one an axis; so are the next three.
-        dilation: Distance between the elements of a block.
-        padding: Elements on both sides of each axis that blocks cover and that are dropped.
-        stride: Step between blocks.
+        kernel_size: size of a block, one number or one an axis; so are the next three.
+        dilation: distance between the elements of a block.
+        padding: elements on both sides of each axis that blocks cover and that are dropped.
+        stride: step between blocks.
 
     Returns:
         ``(..., C, H, W)``; where blocks overlap, their sum.

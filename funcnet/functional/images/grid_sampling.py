@@ -121,10 +121,10 @@ def grid_sample(
 
     Args:
         input: ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
-        grid: Places ``(N, H_out, W_out, 2)`` or ``(N, D_out, H_out, W_out, 3)``, the last axis first: x, y, z.
+        grid: places ``(N, H_out, W_out, 2)`` or ``(N, D_out, H_out, W_out, 3)``, the last axis first: x, y, z.
         mode: ``"bilinear"`` (of volumes: trilinear), ``"nearest"``, or ``"bicubic"`` (of images only).
-        padding_mode: What is outside: ``"zeros"``, the ``"border"``'s elements, or a ``"reflection"``.
-        align_corners: Whether -1 and 1 are the middles of the corner elements or (by default) their edges.
+        padding_mode: what is outside: ``"zeros"``, the ``"border"``'s elements, or a ``"reflection"``.
+        align_corners: whether -1 and 1 are the middles of the corner elements or (by default) their edges.
 
     Returns:
         ``(N, C, H_out, W_out)`` or ``(N, C, D_out, H_out, W_out)``.
@@ -181,8 +181,8 @@ def affine_grid(theta: Array, size: Sequence[int], align_corners: bool | None = 
 
     Args:
         theta: ``(N, 2, 3)`` for images, ``(N, 3, 4)`` for volumes.
-        size: Of the output, ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
-        align_corners: Whether -1 and 1 are the middles of the corner elements or (by default) their edges.
+        size: of the output, ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
+        align_corners: whether -1 and 1 are the middles of the corner elements or (by default) their edges.
 
     Returns:
         ``(N, H, W, 2)`` or ``(N, D, H, W, 3)``.

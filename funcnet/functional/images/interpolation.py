@@ -92,12 +92,12 @@ def interpolate(
 
     Args:
         input: ``(N, C, L)``, ``(N, C, H, W)`` or ``(N, C, D, H, W)``, as the mode allows.
-        size: Of the spatial axes of the output, one number for all or one each; or
+        size: of the spatial axes of the output, one number for all or one each; or
         scale_factor: by what to multiply those of the input (and round down).
-        mode: One of the above.
-        align_corners: Keep the corner elements' middles in place, instead of their outer edges.
-        recompute_scale_factor: Place elements by the ratio of the rounded sizes, not by ``scale_factor``.
-        antialias: When shrinking, weigh all that an output covers (bilinear, bicubic and lanczos).
+        mode: one of the above.
+        align_corners: keep the corner elements' middles in place, instead of their outer edges.
+        recompute_scale_factor: place elements by the ratio of the rounded sizes, not by ``scale_factor``.
+        antialias: when shrinking, weigh all that an output covers (bilinear, bicubic and lanczos).
 
     Returns:
         The resized array.
@@ -144,10 +144,10 @@ def upsample(
 
     Args:
         input: ``(N, C, ...)`` with one to three spatial axes.
-        size: Of the output's spatial axes; or
+        size: of the output's spatial axes; or
         scale_factor: by what to multiply those of the input.
-        mode: As of `interpolate`.
-        align_corners: As of `interpolate`.
+        mode: as of `interpolate`.
+        align_corners: as of `interpolate`.
 
     Returns:
         The resized array.
@@ -173,7 +173,7 @@ def upsample_nearest(
 
     Args:
         input: ``(N, C, ...)`` with one to three spatial axes.
-        size: Of the output's spatial axes; or
+        size: of the output's spatial axes; or
         scale_factor: by what to multiply those of the input.
 
     Returns:

@@ -43,11 +43,11 @@ def source_table(
 
     Args:
         mode: ``"nearest"``, ``"nearest-exact"``, ``"linear"``, ``"cubic"`` or ``"lanczos"``.
-        size: Elements of the axis.
-        output: Elements to make.
-        scale: The factor asked for, which ``output / size`` may only approximate; ``None`` for the latter.
-        align_corners: Whether the first and last elements of both stay in place.
-        antialias: Whether to widen the filter to the distance of outputs.
+        size: elements of the axis.
+        output: elements to make.
+        scale: the factor asked for, which ``output / size`` may only approximate; ``None`` for the latter.
+        align_corners: whether the first and last elements of both stay in place.
+        antialias: whether to widen the filter to the distance of outputs.
     """
     if mode.startswith("nearest"):
         return _nearest(size, output, scale, mode == "nearest-exact")

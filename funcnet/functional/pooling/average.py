@@ -151,12 +151,12 @@ def avg_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        kernel_size: Elements of a window.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep a last window that reaches past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep a last window that reaches past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, L_out)`` with ``L_out = floor((L + 2 padding - kernel_size) / stride) + 1``
@@ -191,13 +191,13 @@ def avg_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        kernel_size: Elements of a window, one number or one an axis; so are the next two.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        divisor_override: Divide each sum by this number instead.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window, one number or one an axis; so are the next two.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        divisor_override: divide each sum by this number instead.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, H_out, W_out)``, sizes as in `avg_pool1d`.
@@ -231,13 +231,13 @@ def avg_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        kernel_size: Elements of a window, one number or one an axis; so are the next two.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        divisor_override: Divide each sum by this number instead.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window, one number or one an axis; so are the next two.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        divisor_override: divide each sum by this number instead.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``, sizes as in `avg_pool1d`.
@@ -275,8 +275,8 @@ def adaptive_avg_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        output_size: Number of windows ``L_out``.
-        channels_last: Channels are the last axis.
+        output_size: number of windows ``L_out``.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, L_out)``.
@@ -300,8 +300,8 @@ def adaptive_avg_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        output_size: Windows an axis, one number or two; ``None`` keeps an axis.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or two; ``None`` keeps an axis.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, H_out, W_out)``.
@@ -325,8 +325,8 @@ def adaptive_avg_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        output_size: Windows an axis, one number or three; ``None`` keeps an axis.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or three; ``None`` keeps an axis.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``.

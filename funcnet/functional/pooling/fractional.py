@@ -115,12 +115,12 @@ def fractional_max_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.
-        kernel_size: Elements of a window, one number or one an axis.
-        output_size: Number of windows, one number or one an axis; or
+        kernel_size: elements of a window, one number or one an axis.
+        output_size: number of windows, one number or one an axis; or
         output_ratio: the same as a share of the input's sizes.
-        return_indices: Also return where each maximum was found.
-        _random_samples: The numbers ``u``, ``(..., C, 2)``, of width and height, instead of drawing them.
-        key: The random key to draw them with.
+        return_indices: also return where each maximum was found.
+        _random_samples: the numbers ``u``, ``(..., C, 2)``, of width and height, instead of drawing them.
+        key: the random key to draw them with.
 
     Returns:
         ``(..., C, H_out, W_out)``; with ``return_indices`` a pair of that and integer positions.
@@ -155,12 +155,12 @@ def fractional_max_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes.
-        kernel_size: Elements of a window, one number or one an axis.
-        output_size: Number of windows, one number or one an axis; or
+        kernel_size: elements of a window, one number or one an axis.
+        output_size: number of windows, one number or one an axis; or
         output_ratio: the same as a share of the input's sizes.
-        return_indices: Also return where each maximum was found.
-        _random_samples: The numbers ``u``, ``(..., C, 3)``, of depth, height and width, instead of drawing them.
-        key: The random key to draw them with.
+        return_indices: also return where each maximum was found.
+        _random_samples: the numbers ``u``, ``(..., C, 3)``, of depth, height and width, instead of drawing them.
+        key: the random key to draw them with.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``; with ``return_indices`` a pair of that and integer positions.

@@ -70,13 +70,13 @@ def max_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        kernel_size: Elements of a window.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between the elements of a window.
-        ceil_mode: Keep a last window that reaches past the end.
-        return_indices: Also return where each maximum was found, for `max_unpool1d`.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        ceil_mode: keep a last window that reaches past the end.
+        return_indices: also return where each maximum was found, for `max_unpool1d`.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, L_out)`` with ``L_out = floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1``
@@ -111,13 +111,13 @@ def max_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        kernel_size: Elements of a window, one number or one an axis; so are the next three.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between the elements of a window.
-        ceil_mode: Keep last windows that reach past the end.
-        return_indices: Also return where each maximum was found (``h * W + w``), for `max_unpool2d`.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window, one number or one an axis; so are the next three.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        ceil_mode: keep last windows that reach past the end.
+        return_indices: also return where each maximum was found (``h * W + w``), for `max_unpool2d`.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, H_out, W_out)``, sizes as in `max_pool1d`; with ``return_indices`` a pair of that and
@@ -153,13 +153,13 @@ def max_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        kernel_size: Elements of a window, one number or one an axis; so are the next three.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between the elements of a window.
-        ceil_mode: Keep last windows that reach past the end.
-        return_indices: Also return where each maximum was found, for `max_unpool3d`.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window, one number or one an axis; so are the next three.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        ceil_mode: keep last windows that reach past the end.
+        return_indices: also return where each maximum was found, for `max_unpool3d`.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``, sizes as in `max_pool1d`; with ``return_indices`` a pair of
@@ -201,9 +201,9 @@ def adaptive_max_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        output_size: Number of windows ``L_out``.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: number of windows ``L_out``.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, L_out)``; with ``return_indices`` a pair of that and integer positions.
@@ -231,9 +231,9 @@ def adaptive_max_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        output_size: Windows an axis, one number or two; ``None`` keeps an axis.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or two; ``None`` keeps an axis.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, H_out, W_out)``; with ``return_indices`` a pair of that and integer positions.
@@ -261,9 +261,9 @@ def adaptive_max_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        output_size: Windows an axis, one number or three; ``None`` keeps an axis.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or three; ``None`` keeps an axis.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``; with ``return_indices`` a pair of that and integer positions.

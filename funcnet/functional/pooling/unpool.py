@@ -83,11 +83,11 @@ def max_unpool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes.
-        indices: Positions from ``max_pool1d(..., return_indices=True)``; those outside are dropped.
-        kernel_size: As was given to the pooling; so are the next two.
+        indices: positions from ``max_pool1d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
-        output_size: Of the spatial axis, or of all, where pooling rounded; the default is
+        padding: elements that the pooling had added.
+        output_size: of the spatial axis, or of all, where pooling rounded; the default is
             ``(L - 1) stride - 2 padding + kernel_size``.
 
     Returns:
@@ -119,11 +119,11 @@ def max_unpool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.
-        indices: Positions from ``max_pool2d(..., return_indices=True)``; those outside are dropped.
-        kernel_size: As was given to the pooling; so are the next two.
+        indices: positions from ``max_pool2d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
-        output_size: Of the spatial axes, or of all, where pooling rounded.
+        padding: elements that the pooling had added.
+        output_size: of the spatial axes, or of all, where pooling rounded.
 
     Returns:
         ``(..., C, H_out, W_out)``, sizes as in `max_unpool1d`.
@@ -154,11 +154,11 @@ def max_unpool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes.
-        indices: Positions from ``max_pool3d(..., return_indices=True)``; those outside are dropped.
-        kernel_size: As was given to the pooling; so are the next two.
+        indices: positions from ``max_pool3d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
-        output_size: Of the spatial axes, or of all, where pooling rounded.
+        padding: elements that the pooling had added.
+        output_size: of the spatial axes, or of all, where pooling rounded.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``, sizes as in `max_unpool1d`.

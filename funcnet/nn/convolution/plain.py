@@ -63,14 +63,14 @@ class Conv1d(ConvolutionBase):
         in_channels: ``C_in``.
         out_channels: ``C_out``.
         kernel_size: ``K``.
-        stride: Step between windows.
-        padding: Elements added on both sides, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between the elements of a filter.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
+        stride: step between windows.
+        padding: elements added on both sides, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.
@@ -98,15 +98,15 @@ class Conv2d(ConvolutionBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: One number, or one an axis; so are the next three.
-        stride: Step between windows.
-        padding: Elements added on both sides of an axis, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between the elements of a filter.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
+        kernel_size: one number, or one an axis; so are the next three.
+        stride: step between windows.
+        padding: elements added on both sides of an axis, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.
@@ -134,15 +134,15 @@ class Conv3d(ConvolutionBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: One number, or one an axis; so are the next three.
-        stride: Step between windows.
-        padding: Elements added on both sides of an axis, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between the elements of a filter.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
+        kernel_size: one number, or one an axis; so are the next three.
+        stride: step between windows.
+        padding: elements added on both sides of an axis, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.

@@ -71,8 +71,8 @@ class ConvTransposeBase(FilterLayer):
         """Spread each element of the input over a window of the output.
 
         Args:
-            input: The data.
-            output_size: Of the spatial axes, or of all, in place of the constructor's ``output_padding``.
+            input: the data.
+            output_size: of the spatial axes, or of all, in place of the constructor's ``output_padding``.
 
         Raises:
             ValueError: no ``output_padding`` below the stride leads to ``output_size``.
@@ -98,16 +98,16 @@ class ConvTranspose1d(ConvTransposeBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: Elements of a window.
-        stride: Distance in the output between neighbours of the input.
-        padding: Elements cut off on both sides of the output.
-        output_padding: Elements added at its end; less than the stride or the dilation.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
-        dilation: Distance between the elements of a filter.
+        kernel_size: elements of a window.
+        stride: distance in the output between neighbours of the input.
+        padding: elements cut off on both sides of the output.
+        output_padding: elements added at its end; less than the stride or the dilation.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
+        dilation: distance between the elements of a filter.
         padding_mode: ``"zeros"``, the only one.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.
@@ -138,16 +138,16 @@ class ConvTranspose2d(ConvTransposeBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: Elements of a window. One number, or one an axis; so are the next four.
-        stride: Distance in the output between neighbours of the input.
-        padding: Elements cut off on both sides of the output.
-        output_padding: Elements added at its end; less than the stride or the dilation.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
-        dilation: Distance between the elements of a filter.
+        kernel_size: elements of a window. One number, or one an axis; so are the next four.
+        stride: distance in the output between neighbours of the input.
+        padding: elements cut off on both sides of the output.
+        output_padding: elements added at its end; less than the stride or the dilation.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
+        dilation: distance between the elements of a filter.
         padding_mode: ``"zeros"``, the only one.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.
@@ -178,16 +178,16 @@ class ConvTranspose3d(ConvTransposeBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: Elements of a window. One number, or one an axis; so are the next four.
-        stride: Distance in the output between neighbours of the input.
-        padding: Elements cut off on both sides of the output.
-        output_padding: Elements added at its end; less than the stride or the dilation.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
-        dilation: Distance between the elements of a filter.
+        kernel_size: elements of a window. One number, or one an axis; so are the next four.
+        stride: distance in the output between neighbours of the input.
+        padding: elements cut off on both sides of the output.
+        output_padding: elements added at its end; less than the stride or the dilation.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
+        dilation: distance between the elements of a filter.
         padding_mode: ``"zeros"``, the only one.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.

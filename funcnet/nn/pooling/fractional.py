@@ -63,11 +63,11 @@ class FractionalMaxPool2d(FractionalMaxPoolBase):
     `funcnet.functional.fractional_max_pool2d` for how the windows lie.
 
     Args:
-        kernel_size: Elements of a window, one number or one an axis.
-        output_size: Number of windows, one number or one an axis; or
+        kernel_size: elements of a window, one number or one an axis.
+        output_size: number of windows, one number or one an axis; or
         output_ratio: the same as a share of the input's sizes, between 0 and 1.
-        return_indices: Also return where each maximum was found.
-        _random_samples: Numbers in ``[0, 1)`` to place the windows by, ``(N, C, 2)``, instead of random ones.
+        return_indices: also return where each maximum was found.
+        _random_samples: numbers in ``[0, 1)`` to place the windows by, ``(N, C, 2)``, instead of random ones.
 
     Raises:
         ValueError: not exactly one of size and ratio is given.
@@ -90,11 +90,11 @@ class FractionalMaxPool3d(FractionalMaxPoolBase):
     `funcnet.functional.fractional_max_pool3d` for how the windows lie.
 
     Args:
-        kernel_size: Elements of a window, one number or one an axis.
-        output_size: Number of windows, one number or one an axis; or
+        kernel_size: elements of a window, one number or one an axis.
+        output_size: number of windows, one number or one an axis; or
         output_ratio: the same as a share of the input's sizes, between 0 and 1.
-        return_indices: Also return where each maximum was found.
-        _random_samples: Numbers in ``[0, 1)`` to place the windows by, ``(N, C, 3)``, instead of random ones.
+        return_indices: also return where each maximum was found.
+        _random_samples: numbers in ``[0, 1)`` to place the windows by, ``(N, C, 3)``, instead of random ones.
 
     Raises:
         ValueError: not exactly one of size and ratio is given.

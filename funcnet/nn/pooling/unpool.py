@@ -46,9 +46,9 @@ class MaxUnpool1d(MaxUnpoolBase):
     returned with them and, where pooling rounded, the ``output_size`` to restore.
 
     Args:
-        kernel_size: As of the pooling; so are the next two.
+        kernel_size: as of the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
+        padding: elements that the pooling had added.
 
     Example:
         >>> x, where = nn.MaxPool1d(2, return_indices=True)(jnp.ones((2, 6)))
@@ -68,9 +68,9 @@ class MaxUnpool2d(MaxUnpoolBase):
     returned with them and, where pooling rounded, the ``output_size`` to restore.
 
     Args:
-        kernel_size: As of the pooling; so are the next two.
+        kernel_size: as of the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
+        padding: elements that the pooling had added.
 
     Example:
         >>> x, where = nn.MaxPool2d(2, return_indices=True)(jnp.ones((2, 6, 6)))
@@ -90,9 +90,9 @@ class MaxUnpool3d(MaxUnpoolBase):
     returned with them and, where pooling rounded, the ``output_size`` to restore.
 
     Args:
-        kernel_size: As of the pooling; so are the next two.
+        kernel_size: as of the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
+        padding: elements that the pooling had added.
 
     Example:
         >>> x, where = nn.MaxPool3d(2, return_indices=True)(jnp.ones((2, 4, 6, 6)))
