@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.windows import Windows, pad_axes, spatial_axes
 
 __all__ = ["depthwise", "is_depthwise"]
@@ -27,9 +28,8 @@ def is_depthwise(weight: Array, groups: int) -> bool:
     return groups > 1 and weight.shape[1] == 1 and prod(weight.shape[2:]) <= _MOST_ELEMENTS
 
 
-@partial(
-    jax.jit, static_argnums=(2, 3, 4, 5)
-)  # outside of jit, the loop would be compiled each time
+# Compiled here, because outside of jit the loop would be compiled each time.
+@partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def depthwise(
     input: Array,
     weight: Array,
@@ -42,12 +42,12 @@ def depthwise(
 
     @partial(jax.checkpoint, prevent_cse=False)  # its many slices are to be made again, not kept
     def image(x: Array, weight: Array) -> Array:
-        return _image(x, weight, stride, margins, dilation, channels_last)
+        return _one_image(x, weight, stride, margins, dilation, channels_last)
 
     return lax.map(lambda x: image(x, weight), input)
 
 
-def _image(
+def _one_image(
     input: Array,
     weight: Array,
     stride: Sequence[int],
@@ -71,9 +71,9 @@ def _image(
         Windows(n, k, s, d, low, high, (n + low + high - d * (k - 1) - 1) // s + 1)
         for n, k, s, d, (low, high) in settings
     ]
-    # sums of 16-bit numbers are kept in 32 bits, as XLA's convolution keeps them
-    narrow = jnp.issubdtype(input.dtype, jnp.floating) and jnp.finfo(input.dtype).bits < 32
-    wide = jnp.float32 if narrow else input.dtype
+    # sums of 16-bit floats are kept in 32 bits, as XLA's convolution keeps them; integers are exact
+    floating = jnp.issubdtype(input.dtype, jnp.inexact)
+    wide = at_least_float32(input.dtype) if floating else input.dtype
     # an axis for the filters of a channel, beside that of the channels
     padded = jnp.expand_dims(
         pad_axes(input, where, margins).astype(wide), -1 if channels_last else 1

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_positive
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.images.resampling import resample, source_table
 from funcnet.functional.pooling.average import (
     adaptive_avg_pool1d,
@@ -124,8 +124,7 @@ def interpolate(
     dtype = input.dtype
     if not nearest and not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"mode {mode!r} weighs elements and so needs floats; got {dtype}")
-    narrow = not nearest and jnp.finfo(dtype).bits < 32
-    resized = input.astype(np.float32) if narrow else input
+    resized = input if nearest else input.astype(at_least_float32(dtype))
     for axis in reversed(range(axes)):
         settings = (input.shape[axis + 2], output[axis], scales[axis])
         table = source_table(kernel, *settings, bool(align_corners), antialias)

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.pooling.max import check_padding
 from funcnet.functional.windows import (
     UnevenWindows,
@@ -81,10 +82,10 @@ def _average(
     over: Sequence[Windows | UnevenWindows],
     counts: Sequence[np.ndarray] | int,
 ) -> Array:
-    """Sum each window, in 32 bits where the input has 16, and divide by its count."""
+    """Sum each window, floats in 32 bits at least and integers exactly, and divide by its count."""
     dtype = input.dtype
-    narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
-    total = input.astype(jnp.float32) if narrow else input
+    floating = jnp.issubdtype(dtype, jnp.inexact)
+    total = input.astype(at_least_float32(dtype)) if floating else input
     total = pad_axes(total, where, [(window.low, window.high) for window in over])
     pairs = list(zip(where, over, strict=True))
     whole = [axis for axis, window in pairs if isinstance(window, Windows) and window.is_whole_axis]

@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Shape
+from funcnet.core.dtypes import at_least_float32
 
 __all__ = ["Distribution"]
 
@@ -41,8 +42,13 @@ class Distribution:
 def drawn_dtype(dtype: Any) -> Any:
     """Return the dtype to draw in: float32 for sixteen bits, which leave a generator a few hundred values.
 
+    Raises:
+        TypeError: the dtype is one of integers, which would lose what is drawn.
+
     >>> from funcnet.nn.init.distribution import drawn_dtype
     >>> drawn_dtype(jnp.dtype(jnp.bfloat16)).name
     'float32'
     """
-    return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(f"random numbers are drawn for floats; got {dtype}")
+    return at_least_float32(dtype)
