@@ -171,7 +171,7 @@ def normalise(sample: np.ndarray) -> np.ndarray:
 def numpy_transform(rounds: int) -> None:
     """Compare threads on transforms in NumPy, which lets go of the interpreter lock."""
     images = np.random.default_rng(0).integers(0, 256, (256, 128, 128, 3), np.uint8)
-    dataset = data.map(data.ArrayDataset(images), normalise)
+    dataset = data.map(normalise, data.ArrayDataset(images))
     one = data.DataLoader(dataset, 8, num_workers=1)
     two = data.DataLoader(dataset, 8, num_workers=2)
 

@@ -7,26 +7,26 @@ Dicts keep their order of insertion; everything that is not one of the four cont
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["leaves_with_paths", "map_tree", "rebuild"]
+__all__ = ["fill_tree", "map_tree", "named_leaves"]
 
 
 def _join(prefix: str, name: object) -> str:
     return f"{prefix}.{name}" if prefix else str(name)
 
 
-def leaves_with_paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def named_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield ``(dotted path, leaf)`` in order.
 
-    >>> from funcnet.core.trees import leaves_with_paths
-    >>> list(leaves_with_paths({"image": 1, "boxes": [2, 3]}))
+    >>> from funcnet.core.trees import named_leaves
+    >>> list(named_leaves({"image": 1, "boxes": [2, 3]}))
     [('image', 1), ('boxes.0', 2), ('boxes.1', 3)]
     """
     if isinstance(tree, dict):
         for name, child in tree.items():
-            yield from leaves_with_paths(child, _join(prefix, name))
+            yield from named_leaves(child, _join(prefix, name))
     elif isinstance(tree, (list, tuple)):
         for position, child in enumerate(tree):
-            yield from leaves_with_paths(child, _join(prefix, position))
+            yield from named_leaves(child, _join(prefix, position))
     else:
         yield prefix, tree
 
@@ -48,11 +48,11 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     return function(tree)
 
 
-def rebuild(tree: Any, values: Iterator[Any]) -> Any:
+def fill_tree(tree: Any, values: Iterator[Any]) -> Any:
     """Make a tree of the same containers from an iterator of leaves.
 
-    >>> from funcnet.core.trees import rebuild
-    >>> rebuild({"a": 0, "b": (0,)}, iter([1, 2]))
+    >>> from funcnet.core.trees import fill_tree
+    >>> fill_tree({"a": 0, "b": (0,)}, iter([1, 2]))
     {'a': 1, 'b': (2,)}
     """
     return map_tree(lambda _: next(values), tree)

@@ -1,14 +1,12 @@
 """The one idea: descriptions that become pure functions and plain parameter pytrees."""
 
-from funcnet.module.binding import bind
-from funcnet.module.functional_call import functional_call
-from funcnet.module.functionalize import Functional, functionalize
+from funcnet.module.binding import bind, unbind, update_state
+from funcnet.module.functionalize import Functional, functional_call, functionalize
 from funcnet.module.module import Module
 from funcnet.module.observe import capture, intervene
 from funcnet.module.specs import Buffer, Parameter
 from funcnet.module.state_dict import load_state_dict, state_dict
 from funcnet.module.summary import Summary, SummaryRow, summary
-from funcnet.module.unbinding import unbind, update_state
 
 __all__ = [
     "Buffer",

@@ -1,24 +1,24 @@
-"""bind: from a description and its trees to an ordinary object that holds arrays."""
+"""bind and unbind: from a description and its trees to an ordinary object that holds arrays, and back."""
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
-from jax.extend.core import get_opaque_trace_state
+import jax.numpy as jnp
 
 from funcnet.core.aliases import Key, Params, State
-from funcnet.core.errors import MissingKeyError, TransformScopeError
+from funcnet.core.errors import MissingKeyError, TransformScopeError, UnboundModuleError
+from funcnet.core.jax_internals import trace_state
 from funcnet.core.keys import fold_path, is_key
-from funcnet.core.paths import join
-from funcnet.module.description import Layout, holds_arrays, is_module, layout_of, parts
-from funcnet.module.matching import kind_of, matched
+from funcnet.core.paths import flatten, join
+from funcnet.module.description import Node, is_module, read, rebuild, walk
+from funcnet.module.layout import Layout, kind_of, match_paths, nested, placed
 from funcnet.module.module import Module
-from funcnet.module.specs import is_buffer, is_spec
+from funcnet.module.specs import is_spec
 
-__all__ = ["bind"]
+__all__ = ["bind", "unbind", "update_state"]
 
 ModuleT = TypeVar("ModuleT", bound=Module)
 
@@ -30,15 +30,27 @@ NOTE = "in funcnet module"
 
 @dataclass
 class Scope:
-    """What one call of `bind` shares among the modules of its tree."""
+    """What one call of `bind` shares among the modules of its tree.
+
+    Attributes:
+        train: the mode.
+        key: that the modules' draws are folded from.
+        observer: sees, and may replace, every module's output.
+        layout: of the whole tree.
+        trace: which trace of JAX the tree was bound in.
+        draws: how many keys each path has drawn.
+        modules: the bound modules by the ``id`` of their nodes.
+        infer: called before each module's call while shapes are learned from an example; else None.
+    """
 
     train: bool
     key: Key | None
     observer: Observer | None
-    trace: Any = field(default_factory=lambda: get_opaque_trace_state(convention="flax"))
+    layout: Layout
+    trace: Any = field(default_factory=trace_state)
     draws: dict[str, int] = field(default_factory=dict)
-    holders: dict[int, list[tuple[Module, str]]] = field(default_factory=dict)
-    learn: Callable[["Binding", Module, Any, Any], None] | None = None
+    modules: dict[int, Any] = field(default_factory=dict)
+    infer: Callable[["Binding", Module, Any, Any], None] | None = None
 
 
 @dataclass
@@ -47,15 +59,25 @@ class Binding:
 
     scope: Scope
     path: str
-    description: Module
+    node: Node
+
+    @property
+    def description(self) -> Module:
+        """The module that was bound."""
+        return self.node.value
 
     def name_of(self, attribute: str) -> str:
         """Name an attribute for a message: its dotted path."""
         return join(self.path, attribute)
 
+    def declared(self, attribute: str) -> Any:
+        """Return what the description has under a name; None if nothing."""
+        assert self.node.attributes is not None
+        return self.node.attributes.get(attribute)
+
     def check_scope(self, action: str) -> None:
         """Raise inside the body of a transform that was opened after `bind`."""
-        if get_opaque_trace_state(convention="flax") != self.scope.trace:
+        if trace_state() != self.scope.trace:
             raise TransformScopeError(
                 f"{action} inside a transform (vmap, scan, cond, grad, checkpoint, jit) that was opened after the "
                 "module was bound: the value would leak or repeat. Lift that part of the model into a pure "
@@ -80,16 +102,19 @@ class Binding:
 
     def assign(self, module: Module, name: str, value: Any) -> None:
         """Set a buffer, under each attribute that shares it."""
-        declared = vars(self.description)[name]
-        for holder, attribute in self.scope.holders.get(id(declared), [(module, name)]):
-            vars(holder)[attribute] = _read_only(value)
+        owners = self.scope.layout.owners.get(id(self.declared(name)))
+        if owners is None:  # a container of buffers
+            vars(module)[name] = _read_only(value)
+            return
+        for owner, attribute in owners:
+            vars(self.scope.modules[owner])[attribute] = value
 
     def call(self, module: Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Call the module under its name, for profiles and errors; show its output to the observer."""
         __tracebackhide__ = True
         try:
-            if self.scope.learn is not None:
-                self.scope.learn(self, module, args, kwargs)
+            if self.scope.infer is not None:
+                self.scope.infer(self, module, args, kwargs)
             with jax.named_scope(self.path or type(self.description).__name__):
                 output = call(module, *args, **kwargs)
         except Exception as error:
@@ -108,7 +133,7 @@ def bind(
     """Return a shallow clone of a module in which each declared array is replaced by its value.
 
     The clone is an ordinary Python object: read its arrays, call its parts, step through it in a
-    debugger. The module itself is never touched.
+    debugger. The module itself is never touched: modules and the lists and dicts they hold are copied.
 
     Args:
         module: a description; or a bound module, to bind its description anew.
@@ -128,30 +153,44 @@ def bind(
         >>> model.weight.shape, model(jnp.ones(3)).shape
         ((2, 3), (2,))
     """
-    return bind_observed(module, params, state, key=key, train=train, observer=None)
+    return bind_node(walk(describe(module)), params, state, key=key, train=train, observer=None)
 
 
-def bind_observed(
-    module: ModuleT,
+def bind_node(
+    node: Node,
     params: Params,
     state: State,
     *,
     key: Key | None,
     train: bool,
     observer: Observer | None,
-) -> ModuleT:
-    """Bind with an observer that sees, and may replace, the output of every module."""
-    description = describe(module)
+) -> Any:
+    """Bind what was walked before, with an observer of every module's output."""
     if key is not None and not is_key(key):
         raise TypeError(
             f"key must be a random key such as jax.random.key(0); got {kind_of(key)}. An argument of the model "
             "that is itself named `key` has to be passed by position"
         )
-    if not isinstance(train, bool):
+    if train is not True and train is not False:
         raise TypeError(f"train must be True or False, known while tracing; got {kind_of(train)}")
-    layout = layout_of(description)
-    values = matched(layout, params, "params") | matched(layout, state, "state")
-    return clone(description, "", layout, values, Scope(train, key, observer), {})
+    layout = node.layout
+    leaves = placed(layout, params, "params")
+    leaves.update(placed(layout, state, "state"))
+    return bind_leaves(node, leaves, Scope(train, key, observer, layout))
+
+
+def bind_leaves(node: Node, leaves: dict[int, Any], scope: Scope) -> Any:
+    """Put arrays, by the ``id`` of their specs, into a copy of the object tree."""
+    paths = scope.layout.first_path
+
+    def finish(part: Node, new: Any) -> Any:
+        own = new.__dict__
+        for name in part.buffer_containers:
+            own[name] = _read_only(own[name])
+        own["_binding"] = Binding(scope, paths[id(part)], part)
+        return new
+
+    return rebuild(node, leaves, finish, scope.modules)
 
 
 def describe(module: ModuleT) -> ModuleT:
@@ -162,53 +201,20 @@ def describe(module: ModuleT) -> ModuleT:
     return module if binding is None else binding.description
 
 
-def clone(
-    value: Any,
-    path: str,
-    layout: Layout,
-    values: Mapping[str, Any],
-    scope: Scope,
-    made: dict[int, Any],
-) -> Any:
-    """Copy modules and the containers that hold them; put arrays where specs are; share the rest."""
-    if is_spec(value):
-        return values[layout.path_of(value)]
-    if not holds_arrays(value):
-        return value
-    if is_module(value):
-        if id(value) in made:
-            return made[id(value)]
-        copied = object.__new__(type(value))
-        made[id(value)] = copied
-        for name, part in parts(value):
-            new = clone(part, join(path, name), layout, values, scope, made)
-            vars(copied)[name] = _read_only(new) if holds_buffers(part) else new
-            if is_buffer(part):
-                scope.holders.setdefault(id(part), []).append((copied, name))
-        vars(copied)["_binding"] = Binding(scope, path, value)
-        return copied
-    items = [clone(p, join(path, name), layout, values, scope, made) for name, p in parts(value)]
-    return _rebuilt(value, items)
+def rebound(description: ModuleT, params: Params, state: State, key: Any, train: bool) -> ModuleT:
+    """Bind a copy of a bound module that was taken apart by `taken_apart`."""
+    if isinstance(key, tuple):
+        key = jax.random.wrap_key_data(key[0], impl=key[1])
+    return bind(description, params, state, key=key, train=train)
 
 
-def _rebuilt(container: Any, items: list[Any]) -> Any:
-    """Make a container of the same type with other items."""
-    if isinstance(container, tuple):
-        return container._make(items) if hasattr(container, "_make") else tuple(items)  # pyright: ignore
-    new = copy.copy(container)
-    if isinstance(container, list):
-        new[:] = items
-    else:
-        for name, item in zip(container, items, strict=True):
-            new[name] = item
-    return new
-
-
-def holds_buffers(value: Any) -> bool:
-    """Say whether a container holds buffers directly."""
-    return isinstance(value, (list, tuple, dict)) and any(
-        is_buffer(part) for _, part in parts(value)
-    )
+def taken_apart(module: Module) -> tuple[Module, Params, State, Any, bool]:
+    """Return what a copy of a bound module is made of, in a form that can be pickled."""
+    scope = vars(module)["_binding"].scope
+    key = scope.key
+    if key is not None and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = (jax.random.key_data(key), str(jax.random.key_impl(key)))
+    return (describe(module), *unbind(module), key, scope.train)
 
 
 def _read_only(value: Any) -> Any:
@@ -218,9 +224,105 @@ def _read_only(value: Any) -> Any:
     return MappingProxyType(value) if isinstance(value, dict) else value
 
 
-def learning(module: Module) -> bool:
+def infers_shapes(module: Module) -> bool:
     """Say whether a module is called only to learn the shapes of lazy layers (see `learned_specs`).
 
     Arrays then are those of one layer, also inside a stack, and layers that wait for a shape have none.
     """
-    return vars(module)["_binding"].scope.learn is not None
+    return vars(module)["_binding"].scope.infer is not None
+
+
+def unbind(module: Module) -> tuple[Params, State]:
+    """Return the params and state that a bound module, or a part of one, now holds.
+
+    Paths are relative to the module given, so that the trees fit ``fn.functionalize(module)``.
+
+    Raises:
+        UnboundModuleError: the module is a description.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> params, state = fn.functionalize(layer).init(jax.random.key(0))
+        >>> again, _ = fn.unbind(fn.bind(layer, params, state))
+        >>> again["weight"] is params["weight"]
+        True
+    """
+    binding = vars(module).get("_binding")
+    if binding is None:
+        raise UnboundModuleError(
+            f"{type(module).__name__} is a description and holds no arrays: unbind takes what fn.bind returned, "
+            "or a part of it"
+        )
+    found: dict[int, Any] = {}
+    read(binding.node, module, found)
+    layout = binding.node.layout
+    return nested(layout.params_tree, found), nested(layout.state_tree, found)
+
+
+def state_of(module: Any) -> State:
+    """Return the state that a bound module now holds."""
+    node = vars(module)["_binding"].node
+    if not node.has_buffers:
+        return {}
+    found: dict[int, Any] = {}
+    read(node, module, found, buffers_only=True)
+    return nested(node.layout.state_tree, found)
+
+
+def update_state(module: Module, state: State) -> None:
+    """Assign all buffers of a bound module, or of a part of one, from a tree.
+
+    For the state that comes out of a part lifted through a transform: see `TransformScopeError`.
+
+    Args:
+        module: a bound module, such as ``self.block`` within ``__call__``.
+        state: a tree as `unbind` gives it for that module.
+
+    Raises:
+        ParameterTreeError: the tree has other entries than the module.
+
+    Example:
+        >>> class Twice(nn.Module):
+        ...     def __init__(self):
+        ...         self.norm = nn.BatchNorm1d(3)
+        ...     def __call__(self, xs):
+        ...         norm, (params, state) = fn.functionalize(self.norm), fn.unbind(self.norm)
+        ...         def body(state, x):
+        ...             y, state = norm.apply(params, state, x, train=self.training)
+        ...             return state, y
+        ...         state, ys = jax.lax.scan(body, state, xs)
+        ...         fn.update_state(self.norm, state)
+        ...         return ys
+        >>> net = fn.functionalize(Twice())
+        >>> params, state = net.init(jax.random.key(0))
+        >>> _, state = net.apply(params, state, jnp.ones((4, 8, 3)), train=True)
+        >>> int(state["norm"]["num_batches_tracked"])
+        4
+    """
+    binding = vars(module).get("_binding")
+    if binding is None:
+        raise UnboundModuleError(f"{type(module).__name__} is a description and has no buffers")
+    layout = binding.node.layout
+    values = match_paths(layout.buffers, flatten(state), "state")
+    _assign_all(binding.node, module, {id(layout.buffers[path]): v for path, v in values.items()})
+
+
+def _assign_all(node: Node, built: Any, values: dict[int, Any]) -> None:
+    """Assign buffers where they lie; a container of them as a whole."""
+    for name, part in node.parts:
+        if not part.has_buffers:
+            continue
+        if is_spec(part.value):
+            setattr(built, name, values[id(part.value)])
+        elif name in node.buffer_containers:
+            new = rebuild(part, values, _keep, {})
+            setattr(built, name, new)
+        else:
+            _assign_all(
+                part, built.__dict__[name] if node.attributes is not None else built[name], values
+            )
+
+
+def _keep(node: Node, new: Any) -> Any:
+    del node
+    return new

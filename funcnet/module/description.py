@@ -1,151 +1,174 @@
-"""The layout of a module: every declared array by its dotted path, found by walking attributes once.
+"""What a module declares: one walk over its attributes, and one way to make the object tree anew.
 
-A wrapper may say that a part of it is stacked (``part_names = {"block": 12}``: one array holds the twelve
-layers' values, which have names of their own on disk) or transparent (``{"block": ""}``: the part's names on
-disk are those of the wrapper).
+`walk` goes through attributes in the order of assignment, into modules, lists, tuples and dicts, and
+returns a tree of `Node`: a snapshot, so that what is done to the description afterwards changes nothing
+that was made from it. A node's `layout` lists every declared array by its dotted path; `rebuild` copies
+the tree with arrays, or other modules, in place of what was declared; `read` collects them again.
 
-Walking goes through attributes in the order of assignment, into modules, lists, tuples and dicts. An
-array or module that is reached twice is stored under its first path; the other paths are its aliases.
+An array or module that is reached twice is one node, stored under its first path; the other paths are
+its aliases.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 from funcnet.core.errors import ModuleDefinitionError
 from funcnet.core.paths import join
+from funcnet.module.hidden import class_attributes, hiding_place
+from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec, is_buffer, is_spec
 
-__all__ = ["Layout", "is_module", "layout_of", "parts"]
+__all__ = ["Node", "is_module", "layout_of", "read", "rebuild", "replaced", "walk"]
+
+ModuleT = TypeVar("ModuleT")
 
 
 def is_module(value: object) -> bool:
-    """Say whether a value is a `Module`; by mark, for `Module` itself is built on this file."""
+    """Say whether a value is a `Module`; by mark, because `Module` itself is built on this file."""
     return getattr(type(value), "_is_funcnet_module", False)
 
 
-def parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """List the named parts of a module or of a plain container."""
-    if is_module(value):
-        for name, part in vars(value).items():
-            if name != "_binding":
-                yield name, part
-    elif isinstance(value, (list, tuple)):
-        for index, part in enumerate(value):
-            yield str(index), part
-    elif isinstance(value, Mapping):
-        yield from value.items()
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A module, a container or a declared array, as it was when it was walked.
+
+    Attributes:
+        value: the module, the container or the `Spec` itself.
+        parts: the parts that are nodes, by attribute name, position or key. A list or dict is always one,
+            so that a bound module has its own copy; a tuple only if it holds one.
+        attributes: of a module, everything it held; else None.
+        declares: whether it is, or holds at any depth, a module or a declared array.
+        has_buffers: whether it is, or holds at any depth, a buffer.
+    """
+
+    value: Any
+    parts: tuple[tuple[Any, "Node"], ...] = ()
+    attributes: Mapping[str, Any] | None = None
+    declares: bool = True
+    has_buffers: bool = False
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Every declared array by its path from here."""
+        return Layout.of(self)
+
+    @cached_property
+    def buffer_containers(self) -> tuple[str, ...]:
+        """The attributes that are containers of buffers: assigned as a whole, never item by item."""
+        if self.attributes is None:
+            return ()
+        return tuple(
+            name
+            for name, part in self.parts
+            if part.attributes is None and any(is_buffer(item.value) for _, item in part.parts)
+        )
+
+    def __deepcopy__(self, memo: Any) -> "Node":
+        """Share it: a snapshot never changes."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """Pickle the snapshot as a description, to be walked again: layouts go by the ids of objects."""
+        leaves = {id(spec): spec for spec in self.layout.specs.values()}
+        return walk, (rebuild(self, leaves, lambda part, new: new, {}),)
+
+
+def walk(module: Any) -> Node:
+    """Walk a description.
+
+    Raises:
+        ModuleDefinitionError: the tree has a cycle, a name that cannot be part of a path, or modules or
+            parameters where they would not be found.
+    """
+    node = _Walk().node(module, "")
+    assert node is not None  # a module always is one
+    return node
+
+
+def layout_of(module: Any) -> Layout:
+    """Return the layout of a description, or of a bound module."""
+    binding = vars(module).get("_binding")
+    return (walk(module) if binding is None else binding.node).layout
 
 
 def holds_arrays(value: Any) -> bool:
     """Say whether a value is, or holds at any depth, a declared array or a module."""
-    if is_spec(value) or is_module(value):
-        return True
-    if isinstance(value, (list, tuple)):
-        return any(map(holds_arrays, value))
-    if isinstance(value, Mapping):
-        return any(map(holds_arrays, value.values()))
-    return False
+    node = _Walk().node(value, "")
+    return node is not None and node.declares
 
 
-@dataclass
-class Layout:
-    """Every declared array of a module.
+class _Walk:
+    def __init__(self) -> None:
+        self.known: dict[int, Node | None] = {}
+        self.above: set[int] = set()
 
-    Attributes:
-        specs: the first path of each array to its spec, in the order of attributes.
-        names: the first path of each array to its names on disk, once for every path under which it is
-            reached; a stacked array has a name for each layer.
-        sizes: the first path of each array to the leading sizes that stacking gives it.
-        modules: the first path of each module to the module; the root's is ``""``.
-    """
-
-    specs: dict[str, Spec] = field(default_factory=dict)
-    names: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
-    sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    modules: dict[str, Any] = field(default_factory=dict)
-    first_path: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def parameters(self) -> dict[str, Spec]:
-        """The arrays that are trained."""
-        return {path: spec for path, spec in self.specs.items() if not is_buffer(spec)}
-
-    @property
-    def buffers(self) -> dict[str, Spec]:
-        """The arrays that are remembered."""
-        return {path: spec for path, spec in self.specs.items() if is_buffer(spec)}
-
-    @property
-    def incomplete(self) -> list[str]:
-        """The paths of arrays whose shape waits for an example."""
-        return [path for path, spec in self.specs.items() if not spec.complete]
-
-    def path_of(self, spec: Spec) -> str:
-        """Return the first path of a spec."""
-        return self.first_path[id(spec)]
-
-    def shape(self, path: str) -> tuple[int | None, ...]:
-        """Return the declared shape of an array, with the axes that stacking adds."""
-        return (*self.sizes[path], *self.specs[path].shape)
-
-    def owner(self, path: str) -> str:
-        """Return the path of the innermost module that holds an array."""
-        above = path
-        while above:
-            above = above.rpartition(".")[0]
-            if above in self.modules:
-                return above
-        return ""
-
-    def add(self, value: Any, path: str, at: "Position") -> None:
-        """Walk a value found at a path."""
+    def node(self, value: Any, path: str) -> Node | None:
+        """Return the node of a value; None for what is static."""
         if is_spec(value):
-            first = self.first_path.setdefault(id(value), path)
-            if self.sizes.setdefault(first, at.sizes) != at.sizes:
+            made = self.known.get(id(value))
+            if made is None:
+                made = self.known[id(value)] = Node(value, has_buffers=is_buffer(value))
+            return made
+        named = is_module(value)
+        if not named and not isinstance(value, (list, tuple, dict)):
+            hidden = hiding_place(value)
+            if hidden is not None:
                 raise ModuleDefinitionError(
-                    f"{path} is tied to {first}, but only one of them lies inside a stack of layers: tie arrays within "
-                    "one layer, or outside of the stack"
+                    f"{path}{hidden}, where its arrays would not be found: keep modules, Parameters and Buffers in "
+                    "attributes of modules, or in lists, tuples or dicts of them"
                 )
-            self.specs.setdefault(first, value)
-            self.names.setdefault(first, []).append(at.names)
-            return
-        if isinstance(value, (set, frozenset)) and any(map(holds_arrays, value)):
-            raise ModuleDefinitionError(
-                f"{path} is a set that holds modules or parameters; a set has no order and so no names: use a list"
-            )
-        if not holds_arrays(value):
-            return
-        if id(value) in at.above:
+            return None
+        if id(value) in self.above:
             raise ModuleDefinitionError(
                 f"{path} leads back to a module that contains it; a tree of parameters has no cycles: "
                 "pass the outer module to the call that needs it instead of storing it"
             )
-        if is_module(value) and id(value) not in self.first_path:
-            self.first_path[id(value)] = path
-            self.modules[path] = value
-        elif isinstance(value, Mapping):
+        if id(value) not in self.known:
+            self.above.add(id(value))
+            self.known[id(value)] = self._module(value, path) if named else self._items(value, path)
+            self.above.discard(id(value))
+        return self.known[id(value)]
+
+    def _module(self, module: Any, path: str) -> Node:
+        attributes = {name: value for name, value in vars(module).items() if name != "_binding"}
+        for name, kind in class_attributes(type(module), attributes):
+            raise ModuleDefinitionError(
+                f"{join(path, name)} is a {kind} of the class {type(module).__name__}, shared by all its instances: "
+                f"assign self.{name} in __init__ instead"
+            )
+        parts = self._parts(attributes.items(), path)
+        for name, part in parts:
+            if part.declares and "." in name:
+                raise ModuleDefinitionError(
+                    f"{path or type(module).__name__} has an attribute named {name!r} that holds arrays; names become "
+                    "parts of dotted paths and must not have dots: use a list or a dict"
+                )
+        type(module)._route_calls()
+        return Node(module, parts, attributes, True, any(part.has_buffers for _, part in parts))
+
+    def _items(self, value: Any, path: str) -> Node | None:
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        parts = self._parts(pairs, path)
+        declares = any(part.declares for _, part in parts)
+        if isinstance(value, tuple) and not parts:
+            return None
+        if declares and isinstance(value, dict):
             _check_names(value, path)
-        special = getattr(value, "part_names", {}) if is_module(value) else {}
-        for name, part in parts(value):
-            self.add(part, join(path, str(name)), at.below(value, special.get(name, str(name))))
+        kept = (
+            value if isinstance(value, tuple) else copy.copy(value)
+        )  # what is appended later is not in it
+        return Node(kept, parts, None, declares, any(part.has_buffers for _, part in parts))
 
-
-@dataclass(frozen=True)
-class Position:
-    """Where a walk is: the names on disk, the sizes of the stacks around, the ids of the values above."""
-
-    names: tuple[str, ...] = ("",)
-    sizes: tuple[int, ...] = ()
-    above: tuple[int, ...] = ()
-
-    def below(self, value: Any, part: str | int) -> "Position":
-        """Go on to a part: one of a name, a transparent one (``""``), or a stack of some layers."""
-        above = (*self.above, id(value))
-        if isinstance(part, str):
-            return Position(tuple(join(name, part) for name in self.names), self.sizes, above)
-        names = tuple(join(name, str(layer)) for name in self.names for layer in range(part))
-        return Position(names, (*self.sizes, part), above)
+    def _parts(self, pairs: Any, path: str) -> tuple[tuple[Any, Node], ...]:
+        found = []
+        for name, value in pairs:
+            part = self.node(value, join(path, str(name)))
+            if part is not None:
+                found.append((name, part))
+        return tuple(found)
 
 
 def _check_names(mapping: Mapping[Any, Any], path: str) -> None:
@@ -157,8 +180,93 @@ def _check_names(mapping: Mapping[Any, Any], path: str) -> None:
             )
 
 
-def layout_of(module: Any) -> Layout:
-    """Walk a module (a description) and return its layout."""
-    layout = Layout()
-    layout.add(module, "", Position())
-    return layout
+def rebuild(
+    node: Node,
+    leaves: Mapping[int, Any],
+    finish: Callable[[Node, Any], Any],
+    made: dict[int, Any],
+) -> Any:
+    """Make an object tree anew: modules and containers are copied, static values are shared.
+
+    Args:
+        node: of the tree.
+        leaves: what takes the place of each declared array, by the ``id`` of its `Spec`.
+        finish: ``(node, copy) -> module``, called for each module once its parts are in place.
+        made: copies by the ``id`` of their nodes, so that what was shared stays shared; filled here.
+    """
+    known = made.get(id(node))
+    if known is not None:
+        return known
+    value = node.value
+    if node.attributes is not None:
+        new = object.__new__(type(value))
+        own = new.__dict__
+        own.update(node.attributes)
+        for name, part in node.parts:
+            leaf = leaves.get(id(part.value), made)  # `made` stands for "not a leaf"
+            own[name] = rebuild(part, leaves, finish, made) if leaf is made else leaf
+        made[id(node)] = new = finish(node, new)
+        return new
+    if isinstance(value, tuple):
+        items = list(value)
+        for place, part in node.parts:
+            items[place] = _part(part, leaves, finish, made)
+        new = value._make(items) if hasattr(value, "_make") else tuple(items)  # pyright: ignore
+    else:
+        new = copy.copy(value)
+        for place, part in node.parts:
+            new[place] = _part(part, leaves, finish, made)
+    made[id(node)] = new
+    return new
+
+
+def _part(part: Node, leaves: Any, finish: Any, made: Any) -> Any:
+    if id(part.value) in leaves:
+        return leaves[id(part.value)]
+    return rebuild(part, leaves, finish, made)
+
+
+def read(node: Node, built: Any, found: dict[int, Any], buffers_only: bool = False) -> None:
+    """Collect what stands in the place of each declared array, by the ``id`` of its `Spec`."""
+    own = built.__dict__ if node.attributes is not None else built
+    for name, part in node.parts:
+        if part.has_buffers or (part.declares and not buffers_only):
+            if is_spec(part.value):
+                found.setdefault(id(part.value), own[name])
+            else:
+                read(part, own[name], found, buffers_only)
+
+
+def replaced(module: ModuleT, replace: Callable[[Any, Any], Any]) -> ModuleT:
+    """Copy a description, giving each module the chance to become another; the original stays.
+
+    Declared arrays and static values are shared with the original, and what was shared within it is
+    shared within the copy.
+
+    Args:
+        module: a description.
+        replace: ``(module, copy) -> module``, called once for each module, after its parts.
+
+    Example:
+        >>> from funcnet.module.description import replaced
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+        >>> replaced(model, lambda old, new: nn.Tanh() if isinstance(old, nn.ReLU) else new)[1]
+        Tanh()
+    """
+    node = walk(module)
+    leaves = {id(spec): spec for spec in node.layout.specs.values()}
+    return rebuild(node, leaves, lambda part, new: replace(part.value, new), {})
+
+
+def submodules(node: Node, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """List the modules directly below a node, also inside containers, with their names."""
+    for name, part in node.parts:
+        if part.attributes is not None:
+            yield f"{prefix}{name}", part.value
+        elif part.declares and not is_spec(part.value):
+            yield from submodules(part, f"{prefix}{name}.")
+
+
+def specs_of(module: Any) -> dict[str, Spec]:
+    """Return the arrays that a module's own attributes declare."""
+    return {name: value for name, value in vars(module).items() if is_spec(value)}

@@ -15,7 +15,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Initializer, Key
 from funcnet.core.keys import fold_words, name_hash
-from funcnet.module.description import Layout
+from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec
 
 __all__ = ["draw"]
@@ -38,7 +38,7 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
         groups.setdefault((spec.init, spec.sizes, spec.dtype), []).append(path)
     arrays: dict[str, Array] = {}
     for kind, paths in groups.items():
-        names = [layout.names[layout.path_of(_drawn_with(layout.specs[path]))][0] for path in paths]
+        names = [layout.names[layout.path_of(_source(layout.specs[path]))][0] for path in paths]
         drawn = _draw_names(kind, key, names)
         for path, layers in zip(paths, drawn, strict=True):
             sizes = layout.sizes[path]
@@ -47,9 +47,9 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
     return arrays
 
 
-def _drawn_with(spec: Spec) -> Spec:
-    """Return the array whose key is used: its own, or that of the one it is computed beside."""
-    return getattr(spec.init, "beside", spec)
+def _source(spec: Spec) -> Spec:
+    """Return the array whose key is used: another's where this one is computed from its draw (weight norm)."""
+    return spec if spec.drawn_with is None else spec.drawn_with
 
 
 def _draw_names(kind: Kind, key: Key, names: list[tuple[str, ...]]) -> list[Any]:

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.errors import ModuleDefinitionError
-from funcnet.module.binding import Binding, Scope, clone
-from funcnet.module.description import Layout, layout_of
+from funcnet.module.binding import Binding, Scope, bind_leaves
+from funcnet.module.description import Node, specs_of
+from funcnet.module.layout import Layout
 from funcnet.module.module import Module
 from funcnet.module.specs import Spec, is_spec
 
@@ -42,13 +43,13 @@ def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return jax.eval_shape(call, [leaves[i] for i in dynamic])
 
 
-def learned_specs(module: Module, method: str, args: Any, kwargs: Any) -> dict[str, Spec]:
+def learned_specs(node: Node, method: str, args: Any, kwargs: Any) -> dict[str, Spec]:
     """Return the completed declarations of all arrays that were learned, by path.
 
     Raises:
         ModuleDefinitionError: no example was given, or the call never reached a lazy layer.
     """
-    layout = layout_of(module)
+    layout = node.layout
     if not args and not kwargs:
         raise ModuleDefinitionError(
             f"the shapes of {', '.join(layout.incomplete)} are learned from an example: write net.init(key, x) with "
@@ -57,13 +58,13 @@ def learned_specs(module: Module, method: str, args: Any, kwargs: Any) -> dict[s
     specs: dict[str, Spec] = {}
 
     def run(*args: Any, **kwargs: Any) -> None:
-        scope = Scope(train=False, key=None, observer=None)
-        scope.learn = lambda *call: _complete(layout, specs, *call)
-        values = {
-            path: jnp.zeros(spec.sizes, spec.dtype) if spec.complete else spec
-            for path, spec in layout.specs.items()
+        scope = Scope(train=False, key=None, observer=None, layout=layout)
+        scope.infer = lambda *call: _complete(layout, specs, *call)
+        leaves = {
+            id(spec): jnp.zeros(spec.sizes, spec.dtype) if spec.complete else spec
+            for spec in layout.specs.values()
         }
-        getattr(clone(module, "", layout, values, scope, {}), method)(*args, **kwargs)
+        getattr(bind_leaves(node, leaves, scope), method)(*args, **kwargs)
 
     abstract_call(run, args, kwargs)
     left = [path for path in layout.incomplete if path not in specs]
@@ -82,20 +83,17 @@ def _complete(
     args: Any,
     kwargs: Any,
 ) -> None:
-    waiting = {name: spec for name, spec in vars(module).items() if is_spec(spec)}
+    waiting = specs_of(module)
     if not waiting:
         return
-    infer = getattr(module, "infer_shapes", None)
-    if infer is None:
-        raise ModuleDefinitionError(
-            f"{binding.path or type(module).__name__} declares {', '.join(waiting)} with sizes of None and so must "
-            "define infer_shapes(*args, **kwargs) -> {name: shape}"
-        )
-    for name, given in infer(*args, **kwargs).items():
-        declared = vars(binding.description)[name]
+    for name, learned in module.infer_shapes(*args, **kwargs).items():
+        declared = binding.declared(name)
         if not is_spec(declared):
             continue  # switched off, such as the bias of a layer without one
-        shape, init = (given.shape, given.init) if is_spec(given) else (given, declared.init)
-        complete = type(declared)(shape, init, declared.dtype)
+        complete = (
+            declared.completed(learned.sizes, learned.init)
+            if is_spec(learned)
+            else declared.completed(tuple(learned))
+        )
         specs[layout.path_of(declared)] = complete
         vars(module)[name] = jnp.zeros(complete.sizes, complete.dtype)

@@ -1,7 +1,7 @@
 """Module: the base class of layers, and what a bound one can do."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
@@ -14,9 +14,10 @@ from funcnet.core.errors import (
     UnboundModuleError,
 )
 from funcnet.core.paths import join
-from funcnet.module.description import holds_arrays, is_module, layout_of, parts
-from funcnet.module.specs import is_buffer
-from funcnet.module.torch_hints import missing_attribute
+from funcnet.core.torch_hints import missing_attribute
+from funcnet.module.description import holds_arrays, layout_of, submodules, walk
+from funcnet.module.layout import kind_of
+from funcnet.module.specs import is_buffer, is_spec
 
 if TYPE_CHECKING:
     from funcnet.module.binding import Binding
@@ -34,6 +35,14 @@ class Module:
 
     Inside a bound module, ``self.training`` is the mode, ``self.next_key()`` draws a fresh random key,
     and assigning to a buffer updates the state that ``apply`` returns.
+
+    A subclass may also define these hooks; everything else about a module is ordinary Python:
+
+    ============================  ==================================================================
+    ``part_names``                how parts appear in names on disk: stacked, transparent
+    ``infer_shapes(*args)``       the shapes of declared arrays whose sizes are None, from an example
+    ``extra_repr()``              what to show between the parentheses of ``repr``
+    ============================  ==================================================================
 
     Example:
         >>> class MLP(nn.Module):
@@ -60,8 +69,21 @@ class Module:
         super().__init_subclass__(**kwargs)
         for name in RESERVED & vars(cls).keys():
             raise ModuleDefinitionError(_shadowed(cls.__name__, name))
-        if "__call__" in vars(cls):
-            cls.__call__ = _through_binding(cls.__dict__["__call__"])
+        if any(vars(base).get("__slots__") for base in cls.__mro__ if base is not object):
+            raise ModuleDefinitionError(
+                f"{cls.__name__} has __slots__: a module's attributes are read from its __dict__, so leave them out"
+            )
+        cls._route_calls()
+
+    @classmethod
+    def _route_calls(cls) -> None:
+        """Let calls pass through the binding, also where `__call__` is a mixin's or was assigned later."""
+        for base in cls.__mro__:
+            call = vars(base).get("__call__")
+            if call is not None:
+                if not hasattr(call, "_through_binding"):
+                    cls.__call__ = _through_binding(call)
+                return
 
     @property
     def training(self) -> bool:
@@ -82,15 +104,42 @@ class Module:
         """
         return binding_of(self, "calls self.next_key()").next_key()
 
+    @property
+    def part_names(self) -> Mapping[str, str | int]:
+        """How parts appear in names on disk, where that is not the attribute's name.
+
+        ``{"block": 12}``: the part's arrays hold those of twelve layers on a leading axis, and the names begin
+        with a layer's number; ``{"block": ""}``: the part's names are those of this module.
+        """
+        return {}
+
+    def infer_shapes(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        """Return the shapes of declared arrays that wait for them, from the arguments of the first call.
+
+        For layers that declare ``None`` for a size (`Lazy*`). An entry may also be a whole `Parameter` or
+        `Buffer`, where more than the shape is learned, such as the range to draw from.
+        """
+        raise ModuleDefinitionError(
+            f"{type(self).__name__} declares sizes of None and so must define "
+            "infer_shapes(*args, **kwargs) -> {name: shape}"
+        )
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Declare an attribute; in a bound module, assign a buffer."""
         if name in RESERVED:
             raise ModuleDefinitionError(_shadowed(type(self).__name__, name))
-        binding = vars(self).get("_binding")
+        own = vars(self)
+        binding = own.get("_binding")
         if binding is None:
+            if is_spec(own.get(name)) and value is not None and not holds_arrays(value):
+                kind = type(own[name]).__name__
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a {kind} and would no longer be one: to start it from an "
+                    f"array, assign fn.{kind}(array); to remove it, assign None; got {kind_of(value)}"
+                )
             object.__setattr__(self, name, value)
             return
-        declared = vars(binding.description).get(name)
+        declared = binding.declared(name)
         where = binding.name_of(name)
         if not _all_buffers(declared):
             raise BoundAssignmentError(_dropped(where, declared))
@@ -122,9 +171,21 @@ class Module:
                 shown.append(f"{name}={value!r}")
         return ", ".join(shown)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copy and pickle a bound module as its description and its arrays, which stay tied."""
+        if "_binding" not in vars(self):
+            return super().__reduce_ex__(protocol)
+        from funcnet.module.binding import rebound, taken_apart  # built on this file
+
+        return rebound, taken_apart(self)
+
     def __repr__(self) -> str:
         """Show the tree of modules, as PyTorch does."""
-        lines = [f"({name}): {part!r}".replace("\n", "\n  ") for name, part in _submodules(self)]
+        try:
+            parts = list(submodules(walk(self)))
+        except ModuleDefinitionError:  # an ill-defined module can still be looked at
+            parts = []
+        lines = [f"({name}): {part!r}".replace("\n", "\n  ") for name, part in parts]
         head = self.extra_repr()
         if not lines:
             return f"{type(self).__name__}({head})"
@@ -132,7 +193,9 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
-RESERVED = frozenset({"has_key", "training", "next_key", "_binding", "_is_funcnet_module"})
+RESERVED = frozenset(
+    {"has_key", "training", "next_key", "_binding", "_is_funcnet_module", "_route_calls"}
+)
 """Names of the API that a subclass or an instance may not take for itself."""
 
 
@@ -169,6 +232,7 @@ def _through_binding(call: Callable[..., Any]) -> Callable[..., Any]:
             return call(self, *args, **kwargs)
         return binding.call(self, call, args, kwargs)
 
+    wrapped._through_binding = True  # pyright: ignore[reportAttributeAccessIssue]
     return wrapped
 
 
@@ -195,21 +259,24 @@ def _dropped(where: str, declared: Any) -> str:
 def _all_buffers(declared: Any) -> bool:
     """Say whether an attribute is a buffer, or a container of nothing else."""
     if isinstance(declared, (list, tuple, dict)):
-        return bool(declared) and all(_all_buffers(part) for _, part in parts(declared))
+        return bool(declared) and all(map(_all_buffers, _items(declared).values()))
     return is_buffer(declared)
+
+
+def _items(value: Any) -> dict[Any, Any]:
+    return dict(value.items() if isinstance(value, Mapping) else enumerate(value))
 
 
 def _checked(declared: Any, value: Any, current: Any, where: str) -> Any:
     """Cast what is assigned to a buffer to the dtype it has; refuse another shape."""
     if not is_buffer(declared):
-        new, old = dict(parts(value)), dict(parts(current))
-        if type(value) is not type(declared) or new.keys() != old.keys():
+        if type(value) is not type(declared) or _items(value).keys() != _items(current).keys():
             raise TypeError(
-                f"{where} is a {type(declared).__name__} of {len(old)} buffers; got {value!r}"
+                f"{where} is a {type(declared).__name__} of {len(current)} buffers; got {value!r}"
             )
         items = {
-            name: _checked(part, new[name], old[name], join(where, name))
-            for name, part in parts(declared)
+            name: _checked(part, value[name], current[name], join(where, str(name)))
+            for name, part in _items(declared).items()
         }
         return items if isinstance(declared, dict) else type(declared)(items.values())
     try:
@@ -222,14 +289,3 @@ def _checked(declared: Any, value: Any, current: Any, where: str) -> Any:
             "The state must keep its shapes from call to call"
         )
     return value.astype(current.dtype)
-
-
-def _submodules(value: Any, prefix: str = "") -> list[tuple[str, Module]]:
-    found: list[tuple[str, Module]] = []
-    for name, part in parts(value):
-        path = f"{prefix}{name}"
-        if is_module(part):
-            found.append((path, part))
-        elif holds_arrays(part):
-            found.extend(_submodules(part, f"{path}."))
-    return found

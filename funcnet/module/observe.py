@@ -1,17 +1,16 @@
 """Look at, or replace, what parts of a model return, by the parts' dotted paths."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from funcnet.core.aliases import Params, State
 from funcnet.core.paths import select
+from funcnet.module.binding import Observer
 from funcnet.module.description import layout_of
-from funcnet.module.functionalize import Functional
+from funcnet.module.functionalize import Functional, Observable
 from funcnet.module.module import Module, binding_of
 
 __all__ = ["capture", "intervene"]
-
-Observer = Callable[[str, Module, Any], Any]
 
 
 def capture(net: Functional, patterns: str | Iterable[str]) -> Functional:
@@ -42,7 +41,7 @@ def capture(net: Functional, patterns: str | Iterable[str]) -> Functional:
         >>> {path: value.shape for path, value in captured.items()}
         {'1': (5, 4)}
     """
-    inner = _observable(net, "capture")
+    inner = _behind(net, "capture")
     return Functional(net.init, Capturing(inner, _chosen(inner, patterns)).apply)
 
 
@@ -68,24 +67,9 @@ def intervene(net: Functional, edits: Mapping[str, Callable[[Any], Any]]) -> Fun
         >>> bool((output == params["1"]["bias"]).all())
         True
     """
-    inner = _observable(net, "intervene")
+    inner = _behind(net, "intervene")
     plan = [(_chosen(inner, pattern), edit) for pattern, edit in edits.items()]
     return Functional(net.init, Intervening(inner, plan).apply)
-
-
-class Observable(Protocol):
-    """A model whose modules' outputs an observer can see and replace: `PureModule`, or one of these."""
-
-    @property
-    def module(self) -> Module:
-        """The description."""
-        ...
-
-    def apply_observed(
-        self, observer: Observer | None, params: Params, state: State, *args: Any, **kwargs: Any
-    ) -> tuple[Any, State]:
-        """Apply with an observer of every module's output."""
-        ...
 
 
 class Observed:
@@ -156,13 +140,12 @@ class Intervening(Observed):
         return self.inner.apply_observed(observe, params, state, *args, **kwargs)
 
 
-def _observable(net: Functional, name: str) -> Observable:
-    inner = getattr(net.apply, "__self__", None)
-    if not hasattr(inner, "apply_observed"):
+def _behind(net: Functional, name: str) -> Observable:
+    if not isinstance(net, Functional):
         raise TypeError(
             f"{name} takes what fn.functionalize(module) returned; got {type(net).__name__}"
         )
-    return inner  # pyright: ignore[reportReturnType]
+    return net.observable
 
 
 def _chosen(inner: Observable, patterns: str | Iterable[str]) -> set[str]:

@@ -1,12 +1,16 @@
 """Parameter and Buffer: what a module declares before it holds arrays."""
 
+import copy
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeGuard
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from funcnet.core.aliases import Array, DType, Initializer
+from funcnet.core.aliases import Array, ArrayLike, DType, Initializer
 from funcnet.core.errors import UnboundModuleError
 
 __all__ = ["Buffer", "Parameter"]
@@ -19,13 +23,25 @@ class Spec:
     """A declared array: its shape, how it starts, its dtype. It has no value.
 
     Any attempt to compute with it raises `UnboundModuleError`.
+
+    Attributes:
+        shape: the lengths of its axes; None for one learned from the first example.
+        init: ``(key, shape, dtype) -> array``.
+        dtype: of the array that ``init`` draws.
+        drawn_with: another array, whose key ``init`` is given instead of one of its own, so that it can
+            compute its values from the other's. See `Hooks` in ``module/module.py``.
+        trained: whether it is a parameter; a class of one's own inherits this from `Parameter` or `Buffer`.
     """
 
-    __slots__ = ("dtype", "init", "shape")
+    __slots__ = ("drawn_with", "dtype", "init", "shape")
+
+    trained: ClassVar[bool] = True
 
     def __init__(
-        self, shape: Sequence[Size] | Size, init: Initializer, dtype: DType = jnp.float32
+        self, shape: Any, init: Initializer | None = None, dtype: DType | None = None
     ) -> None:
+        if init is None:
+            shape, init, dtype = _from_array(type(self).__name__, shape, dtype)
         sizes = (shape,) if shape is None or isinstance(shape, int) else tuple(shape)
         for size in sizes:
             if size is not None and operator.index(size) < 0:
@@ -39,7 +55,8 @@ class Spec:
             None if s is None else operator.index(s) for s in sizes
         )
         self.init = init
-        self.dtype = jnp.dtype(dtype)
+        self.dtype = jnp.dtype(jnp.float32 if dtype is None else dtype)
+        self.drawn_with: Spec | None = None
 
     @property
     def complete(self) -> bool:
@@ -51,6 +68,13 @@ class Spec:
         """The shape, complete."""
         return tuple(size for size in self.shape if size is not None)
 
+    def completed(self, shape: tuple[int, ...], init: Initializer | None = None) -> Self:
+        """Return a copy with a shape that was learned, and perhaps another start."""
+        new = copy.copy(self)
+        new.shape = shape
+        new.init = self.init if init is None else init
+        return new
+
     def __repr__(self) -> str:
         """Show it as it was written."""
         return f"{type(self).__name__}({self.shape}, {self.init!r}, {self.dtype.name})"
@@ -60,6 +84,33 @@ class Spec:
         if name.startswith("__"):  # protocols such as copying ask for methods that may be absent
             raise AttributeError(name)
         raise UnboundModuleError(_no_value(self, f"it has no attribute {name!r}"))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """An initializer that returns one array; equal only to itself."""
+
+    value: Any
+
+    def __call__(self, key: Any, shape: Any, dtype: Any = jnp.float32) -> Array:
+        """Return the array."""
+        return jnp.broadcast_to(jnp.asarray(self.value, dtype), tuple(shape))
+
+    def __repr__(self) -> str:
+        """Show its shape."""
+        return f"array({jnp.shape(self.value)})"
+
+
+def _from_array(kind: str, value: Any, dtype: DType | None) -> tuple[Any, Initializer, DType]:
+    """Take an array of JAX, NumPy or PyTorch, or a number, in place of a shape and an initializer."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")) and not isinstance(value, float):
+        raise TypeError(
+            f"{kind} takes a shape and an initializer, {kind}((3, 4), nn.init.normal()), or an array to start "
+            f"from, {kind}(jnp.zeros((3, 4))); got {value!r} alone"
+        )
+    value = value if isinstance(value, jax.Array) else np.asarray(value)
+    dtype = jax.dtypes.canonicalize_dtype(value.dtype) if dtype is None else dtype
+    return value.shape, Given(value), dtype
 
 
 def _no_value(spec: Any, problem: str) -> str:
@@ -116,13 +167,17 @@ for _operation in _REFUSED:
 if TYPE_CHECKING:
     # Layers read `self.weight` where it is an array; that is what a type checker should see.
     def Parameter(  # noqa: N802
-        shape: Sequence[Size] | Size, init: Initializer, dtype: DType = jnp.float32
+        shape: Sequence[Size] | Size | ArrayLike,
+        init: Initializer | None = None,
+        dtype: DType | None = None,
     ) -> Array:
         """Declare an array that is trained."""
         ...
 
     def Buffer(  # noqa: N802
-        shape: Sequence[Size] | Size, init: Initializer, dtype: DType = jnp.float32
+        shape: Sequence[Size] | Size | ArrayLike,
+        init: Initializer | None = None,
+        dtype: DType | None = None,
     ) -> Array:
         """Declare an array that a layer remembers between calls."""
         ...
@@ -133,9 +188,10 @@ else:
         """Declare an array that is trained.
 
         Args:
-            shape: the lengths of its axes; ``None`` for one learned from the first example.
+            shape: the lengths of its axes; ``None`` for one learned from the first example. Or, alone, an
+                array of JAX, NumPy or PyTorch to start from: ``Parameter(jnp.ones(4))``.
             init: ``(key, shape, dtype) -> array``, from `funcnet.nn.init` or ``jax.nn.initializers``.
-            dtype: of the array that ``init`` draws.
+            dtype: of the array that ``init`` draws: float32, or that of the array given.
 
         Example:
             >>> class Scale(nn.Module):
@@ -156,9 +212,10 @@ else:
         Assigning to it inside ``__call__`` changes the state that ``apply`` returns.
 
         Args:
-            shape: the lengths of its axes; ``None`` for one learned from the first example.
+            shape: the lengths of its axes; ``None`` for one learned from the first example. Or, alone, an
+                array of JAX, NumPy or PyTorch to start from: ``Buffer(jnp.ones(4))``.
             init: ``(key, shape, dtype) -> array``, from `funcnet.nn.init` or ``jax.nn.initializers``.
-            dtype: of the array that ``init`` draws.
+            dtype: of the array that ``init`` draws: float32, or that of the array given.
 
         Example:
             >>> class Counter(nn.Module):
@@ -176,10 +233,12 @@ else:
 
         __slots__ = ()
 
+        trained = False
+
 
 def is_buffer(value: object) -> bool:
-    """Say whether a spec declares state rather than a parameter."""
-    return isinstance(value, Spec) and type(value).__name__ == "Buffer"
+    """Say whether a value is a declared array that is remembered, not trained."""
+    return isinstance(value, Spec) and not value.trained
 
 
 def is_spec(value: object) -> TypeGuard[Spec]:

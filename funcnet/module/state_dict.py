@@ -11,9 +11,8 @@ import numpy as np
 from funcnet.core.aliases import Array, Params, State
 from funcnet.core.errors import ParameterTreeError, StateDictError
 from funcnet.core.paths import flatten, nest
-from funcnet.module.binding import describe
 from funcnet.module.description import layout_of
-from funcnet.module.matching import fits, match_paths, mismatch_message
+from funcnet.module.layout import fits, match_paths, mismatch_message
 from funcnet.module.module import Module
 from funcnet.module.specs import Spec
 
@@ -37,7 +36,7 @@ def state_dict(module: Module, params: Params, state: State | None = None) -> di
         >>> sorted(fn.state_dict(layer, params, state))
         ['bias', 'weight']
     """
-    layout = layout_of(describe(module))
+    layout = layout_of(module)
     expected = layout.specs if state is not None else layout.parameters
     values = flatten(params) | flatten(state or {})
     try:
@@ -87,7 +86,7 @@ def load_state_dict(
         >>> fn.functionalize(layer).apply(params, state, jnp.ones(3))[0].tolist()
         [3.0, 3.0]
     """
-    layout = layout_of(describe(module))
+    layout = layout_of(module)
     known = {name for aliases in layout.names.values() for names in aliases for name in names}
     found: dict[str, Any] = {}
     missing: list[str] = []

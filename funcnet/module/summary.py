@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.paths import flatten
-from funcnet.module.binding import describe
 from funcnet.module.description import layout_of
-from funcnet.module.functionalize import PureModule
+from funcnet.module.functionalize import functionalize
 from funcnet.module.lazy_shapes import abstract_call
 from funcnet.module.module import Module
 from funcnet.module.specs import is_buffer
@@ -121,13 +120,13 @@ def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: An
         ───────────────────────────────────────────────────
         7,850 parameters, 30.7 KiB
     """
-    pure = PureModule(describe(module), "__call__")
-    layout = layout_of(pure.module)
+    net = functionalize(module)
+    layout = layout_of(module)
     inputs = [_abstract(spec) for spec in input_specs]
     keywords = {name: _abstract(spec) for name, spec in kwargs.items()}
     outputs: dict[str, str] = {}
     key = jax.random.key(0)
-    params, state = abstract_call(pure.init, (key, *inputs), keywords)
+    params, state = abstract_call(net.init, (key, *inputs), keywords)
     if inputs or keywords:
 
         def observe(path: str, module: Module, output: Any) -> Any:
@@ -135,7 +134,7 @@ def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: An
             return output
 
         def run(params: Any, state: Any, key: Any, *inputs: Any, **keywords: Any) -> Any:
-            return pure.apply_observed(
+            return net.observable.apply_observed(
                 observe, params, state, *inputs, key=key, train=train, **keywords
             )[0]
 

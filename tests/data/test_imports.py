@@ -6,7 +6,7 @@ import sys
 
 def test_nothing_here_imports_jax():
     program = (
-        "import sys, funcnet.data, funcnet.data.workers.worker;"
+        "import sys, funcnet.data, funcnet.data.workers.process_main;"
         "print(sorted({'jax', 'jaxlib', 'torch', 'PIL', 'pyarrow'} & set(sys.modules)))"
     )
     done = subprocess.run(

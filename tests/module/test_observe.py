@@ -106,8 +106,49 @@ def test_errors():
         fn.capture(NET, "tail")
     with pytest.raises(ValueError, match="pattern 'tail' matches no path"):
         fn.intervene(NET, {"tail": jnp.zeros_like})
-    with pytest.raises(TypeError, match=r"takes what fn\.functionalize"):
+    with pytest.raises(TypeError, match=r"not what fn\.functionalize returned"):
         fn.capture(fn.Functional(lambda key: ({}, {}), lambda p, s: (0, s)), "head")
+    with pytest.raises(TypeError, match=r"capture takes what fn\.functionalize\(module\) returned"):
+        fn.capture(nn.Linear(2, 2), "head")
+
+
+def test_what_wraps_an_apply_is_looked_through():
+    x = jnp.ones((2, 3))
+    for wrap in (jax.jit, fn.jit, jax.checkpoint):
+        wrapped = NET._replace(apply=wrap(NET.apply))
+        assert wrapped.module is NET.module
+        (_, captured), _ = fn.capture(wrapped, "blocks.0").apply(PARAMS, STATE, x)
+        (_, expected), _ = fn.capture(NET, "blocks.0").apply(PARAMS, STATE, x)
+        np.testing.assert_array_equal(captured["blocks.0"], expected["blocks.0"])
+
+
+class Doubled:
+    """A call that comes from outside the class of modules."""
+
+    def __call__(self, x):
+        return 2 * x
+
+
+def test_calls_of_mixins_and_calls_assigned_later_are_seen():
+    class Mixed(Doubled, nn.Module):
+        pass
+
+    class Late(nn.Module):
+        pass
+
+    Late.__call__ = lambda self, x: 3 * x
+
+    class Both(nn.Module):
+        def __init__(self):
+            self.mixed = Mixed()
+            self.late = Late()
+
+        def __call__(self, x):
+            return self.late(self.mixed(x))
+
+    net = fn.capture(fn.functionalize(Both()), ["mixed", "late"])
+    (_, captured), _ = net.apply({}, {}, jnp.ones(()))
+    assert {path: float(value) for path, value in captured.items()} == {"mixed": 2.0, "late": 6.0}
 
 
 def test_functional_call():

@@ -4,19 +4,14 @@ A transform is a small object with its settings, called with an image; a random 
 ``rng``. Give them to a loader's ``transforms``, through `On` for one entry of a sample.
 """
 
-from funcnet.data.augment.color import ColorJitter, Grayscale, Normalize, RandomErasing, ToFloat
-from funcnet.data.augment.combine import Compose, On, RandomApply
-from funcnet.data.augment.geometry import (
-    CenterCrop,
-    Pad,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    RandomRotation,
-    RandomVerticalFlip,
-)
+from funcnet.data.augment.color import ColorJitter, Grayscale, Normalize, ToFloat
+from funcnet.data.augment.compose import Compose, On, RandomApply
+from funcnet.data.augment.crops import CenterCrop, Pad, RandomCrop, RandomResizedCrop
+from funcnet.data.augment.erasing import RandomErasing
+from funcnet.data.augment.flips import RandomHorizontalFlip, RandomVerticalFlip
 from funcnet.data.augment.mixing import CutMix, MixUp
 from funcnet.data.augment.resize import Resize, resize
+from funcnet.data.augment.rotation import RandomRotation
 
 __all__ = [
     "CenterCrop",

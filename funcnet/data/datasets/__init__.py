@@ -1,1 +1,1 @@
-"""Datasets with random access, and functions of them."""
+"""Datasets with a length and indices: `ArrayDataset`, and those made of other datasets."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core.trees import leaves_with_paths, map_tree, rebuild
-from funcnet.data.loading.buffers import Allocate, Layout, fresh
+from funcnet.core.trees import fill_tree, map_tree, named_leaves
+from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
 
 __all__ = ["ArrayDataset"]
 
@@ -36,7 +36,7 @@ class ArrayDataset:
 
     def __init__(self, arrays: Any) -> None:
         self.arrays = map_tree(np.asarray, arrays)  # a memory map, too, as a plain array
-        named = list(leaves_with_paths(self.arrays))
+        named = list(named_leaves(self.arrays))
         if not named:
             raise ValueError("ArrayDataset needs at least one array; got an empty tree")
         lengths: dict[str, int] = {}
@@ -57,7 +57,7 @@ class ArrayDataset:
         self._flat = [array for _, array in named]
         # Of an array with gaps, `take` would first make a whole copy.
         self._dense = [array.flags.c_contiguous and array.flags.aligned for array in self._flat]
-        self._layouts: dict[int, Layout] = {}
+        self._layouts: dict[int, BatchLayout] = {}
 
     @classmethod
     def load(cls, path: str | Path, *, memory_map: bool = True) -> "ArrayDataset":
@@ -107,7 +107,7 @@ class ArrayDataset:
         count = len(indices)
         layout = self._layouts.get(count)
         if layout is None:
-            layout = Layout([(array.dtype, (count, *array.shape[1:])) for array in self._flat])
+            layout = BatchLayout([(array.dtype, (count, *array.shape[1:])) for array in self._flat])
             self._layouts[count] = layout
         block, start = allocate(layout.nbytes)
         views: list[np.ndarray] = []
@@ -122,7 +122,7 @@ class ArrayDataset:
             else:
                 view[...] = array[indices]
             views.append(view)
-        return views[0] if self.arrays is self._flat[0] else rebuild(self.arrays, iter(views))
+        return views[0] if self.arrays is self._flat[0] else fill_tree(self.arrays, iter(views))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"arrays": self.arrays}
@@ -133,6 +133,6 @@ class ArrayDataset:
     def __repr__(self) -> str:
         shown = [
             f"{path + ': ' if path else ''}{array.dtype}{list(array.shape[1:])}"
-            for path, array in leaves_with_paths(self.arrays)
+            for path, array in named_leaves(self.arrays)
         ]
         return f"ArrayDataset({len(self)} samples of {', '.join(shown)})"

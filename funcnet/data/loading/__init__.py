@@ -1,1 +1,1 @@
-"""From samples to batches to devices."""
+"""From samples to batches to devices: `DataLoader` and what it is made of."""

@@ -1,40 +1,32 @@
-"""The batches of one epoch, from datasets and from streams, each with the position after it."""
+"""The batches of one epoch, from datasets and from streams, each with the state after it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
-from funcnet.data.loading.buffers import Recycler, Spare
-from funcnet.data.loading.fetch import Expander, Finisher, Made, Seconds
-from funcnet.data.order.plan import BatchPlan, ListPlan, Task
-from funcnet.data.streams.flows import Piped
-from funcnet.data.streams.iterable import Computed, Reading, State, Stream
-from funcnet.data.workers.engine import Engine
+from funcnet.data.loading.batch_memory import BatchMemory, MemoryPool
+from funcnet.data.loading.work import BatchFinisher, Seconds, StreamWork, TaskResult
+from funcnet.data.order.batch_plan import BatchPlan, ListBatchPlan, Task
+from funcnet.data.streams.base import ParallelStream, Reading, Stream, StreamState
+from funcnet.data.streams.sequential import SequentialStream
+from funcnet.data.workers.runner import TaskRunner
 from funcnet.data.workers.threads import read_ahead, run_here
 
-__all__ = ["Epoch", "Position", "dataset_batches", "StreamBatches"]
-
-Batch = TypeVar("Batch")
-
-
-@dataclass
-class Position:
-    """Where a loader is; shared by the loader and its latest iterator."""
-
-    epoch: int
-    state: State
+__all__ = ["StreamBatches", "dataset_batches"]
 
 
 def dataset_batches(
-    plan: BatchPlan | ListPlan, engine: Engine, position: int
-) -> Iterator[tuple[Made, State]]:
-    """Yield the batches of a dataset with random access from a position on."""
-    for task, made in engine.run(plan.tasks(position)):
-        yield made, {"position": task.stop}
-        del made  # so that its memory is free for the next one
+    plan: BatchPlan | ListBatchPlan, runner: TaskRunner, position: int
+) -> Iterator[tuple[TaskResult, StreamState]]:
+    """Yield the batches of a dataset with indices from a position on."""
+    for task, result in runner.run(plan.tasks(position)):
+        yield result, {"position": task.stop}
+        # No reference may stay in this frame while the next batch is made: the memory of this one is
+        # written again only when nobody refers to it.
+        del result
 
 
 @dataclass
@@ -45,67 +37,69 @@ class StreamBatches:
     """
 
     stream: Stream
-    engine: Engine
+    runner: TaskRunner
     batch_size: int
     last: str
     shard: tuple[int, int]
-    finisher: Finisher
+    finisher: BatchFinisher
 
-    def run(self, reading: Reading, state: State) -> Iterator[tuple[Made, State]]:
+    def run(self, reading: Reading, state: StreamState) -> Iterator[tuple[TaskResult, StreamState]]:
         """Yield the batches after a state."""
-        self._reading = 0.0
-        allocate = Recycler()
+        self._seconds_read = 0.0
+        allocate = BatchMemory()
         reading = replace(
             reading,
-            run=self._run_flow,
+            run=self._run_tasks,
             chunk=self.batch_size,
-            workers=self.stream.flow if self.engine.num_workers else None,
+            on_workers=self.stream.parallel_part if self.runner.num_workers else None,
         )
         start = count = state["position"]
-        rows: list[Any] = []
+        samples: list[Any] = []
         for sample, after in self.stream.iterate(reading, state.get("stream")):
-            rows.append(sample)
+            samples.append(sample)
             count += 1
-            if len(rows) == self.batch_size:
-                made = self._make(rows, start, count, reading, allocate)
-                yield made, {"position": count, "stream": after}
-                del made
-                rows, start = [], count
+            if len(samples) == self.batch_size:
+                result = self._batch(samples, start, count, reading, allocate)
+                yield result, {"position": count, "stream": after}
+                del result  # see `dataset_batches`
+                samples, start = [], count
             state = {"position": count, "stream": after}
-        if rows and self.last != "drop":
-            yield self._make(rows, start, count, reading, allocate), state
+        if samples and self.last != "drop":
+            yield self._batch(samples, start, count, reading, allocate), state
 
-    def _run_flow(
-        self, flow: Computed, tasks: Iterator[Task]
+    def _run_tasks(
+        self, stream: ParallelStream, tasks: Iterator[Task]
     ) -> Iterator[tuple[Task, list[list[Any]]]]:
         failures: list[Exception] = []
-        if flow is self.stream.flow:
-            if isinstance(flow, Piped):
-                ahead = read_ahead(tasks, self.engine.prefetch, self.engine.timeout)
+        if stream is self.stream.parallel_part:
+            if isinstance(stream, SequentialStream):
+                ahead = read_ahead(tasks, self.runner.prefetch, self.runner.timeout)
                 tasks = _until_failure(ahead, failures)
-            runs = self.engine.run(tasks)
+            results = self.runner.run(tasks)
         else:
-            runs = run_here(Expander(flow), tasks, Spare(0))
-        for task, made in runs:
-            self._reading += made.seconds.read
-            yield task, made.value
+            # A stream in a mixture or a chain: workers know the work of one stream only.
+            results = run_here(StreamWork(stream), tasks, MemoryPool(0))
+        for task, result in results:
+            self._seconds_read += result.seconds.read
+            yield task, result.value
         if failures:
             raise failures[0]
 
-    def _make(
-        self, rows: list[Any], start: int, stop: int, reading: Reading, allocate: Recycler
-    ) -> Made:
+    def _batch(
+        self, samples: list[Any], start: int, stop: int, reading: Reading, allocate: BatchMemory
+    ) -> TaskResult:
         begin = perf_counter()
-        padding = self.batch_size - len(rows) if self.last == "pad" else 0
-        rows = [rows[k % len(rows)] for k in range(len(rows) + padding)]
+        padding = self.batch_size - len(samples) if self.last == "pad" else 0
+        samples = [samples[k % len(samples)] for k in range(len(samples) + padding)]
         index, count = self.shard
-        share = len(rows) // count
-        rows = rows[index * share : (index + 1) * share]
+        share = len(samples) // count
+        samples = samples[index * share : (index + 1) * share]
+        # Padding is at the end of the whole batch: the shards after this one take theirs first.
         padding = min(max(padding - (count - 1 - index) * share, 0), share)
         task = Task(np.arange(share), start, stop, reading.epoch, reading.seed, padding)
-        batch = self.finisher.finish(self.finisher.collated(rows, allocate), task)
-        read, self._reading = self._reading, 0.0
-        return Made(batch, Seconds(read=read, collate=perf_counter() - begin))
+        batch = self.finisher.finish(self.finisher.collated(samples, allocate), task)
+        read, self._seconds_read = self._seconds_read, 0.0
+        return TaskResult(batch, Seconds(read=read, collate=perf_counter() - begin))
 
 
 def _until_failure(tasks: Iterator[Task], failures: list[Exception]) -> Iterator[Task]:
@@ -114,46 +108,3 @@ def _until_failure(tasks: Iterator[Task], failures: list[Exception]) -> Iterator
         yield from tasks
     except Exception as error:
         failures.append(error)
-
-
-class Epoch(Generic[Batch]):
-    """An iterator over what is left of an epoch. Closing it, or dropping it, ends its workers."""
-
-    def __init__(
-        self,
-        source: Iterator[tuple[Made, State]],
-        position: Position,
-        remaining: int | None,
-    ) -> None:
-        self._source = source
-        self._position = position
-        self._epoch = position.epoch
-        self._remaining = remaining
-
-    def __iter__(self) -> "Epoch[Batch]":
-        return self
-
-    def __next__(self) -> Batch:
-        return self.made().value
-
-    def made(self) -> Made:
-        """Return the next batch with the seconds that went into it."""
-        position = self._position
-        try:
-            made, position.state = next(self._source)
-        except StopIteration:
-            position.epoch, position.state = self._epoch + 1, {"position": 0}
-            raise
-        position.epoch = self._epoch
-        if self._remaining is not None:
-            self._remaining -= 1
-        return made
-
-    def __length_hint__(self) -> int:
-        return 0 if self._remaining is None else self._remaining
-
-    def close(self) -> None:
-        """End the workers of this iteration now."""
-        close = getattr(self._source, "close", None)
-        if close is not None:
-            close()

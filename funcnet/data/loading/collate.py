@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core.trees import leaves_with_paths, rebuild
-from funcnet.data.loading.buffers import Allocate, Layout, fresh
+from funcnet.core.trees import fill_tree, named_leaves
+from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
 
 __all__ = ["collate"]
 
@@ -38,13 +38,13 @@ def collate(samples: Sequence[Any], allocate: Allocate = fresh) -> Any:
         raise ValueError("collate needs at least one sample; got none")
     columns = [_arrays(column) for column in _columns(samples)]
     specs = [_spec(column, samples, leaf) for leaf, column in enumerate(columns)]
-    layout = Layout([spec for spec in specs if spec is not None])
+    layout = BatchLayout([spec for spec in specs if spec is not None])
     views = iter(layout.views(*allocate(layout.nbytes)))
     batch = [
         list(column) if spec is None else _fill(next(views), column, samples, leaf)
         for leaf, (column, spec) in enumerate(zip(columns, specs, strict=True))
     ]
-    return rebuild(samples[0], iter(batch))
+    return fill_tree(samples[0], iter(batch))
 
 
 _ARRAYS = (np.ndarray, np.generic)
@@ -62,8 +62,8 @@ def _columns(samples: Sequence[Any]) -> list[tuple[Any, ...]]:
         if not _collect(sample, first, rows[-1]):
             raise ValueError(
                 f"samples of a batch must have one structure; sample 0 has the leaves"
-                f" {[path for path, _ in leaves_with_paths(first)]}, sample {position} has"
-                f" {[path for path, _ in leaves_with_paths(sample)]}"
+                f" {[path for path, _ in named_leaves(first)]}, sample {position} has"
+                f" {[path for path, _ in named_leaves(sample)]}"
             )
     return list(zip(*rows, strict=True))
 
@@ -153,4 +153,4 @@ def _fill(
 
 
 def _name(samples: Sequence[Any], leaf: int) -> str:
-    return [path for path, _ in leaves_with_paths(samples[0])][leaf] or "the array"
+    return [path for path, _ in named_leaves(samples[0])][leaf] or "the array"

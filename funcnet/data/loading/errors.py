@@ -1,6 +1,6 @@
 """Errors of loading that say which sample, which dataset and which transform."""
 
-from funcnet.data.order.randomness import Draw
+from funcnet.data.order.sample_rng import SampleRng
 
 __all__ = ["SampleError", "WorkerDiedError", "sample_error"]
 
@@ -26,18 +26,22 @@ class SampleError(RuntimeError):
         return str(self.args[0])
 
 
-def sample_error(dataset: str, draw: Draw, error: Exception) -> SampleError:
+def sample_error(dataset: str, sample_rng: SampleRng, error: Exception) -> SampleError:
     """Say which sample of which dataset failed, and in which transform.
 
-    >>> from funcnet.data.order.randomness import Draw
+    >>> from funcnet.data.order.sample_rng import SampleRng
     >>> from funcnet.data.loading.errors import sample_error
-    >>> print(sample_error("a list", Draw(0, 0, 7), ValueError("odd")))
+    >>> print(sample_error("a list", SampleRng(0, 0, 7), ValueError("odd")))
     sample 7 of a list failed while it was read: ValueError: odd
     """
-    where = f"in transform {draw.failed}" if draw.failed else "while it was read"
+    where = (
+        f"in transform {sample_rng.failed_transform}"
+        if sample_rng.failed_transform
+        else "while it was read"
+    )
     return SampleError(
-        f"sample {draw.key[2]} of {dataset} failed {where}: {type(error).__name__}: {error}",
-        draw.key[2],
+        f"sample {sample_rng.index} of {dataset} failed {where}: {type(error).__name__}: {error}",
+        sample_rng.index,
     )
 
 

@@ -1,7 +1,7 @@
 """The loader: an iterable of batches whose order, position and randomness are small and exact."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from funcnet.core.checks import (
     check_choice,
@@ -9,21 +9,21 @@ from funcnet.core.checks import (
     check_non_negative,
     check_positive,
 )
-from funcnet.data.loading.batches import Epoch, Position, StreamBatches, dataset_batches
-from funcnet.data.loading.fetch import Expander, Fetcher, Finisher
-from funcnet.data.loading.timing import Profile, profile
+from funcnet.data.datasets.transform import Transform
+from funcnet.data.loading.batches import StreamBatches, dataset_batches
+from funcnet.data.loading.epoch import Batch, Epoch, LoaderPosition
+from funcnet.data.loading.profiling import Profile, profile_epoch
+from funcnet.data.loading.work import BatchFinisher, BatchWork, StreamWork
+from funcnet.data.order.batch_plan import BatchPlan, ListBatchPlan
 from funcnet.data.order.batch_samplers import as_batches
-from funcnet.data.order.permutation import Order, Permutation, Sequential
-from funcnet.data.order.plan import BatchPlan, ListPlan
-from funcnet.data.order.randomness import Step
+from funcnet.data.order.permutation import Order, Permutation, SequentialOrder
 from funcnet.data.order.samplers import as_order
-from funcnet.data.streams.flows import Piped, apply, as_stream
-from funcnet.data.streams.iterable import Reading, Stream
-from funcnet.data.workers.engine import Engine
+from funcnet.data.streams.as_stream import add_transform, as_stream
+from funcnet.data.streams.base import Reading, Stream
+from funcnet.data.streams.sequential import SequentialStream
+from funcnet.data.workers.runner import TaskRunner
 
 __all__ = ["DataLoader"]
-
-Batch = TypeVar("Batch")
 
 _VERSION = 1  # of `state_dict`
 
@@ -43,8 +43,8 @@ class DataLoader(Generic[Batch]):
         sampler: what to visit instead: a `Sampler` or any iterable of indices.
         batch_sampler: likewise, whole batches: any iterable of lists of indices.
         num_workers: how many threads or processes make batches ahead of time; 0 for none. A stream
-            that can only be iterated is read by one thread of its own, and they compute what `map`,
-            `filter`, `flat_map` and ``transforms`` do with its samples.
+            that can only be iterated is read by one thread of its own, and they do what `map`,
+            `filter`, `flat_map` and ``transforms`` ask of its samples.
         collate: ``collate(samples)`` instead of `data.collate`.
         drop_last: leave out an incomplete last batch.
         timeout: seconds to wait for a batch from the workers; 0 waits for ever.
@@ -123,16 +123,18 @@ class DataLoader(Generic[Batch]):
         self._check()
         self._last = "drop" if drop_last else "pad" if pad_last else "keep"
         self._start: dict[str, Any] = {"position": 0}
-        self._position: Position | None = None
-        steps = [Step(function) for function in transforms]
-        finisher = Finisher(collate, [Step(f) for f in batch_transforms], pad_last, shard[0])
-        self._stream = self._as_stream(steps)
+        self._position: LoaderPosition | None = None
+        sample_transforms = [Transform(function) for function in transforms]
+        finisher = BatchFinisher(
+            collate, [Transform(f) for f in batch_transforms], pad_last, shard[0]
+        )
+        self._stream = self._as_stream(sample_transforms)
         if self._stream is None:
-            work: Any = Fetcher(dataset, steps, finisher)
+            work: Any = BatchWork(dataset, sample_transforms, finisher)
         else:
-            assert self._stream.flow is not None  # `_as_stream` sees to it
-            work = Expander(self._stream.flow)
-        self._engine = Engine(work, num_workers, workers, prefetch, timeout, persistent_workers)
+            assert self._stream.parallel_part is not None  # `_as_stream` sees to it
+            work = StreamWork(self._stream.parallel_part)
+        self._runner = TaskRunner(work, num_workers, workers, prefetch, timeout, persistent_workers)
         self._finisher = finisher
 
     def _check(self) -> None:
@@ -157,7 +159,7 @@ class DataLoader(Generic[Batch]):
                 " it makes whole batches"
             )
 
-    def _as_stream(self, steps: list[Step]) -> Stream | None:
+    def _as_stream(self, transforms: list[Transform]) -> Stream | None:
         indexed = hasattr(self.dataset, "__len__") and hasattr(self.dataset, "__getitem__")
         if indexed and not isinstance(self.dataset, Stream):
             partial = self._last == "keep" and self._samples() % self.batch_size
@@ -168,13 +170,13 @@ class DataLoader(Generic[Batch]):
                 )
             return None
         stream = as_stream(self.dataset)
-        for step in steps:
-            stream = apply(stream, step, "map")
+        for transform in transforms:
+            stream = add_transform(stream, transform, "map")
         if self.sampler is not None or self.batch_sampler is not None:
             raise ValueError("a stream has no indices: it takes no sampler or batch_sampler")
-        if stream.flow is None:
-            stream = Piped(stream)
-        if self.shuffle and isinstance(stream.flow, Piped):
+        if stream.parallel_part is None:
+            stream = SequentialStream(stream)
+        if self.shuffle and isinstance(stream.parallel_part, SequentialStream):
             raise ValueError(
                 f"{stream!r} can only be iterated, in its own order: it takes no shuffle. Datasets"
                 " with __len__ and __getitem__ can be shuffled."
@@ -234,17 +236,17 @@ class DataLoader(Generic[Batch]):
                 return len(source)
         return len(self.dataset)
 
-    def _plan(self, epoch: int) -> BatchPlan | ListPlan:
+    def _batch_plan(self, epoch: int) -> BatchPlan | ListBatchPlan:
         length = len(self.dataset)
         if self.batch_sampler is not None:
             lists = as_batches(self.batch_sampler, self.seed, epoch)
-            return ListPlan(lists, length, epoch, self.seed)
+            return ListBatchPlan(lists, length, epoch, self.seed)
         if self.sampler is not None:
             order: Order = as_order(self.sampler, self.seed, epoch)
         elif self.shuffle:
             order = Permutation(length, self.seed, epoch)
         else:
-            order = Sequential(length)
+            order = SequentialOrder(length)
         return BatchPlan(order, self.batch_size, self._last, self.shard, length, epoch, self.seed)
 
     def __len__(self) -> int:
@@ -257,22 +259,22 @@ class DataLoader(Generic[Batch]):
             raise TypeError(f"{self._stream!r} is a stream: its length is not known beforehand")
         if self.batch_sampler is not None:
             return len(self.batch_sampler)
-        order = Sequential(self._samples())
+        order = SequentialOrder(self._samples())
         return BatchPlan(order, self.batch_size, self._last, self.shard, len(order)).batches()
 
     def __iter__(self) -> Epoch[Batch]:
         """Begin the next epoch, or continue where `load_state_dict` says."""
-        position = Position(self.epoch, self._start)
+        position = LoaderPosition(self.epoch, self._start)
         remaining = None
         if self._stream is None:
-            plan = self._plan(self.epoch)
+            plan = self._batch_plan(self.epoch)
             remaining = plan.batches(self._start["position"])
-            batches = dataset_batches(plan, self._engine, self._start["position"])
+            batches = dataset_batches(plan, self._runner, self._start["position"])
         else:
-            collector = StreamBatches(
-                self._stream, self._engine, self.batch_size, self._last, self.shard, self._finisher
+            stream_batches = StreamBatches(
+                self._stream, self._runner, self.batch_size, self._last, self.shard, self._finisher
             )
-            batches = collector.run(Reading(self.seed, self.epoch, self.shuffle), self._start)
+            batches = stream_batches.run(Reading(self.seed, self.epoch, self.shuffle), self._start)
         self.set_epoch(self.epoch + 1)
         self._position = position
         return Epoch(batches, position, remaining)
@@ -287,12 +289,12 @@ class DataLoader(Generic[Batch]):
             Seconds spent reading, transforming, collating and waiting; ``print`` shows a table.
 
         Example:
-            >>> dataset = data.map(range(100), lambda x: x + 1)
+            >>> dataset = data.map(lambda x: x + 1, range(100))
             >>> print(data.DataLoader(dataset, 10).profile())  # doctest: +ELLIPSIS
             stage ...
         """
-        return profile(iter(self), batches, max(self.num_workers, 1))
+        return profile_epoch(iter(self), batches, max(self.num_workers, 1))
 
     def close(self) -> None:
         """End worker processes that `persistent_workers` keeps; iterating again starts new ones."""
-        self._engine.close()
+        self._runner.close()

@@ -106,12 +106,12 @@ class BucketSampler:
         size = self.batch_size
         if size is None:
             size = max(int((self.max_tokens or 1) / max(self.lengths.mean(), 1)), 1)
-        made = []
+        batches = []
         for start in range(0, len(order), size * self.pool):
             pool = order[start : start + size * self.pool]
-            made += self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])
+            batches += self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])
         # The batches take an order of their own, not that of the samples.
-        return [made[k] for k in Permutation(len(made), seed + 1, epoch)[:].tolist()]
+        return [batches[k] for k in Permutation(len(batches), seed + 1, epoch)[:].tolist()]
 
     def _cut(self, pool: np.ndarray) -> list[np.ndarray]:
         if self.batch_size is not None:

@@ -1,7 +1,7 @@
 """The order of samples: pure functions of (seed, epoch), evaluated for a few positions at a time.
 
 An *order* is anything that acts like a one-dimensional integer array: ``len(order)`` and
-``order[start:stop]``. A NumPy array is one; so are `Sequential` and `Permutation`, which hold no
+``order[start:stop]``. A NumPy array is one; so are `SequentialOrder` and `Permutation`, which hold no
 table.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from funcnet.core.checks import check_non_negative
 
-__all__ = ["Order", "Permutation", "Sequential"]
+__all__ = ["Order", "Permutation", "SequentialOrder"]
 
 _SMALL = 4096  # below this length a table costs nothing, and is exactly uniform
 _ROUNDS = 6
@@ -40,15 +40,15 @@ def _positions(selection: Any, length: int) -> tuple[np.ndarray, bool]:
     return positions, scalar
 
 
-class Sequential:
+class SequentialOrder:
     """The order ``0, 1, 2, …``.
 
     Args:
         length: how many indices there are.
 
     Example:
-        >>> from funcnet.data.order.permutation import Sequential
-        >>> Sequential(10)[3:6]
+        >>> from funcnet.data.order.permutation import SequentialOrder
+        >>> SequentialOrder(10)[3:6]
         array([3, 4, 5])
     """
 
@@ -102,8 +102,8 @@ class Permutation:
         entropy = np.random.SeedSequence([seed, epoch])
         self._table: np.ndarray | None = None
         if length <= _SMALL:
-            draws = np.random.Philox(entropy).random_raw(length)
-            self._table = np.argsort(draws, kind="stable").astype(np.intp)
+            keys = np.random.Philox(entropy).random_raw(length)
+            self._table = np.argsort(keys, kind="stable").astype(np.intp)
             return
         self._left = isqrt(length - 1) + 1
         self._right = -(-length // self._left)

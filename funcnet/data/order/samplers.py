@@ -1,6 +1,6 @@
 """Samplers: what an epoch visits, as a pure function of (seed, epoch).
 
-A sampler has one method, ``order(seed, epoch)``, which returns an order (`data.order`). A batch
+A sampler has one method, ``order(seed, epoch)``, which returns an order (`order.permutation`). A batch
 sampler has ``batches(seed, epoch)``, which returns a sequence of index arrays. The loader also
 takes any iterable of indices as a sampler, or of lists of indices as a batch sampler, as PyTorch's
 does.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_non_negative, check_positive
-from funcnet.data.order.permutation import Order, Permutation, Sequential
+from funcnet.data.order.permutation import Order, Permutation, SequentialOrder
 
 __all__ = [
     "DistributedSampler",
@@ -72,7 +72,7 @@ class SequentialSampler(Sampler):
 
     def order(self, seed: int, epoch: int) -> Order:
         """Return ``0, 1, 2, …``."""
-        return Sequential(self.length)
+        return SequentialOrder(self.length)
 
 
 class RandomSampler(Sampler):

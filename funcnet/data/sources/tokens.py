@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
-from funcnet.data.loading.buffers import Allocate, Layout, fresh
+from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
 
 __all__ = ["TokenFile", "write_tokens"]
 
@@ -75,7 +75,7 @@ class TokenFile:
 
     def gather(self, indices: np.ndarray, allocate: Allocate = fresh) -> np.ndarray:
         """Return windows as int32 ``(len(indices), length)``."""
-        layout = Layout([(np.int32, (len(indices), self.length))])
+        layout = BatchLayout([(np.int32, (len(indices), self.length))])
         (out,) = layout.views(*allocate(layout.nbytes))
         for row, start in enumerate((indices * self.stride).tolist()):
             out[row] = self.tokens[start : start + self.length]

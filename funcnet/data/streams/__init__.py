@@ -1,1 +1,1 @@
-"""Datasets that can only be iterated."""
+"""Datasets that can only be iterated: `IterableDataset`, and what `filter` and `flat_map` make."""

@@ -1,4 +1,4 @@
-"""Token packing: documents of any length to rows of one length, without losing a token."""
+"""`pack`: put documents of any length into rows of one length, without losing a token."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
-from funcnet.data.streams.flows import as_stream
-from funcnet.data.streams.iterable import Computed, Reading, State, Stream
+from funcnet.data.streams.as_stream import as_stream
+from funcnet.data.streams.base import ParallelStream, Reading, Stream, StreamState
 
 __all__ = ["pack"]
 
@@ -34,7 +34,7 @@ class _Row:
         return {"tokens": self.tokens, "segment_ids": self.segments, "positions": self.positions}
 
 
-class _Pack(Stream):
+class _PackedStream(Stream):
     def __init__(self, stream: Stream, length: int, split: bool, pad: int) -> None:
         self.stream = stream
         self.length = length
@@ -42,10 +42,12 @@ class _Pack(Stream):
         self.pad = pad
 
     @property
-    def flow(self) -> Computed | None:
-        return self.stream.flow
+    def parallel_part(self) -> ParallelStream | None:
+        return self.stream.parallel_part
 
-    def iterate(self, reading: Reading, state: State | None) -> Iterator[tuple[Any, State]]:
+    def iterate(
+        self, reading: Reading, state: StreamState | None
+    ) -> Iterator[tuple[Any, StreamState]]:
         # A state names the document with which the next row begins: the stream's state before it,
         # and how many of its tokens are in earlier rows.
         before, first = (state["inner"], state["offset"]) if state else (None, 0)
@@ -100,4 +102,4 @@ def pack(dataset: Any, length: int, *, split: bool = True, pad: int = 0) -> Stre
         (array([9, 0, 0, 0], dtype=int32), array([1, 0, 0, 0], dtype=int32))
     """
     check_positive("length", length)
-    return _Pack(as_stream(dataset), length, split, pad)
+    return _PackedStream(as_stream(dataset), length, split, pad)

@@ -94,9 +94,9 @@ class Tokenizer:
             show_progress=False,
         )
         tokenizer.train_from_iterator(texts, trainer)
-        made = cls.__new__(cls)
-        made._tokenizer = tokenizer
-        return made
+        trained = cls.__new__(cls)
+        trained._tokenizer = tokenizer
+        return trained
 
     @property
     def vocab_size(self) -> int:

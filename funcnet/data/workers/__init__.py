@@ -1,1 +1,1 @@
-"""Who makes the batches: this thread, other threads, or processes that were never forked."""
+"""Who does the tasks: this thread, other threads, or processes that were never forked."""

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from funcnet.data.loading.errors import WorkerDiedError
-from funcnet.data.loading.fetch import Made
-from funcnet.data.order.plan import Task
-from funcnet.data.workers.shared import create_fd
+from funcnet.data.loading.work import TaskResult
+from funcnet.data.order.batch_plan import Task
+from funcnet.data.workers.pickling import SharedCopies, dumps
+from funcnet.data.workers.shared_memory import create_fd
 from funcnet.data.workers.slots import Slot
-from funcnet.data.workers.transport import Copies, dumps
 
 __all__ = ["ProcessPool"]
 
@@ -33,7 +33,7 @@ import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 numbers = [int(argument) for argument in sys.argv[2:]]
 del sys.argv[1:]
-from funcnet.data.workers.worker import main
+from funcnet.data.workers.process_main import main
 main(*numbers)
 """
 
@@ -49,6 +49,7 @@ class _Member:
         self.slots = [Slot(create_fd()) for _ in range(slots)]
         self.tasks: dict[int, tuple[Task, Slot]] = {}
         self.connection, theirs = Pipe()
+        # Nobody ever writes to this pipe: it ends, in the worker, when this process does.
         life, self.life = os.pipe()
         numbers = [theirs.fileno(), life, payload_fd, *(slot.fd for slot in self.slots)]
         environment = dict(os.environ)
@@ -65,6 +66,8 @@ class _Member:
                 process_group=0,  # a Ctrl-C in the terminal is the parent's to handle
             )
         finally:
+            # The worker has its own copies. While this process had them open, too, it would never see
+            # the connection end when the worker dies.
             theirs.close()
             os.close(life)
 
@@ -80,7 +83,7 @@ class _Member:
         content = slot.reserve(indices.nbytes + len(samples))
         content[: indices.nbytes] = indices.view(np.uint8)
         content[indices.nbytes : indices.nbytes + len(samples)] = np.frombuffer(samples, np.uint8)
-        del content
+        del content  # a view of the slot: it would count as somebody who holds the batch
         slot.busy = True
         self.tasks[number] = task, slot
         fields = task._replace(indices=None, samples=None)
@@ -114,7 +117,7 @@ class ProcessPool:
     ends.
 
     Args:
-        work: makes a `Made` of a task and an allocator; sent to each process once.
+        work: makes a `TaskResult` of a task and an allocator; sent to each process once.
         workers: processes.
         prefetch: tasks ahead for each.
         timeout: seconds to wait for a result; ``None`` waits for ever.
@@ -122,7 +125,7 @@ class ProcessPool:
     """
 
     def __init__(
-        self, work: Any, workers: int, prefetch: int, timeout: float | None, copies: Copies
+        self, work: Any, workers: int, prefetch: int, timeout: float | None, copies: SharedCopies
     ) -> None:
         if os.name != "posix":
             raise RuntimeError('worker processes need a POSIX system; use workers="thread"')
@@ -134,6 +137,8 @@ class ProcessPool:
         self._stale: set[int] = set()
         self._finalizer = weakref.finalize(self, _shut_down, self._members)
         payload, fds = dumps(work, copies)
+        # Through a file in memory, not a pipe: a pipe is full after 64 kB, and writing would wait for
+        # a worker that is still starting. All workers map the same file.
         payload_fd = create_fd()
         try:
             with open(payload_fd, "wb", closefd=False) as file:
@@ -161,7 +166,7 @@ class ProcessPool:
         self._finalizer()
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
-        """Do the tasks and yield ``(task, Made)`` in their order.
+        """Do the tasks and yield ``(task, TaskResult)`` in their order.
 
         Raises:
             WorkerDiedError: a process ended by itself.
@@ -232,7 +237,7 @@ class ProcessPool:
             if number < 0:  # it could not even start
                 raise _error(outcome)
             _, slot = member.tasks.pop(number)
-            if number in self._stale:
+            if number in self._stale:  # of an iteration that was given up
                 self._stale.discard(number)
                 slot.busy = False
             else:
@@ -241,11 +246,13 @@ class ProcessPool:
 
     def _deliver(self, number: int) -> Any:
         slot, (member, used, value, seconds, note) = self._done.pop(number)
+        # Slots are few. A consumer that keeps its batches would soon hold all of them, and the worker
+        # would stand still: beyond `_HELD` it gets copies.
         slot.busy = False
         if note is not None:
             raise _error([used, value, seconds, note])
         held = sum(other.held for other in member.slots if not other.busy and other is not slot)
-        return Made(slot.take(value, used, copy=held >= _HELD), seconds)
+        return TaskResult(slot.take(value, used, copy=held >= _HELD), seconds)
 
     def _forget(self, numbers: list[int]) -> None:
         """Give up tasks whose results nobody will ask for."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.trees import map_tree
-from funcnet.data.loading.buffers import ALIGNMENT
-from funcnet.data.workers.shared import address
+from funcnet.data.loading.batch_memory import ALIGNMENT
+from funcnet.data.workers.shared_memory import address
 
-__all__ = ["Placed", "Slot"]
+__all__ = ["PlacedArray", "Slot"]
 
 
-class Placed:
+class PlacedArray:
     """Where in a slot an array lies: what is sent instead of the array."""
 
     __slots__ = ("dtype", "offset", "shape", "strides")
@@ -46,6 +46,8 @@ class Slot:
     def reserve(self, nbytes: int) -> np.ndarray:
         """Make the file at least so long, and return all of it that is mapped."""
         if not self._blocks or self._blocks[-1].nbytes < nbytes:
+            # A mapping cannot grow in place, because arrays point into it. The file is mapped anew,
+            # and the smaller mappings of the same bytes stay until the batch is done.
             size = os.fstat(self.fd).st_size
             if size < nbytes:
                 size = nbytes + nbytes // 4
@@ -71,7 +73,11 @@ class Slot:
 
     @property
     def held(self) -> bool:
-        """Whether anybody still has an array of the last batch."""
+        """Whether anybody still has an array of the last batch.
+
+        Every array over a block, a slice of it and a JAX array that aliases it refer to the block,
+        directly or through one another: if nobody but this slot does, the memory is free.
+        """
         return any(sys.getrefcount(block) > _UNHELD for block in self._blocks)
 
     def place(self, tree: Any) -> Any:
@@ -82,13 +88,14 @@ class Slot:
         if type(leaf) not in (np.ndarray, np.memmap) or leaf.dtype.hasobject:
             return leaf
         for block in self._blocks:
+            # By address, not by `base`: a reshaped or sliced batch lies in the block all the same.
             offset = address(leaf) - address(block)
             if offset >= 0 and offset + leaf.nbytes <= block.nbytes and leaf.flags.c_contiguous:
-                return Placed(offset, leaf)
+                return PlacedArray(offset, leaf)
         block, start = self(leaf.nbytes)
         copy = np.ndarray(leaf.shape, leaf.dtype, block, start)
         copy[...] = leaf
-        return Placed(start, copy)
+        return PlacedArray(start, copy)
 
     def take(self, tree: Any, used: int, copy: bool) -> Any:
         """Put arrays back where `place` noted them: views of the slot, or copies."""
@@ -96,7 +103,7 @@ class Slot:
         block = self.reserve(used)
 
         def put(leaf: Any) -> Any:
-            if not isinstance(leaf, Placed):
+            if not isinstance(leaf, PlacedArray):
                 return leaf
             array = np.ndarray(leaf.shape, leaf.dtype, block, leaf.offset, leaf.strides)
             return array.copy() if copy else array
@@ -111,7 +118,11 @@ class Slot:
 
 
 def _unheld() -> int:
-    """Count the references that `Slot.held` sees to a block that nobody else has."""
+    """Count the references that `Slot.held` sees to a block that nobody else has.
+
+    The list's entry, the loop's variable and the argument of ``getrefcount`` count, too; how many
+    that makes depends on the Python release, so it is measured, in an expression like the one there.
+    """
     counts = []
 
     def count(blocks: list[np.ndarray]) -> bool:

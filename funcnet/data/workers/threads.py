@@ -7,38 +7,38 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from funcnet.data.loading.buffers import Allocate, Spare
-from funcnet.data.order.plan import Task
+from funcnet.data.loading.batch_memory import Allocate, MemoryPool
+from funcnet.data.order.batch_plan import Task
 
 __all__ = ["read_ahead", "run_here", "run_threads"]
 
-T = TypeVar("T")
+_Item = TypeVar("_Item")
 
-Work = Callable[[Task, Allocate], Any]
+_Work = Callable[[Task, Allocate], Any]
 
 
-def run_here(work: Work, tasks: Iterator[Task], spare: Spare) -> Iterator[tuple[Task, Any]]:
+def run_here(work: _Work, tasks: Iterator[Task], pool: MemoryPool) -> Iterator[tuple[Task, Any]]:
     """Do the tasks one after the other, each when its result is asked for.
 
-    >>> from funcnet.data.workers.threads import Spare, run_here
-    >>> next(run_here(lambda task, allocate: task + 1, iter([1]), Spare(4)))
+    >>> from funcnet.data.workers.threads import MemoryPool, run_here
+    >>> next(run_here(lambda task, allocate: task + 1, iter([1]), MemoryPool(4)))
     (1, 2)
     """
-    allocate = spare.take()
+    allocate = pool.take()
     try:
         for task in tasks:
             yield task, work(task, allocate)
     finally:
-        spare.give(allocate)
+        pool.give_back(allocate)
 
 
 def run_threads(
-    work: Work,
+    work: _Work,
     tasks: Iterator[Task],
     workers: int,
     prefetch: int,
     timeout: float | None,
-    spare: Spare,
+    pool: MemoryPool,
 ) -> Iterator[tuple[Task, Any]]:
     """Do the tasks in threads, ``workers * prefetch`` of them ahead, and yield them in order.
 
@@ -51,14 +51,14 @@ def run_threads(
         workers: threads.
         prefetch: tasks ahead for each thread.
         timeout: seconds to wait for a result; ``None`` waits for ever.
-        spare: where the threads take their memory from.
+        pool: where the threads take their batch memory from.
 
     Raises:
         TimeoutError: a result took longer.
 
     Example:
-        >>> from funcnet.data.workers.threads import Spare, run_threads
-        >>> list(run_threads(lambda task, allocate: task + 1, iter([1, 2]), 2, 2, None, Spare(4)))
+        >>> from funcnet.data.workers.threads import MemoryPool, run_threads
+        >>> list(run_threads(lambda task, allocate: task + 1, iter([1, 2]), 2, 2, None, MemoryPool(4)))
         [(1, 2), (2, 3)]
     """
     jobs: queue.SimpleQueue[tuple[Task, Future] | None] = queue.SimpleQueue()
@@ -66,7 +66,7 @@ def run_threads(
     for number in range(workers):
         threading.Thread(
             target=_serve,
-            args=(work, jobs, closed, spare),
+            args=(work, jobs, closed, pool),
             name=f"funcnet-data-{number}",
             daemon=True,
         ).start()
@@ -88,9 +88,11 @@ def run_threads(
                     f"a batch was not ready after timeout={timeout} seconds; its first samples are"
                     f" {task.indices[:8].tolist()}"
                 ) from error
-            del future
+            del future  # it refers to the result
             yield task, result
-            del result  # so that its memory is free for the next one
+            # No reference may stay in this frame while the next batch is made: the memory of this one
+            # is written again only when nobody refers to it.
+            del result
     finally:
         closed.set()
         for _ in range(workers):
@@ -98,9 +100,9 @@ def run_threads(
 
 
 def _serve(
-    work: Work, jobs: "queue.SimpleQueue[Any]", closed: threading.Event, spare: Spare
+    work: _Work, jobs: "queue.SimpleQueue[Any]", closed: threading.Event, pool: MemoryPool
 ) -> None:
-    allocate = spare.take()
+    allocate = pool.take()
     while (job := jobs.get()) is not None and not closed.is_set():
         task, future = job
         del job
@@ -108,12 +110,13 @@ def _serve(
             future.set_result(work(task, allocate))
         except BaseException as error:
             future.set_exception(error)
-        del task, future  # hold no batch while waiting
-    spare.give(allocate)
+        # While this thread waits for a task, it must not keep the last batch's memory from reuse.
+        del task, future
+    pool.give_back(allocate)
 
 
-def read_ahead(items: Iterator[T], count: int, timeout: float | None) -> Iterator[T]:
-    """Draw items in a thread of their own, some ahead of those that are asked for.
+def read_ahead(items: Iterator[_Item], count: int, timeout: float | None) -> Iterator[_Item]:
+    """Read items in a thread of their own, some ahead of those that are asked for.
 
     Args:
         items: only the thread ever touches it. What it raises is raised where the item would be.
@@ -128,11 +131,11 @@ def read_ahead(items: Iterator[T], count: int, timeout: float | None) -> Iterato
         >>> list(read_ahead(iter("abc"), 2, None))
         ['a', 'b', 'c']
     """
-    ready: queue.SimpleQueue[tuple[list[T], BaseException | None]] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[list[_Item], BaseException | None]] = queue.SimpleQueue()
     room = threading.Semaphore(count)
     closed = threading.Event()
 
-    def draw() -> None:
+    def read() -> None:
         while room.acquire() and not closed.is_set():
             try:
                 ready.put(([next(items)], None))
@@ -140,7 +143,7 @@ def read_ahead(items: Iterator[T], count: int, timeout: float | None) -> Iterato
                 ready.put(([], error))
                 return
 
-    threading.Thread(target=draw, name="funcnet-data-reader", daemon=True).start()
+    threading.Thread(target=read, name="funcnet-data-reader", daemon=True).start()
     try:
         while True:
             try:

@@ -1,22 +1,21 @@
-"""Initial values that are computed from what another parameter starts with."""
+"""Initial values that are computed from what another array starts with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from funcnet.core.aliases import Array, Initializer, Key
 from funcnet.module.specs import Spec
 
-__all__ = ["DerivedFromDraw"]
+__all__ = ["FromDraw", "drawn_with"]
 
 
 @dataclass(frozen=True)
-class DerivedFromDraw:
+class FromDraw:
     """An initializer that draws another array's initial values and computes its own from them.
 
-    The module system gives it the key of the array ``beside`` which it is declared.
+    It has to be given that array's key: see `drawn_with`.
     """
 
-    beside: Spec = field(compare=False)
     function: Any
     settings: tuple[Any, ...]
     source: Initializer
@@ -26,3 +25,9 @@ class DerivedFromDraw:
         """Compute the initial values."""
         drawn = self.source(key, self.shape, dtype)
         return self.function(key, drawn, *self.settings).reshape(shape)
+
+
+def drawn_with(source: Spec, spec: Any) -> Any:
+    """Let an array's initializer be given the key of another, so that it can repeat that one's draw."""
+    spec.drawn_with = source
+    return spec

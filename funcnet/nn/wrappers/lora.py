@@ -13,14 +13,13 @@ from funcnet.core.paths import nest, select
 from funcnet.functional.dropout import dropout as drop
 from funcnet.module import Module, Parameter
 from funcnet.module.binding import describe
-from funcnet.module.description import layout_of
-from funcnet.module.matching import matched
+from funcnet.module.description import layout_of, replaced
+from funcnet.module.layout import placed
 from funcnet.module.specs import is_spec
 from funcnet.nn import init
 from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.convolution.transposed import ConvTransposeBase
 from funcnet.nn.linear import Linear
-from funcnet.nn.wrappers.replace_modules import replace_modules
 
 __all__ = ["LoRA", "lora", "merge_lora"]
 
@@ -155,7 +154,7 @@ def lora(
         path = chosen.get(id(layer))
         return copied if path is None else _adapted(copied, path, rank, alpha, dropout, dtype)
 
-    return replace_modules(model, adapt)
+    return replaced(model, adapt)
 
 
 def merge_lora(model: Module, params: Params) -> Params:
@@ -187,7 +186,8 @@ def merge_lora(model: Module, params: Params) -> Params:
         raise ValueError(
             "merge_lora takes a model that nn.lora returned; this one has no LoRA layer"
         )
-    arrays = dict(matched(layout, params, "params"))
+    leaves = placed(layout, params, "params")
+    arrays = {path: leaves[id(spec)] for path, spec in layout.parameters.items()}
     for path, layer in layers.items():
         own = vars(layer)
         weight, a, b = (layout.path_of(own[name]) for name in ("weight", "lora_A", "lora_B"))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from funcnet.module import Module, update_state
-from funcnet.module.binding import learning
+from funcnet.module.binding import infers_shapes
 from funcnet.nn.wrappers.base import ModuleWrapper
 
 __all__ = ["Remat"]
@@ -44,7 +44,7 @@ class Remat(ModuleWrapper):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module."""
-        if learning(self):
+        if infers_shapes(self):
             return self.module(*args, **kwargs)
         apply, params, state = self.as_function()
         static = tuple(3 + number for number in self.static_argnums)

@@ -7,7 +7,7 @@ import jax
 from funcnet.core.aliases import Key, Params, State
 from funcnet.core.checks import check_positive
 from funcnet.module import Module, update_state
-from funcnet.module.binding import learning
+from funcnet.module.binding import infers_shapes
 from funcnet.nn.wrappers.base import ModuleWrapper, check_same_structure
 
 __all__ = ["Repeat"]
@@ -55,7 +55,7 @@ class Repeat(ModuleWrapper):
 
     def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
         """Apply the copies in turn."""
-        if learning(self):
+        if infers_shapes(self):
             return self.module(input, *args, **kwargs)
         apply, params, state = self.as_function()
 

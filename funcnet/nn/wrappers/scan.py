@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import PyTree
 from funcnet.module import Module, update_state
-from funcnet.module.binding import learning
+from funcnet.module.binding import infers_shapes
 from funcnet.nn.wrappers.base import ModuleWrapper, axis_size, check_same_structure
 
 __all__ = ["Scan"]
@@ -46,7 +46,7 @@ class Scan(ModuleWrapper):
         """Run over the sequence; return the last carry and the outputs along ``axis``."""
         steps = axis_size("Scan", xs, self.axis)
         xs = jax.tree.map(lambda x: jnp.moveaxis(x, self.axis, 0), xs)
-        if learning(self):
+        if infers_shapes(self):
             carry, y = self.module(carry, jax.tree.map(lambda x: x[0], xs))
             ys = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (steps, *leaf.shape)), y)
         else:

@@ -10,7 +10,7 @@ from funcnet.functional import normalize
 from funcnet.module import Buffer, Module
 from funcnet.module.specs import Spec, is_spec
 from funcnet.nn.convolution.transposed import ConvTransposeBase
-from funcnet.nn.init.derived import DerivedFromDraw
+from funcnet.nn.init.derived import FromDraw, drawn_with
 from funcnet.nn.wrappers.register_parametrization import (
     no_parameter_message,
     register_parametrization,
@@ -82,17 +82,16 @@ class SpectralNorm(Module):
         if axes > 1:
             abstract = jax.ShapeDtypeStruct(original.shape, original.dtype)
             sizes = jax.eval_shape(lambda weight: _as_matrix(weight, self.dim), abstract).shape
-            self._u, self._v = (
-                Buffer(
-                    (size,),
-                    DerivedFromDraw(
-                        original, _singular_vector_of_draw, (self.dim, eps, side),
-                        original.init, original.shape,
-                    ),
-                    original.dtype,
+            starts = [
+                FromDraw(
+                    _singular_vector_of_draw, (self.dim, eps, side), original.init, original.shape
                 )
-                for side, size in enumerate(sizes)
-            )  # fmt: skip
+                for side in range(2)
+            ]
+            self._u, self._v = (
+                drawn_with(original, Buffer((size,), start, original.dtype))
+                for size, start in zip(sizes, starts, strict=True)
+            )
 
     def __call__(self, weight: Array) -> Array:
         """Divide the weight by its largest singular value."""

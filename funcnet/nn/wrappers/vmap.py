@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
 from funcnet.module import Module, update_state
-from funcnet.module.binding import learning
+from funcnet.module.binding import infers_shapes
 from funcnet.nn.wrappers.base import ModuleWrapper, axis_size
 
 __all__ = ["Vmap"]
@@ -66,8 +66,8 @@ class Vmap(ModuleWrapper):
             raise ValueError(f"in_axes has {len(axes)} entries for {len(args)} arguments")
         mapped = [(arg, axis) for arg, axis in zip(args, axes, strict=True) if axis is not None]
         size = self.n or axis_size("Vmap", *mapped[0])
-        if learning(self):
-            return self._learn(args, axes, size)
+        if infers_shapes(self):
+            return self._infer_shapes(args, axes, size)
         apply, params, state = self.as_function()
         own = None if self.n is None else 0
         keys = self.keys(size)
@@ -81,8 +81,8 @@ class Vmap(ModuleWrapper):
         update_state(self.module, state if self.n else jax.tree.map(_one_of_all, state))
         return output
 
-    def _learn(self, args: Any, axes: Any, size: int) -> Any:
-        """Call the module on the first slice alone, for layers that learn their shapes."""
+    def _infer_shapes(self, args: Any, axes: Any, size: int) -> Any:
+        """Call the module on the first slice alone, for lazy layers, whose shapes follow from it."""
         first = [
             arg if axis is None else jax.tree.map(lambda x, axis=axis: jnp.take(x, 0, axis), arg)
             for arg, axis in zip(args, axes, strict=True)

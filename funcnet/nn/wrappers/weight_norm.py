@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
 from funcnet.module import Module, Parameter
-from funcnet.nn.init.derived import DerivedFromDraw
+from funcnet.nn.init.derived import FromDraw, drawn_with
 from funcnet.nn.wrappers.register_parametrization import add_parametrization, take_parameter
 
 __all__ = ["weight_norm"]
@@ -43,8 +43,8 @@ def weight_norm(module: ModuleT, name: str = "weight", dim: int | None = 0) -> M
     dim = -1 if dim is None else dim
     abstract = jax.ShapeDtypeStruct(direction.shape, direction.dtype)
     shape = jax.eval_shape(lambda v: _length(v, dim), abstract).shape
-    start = DerivedFromDraw(direction, _length_of_draw, (dim,), direction.init, direction.shape)
-    length = Parameter(shape, start, direction.dtype)
+    start = FromDraw(_length_of_draw, (dim,), direction.init, direction.shape)
+    length = drawn_with(direction, Parameter(shape, start, direction.dtype))
     return add_parametrization(
         module, {"original0": length, "original1": direction}, name, WeightNorm(dim)
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from funcnet import data
-from funcnet.data.loading.buffers import Recycler
+from funcnet.data.loading.batch_memory import BatchMemory
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_donated_batch_harms_neither_dataset_nor_later_batches(dataset):
 
 
 def test_memory_of_dropped_batches_is_used_again():
-    allocate = Recycler(capacity=2)
+    allocate = BatchMemory(capacity=2)
     block, start = allocate(1000)
     address = block.ctypes.data
     assert (address + start) % 64 == 0

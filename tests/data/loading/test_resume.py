@@ -1,4 +1,4 @@
-"""Exact continuation: random pipelines, interrupted at random points, on other workers and hosts."""
+"""Exact continuation: datasets and streams, interrupted at random, on other workers and hosts."""
 
 import json
 from itertools import chain
@@ -31,22 +31,22 @@ def source(kind, length):
     arrays = data.ArrayDataset({"i": np.arange(length), "x": np.arange(length) / 7})
     return {
         "arrays": lambda: arrays,
-        "map": lambda: data.map(arrays, jitter),
-        "mix": lambda: data.mix([arrays, data.map(arrays, jitter)], [2, 1], seed=1, stop="longest"),
+        "map": lambda: data.map(jitter, arrays),
+        "mix": lambda: data.mix([arrays, data.map(jitter, arrays)], [2, 1], seed=1, stop="longest"),
         "subset": lambda: data.Subset(arrays, np.arange(length)[::-1]),
-        "concat": lambda: data.ConcatDataset([arrays, data.map(arrays, jitter)]),
-        "filter": lambda: data.filter(data.map(arrays, jitter), lambda s: s["i"] % 3),
-        "flat": lambda: data.flat_map(arrays, lambda s: [s] * (int(s["i"]) % 3)),
+        "concat": lambda: data.ConcatDataset([arrays, data.map(jitter, arrays)]),
+        "filter": lambda: data.filter(lambda s: s["i"] % 3, data.map(jitter, arrays)),
+        "flat": lambda: data.flat_map(lambda s: [s] * (int(s["i"]) % 3), arrays),
         "pack": lambda: data.pack(
-            data.map(data.mix([arrays, arrays], [1, 2]), lambda s: np.full(1 + s["i"] % 5, s["i"])),
+            data.map(lambda s: np.full(1 + s["i"] % 5, s["i"]), data.mix([arrays, arrays], [1, 2])),
             4,
         ),
         "lines": lambda: Lines(length),
         "lines, mapped": lambda: data.map(
-            data.filter(Lines(length), lambda s: s["i"] % 3), lambda s, rng: jitter(s, rng)
+            lambda s, rng: jitter(s, rng), data.filter(lambda s: s["i"] % 3, Lines(length))
         ),
         "lines, packed": lambda: data.pack(
-            data.map(Lines(length), lambda s: np.full(1 + s["i"] % 5, s["i"])), 4
+            data.map(lambda s: np.full(1 + s["i"] % 5, s["i"]), Lines(length)), 4
         ),
     }[kind]()
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from funcnet import data
-from funcnet.data.order.permutation import Sequential
+from funcnet.data.order.permutation import SequentialOrder
 
 SMALL = [7, 1, 3, 0, 4, 8, 9, 2, 6, 5]
 MEDIUM = [26107, 49264, 6684, 58543, 629, 14116]
@@ -80,9 +80,9 @@ def test_out_of_range_raises():
     with pytest.raises(IndexError, match="out of range for an order of length 5000"):
         data.Permutation(5000)[5000]
     with pytest.raises(IndexError, match="length 3"):
-        Sequential(3)[np.array([0, 3])]
+        SequentialOrder(3)[np.array([0, 3])]
 
 
 def test_sequential():
-    assert Sequential(5)[-2:].tolist() == [3, 4]
-    assert Sequential(5)[2] == 2
+    assert SequentialOrder(5)[-2:].tolist() == [3, 4]
+    assert SequentialOrder(5)[2] == 2

@@ -148,7 +148,7 @@ def test_an_index_out_of_range_is_refused(batched):
         (lambda: data.DataLoader([1], workers="fork"), "workers must be one of"),
         (lambda: data.DataLoader(3), "needs __len__ and __getitem__"),
         (lambda: data.DataLoader(iter([1]), shuffle=True), "takes no shuffle"),
-        (lambda: data.DataLoader(data.filter([1], bool), sampler=[0]), "a stream has no indices"),
+        (lambda: data.DataLoader(data.filter(bool, [1]), sampler=[0]), "a stream has no indices"),
     ],
 )
 def test_refuses(make, message):

@@ -9,29 +9,29 @@ import numpy as np
 import pytest
 
 from funcnet import data
-from funcnet.data.streams.flows import as_stream
-from funcnet.data.streams.iterable import Reading
+from funcnet.data.streams.as_stream import as_stream
+from funcnet.data.streams.base import Reading
 
 DOCUMENTS = [np.arange(n) + 100 * n for n in (3, 1, 7, 0, 2, 12, 5, 1, 4)]
 
 STREAMS = {
-    "filter": lambda: data.filter(range(40), lambda x: x % 3),
-    "flat_map": lambda: data.flat_map(range(12), lambda x: [x] * (x % 4)),
+    "filter": lambda: data.filter(lambda x: x % 3, range(40)),
+    "flat_map": lambda: data.flat_map(lambda x: [x] * (x % 4), range(12)),
     "both": lambda: data.map(
-        data.filter(data.flat_map(range(20), lambda x: [x, -x]), lambda x: x % 5),
         lambda x, rng: x + rng.integers(1000),
+        data.filter(lambda x: x % 5, data.flat_map(lambda x: [x, -x], range(20))),
     ),
-    "plain": lambda: data.map(Numbers(23), lambda x, rng: x + rng.integers(1000)),
+    "plain": lambda: data.map(lambda x, rng: x + rng.integers(1000), Numbers(23)),
     "stateful": lambda: Stateful(23),
-    "after plain": lambda: data.flat_map(Numbers(9), lambda x: [x] * x),
-    "chain": lambda: data.ChainDataset([Numbers(5), range(7), data.filter(range(9), bool)]),
-    "mix": lambda: data.mix([Numbers(20), data.filter(range(100, 130), lambda x: x % 2)], [2, 1]),
+    "after plain": lambda: data.flat_map(lambda x: [x] * x, Numbers(9)),
+    "chain": lambda: data.ChainDataset([Numbers(5), range(7), data.filter(bool, range(9))]),
+    "mix": lambda: data.mix([Numbers(20), data.filter(lambda x: x % 2, range(100, 130))], [2, 1]),
     "pack": lambda: data.map(
-        data.pack(data.map(range(len(DOCUMENTS)), DOCUMENTS.__getitem__), 5),
         lambda row: row["tokens"],
+        data.pack(data.map(DOCUMENTS.__getitem__, range(len(DOCUMENTS))), 5),
     ),
     "pack whole": lambda: data.map(
-        data.pack(data.filter(DOCUMENTS, len), 6, split=False), lambda row: row["tokens"]
+        lambda row: row["tokens"], data.pack(data.filter(len, DOCUMENTS), 6, split=False)
     ),
 }
 
@@ -96,7 +96,7 @@ def test_contents():
     assert list(STREAMS["filter"]()) == [x for x in range(40) if x % 3]
     assert list(STREAMS["flat_map"]()) == [x for x in range(12) for _ in range(x % 4)]
     assert list(STREAMS["chain"]()) == [*range(5), *range(7), *range(1, 9)]
-    assert list(data.map(iter([1, 2]), lambda x: -x)) == [-1, -2]
+    assert list(data.map(lambda x: -x, iter([1, 2]))) == [-1, -2]
     mixed = list(STREAMS["mix"]())
     assert [x for x in mixed if x >= 100] == list(range(101, 122, 2))
     assert [x for x in mixed if x < 100] == list(range(20))
@@ -150,7 +150,7 @@ def test_what_was_read_before_a_failure_comes_first(workers):
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_failing_sample_of_an_iterable_is_named(number):
     loader = data.DataLoader(
-        data.map(iter([1, 2, 0]), lambda x: 1 / x), num_workers=number, workers="process"
+        data.map(lambda x: 1 / x, iter([1, 2, 0])), num_workers=number, workers="process"
     )
     with pytest.raises(data.SampleError, match=r"sample 2 of map\(.*<lambda>.*ZeroDivisionError"):
         list(loader)
@@ -188,9 +188,9 @@ def test_shuffle_is_over_the_source():
 
 
 def test_a_failing_sample_of_a_stream_is_named():
-    loader = data.DataLoader(data.filter([1, 2, 0], lambda x: 1 / x))
+    loader = data.DataLoader(data.filter(lambda x: 1 / x, [1, 2, 0]))
     with pytest.raises(
-        data.SampleError, match=r"sample 2 of filter\(list of length 3.*<lambda>"
+        data.SampleError, match=r"sample 2 of filter\(.*<lambda>, list of length 3"
     ) as e:
         list(loader)
     assert e.value.index == 2

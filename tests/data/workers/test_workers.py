@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from funcnet import data
-from funcnet.data.workers.transport import dumps
+from funcnet.data.workers.pickling import dumps
 
 KINDS = ["thread", "process"]
 
@@ -77,7 +77,7 @@ def flat(batches):
 def test_any_number_of_workers_gives_the_same(dataset, kind, nothing_left):
     def loader(workers):
         return data.DataLoader(
-            data.map(dataset, jitter),
+            data.map(jitter, dataset),
             8,
             shuffle=True,
             seed=1,
@@ -284,7 +284,7 @@ def test_large_arrays_are_copied_once(nothing_left):
 
     def copies():
         assert [int(batch["i"][0]) for batch in loader] == [0, 10_000]
-        return sorted(id(copy) for _, copy, _ in loader._engine._copies.values())
+        return sorted(id(copy) for _, copy, _ in loader._runner._copies.values())
 
     first = copies()
     assert len(first) == 2

@@ -1,0 +1,55 @@
+"""`map`: apply a function to each sample of a dataset or stream, when it is read."""
+
+from collections.abc import Callable
+from typing import Any
+
+from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
+from funcnet.data.datasets.transform import Transform, as_transform
+from funcnet.data.order.sample_rng import SampleRng
+from funcnet.data.streams.as_stream import add_transform, as_stream
+from funcnet.data.streams.base import Stream
+from funcnet.data.streams.indexed import IndexedStream
+
+__all__ = ["MappedDataset", "map"]
+
+
+class MappedDataset(DerivedDataset):
+    """The dataset that `map` returns."""
+
+    def __init__(self, transform: Transform, dataset: Any) -> None:
+        self.transform = transform
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, index: int, sample_rng: SampleRng) -> Any:
+        """Read and transform."""
+        return self.transform(read_sample(self.dataset, index, sample_rng), sample_rng)
+
+    def __repr__(self) -> str:
+        return f"map({self.transform.name}, {dataset_name(self.dataset)})"
+
+
+def map(function: Callable[..., Any], dataset: Any) -> Any:
+    """Apply a function to each sample, when it is read.
+
+    Args:
+        function: ``function(sample)``, or ``function(sample, rng)`` for a random one: ``rng`` is a
+            NumPy generator that depends on the loader's seed, the epoch and the index alone.
+        dataset: any dataset, stream or iterable.
+
+    Returns:
+        A dataset of the same length; of a stream, or of an iterable, a stream.
+
+    Raises:
+        TypeError: the dataset came first, or the function cannot be called.
+
+    Example:
+        >>> data.map(lambda x: x * 10, [1, 2, 3])[1]
+        20
+    """
+    transform = as_transform("map", function, dataset)
+    if isinstance(as_stream(dataset), IndexedStream) and not isinstance(dataset, Stream):
+        return MappedDataset(transform, dataset)
+    return add_transform(dataset, transform, "map")

@@ -1,0 +1,38 @@
+"""`ChainDataset`: streams one after the other."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from funcnet.data.streams.as_stream import as_stream
+from funcnet.data.streams.base import Reading, Stream, StreamState
+
+__all__ = ["ChainDataset"]
+
+
+class ChainDataset(Stream):
+    """Streams one after the other.
+
+    Args:
+        datasets: streams, iterables or datasets; read in the given order, never shuffled.
+
+    Example:
+        >>> list(data.ChainDataset([iter([1, 2]), [3]]))
+        [1, 2, 3]
+    """
+
+    def __init__(self, datasets: Iterable[Any]) -> None:
+        self.datasets = [as_stream(dataset) for dataset in datasets]
+
+    def iterate(
+        self, reading: Reading, state: StreamState | None
+    ) -> Iterator[tuple[Any, StreamState]]:
+        """Go through one after the other."""
+        first, inner = (state["which"], state["inner"]) if state else (0, None)
+        alone = Reading(reading.seed, reading.epoch, chunk=reading.chunk)
+        for which in range(first, len(self.datasets)):
+            for sample, after in self.datasets[which].iterate(alone, inner):
+                yield sample, {"which": which, "inner": after}
+            inner = None
+
+    def __repr__(self) -> str:
+        return f"ChainDataset({', '.join(map(repr, self.datasets))})"
