@@ -27,7 +27,7 @@ class ConvolutionSettings(NamedTuple):
     """How filters move over an array, with one number for each spatial axis; made by `resolve_settings`."""
 
     stride: tuple[int, ...]
-    padding: str | tuple[int, ...]
+    padding: Any  # a number for each axis; of plain convolution also "same" or "valid"
     dilation: tuple[int, ...]
     groups: int
     channels_last: bool

@@ -11,7 +11,7 @@ from funcnet.module.description import layout_of
 from funcnet.nn import init
 from funcnet.nn.attention.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
 from funcnet.nn.attention.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
-from funcnet.nn.attention.transformer_layer import Activation
+from funcnet.nn.attention.transformer_layer import ActivationOrName
 from funcnet.nn.normalization.layer import LayerNorm
 
 __all__ = ["Transformer"]
@@ -60,7 +60,7 @@ class Transformer(Module):
         num_decoder_layers: int = 6,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = relu,
+        activation: ActivationOrName = relu,
         custom_encoder: Module | None = None,
         custom_decoder: Module | None = None,
         layer_norm_eps: float = 1e-5,

@@ -6,7 +6,7 @@ from funcnet.core.aliases import Array, DType
 from funcnet.functional import relu
 from funcnet.module import Module
 from funcnet.nn.attention.multi_head import MultiheadAttention
-from funcnet.nn.attention.transformer_layer import Activation, TransformerLayer, layer_copies
+from funcnet.nn.attention.transformer_layer import ActivationOrName, TransformerLayer, layer_copies
 from funcnet.nn.dropout import Dropout
 from funcnet.nn.normalization.layer import LayerNorm
 
@@ -63,7 +63,7 @@ class TransformerDecoderLayer(TransformerLayer):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = relu,
+        activation: ActivationOrName = relu,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,

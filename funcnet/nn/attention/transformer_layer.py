@@ -13,12 +13,12 @@ from funcnet.nn.dropout import Dropout
 from funcnet.nn.linear import Linear
 from funcnet.nn.normalization.layer import LayerNorm
 
-__all__ = ["Activation", "TransformerLayer", "activation_function", "layer_copies"]
+__all__ = ["ActivationOrName", "TransformerLayer", "activation_function", "layer_copies"]
 
-Activation = str | Callable[[Array], Array]
+ActivationOrName = str | Callable[[Array], Array]
 
 
-def activation_function(activation: Activation) -> Callable[[Array], Array]:
+def activation_function(activation: ActivationOrName) -> Callable[[Array], Array]:
     """Return the function that PyTorch's name of an activation means; functions stay what they are."""
     if not isinstance(activation, str):
         return activation
@@ -43,7 +43,7 @@ class TransformerLayer(Module):
         nhead: int,
         dim_feedforward: int,
         dropout: float,
-        activation: Activation,
+        activation: ActivationOrName,
         layer_norm_eps: float,
         batch_first: bool,
         norm_first: bool,

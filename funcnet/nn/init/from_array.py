@@ -1,7 +1,7 @@
 """Parameters and buffers that start from an array that is already there: class weights, pretrained tables."""
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,15 +23,7 @@ def parameter_from_array(value: Any) -> Array:
     return _declare(Parameter, value)
 
 
-@overload
-def buffer_from_array(value: None) -> None: ...
-
-
-@overload
-def buffer_from_array(value: Any) -> Array: ...
-
-
-def buffer_from_array(value: Any) -> Array | None:
+def buffer_from_array(value: Any) -> Any:
     """Declare a buffer that starts from an array; pass ``None`` on.
 
     >>> from funcnet.nn.init.from_array import buffer_from_array
