@@ -8,23 +8,26 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
-from funcnet.functional.losses.reductions import accumulator
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.subgradients import magnitude
 
 __all__ = ["cosine_similarity", "pairwise_distance", "pdist"]
 
 
-def vector_norm(x: Array, p: float, axis: int = -1, keepdims: bool = False) -> Array:
-    """Return the p-norm along an axis, with a gradient of zero where the norm is zero.
+def vector_norm(
+    x: Array, p: float, axis: int | tuple[int, ...] = -1, keepdims: bool = False
+) -> Array:
+    """Return the p-norm over some axes, with a gradient of zero where the norm is zero.
 
-    ``p = 0`` counts what is not zero, ``p = inf`` takes the largest magnitude. Sixteen-bit values
-    are summed in float32.
+    ``p = 0`` counts what is not zero, ``p = inf`` takes the largest magnitude and ``p = -inf`` the
+    smallest. Computed in float32 at least.
 
-    >>> from funcnet.functional.distance import vector_norm
-    >>> float(vector_norm(jnp.array([3.0, -4.0]), 2))
-    5.0
+    Example:
+        >>> from funcnet.functional.distance import vector_norm
+        >>> float(vector_norm(jnp.array([3.0, -4.0]), 2))
+        5.0
     """
-    wide = x.astype(accumulator(x.dtype))
+    wide = x.astype(at_least_float32(x.dtype))
     if p == 0:
         norm = jnp.sum((wide != 0).astype(wide.dtype), axis, keepdims=keepdims)
     elif math.isinf(p):
@@ -32,20 +35,22 @@ def vector_norm(x: Array, p: float, axis: int = -1, keepdims: bool = False) -> A
         norm = extreme(magnitude(wide), axis, keepdims=keepdims)
     elif p == 1:
         norm = jnp.sum(magnitude(wide), axis, keepdims=keepdims)
-    elif p == 2:
-        norm = _power(jnp.sum(jnp.square(wide), axis, keepdims=keepdims), 0.5)
     else:
-        norm = _power(jnp.sum(_power(magnitude(wide), p), axis, keepdims=keepdims), 1 / p)
+        powers = jnp.square(wide) if p == 2 else _power(magnitude(wide), p)
+        norm = _power(jnp.sum(powers, axis, keepdims=keepdims), 1 / p)
     return norm.astype(x.dtype)
 
 
 def _power(size: Array, exponent: float) -> Array:
-    """Raise numbers that are not negative to a power; zero stays, with a gradient of zero."""
-    one = jnp.ones((), size.dtype)
-    above = size > 0
-    safe = jnp.where(above, size, one)
+    """Raise numbers that are not negative to a power; where they are zero, so is the gradient.
+
+    The slope of ``x^p`` at zero has no bound for ``p`` below one, and zero times infinity is NaN:
+    so zero is replaced before it is raised, and not only afterwards.
+    """
+    zero = size == 0  # not `size <= 0` or its like, which would turn NaN into a norm
+    safe = jnp.where(zero, jnp.ones((), size.dtype), size)
     power = jnp.sqrt(safe) if exponent == 0.5 else safe**exponent
-    return jnp.where(above, power, jnp.zeros((), size.dtype))
+    return jnp.where(zero, jnp.asarray(0.0 if exponent > 0 else jnp.inf, size.dtype), power)
 
 
 def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> Array:
@@ -53,15 +58,16 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> 
 
     Args:
         x1: vectors along the axis ``dim``.
-        x2: likewise, a shape that broadcasts with ``x1``.
+        x2: vectors too, of a shape that broadcasts with that of ``x1``.
         dim: the axis of the broadcast shape to sum over.
         eps: the least norm to divide by.
 
     Returns:
         The broadcast shape without the axis ``dim``.
 
-    >>> F.cosine_similarity(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
-    [0.0]
+    Example:
+        >>> F.cosine_similarity(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
+        [0.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html
     """
@@ -82,16 +88,17 @@ def pairwise_distance(
 
     Args:
         x1: ``(*, D)``.
-        x2: likewise, a shape that broadcasts with ``x1``.
-        p: of the norm.
+        x2: vectors too, of a shape that broadcasts with that of ``x1``.
+        p: exponent of the norm.
         eps: added to each difference, so that the gradient is finite for equal vectors.
         keepdim: whether to keep the last axis with length one.
 
     Returns:
         ``(*)``, or ``(*, 1)``.
 
-    >>> F.pairwise_distance(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).round(3).tolist()
-    [5.0]
+    Example:
+        >>> F.pairwise_distance(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).round(3).tolist()
+        [5.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pairwise_distance.html
     """
@@ -105,7 +112,7 @@ def pdist(input: Array, p: float = 2.0) -> Array:
 
     Args:
         input: ``(N, D)``.
-        p: of the norm, 0 to infinity.
+        p: exponent of the norm, 0 to infinity.
 
     Returns:
         ``(N (N - 1) / 2,)``.
@@ -113,8 +120,9 @@ def pdist(input: Array, p: float = 2.0) -> Array:
     Raises:
         ValueError: the input has not two axes, or ``p`` is negative.
 
-    >>> F.pdist(jnp.array([[0.0], [1.0], [3.0]])).tolist()
-    [1.0, 3.0, 2.0]
+    Example:
+        >>> F.pdist(jnp.array([[0.0], [1.0], [3.0]])).tolist()
+        [1.0, 3.0, 2.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pdist.html
     """

@@ -1,4 +1,4 @@
-"""Dropout: random elements or whole channels are silenced, and the others scaled up for it."""
+"""Dropout: set random elements or whole channels to zero, and scale the others up."""
 
 import math
 
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_ndim, check_probability
 from funcnet.core.keys import require_key
+from funcnet.functional.activations.exponential import SELU_ALPHA, SELU_SCALE
 
 __all__ = [
     "alpha_dropout",
@@ -18,8 +19,8 @@ __all__ = [
     "feature_alpha_dropout",
 ]
 
-SELU_FLOOR = -1.7580993408473766
-"""What SELU saturates at: the value of silence in a self-normalizing network."""
+SELU_FLOOR = -SELU_SCALE * SELU_ALPHA
+"""What SELU levels off at: its value of silence, as zero is that of ReLU."""
 
 
 def dropout(
@@ -139,9 +140,10 @@ def dropout3d(
 def alpha_dropout(
     input: Array, p: float = 0.5, training: bool = False, *, key: Key | None = None
 ) -> Array:
-    """Set elements to SELU's floor with probability ``p``, keeping mean and variance.
+    """Set elements to the value that SELU levels off at, with probability ``p``.
 
-    ``a * (x or -1.7581) + b``, with ``a, b`` such that zero mean and unit variance stay so.
+    The output is ``a * (x or -1.7581) + b``, with the ``a`` and ``b`` that leave zero mean and unit
+    variance as they are.
 
     Args:
         input: array of any shape.
@@ -163,13 +165,15 @@ def alpha_dropout(
     Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
     https://arxiv.org/abs/1706.02515.
     """
-    return _silence_to_floor("alpha_dropout", input, input.shape, p, training, key)
+    return _silence("alpha_dropout", input, input.shape, p, training, key, SELU_FLOOR)
 
 
 def feature_alpha_dropout(
     input: Array, p: float = 0.5, training: bool = False, *, key: Key | None = None
 ) -> Array:
-    """Set whole channels to SELU's floor with probability ``p``, keeping mean and variance.
+    """Set whole channels to the value that SELU levels off at, with probability ``p``.
+
+    Zero mean and unit variance stay as they are, as in `alpha_dropout`.
 
     Args:
         input: shape ``(N, C, *)``.
@@ -193,7 +197,7 @@ def feature_alpha_dropout(
     https://arxiv.org/abs/1706.02515.
     """
     shape = _channels(input, True)
-    return _silence_to_floor("feature_alpha_dropout", input, shape, p, training, key)
+    return _silence("feature_alpha_dropout", input, shape, p, training, key, SELU_FLOOR)
 
 
 def _channels(input: Array, batched: bool) -> tuple[int, ...]:
@@ -205,29 +209,30 @@ def _channels(input: Array, batched: bool) -> tuple[int, ...]:
 
 
 def _silence(
-    function: str, input: Array, shape: tuple[int, ...], p: float, training: bool, key: Key | None
+    function: str,
+    input: Array,
+    shape: tuple[int, ...],
+    p: float,
+    training: bool,
+    key: Key | None,
+    floor: float = 0.0,
 ) -> Array:
+    """Set what a mask of this shape silences to a floor, and scale and shift everything for it.
+
+    With a floor of zero each element keeps its expected value; with another one, elements of zero
+    mean and unit variance keep both.
+    """
     check_probability("p", p)
     if not training or p == 0:
         return input
     if p == 1:
         return jnp.zeros_like(input)
     keep = keep_mask(require_key(function, key), shape, p)
-    return jnp.where(keep, input * (1 / (1 - p)), 0.0)
-
-
-def _silence_to_floor(
-    function: str, input: Array, shape: tuple[int, ...], p: float, training: bool, key: Key | None
-) -> Array:
-    check_probability("p", p)
-    if not training or p == 0:
-        return input
-    if p == 1:
-        return jnp.zeros_like(input)
-    scale = 1 / math.sqrt((SELU_FLOOR * SELU_FLOOR * p + 1) * (1 - p))
-    offset = -SELU_FLOOR * p * scale
-    keep = keep_mask(require_key(function, key), shape, p)
-    return jnp.where(keep, input * scale + offset, SELU_FLOOR * scale + offset)
+    if floor == 0:
+        return jnp.where(keep, input * (1 / (1 - p)), 0.0)
+    scale = 1 / math.sqrt((floor * floor * p + 1) * (1 - p))
+    offset = -floor * p * scale
+    return jnp.where(keep, input * scale + offset, floor * scale + offset)
 
 
 def keep_mask(key: Key, shape: tuple[int, ...], p: float) -> Array:

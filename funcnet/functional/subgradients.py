@@ -1,4 +1,4 @@
-"""Elementary functions with PyTorch's gradients where they bend."""
+"""Absolute value and positive part, with PyTorch's gradients at zero, where they have a kink."""
 
 import jax.numpy as jnp
 
@@ -10,9 +10,10 @@ __all__ = ["magnitude", "positive_part"]
 def magnitude(x: Array) -> Array:
     """Return ``|x|`` with a gradient of zero at zero (that of ``jnp.abs`` is one there).
 
-    >>> from funcnet.functional.subgradients import magnitude
-    >>> float(jax.grad(magnitude)(0.0)), float(magnitude(jnp.array(-2.0)))
-    (0.0, 2.0)
+    Example:
+        >>> from funcnet.functional.subgradients import magnitude
+        >>> float(jax.grad(magnitude)(0.0)), float(magnitude(jnp.array(-2.0)))
+        (0.0, 2.0)
     """
     return x * jnp.sign(x)
 
@@ -20,8 +21,9 @@ def magnitude(x: Array) -> Array:
 def positive_part(x: Array) -> Array:
     """Return ``max(x, 0)`` with a gradient of one at zero (that of ``jnp.maximum`` is one half).
 
-    >>> from funcnet.functional.subgradients import positive_part
-    >>> float(jax.grad(positive_part)(0.0)), float(positive_part(jnp.array(-2.0)))
-    (1.0, 0.0)
+    Example:
+        >>> from funcnet.functional.subgradients import positive_part
+        >>> float(jax.grad(positive_part)(0.0)), float(positive_part(jnp.array(-2.0)))
+        (1.0, 0.0)
     """
     return jnp.where(x >= 0, x, jnp.zeros_like(x))

@@ -16,8 +16,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from funcnet.core.errors import ModuleDefinitionError
+from funcnet.core.hiding_places import class_attributes, hiding_place
 from funcnet.core.paths import join
-from funcnet.module.hidden import class_attributes, hiding_place
 from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec, is_buffer, is_spec
 
@@ -29,6 +29,11 @@ ModuleT = TypeVar("ModuleT")
 def is_module(value: object) -> bool:
     """Say whether a value is a `Module`; by mark, because `Module` itself is built on this file."""
     return getattr(type(value), "_is_funcnet_module", False)
+
+
+def declares(value: object) -> bool:
+    """Say whether a value is a module or a declared array."""
+    return is_spec(value) or is_module(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +119,7 @@ class _Walk:
             return made
         named = is_module(value)
         if not named and not isinstance(value, (list, tuple, dict)):
-            hidden = hiding_place(value)
+            hidden = hiding_place(value, declares)
             if hidden is not None:
                 raise ModuleDefinitionError(
                     f"{path}{hidden}, where its arrays would not be found: keep modules, Parameters and Buffers in "
@@ -134,7 +139,7 @@ class _Walk:
 
     def _module(self, module: Any, path: str) -> Node:
         attributes = {name: value for name, value in vars(module).items() if name != "_binding"}
-        for name, kind in class_attributes(type(module), attributes):
+        for name, kind in class_attributes(type(module), attributes, declares):
             raise ModuleDefinitionError(
                 f"{join(path, name)} is a {kind} of the class {type(module).__name__}, shared by all its instances: "
                 f"assign self.{name} in __init__ instead"

@@ -2,37 +2,26 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MethodType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
 
 from funcnet.core.aliases import Key, Params, State
 from funcnet.core.keys import is_key
-from funcnet.module.binding import Observer, bind_node, state_of
+from funcnet.core.paths import join
+from funcnet.module.binding import Binding, Observer, bind_node, state_of, unbind, update_state
 from funcnet.module.description import Node, is_module, layout_of, walk
 from funcnet.module.initialize import draw
 from funcnet.module.layout import nested
 from funcnet.module.lazy_shapes import learned_specs
-from funcnet.module.module import Module
+from funcnet.module.module import Module, binding_of
+from funcnet.module.observation import Capture, Edit, Observation
 from funcnet.module.state_dict import load_state_dict
 
 __all__ = ["Functional", "functional_call", "functionalize"]
-
-
-@runtime_checkable
-class Observable(Protocol):
-    """A model whose modules' outputs an observer can see and replace: what stands behind ``net.apply``."""
-
-    @property
-    def module(self) -> Module:
-        """The description."""
-        ...
-
-    def apply_observed(
-        self, observer: Observer | None, params: Params, state: State, *args: Any, **kwargs: Any
-    ) -> tuple[Any, State]:
-        """Apply with an observer of every module's output: ``observer(path, module, output) -> output``."""
-        ...
 
 
 class Functional(NamedTuple):
@@ -41,21 +30,22 @@ class Functional(NamedTuple):
     Attributes:
         init: ``init(key, *example_inputs) -> (params, state)``. The inputs are needed only by modules that
             learn shapes from them (`Lazy*`).
-        apply: ``apply(params, state, *args, key=None, train=False, **kwargs) -> (output, state)``.
+        apply: ``apply(params, state, *args, key=None, train=False, **kwargs) -> (output, state)``. A module whose
+            call has arguments named ``key`` or ``train`` is given them as well.
     """
 
     init: Callable[..., tuple[Params, State]]
     apply: Callable[..., tuple[Any, State]]
 
     @property
-    def observable(self) -> Observable:
+    def observable(self) -> "PureModule":
         """The model behind ``apply``; also behind ``jax.jit(apply)`` and other wrappers that say what they wrap.
 
         Raises:
             TypeError: ``apply`` is a function that does not tell which model it calls.
         """
         inner = getattr(inspect.unwrap(self.apply), "__self__", None)
-        if not isinstance(inner, Observable):
+        if not isinstance(inner, PureModule):
             raise TypeError(
                 f"{self.apply!r} is not what fn.functionalize returned, and no __wrapped__ leads there: capture, "
                 "intervene and the like first, and wrap the apply that they return"
@@ -112,24 +102,44 @@ def functionalize(module: Module | Callable[..., Any]) -> Functional:
             f"{type(owner).__name__} defines no __call__: PyTorch's `forward` is `__call__` here"
         )
     binding = vars(owner).get("_binding")
-    pure = PureModule(walk(owner) if binding is None else binding.node, method)
+    node = walk(owner) if binding is None else binding.node
+    pure = PureModule(node, method, around=binding)
     _ = pure.node.layout  # a module that cannot become a tree of arrays is told so here
     return Functional(pure.init, pure.apply)
 
 
 @dataclass(frozen=True, eq=False)
 class PureModule:
-    """The pair behind a `Functional`: a snapshot of a description, and which method is the call."""
+    """What stands behind a `Functional`: a snapshot of a description, and which method is the call.
+
+    Attributes:
+        node: the snapshot.
+        method: the name of the method that is called.
+        steps: what `capture` and `intervene` do with the outputs of modules.
+        around: the binding of the module, if it is part of a bound one: who observes that sees it too.
+    """
 
     node: Node
     method: str
+    steps: tuple[Capture | Edit, ...] = ()
+    around: Binding | None = None
 
     @property
     def module(self) -> Module:
         """The description."""
         return self.node.value
 
-    def init(self, key: Key, *inputs: Any, **kwargs: Any) -> tuple[Params, State]:
+    @cached_property
+    def own_arguments(self) -> frozenset[str]:
+        """Which of apply's own keywords the call has arguments of the same name for."""
+        call = getattr(type(self.module), self.method)
+        return APPLYS_OWN & inspect.signature(call).parameters.keys()
+
+    def followed_by(self, step: Capture | Edit) -> "PureModule":
+        """Return the same model with one more step."""
+        return replace(self, steps=(*self.steps, step))
+
+    def init(self, key: Key, /, *inputs: Any, **kwargs: Any) -> tuple[Params, State]:
         """Draw initial params and state; see `Functional`."""
         if not is_key(key):
             raise TypeError(
@@ -147,28 +157,122 @@ class PureModule:
         self,
         params: Params,
         state: State,
+        /,
         *args: Any,
         key: Key | None = None,
         train: bool = False,
         **kwargs: Any,
     ) -> tuple[Any, State]:
         """Bind, call, collect the buffers; see `Functional`."""
-        return self.apply_observed(None, params, state, *args, key=key, train=train, **kwargs)
+        if not self.steps:
+            seen_by = _seen_by(self.around)
+            return self.apply_observed(
+                seen_by, params, state, *args, key=key, train=train, **kwargs
+            )
+        observer = Observation(self.steps, self.node.layout)
+        output, state = self.apply_observed(
+            observer, params, state, *args, key=key, train=train, **kwargs
+        )
+        observer.check_met()
+        for number, step in enumerate(self.steps):
+            if isinstance(step, Capture):
+                output = (output, observer.captured(number))
+        return output, state
 
     def apply_observed(
         self,
         observer: Observer | None,
         params: Params,
         state: State,
+        /,
         *args: Any,
         key: Key | None = None,
         train: bool = False,
         **kwargs: Any,
     ) -> tuple[Any, State]:
-        """Apply with an observer of every module's output; see `Observable`."""
+        """Apply with an observer of every module's output: ``observer(path, module, output) -> output``."""
+        if self.own_arguments:
+            key = self._give_own(args, kwargs, key, train)
         bound = bind_node(self.node, params, state, key=key, train=train, observer=observer)
         output = getattr(bound, self.method)(*args, **kwargs)
         return output, state_of(bound)
+
+    def _give_own(self, args: Any, kwargs: dict[str, Any], key: Any, train: bool) -> Any:
+        """Hand ``key`` and ``train`` to a call that has arguments of these names; return the random key."""
+        signature = inspect.signature(getattr(type(self.module), self.method))
+        filled = list(signature.parameters)[1 : 1 + len(args)]  # the first is self
+        if "train" in self.own_arguments and "train" not in filled:
+            kwargs["train"] = train
+        if "key" in self.own_arguments and "key" not in filled and key is not None:
+            kwargs["key"] = key
+            return key if is_key(key) else None
+        return key
+
+
+APPLYS_OWN = frozenset({"key", "train"})
+"""Keywords of `PureModule.apply`; a call that has arguments of these names is given them too."""
+
+
+def _seen_by(around: Binding | None) -> Observer | None:
+    """Return who sees the modules of a part that is applied on its own, under their paths in the whole."""
+    observer = None if around is None else around.scope.observer
+    if around is None or observer is None:
+        return None
+    if isinstance(observer, Observation):
+        return observer.within(around)
+    return lambda path, module, output: observer(join(around.path, path), module, output)
+
+
+class TransformedPart:
+    """A part of a bound module as a pure function, for a wrapper that runs it under a transform.
+
+    What `TransformScopeError` describes, and besides: outputs that `capture` asked for leave the transform as
+    outputs of its own.
+
+    Args:
+        part: a bound module.
+        copies: how many copies the transform runs, where each has arrays of its own.
+
+    Attributes:
+        params: what the part holds now.
+        state: likewise.
+        indices: the numbers of the copies, for the transform to run over, if anybody asked for them.
+    """
+
+    def __init__(self, part: Module, copies: int | None = None) -> None:
+        self.part = part
+        self.copies = copies
+        self.params, self.state = unbind(part)
+        self.net = functionalize(part).observable
+        self.binding = binding_of(part, "runs under a transform")
+        observer = self.binding.scope.observer
+        if isinstance(observer, Observation) and not observer.wants(self.binding.path):
+            observer = None
+        self.observer = observer
+        watched = copies is not None and isinstance(observer, Observation)
+        self.indices = jnp.arange(copies) if watched else None
+        self.region: Observer | None = None
+
+    def __call__(
+        self, params: Params, state: State, key: Key | None, index: Any, *args: Any, **kwargs: Any
+    ) -> tuple[Any, tuple[State, Any]]:
+        """Apply the part; return its output, and with the state what observers asked for."""
+        if isinstance(self.observer, Observation):
+            region = self.observer.region(self.binding.path, index, self.copies)
+        else:
+            region = None if self.observer is None else _seen_by(self.binding)
+        self.region = region
+        train = self.binding.scope.train
+        output, state = self.net.apply_observed(
+            region, params, state, *args, key=key, train=train, **kwargs
+        )
+        return output, (state, region.seen if isinstance(region, Observation) else {})
+
+    def finish(self, state: State, seen: Any) -> None:
+        """Put back the state that the transform left, and hand on what was seen."""
+        update_state(self.part, state)
+        if isinstance(self.observer, Observation) and isinstance(self.region, Observation):
+            self.observer.take(self.region, seen)
 
 
 def functional_call(

@@ -51,6 +51,8 @@ class Layout:
             reached; a stacked array has a name for each layer.
         sizes: the first path of each array to the leading sizes that stacking gives it.
         modules: the first path of each module to the module; the root's is ``""``.
+        module_names: the first path of each module to its names: one for each layer of a stack.
+        module_sizes: the first path of each module to the sizes of the stacks it lies in.
         owners: the ``id`` of each spec to the attributes that hold it: ``(id of the module's node, name)``.
         first_path: the ``id`` of each spec, and of each module's node, to its first path.
     """
@@ -59,6 +61,8 @@ class Layout:
     names: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     modules: dict[str, Any] = field(default_factory=dict)
+    module_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    module_sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     owners: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
     first_path: dict[int, str] = field(default_factory=dict)
 
@@ -140,6 +144,8 @@ class Layout:
             if id(node) not in self.first_path:
                 self.first_path[id(node)] = path
                 self.modules[path] = value
+                self.module_names[path] = names
+                self.module_sizes[path] = sizes
                 for name, part in node.parts:
                     if is_spec(part.value):
                         self.owners.setdefault(id(part.value), []).append((id(node), name))

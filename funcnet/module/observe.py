@@ -3,12 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from funcnet.core.aliases import Params, State
-from funcnet.core.paths import select
-from funcnet.module.binding import Observer
-from funcnet.module.description import layout_of
-from funcnet.module.functionalize import Functional, Observable
-from funcnet.module.module import Module, binding_of
+from funcnet.core.paths import matches, select
+from funcnet.module.functionalize import Functional
+from funcnet.module.observation import Capture, Edit, chosen_names
 
 __all__ = ["capture", "intervene"]
 
@@ -21,17 +18,20 @@ def capture(net: Functional, patterns: str | Iterable[str]) -> Functional:
 
     Args:
         net: what `functionalize` returned.
-        patterns: a glob, or several, on the modules' dotted paths; ``*`` also crosses dots.
+        patterns: a glob, or several, on the modules' dotted paths; ``*`` also crosses dots. Each layer of
+            an `nn.Repeat`, and each copy of an `nn.Vmap`, has a path of its own: ``"blocks.3.attention"``.
 
     Returns:
         ``Functional(init, apply)``, where ``apply`` returns ``((output, captured), state)``;
         ``captured`` is a dict from path to output, in the order of the calls. A module that is called
-        again has its later outputs under ``"path#2"``, ``"path#3"``, ….
+        again has its later outputs under ``"path#2"``, ``"path#3"``, …. What runs once for each step of an
+        `nn.Scan`, or for each slice of an `nn.Vmap` that shares its arrays, has a leading axis for them.
 
     Raises:
-        ValueError: a glob matches no module; the message lists the paths there are.
-        TransformScopeError: a named module is called inside a transform opened within the model's
-            ``__call__`` (a scanned layer), where its output is not one value.
+        ValueError: a glob matches no module; the message lists the paths there are. Raised by ``apply``: a
+            glob's modules exist, but none was called.
+        TransformScopeError: a named module is called inside a transform opened by hand within the model's
+            ``__call__``, where its output is not one value.
 
     Example:
         >>> net = fn.functionalize(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
@@ -41,8 +41,9 @@ def capture(net: Functional, patterns: str | Iterable[str]) -> Functional:
         >>> {path: value.shape for path, value in captured.items()}
         {'1': (5, 4)}
     """
-    inner = _behind(net, "capture")
-    return Functional(net.init, Capturing(inner, _chosen(inner, patterns)).apply)
+    chosen = _chosen(net, patterns, "capture")
+    step = Capture(frozenset().union(*chosen.values()), chosen)
+    return Functional(net.init, net.observable.followed_by(step).apply)
 
 
 def intervene(net: Functional, edits: Mapping[str, Callable[[Any], Any]]) -> Functional:
@@ -50,14 +51,16 @@ def intervene(net: Functional, edits: Mapping[str, Callable[[Any], Any]]) -> Fun
 
     Args:
         net: what `functionalize` returned.
-        edits: from a glob on dotted paths to ``edit(output) -> output``. Where several match, they
-            are applied in order.
+        edits: from a glob on dotted paths, as in `capture`, to ``edit(output) -> output``. Where several
+            match, they are applied in order. Where only some layers of an `nn.Repeat` are meant, ``edit`` must
+            keep shape and dtype.
 
     Returns:
         ``Functional(init, apply)``, used as the model is.
 
     Raises:
-        ValueError: a glob matches no module; the message lists the paths there are.
+        ValueError: a glob matches no module; the message lists the paths there are. Raised by ``apply``: a
+            glob's modules exist, but none was called.
 
     Example:
         >>> net = fn.functionalize(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
@@ -67,86 +70,28 @@ def intervene(net: Functional, edits: Mapping[str, Callable[[Any], Any]]) -> Fun
         >>> bool((output == params["1"]["bias"]).all())
         True
     """
-    inner = _behind(net, "intervene")
-    plan = [(_chosen(inner, pattern), edit) for pattern, edit in edits.items()]
-    return Functional(net.init, Intervening(inner, plan).apply)
+    model = net.observable if isinstance(net, Functional) else None
+    for pattern, edit in edits.items():
+        chosen = _chosen(net, pattern, "intervene")
+        assert model is not None  # `_chosen` refuses what is not a Functional
+        model = model.followed_by(Edit(chosen[pattern], chosen, edit))
+    return Functional(net.init, net.apply if model is None else model.apply)
 
 
-class Observed:
-    """A model with an observer of its own, which other observers can follow."""
-
-    def __init__(self, inner: Observable):
-        self.inner = inner
-
-    @property
-    def module(self) -> Module:
-        """The description."""
-        return self.inner.module
-
-    def apply(self, params: Params, state: State, *args: Any, **kwargs: Any) -> tuple[Any, State]:
-        """Apply with this observer alone."""
-        return self.apply_observed(None, params, state, *args, **kwargs)
-
-    def apply_observed(
-        self, observer: Observer | None, params: Params, state: State, *args: Any, **kwargs: Any
-    ) -> tuple[Any, State]:
-        """Apply with this observer, then another."""
-        raise NotImplementedError
-
-
-class Capturing(Observed):
-    """A model that also returns what some of its modules returned."""
-
-    def __init__(self, inner: Observable, chosen: set[str]):
-        super().__init__(inner)
-        self.chosen = chosen
-
-    def apply_observed(
-        self, observer: Observer | None, params: Params, state: State, *args: Any, **kwargs: Any
-    ) -> tuple[Any, State]:
-        """Collect the outputs of one call."""
-        captured: dict[str, Any] = {}
-        calls: dict[str, int] = {}
-
-        def observe(path: str, module: Module, output: Any) -> Any:
-            if path in self.chosen:
-                binding_of(module, "is captured").check_scope(f"capturing {path}")
-                calls[path] = calls.get(path, 0) + 1
-                captured[path if calls[path] == 1 else f"{path}#{calls[path]}"] = output
-            return output if observer is None else observer(path, module, output)
-
-        output, state = self.inner.apply_observed(observe, params, state, *args, **kwargs)
-        return (output, captured), state
-
-
-class Intervening(Observed):
-    """A model in which the outputs of some modules are edited."""
-
-    def __init__(self, inner: Observable, plan: list[tuple[set[str], Callable[[Any], Any]]]):
-        super().__init__(inner)
-        self.plan = plan
-
-    def apply_observed(
-        self, observer: Observer | None, params: Params, state: State, *args: Any, **kwargs: Any
-    ) -> tuple[Any, State]:
-        """Edit the outputs of one call."""
-
-        def observe(path: str, module: Module, output: Any) -> Any:
-            for chosen, edit in self.plan:
-                if path in chosen:
-                    output = edit(output)
-            return output if observer is None else observer(path, module, output)
-
-        return self.inner.apply_observed(observe, params, state, *args, **kwargs)
-
-
-def _behind(net: Functional, name: str) -> Observable:
+def _chosen(net: Functional, patterns: str | Iterable[str], name: str) -> dict[str, frozenset[str]]:
+    """Return each pattern with the names of modules that it stands for."""
     if not isinstance(net, Functional):
         raise TypeError(
             f"{name} takes what fn.functionalize(module) returned; got {type(net).__name__}"
         )
-    return net.observable
-
-
-def _chosen(inner: Observable, patterns: str | Iterable[str]) -> set[str]:
-    return select(patterns, [path for path in layout_of(inner.module).modules if path])
+    known = chosen_names(net.observable.node.layout)
+    everything = dict.fromkeys([name for names in known.values() for name in names if name])
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    found = {}
+    for pattern in patterns:
+        # the path inside a wrapper (`blocks.module.attention`) stands for all of its layers
+        inner = {name for path in known if matches(pattern, path) for name in known[path]}
+        found[pattern] = frozenset(inner or select(pattern, everything)) | frozenset(
+            name for name in everything if matches(pattern, name)
+        )
+    return found

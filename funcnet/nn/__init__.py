@@ -4,8 +4,12 @@ from funcnet.module import Buffer as Buffer
 from funcnet.module import Module as Module
 from funcnet.module import Parameter as Parameter
 from funcnet.nn import init as init
+from funcnet.nn.activations.exponential import *
+from funcnet.nn.activations.gated import *
+from funcnet.nn.activations.hard import *
 from funcnet.nn.activations.rectified import *
-from funcnet.nn.activations.smooth import *
+from funcnet.nn.activations.shrinkage import *
+from funcnet.nn.activations.sigmoid import *
 from funcnet.nn.activations.softmax import *
 from funcnet.nn.attention.grouped_query import *
 from funcnet.nn.attention.key_value_cache import *
@@ -33,14 +37,21 @@ from funcnet.nn.images.interpolation import *
 from funcnet.nn.images.padding import *
 from funcnet.nn.images.shuffling import *
 from funcnet.nn.linear import *
-from funcnet.nn.losses.classification import *
+from funcnet.nn.losses.adaptive_softmax import *
+from funcnet.nn.losses.binary import *
+from funcnet.nn.losses.cross_entropy import *
 from funcnet.nn.losses.ctc import *
+from funcnet.nn.losses.embedding import *
+from funcnet.nn.losses.likelihood import *
 from funcnet.nn.losses.linear_cross_entropy import *
 from funcnet.nn.losses.margin import *
 from funcnet.nn.losses.regression import *
+from funcnet.nn.losses.triplet import *
 from funcnet.nn.normalization.batch import *
+from funcnet.nn.normalization.group import *
 from funcnet.nn.normalization.instance import *
 from funcnet.nn.normalization.layer import *
+from funcnet.nn.normalization.local_response import *
 from funcnet.nn.pooling.average import *
 from funcnet.nn.pooling.fractional import *
 from funcnet.nn.pooling.lp import *

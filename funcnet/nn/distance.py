@@ -14,8 +14,9 @@ class CosineSimilarity(Module):
         dim: the axis to sum over.
         eps: the least norm to divide by.
 
-    >>> nn.CosineSimilarity()(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
-    [0.0]
+    Example:
+        >>> nn.CosineSimilarity()(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
+        [0.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineSimilarity.html
     """
@@ -33,12 +34,13 @@ class PairwiseDistance(Module):
     """Distance between corresponding vectors: ``‖x₁ - x₂ + ε‖_p`` along the last axis.
 
     Args:
-        p: of the norm.
+        p: exponent of the norm.
         eps: added to each difference.
         keepdim: whether to keep the last axis with length one.
 
-    >>> nn.PairwiseDistance()(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).round(3).tolist()
-    [5.0]
+    Example:
+        >>> nn.PairwiseDistance()(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).round(3).tolist()
+        [5.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.PairwiseDistance.html
     """

@@ -1,4 +1,4 @@
-"""Dropout layers: active in training, where they draw a key; elsewhere the identity."""
+"""Dropout layers: in training they draw a key and set elements to zero; otherwise they do nothing."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -47,9 +47,10 @@ class Dropout(_Dropout, function=dropout):
     Raises:
         ValueError: ``p`` is not a probability.
 
-    >>> model = fn.bind(nn.Dropout(0.5), {}, {}, train=True, key=jax.random.key(0))
-    >>> sorted(set(model(jnp.ones(100)).tolist()))
-    [0.0, 2.0]
+    Example:
+        >>> model = fn.bind(nn.Dropout(0.5), {}, {}, train=True, key=jax.random.key(0))
+        >>> sorted(set(model(jnp.ones(100)).tolist()))
+        [0.0, 2.0]
 
     Reference: Srivastava et al., Dropout, 2014; `funcnet.functional.dropout`.
     """
@@ -64,9 +65,10 @@ class Dropout1d(_Dropout, function=dropout1d):
     Raises:
         ValueError: ``p`` is not a probability.
 
-    >>> model = fn.bind(nn.Dropout1d(), {}, {}, train=True, key=jax.random.key(0))
-    >>> float(model(jnp.ones((8, 16, 4))).std(-1).sum())
-    0.0
+    Example:
+        >>> model = fn.bind(nn.Dropout1d(), {}, {}, train=True, key=jax.random.key(0))
+        >>> float(model(jnp.ones((8, 16, 4))).std(-1).sum())
+        0.0
 
     Reference: Tompson et al., 2014, https://arxiv.org/abs/1411.4280.
     """
@@ -81,9 +83,10 @@ class Dropout2d(_Dropout, function=dropout2d):
     Raises:
         ValueError: ``p`` is not a probability.
 
-    >>> model = fn.bind(nn.Dropout2d(), {}, {}, train=True, key=jax.random.key(0))
-    >>> float(model(jnp.ones((8, 16, 4, 4))).std((2, 3)).sum())
-    0.0
+    Example:
+        >>> model = fn.bind(nn.Dropout2d(), {}, {}, train=True, key=jax.random.key(0))
+        >>> float(model(jnp.ones((8, 16, 4, 4))).std((2, 3)).sum())
+        0.0
 
     Reference: Tompson et al., 2014, https://arxiv.org/abs/1411.4280.
     """
@@ -98,16 +101,19 @@ class Dropout3d(_Dropout, function=dropout3d):
     Raises:
         ValueError: ``p`` is not a probability.
 
-    >>> model = fn.bind(nn.Dropout3d(), {}, {}, train=True, key=jax.random.key(0))
-    >>> float(model(jnp.ones((8, 16, 2, 2, 2))).std((2, 3, 4)).sum())
-    0.0
+    Example:
+        >>> model = fn.bind(nn.Dropout3d(), {}, {}, train=True, key=jax.random.key(0))
+        >>> float(model(jnp.ones((8, 16, 2, 2, 2))).std((2, 3, 4)).sum())
+        0.0
 
     Reference: Tompson et al., 2014, https://arxiv.org/abs/1411.4280.
     """
 
 
 class AlphaDropout(_Dropout, function=alpha_dropout):
-    """Set elements to SELU's floor with probability ``p`` in training, keeping mean and variance.
+    """Set elements to the value that SELU levels off at, in training.
+
+    Zero mean and unit variance stay as they are.
 
     Args:
         p: probability of an element to be silenced.
@@ -115,16 +121,19 @@ class AlphaDropout(_Dropout, function=alpha_dropout):
     Raises:
         ValueError: ``p`` is not a probability.
 
-    >>> model = fn.bind(nn.AlphaDropout(), {}, {}, train=True, key=jax.random.key(0))
-    >>> len(set(model(jnp.ones(100)).tolist()))
-    2
+    Example:
+        >>> model = fn.bind(nn.AlphaDropout(), {}, {}, train=True, key=jax.random.key(0))
+        >>> len(set(model(jnp.ones(100)).tolist()))
+        2
 
     Reference: Klambauer et al., 2017, https://arxiv.org/abs/1706.02515.
     """
 
 
 class FeatureAlphaDropout(_Dropout, function=feature_alpha_dropout):
-    """Set whole channels to SELU's floor in training, keeping mean and variance.
+    """Set whole channels to the value that SELU levels off at, in training.
+
+    Zero mean and unit variance stay as they are.
 
     Args:
         p: probability of a channel to be silenced.
@@ -132,9 +141,10 @@ class FeatureAlphaDropout(_Dropout, function=feature_alpha_dropout):
     Raises:
         ValueError: ``p`` is not a probability.
 
-    >>> model = fn.bind(nn.FeatureAlphaDropout(), {}, {}, train=True, key=jax.random.key(0))
-    >>> float(model(jnp.ones((8, 16, 4))).std(-1).max()) < 1e-6
-    True
+    Example:
+        >>> model = fn.bind(nn.FeatureAlphaDropout(), {}, {}, train=True, key=jax.random.key(0))
+        >>> float(model(jnp.ones((8, 16, 4))).std(-1).max()) < 1e-6
+        True
 
     Reference: Klambauer et al., 2017, https://arxiv.org/abs/1706.02515.
     """

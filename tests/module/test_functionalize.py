@@ -291,3 +291,25 @@ def test_parameters_may_live_in_the_root_under_any_attribute():
 
     _, params, _ = built(Bare())
     assert params["_scale"].shape == (3,)
+
+
+def test_calls_with_arguments_of_applys_own_names_are_given_them():
+    class Own(fn.Module):
+        def __call__(self, x, *, key=None, train=False, state=None, params=None):
+            drawn = None if key is None else jax.random.uniform(key)
+            return x, drawn, train, state, params
+
+    net = fn.functionalize(Own())
+    key = jax.random.key(4)
+    output, _ = net.apply({}, {}, 1, key=key, train=True, state="s", params="p")
+    assert output == (1, jax.random.uniform(key), True, "s", "p")
+    assert net.apply({}, {}, 1)[0] == (1, None, False, None, None)
+
+    class Attends(fn.Module):
+        def __call__(self, query, key, value):
+            return query * key + value + jax.random.uniform(self.next_key()) * 0
+
+    net = fn.functionalize(Attends())
+    assert net.apply({}, {}, 2.0, 3.0, 4.0, key=key)[0] == 10.0
+    with pytest.raises(fn.errors.MissingKeyError):
+        net.apply({}, {}, 2.0, key=jnp.float32(3), value=4.0)

@@ -179,3 +179,193 @@ def test_functional_call():
 
 def layer_output(layer, params, state, x):
     return fn.functionalize(layer).apply(params, state, x)[0]
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        self.attention = nn.Linear(3, 3)
+        self.norm = nn.LayerNorm(3)
+
+    def __call__(self, x):
+        return x + jnp.tanh(self.norm(self.attention(x)))
+
+
+class Deep(nn.Module):
+    """One model with its blocks in a list, or repeated; its parts plain, or under transforms."""
+
+    def __init__(self, wrap):
+        self.blocks = wrap(Residual)
+        self.head = nn.Linear(3, 2)
+
+    def __call__(self, x):
+        for block in self.blocks if isinstance(self.blocks, list) else [self.blocks]:
+            x = block(x)
+        return self.head(x)
+
+
+STACKS = {
+    "Repeat": lambda block: nn.Repeat(block(), 4),
+    "Repeat with remat": lambda block: nn.Repeat(block(), 4, remat=True),
+    "Repeat of Remat": lambda block: nn.Repeat(nn.Remat(block()), 4),
+    "Repeat of Repeat": lambda block: nn.Repeat(nn.Repeat(block(), 2), 2),
+    "Remat": lambda block: nn.Remat(nn.Sequential(*[block() for _ in range(4)])),
+}
+
+
+def _pair(wrap):
+    """A wrapped model and the one of a plain list, with the same arrays."""
+    plain = Deep(lambda block: [block() for _ in range(4)])
+    params, state = fn.functionalize(plain).init(jax.random.key(0))
+    names = fn.state_dict(plain, params, state)
+    wrapped = Deep(wrap)
+    if "blocks.0.0.norm.weight" in fn.state_dict(
+        wrapped, *fn.functionalize(wrapped).init(jax.random.key(0))
+    ):
+        nested = {0: "0.0", 1: "0.1", 2: "1.0", 3: "1.1"}
+        names = {_renamed(name, nested): value for name, value in names.items()}
+    else:
+        nested = {i: str(i) for i in range(4)}
+    return plain, (params, state), wrapped, fn.load_state_dict(wrapped, names), nested
+
+
+def _renamed(name, numbers):
+    first, _, rest = name.partition(".")
+    if first != "blocks":
+        return name
+    number, _, rest = rest.partition(".")
+    return f"blocks.{numbers[int(number)]}.{rest}"
+
+
+@pytest.mark.parametrize("wrap", STACKS.values(), ids=STACKS.keys())
+@pytest.mark.parametrize("jit", [False, True])
+def test_layers_under_transforms_are_captured_and_edited_one_by_one(wrap, jit):
+    plain, trees, wrapped, stacked, numbers = _pair(wrap)
+    x = jnp.stack([X, 2 * X])
+    # tolerances: one program rounds otherwise than the other, and an edit triples that in each layer
+    run = (
+        (lambda net, trees: jax.jit(net.apply)(*trees, x)[0])
+        if jit
+        else (lambda net, trees: net.apply(*trees, x)[0])
+    )
+    everything = ["blocks.*.attention", "blocks.*.norm"]
+    _, expected = run(fn.capture(fn.functionalize(plain), everything), trees)
+    output, captured = run(fn.capture(fn.functionalize(wrapped), everything), stacked)
+    assert set(captured) == {_renamed(path, numbers) for path in expected}
+    for path, value in expected.items():
+        np.testing.assert_allclose(captured[_renamed(path, numbers)], value, rtol=2e-6, atol=1e-5)
+    for layers in ([2], [0, 3], [0, 1, 2, 3]):
+        edits = {f"blocks.{i}.attention": lambda y: jnp.sin(3 * y) for i in layers}
+        ours = {f"blocks.{numbers[i]}.attention": lambda y: jnp.sin(3 * y) for i in layers}
+        edited = run(fn.intervene(fn.functionalize(plain), edits), trees)
+        np.testing.assert_allclose(
+            run(fn.intervene(fn.functionalize(wrapped), ours), stacked),
+            edited,
+            rtol=2e-6,
+            atol=1e-5,
+        )
+        assert np.abs(edited - output).max() > 1e-2
+        both = fn.capture(
+            fn.intervene(fn.functionalize(wrapped), ours), f"blocks.{numbers[2]}.attention"
+        )
+        seen = run(both, stacked)[1][f"blocks.{numbers[2]}.attention"]
+        again = fn.capture(fn.intervene(fn.functionalize(plain), edits), "blocks.2.attention")
+        np.testing.assert_allclose(
+            seen, run(again, trees)[1]["blocks.2.attention"], rtol=2e-6, atol=1e-5
+        )
+
+
+def test_gradients_run_through_what_a_repeated_block_shows():
+    plain, trees, wrapped, stacked, _ = _pair(STACKS["Repeat"])
+    path = "blocks.2.attention"
+    loss = lambda net: lambda params: (net.apply(params, {}, X)[0][1][path] ** 2).sum()
+    ours = jax.jit(jax.grad(loss(fn.capture(fn.functionalize(wrapped), path))))(stacked[0])
+    theirs = jax.grad(loss(fn.capture(fn.functionalize(plain), path)))(trees[0])
+    for i in range(4):
+        np.testing.assert_allclose(
+            ours["blocks"]["module"]["attention"]["weight"][i],
+            theirs["blocks"][str(i)]["attention"]["weight"],
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+
+def test_an_edit_of_one_layer_keeps_what_it_would_poison_elsewhere():
+    _, _, wrapped, (params, state), _ = _pair(STACKS["Repeat"])
+    net = fn.intervene(
+        fn.functionalize(wrapped), {"blocks.1.norm": lambda y: y / (y - y[..., :1] + 1e9)}
+    )
+    assert np.isfinite(
+        jax.grad(lambda p: net.apply(p, state, X)[0].sum())(params)["head"]["weight"]
+    ).all()
+
+
+def test_copies_and_slices_of_vmap_and_steps_of_scan():
+    heads = fn.functionalize(
+        nn.Sequential(nn.Vmap(nn.Sequential(nn.Linear(3, 2)), 3, in_axes=None))
+    )
+    params, state = heads.init(jax.random.key(0))
+    (output, captured), _ = fn.capture(heads, "0.1.0").apply(params, state, X)
+    np.testing.assert_array_equal(captured["0.1.0"], output[1])
+    edited, _ = fn.intervene(heads, {"0.2.0": jnp.zeros_like}).apply(params, state, X)
+    np.testing.assert_array_equal(edited[2], 0)
+    np.testing.assert_array_equal(edited[:2], output[:2])
+
+    shared = fn.functionalize(nn.Vmap(nn.Sequential(nn.Linear(3, 2))))
+    params, state = shared.init(jax.random.key(0))
+    (output, captured), _ = fn.capture(shared, "0").apply(params, state, jnp.stack([X, 2 * X]))
+    np.testing.assert_array_equal(captured["0"], output)
+
+    class Cell(nn.Module):
+        def __init__(self):
+            self.mix = nn.Linear(3, 3)
+
+        def __call__(self, carry, x):
+            new = jnp.tanh(self.mix(carry) + x)
+            return new, new
+
+    rnn = fn.functionalize(nn.Scan(Cell()))
+    params, state = rnn.init(jax.random.key(0))
+    (((_, ys), captured), _) = fn.capture(rnn, "mix").apply(params, state, X, jnp.ones((5, 3)))
+    assert captured["mix"].shape == (5, 3)
+    np.testing.assert_allclose(jnp.tanh(captured["mix"] + 1), ys, rtol=1e-6)
+
+
+class Lifting(nn.Module):
+    """Applies a part as a function of its own, with or without a transform around it."""
+
+    def __init__(self, transform):
+        self.part = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+        self.transform = transform
+
+    def __call__(self, x):
+        net, (params, state) = fn.functionalize(self.part), fn.unbind(self.part)
+        return self.transform(lambda x: net.apply(params, state, x)[0])(x)
+
+
+def test_parts_applied_on_their_own_are_seen_and_under_a_transform_refused():
+    net = fn.functionalize(Lifting(lambda f: f))
+    params, state = net.init(jax.random.key(0))
+    (output, captured), _ = fn.capture(net, "part.1").apply(params, state, X)
+    np.testing.assert_array_equal(captured["part.1"], output)
+    mapped = fn.functionalize(Lifting(jax.vmap))
+    edited, _ = fn.intervene(mapped, {"part.1": lambda y: y * 0}).apply(params, state, X[None])
+    np.testing.assert_array_equal(edited, 0)
+    with pytest.raises(TransformScopeError, match=r"capturing part\.1"):
+        fn.capture(mapped, "part.1").apply(params, state, X[None])
+
+
+def test_what_was_never_called_is_an_error():
+    class Branches(nn.Module):
+        def __init__(self):
+            self.used, self.unused = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def __call__(self, x):
+            return self.used(x)
+
+    net = fn.functionalize(Branches())
+    params, state = net.init(jax.random.key(0))
+    for changed in (fn.capture(net, "unused"), fn.intervene(net, {"unused": jnp.zeros_like})):
+        with pytest.raises(ValueError, match="'unused' names unused, which this call never called"):
+            changed.apply(params, state, X)
+    (_, captured), _ = fn.capture(net, "*").apply(params, state, X)
+    assert list(captured) == ["used"]

@@ -120,3 +120,8 @@ def test_random_activations(key):
     assert set(np.unique(np.asarray(hard).round(5))) == {0.0, 1.0}
     model = fn.bind(nn.RReLU(), {}, {}, train=True, key=key)
     assert len(np.unique(model(-jnp.ones(100)))) > 50
+
+
+def test_gumbel_softmax_refuses_integers():
+    with pytest.raises(TypeError, match="logits must be floats"):
+        F.gumbel_softmax(jnp.zeros(3, jnp.int32), key=jax.random.key(0))

@@ -1,28 +1,16 @@
-"""Activations made of straight pieces: the rectifiers, clips and shrinkages.
+"""Rectifiers: zero, or a small slope, below a threshold.
 
 At a kink the gradient is PyTorch's: that of the piece which the definition puts the kink in.
 """
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.keys import require_key
+from funcnet.functional.activations.hard import hardtanh
 
-__all__ = [
-    "hardshrink",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "leaky_relu",
-    "prelu",
-    "relu",
-    "relu6",
-    "rrelu",
-    "softshrink",
-    "threshold",
-]
+__all__ = ["leaky_relu", "prelu", "relu", "relu6", "rrelu", "threshold"]
 
 
 def relu(input: Array) -> Array:
@@ -59,31 +47,6 @@ def relu6(input: Array) -> Array:
     Reference: Howard et al., MobileNets, 2017, https://arxiv.org/abs/1704.04861.
     """
     return hardtanh(input, 0, 6)
-
-
-def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    """Clip each element to ``[min_val, max_val]``; the gradient at both ends is 0.
-
-    Args:
-        input: array of any shape.
-        min_val: lower end of the linear region.
-        max_val: upper end of the linear region.
-
-    Returns:
-        An array of the same shape and dtype.
-
-    Raises:
-        ValueError: the lower end lies above the upper one.
-
-    Example:
-        >>> F.hardtanh(jnp.array([-2.0, 0.5, 2.0])).tolist()
-        [-1.0, 0.5, 1.0]
-
-    Reference: ``torch.nn.functional.hardtanh``.
-    """
-    if min_val > max_val:
-        raise ValueError(f"min_val must not exceed max_val; got {min_val} and {max_val}")
-    return jnp.where(input <= min_val, min_val, jnp.where(input >= max_val, max_val, input))
 
 
 def threshold(input: Array, threshold: float, value: float) -> Array:
@@ -200,89 +163,3 @@ def rrelu(
         require_key("rrelu", key), input.shape, input.dtype, minval=lower, maxval=upper
     )
     return jnp.where(input <= 0, input * slope, input)
-
-
-def hardshrink(input: Array, lambd: float = 0.5) -> Array:
-    """Set the elements between ``-lambd`` and ``lambd`` to zero and keep the others.
-
-    Args:
-        input: array of any shape.
-        lambd: half-width of the interval, which includes its ends.
-
-    Returns:
-        An array of the same shape and dtype.
-
-    Example:
-        >>> F.hardshrink(jnp.array([-1.0, 0.25, 2.0])).tolist()
-        [-1.0, 0.0, 2.0]
-
-    Reference: ``torch.nn.functional.hardshrink``.
-    """
-    return jnp.where((input >= -lambd) & (input <= lambd), 0, input)
-
-
-def softshrink(input: Array, lambd: float = 0.5) -> Array:
-    """Move each element towards zero by ``lambd``, and to zero those nearer than that.
-
-    Args:
-        input: array of any shape.
-        lambd: how far to move; not negative.
-
-    Returns:
-        An array of the same shape and dtype.
-
-    Raises:
-        ValueError: ``lambd`` is negative.
-
-    Example:
-        >>> F.softshrink(jnp.array([-1.0, 0.25, 2.0])).tolist()
-        [-0.5, 0.0, 1.5]
-
-    Reference: Donoho, De-Noising by Soft-Thresholding, 1995.
-    """
-    if lambd < 0:
-        raise ValueError(f"lambd must not be negative; got {lambd}")
-    shrunk = jnp.where(input > lambd, input - lambd, input + lambd)
-    return jnp.where((input >= -lambd) & (input <= lambd), 0, shrunk)
-
-
-def hardsigmoid(input: Array) -> Array:
-    """Approximate the sigmoid by straight lines: ``clip(x / 6 + 1/2, 0, 1)``.
-
-    Args:
-        input: array of any shape.
-
-    Returns:
-        An array of the same shape and dtype.
-
-    Example:
-        >>> F.hardsigmoid(jnp.array([-4.0, 0.0, 4.0])).tolist()
-        [0.0, 0.5, 1.0]
-
-    Reference: Courbariaux et al., BinaryConnect, 2015, https://arxiv.org/abs/1511.00363.
-    """
-    line = input / 6 + 0.5
-    if input.dtype == jnp.float64:
-        # PyTorch's gradient has 1/6 rounded to single precision in every dtype.
-        rounded = input * float(np.float32(1 / 6))
-        line = rounded + jax.lax.stop_gradient(line - rounded)
-    return jnp.where(input <= -3, 0, jnp.where(input >= 3, 1, line))
-
-
-def hardswish(input: Array) -> Array:
-    """Approximate SiLU by pieces: ``x * hardsigmoid(x)``.
-
-    Args:
-        input: array of any shape.
-
-    Returns:
-        An array of the same shape and dtype.
-
-    Example:
-        >>> F.hardswish(jnp.array([-4.0, 0.0, 4.0])).tolist()
-        [-0.0, 0.0, 4.0]
-
-    Reference: Howard et al., Searching for MobileNetV3, 2019, https://arxiv.org/abs/1905.02244.
-    """
-    gate = jnp.where(input <= -3, 0, jnp.where(input >= 3, 1, input / 6 + 0.5))
-    return input * gate

@@ -113,6 +113,7 @@ def gumbel_softmax(
         An array of the same shape.
 
     Raises:
+        TypeError: the logits are not floats.
         MissingKeyError: no key was given.
 
     Example:
@@ -122,6 +123,8 @@ def gumbel_softmax(
     Reference: Jang et al., Categorical Reparameterization, 2016, https://arxiv.org/abs/1611.01144.
     """
     del eps
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"logits must be floats, because noise is added; got {logits.dtype}")
     key = require_key("gumbel_softmax", key)
     noise = jax.random.gumbel(key, logits.shape, at_least_float32(logits.dtype))
     soft = softmax((logits + noise.astype(logits.dtype)) / tau, dim)

@@ -1,4 +1,4 @@
-"""Losses for yes-or-no answers, each element a question of its own.
+"""Cross entropies of yes-or-no answers, each element a question of its own.
 
 ``where`` masks values of the unreduced loss.
 """
@@ -8,20 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.losses.reductions import (
-    accumulator,
-    like,
+    as_float_like,
     mask_operands,
     reduce_loss,
     resolve_reduction,
 )
 
-__all__ = [
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "multilabel_soft_margin_loss",
-    "soft_margin_loss",
-]
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits"]
 
 
 def _check_same_shape(input: Array, target: Array) -> None:
@@ -83,19 +78,22 @@ def binary_cross_entropy(
     Raises:
         ValueError: the shapes differ.
 
-    >>> loss = F.binary_cross_entropy(jnp.array([0.5, 1.0]), jnp.array([1, 0]), reduction="none")
-    >>> [round(value, 3) for value in loss.tolist()]
-    [0.693, 100.0]
+    Example:
+        >>> loss = F.binary_cross_entropy(jnp.array([0.5, 1.0]), jnp.array([1, 0]), reduction="none")
+        >>> [round(value, 3) for value in loss.tolist()]
+        [0.693, 100.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCELoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    target = like(target, input)
+    target = as_float_like(target, input)
     _check_same_shape(input, target)
     input, target = mask_operands(where, input, target)
-    wide = accumulator(input.dtype)
+    wide = at_least_float32(input.dtype)
     loss = _bernoulli_nll(input.astype(wide), target.astype(wide)).astype(input.dtype)
-    return reduce_loss(loss if weight is None else loss * like(weight, loss), reduction, where)
+    return reduce_loss(
+        loss if weight is None else loss * as_float_like(weight, loss), reduction, where
+    )
 
 
 def binary_cross_entropy_with_logits(
@@ -127,89 +125,22 @@ def binary_cross_entropy_with_logits(
     Raises:
         ValueError: the shapes of input and target differ.
 
-    >>> x = jnp.array([0.0, 100.0])
-    >>> loss = F.binary_cross_entropy_with_logits(x, jnp.array([1, 0]), reduction="none")
-    >>> [round(value, 3) for value in loss.tolist()]
-    [0.693, 100.0]
+    Example:
+        >>> x = jnp.array([0.0, 100.0])
+        >>> loss = F.binary_cross_entropy_with_logits(x, jnp.array([1, 0]), reduction="none")
+        >>> [round(value, 3) for value in loss.tolist()]
+        [0.693, 100.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    target = like(target, input)
+    target = as_float_like(target, input)
     _check_same_shape(input, target)
     input, target = mask_operands(where, input, target)
     surprise = jax.nn.softplus(-input)
     if pos_weight is not None:
-        surprise = surprise * (1 + (like(pos_weight, input) - 1) * target)
+        surprise = surprise * (1 + (as_float_like(pos_weight, input) - 1) * target)
     loss = (1 - target) * input + surprise
-    return reduce_loss(loss if weight is None else loss * like(weight, loss), reduction, where)
-
-
-def soft_margin_loss(
-    input: Array,
-    target: ArrayLike,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    *,
-    where: ArrayLike | None = None,
-) -> Array:
-    """Logistic loss of answers that are 1 or -1: ``log(1 + exp(-t x))``.
-
-    Args:
-        input: scores, any shape.
-        target: 1 or -1, a shape that broadcasts with it.
-        size_average: older form of ``reduction``.
-        reduce: older form of ``reduction``.
-        reduction: ``"none"``, ``"mean"`` or ``"sum"``.
-        where: mask of the elements that count.
-
-    Returns:
-        A scalar, or one value for each element.
-
-    >>> round(float(F.soft_margin_loss(jnp.zeros(4), jnp.array([1, -1, 1, -1]))), 3)
-    0.693
-
-    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.SoftMarginLoss.html
-    """
-    reduction = resolve_reduction(reduction, size_average, reduce)
-    input, target = mask_operands(where, input, like(target, input))
-    return reduce_loss(jax.nn.softplus(-target * input), reduction, where)
-
-
-def multilabel_soft_margin_loss(
-    input: Array,
-    target: ArrayLike,
-    weight: Array | None = None,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    *,
-    where: ArrayLike | None = None,
-) -> Array:
-    """Mean over the classes of the cross entropy of each class's logit.
-
-    Args:
-        input: logits ``(*, C)``.
-        target: 0 or 1 for each class, ``(*, C)``.
-        weight: factor of each class, ``(C,)``.
-        size_average: older form of ``reduction``.
-        reduce: older form of ``reduction``.
-        reduction: ``"none"``, ``"mean"`` or ``"sum"``, over the samples.
-        where: mask ``(*)`` of the samples that count.
-
-    Returns:
-        A scalar, or one value for each sample.
-
-    >>> round(float(F.multilabel_soft_margin_loss(jnp.zeros((2, 3)), jnp.ones((2, 3)))), 3)
-    0.693
-
-    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelSoftMarginLoss.html
-    """
-    reduction = resolve_reduction(reduction, size_average, reduce)
-    mask = None if where is None else jnp.asarray(where)[..., None]
-    input, target = mask_operands(mask, input, like(target, input))
-    loss = (1 - target) * input + jax.nn.softplus(-input)
-    if weight is not None:
-        loss = loss * like(weight, loss)
-    return reduce_loss(jnp.mean(loss, axis=-1), reduction, where)
+    return reduce_loss(
+        loss if weight is None else loss * as_float_like(weight, loss), reduction, where
+    )

@@ -8,7 +8,8 @@ import numpy as np
 from jax.core import Tracer
 
 from funcnet.core.aliases import Array, ArrayLike
-from funcnet.functional.losses.reductions import accumulator, reduce_loss, resolve_reduction
+from funcnet.core.dtypes import at_least_float32
+from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
 __all__ = ["ctc_loss"]
 
@@ -50,10 +51,11 @@ def ctc_loss(
         ValueError: shapes that do not fit, or a ``blank`` that is no label.
         TypeError: targets that are not integers.
 
-    >>> log_p = jnp.log(jnp.full((2, 1, 2), 0.5))
-    >>> loss = F.ctc_loss(log_p, jnp.array([[1]]), [2], [1], reduction="none")
-    >>> jnp.exp(-loss).round(2).tolist()  # three of the four alignments: -1, 1-, 11
-    [0.75]
+    Example:
+        >>> log_p = jnp.log(jnp.full((2, 1, 2), 0.5))
+        >>> loss = F.ctc_loss(log_p, jnp.array([[1]]), [2], [1], reduction="none")
+        >>> jnp.exp(-loss).round(2).tolist()  # three of the four alignments: -1, 1-, 11
+        [0.75]
 
     Reference: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
     """
@@ -62,7 +64,7 @@ def ctc_loss(
     _check_arguments(log_probs, targets, blank)
     batched = log_probs.ndim == 3
     scores = log_probs if batched else log_probs[:, None]
-    scores = scores.astype(accumulator(scores.dtype))
+    scores = scores.astype(at_least_float32(scores.dtype))
     count = scores.shape[1]
     steps = _lengths("input_lengths", input_lengths, count, scores.shape[0])
     sizes = _lengths("target_lengths", target_lengths, count)

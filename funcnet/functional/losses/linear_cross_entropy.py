@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_probability
-from funcnet.functional.losses.classification import cross_entropy, read_samples
+from funcnet.functional.losses.cross_entropy import cross_entropy, read_class_targets
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
@@ -30,8 +30,9 @@ class LinearCrossEntropyOptions:
     Raises:
         ValueError: a value that is none of these.
 
-    >>> F.LinearCrossEntropyOptions(batch_chunk_size=128).rows(1024, 64, 32000)
-    128
+    Example:
+        >>> F.LinearCrossEntropyOptions(batch_chunk_size=128).rows(1024, 64, 32000)
+        128
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LinearCrossEntropyOptions.html
     """
@@ -114,9 +115,10 @@ def linear_cross_entropy(
     Raises:
         ValueError: shapes that do not fit.
 
-    >>> loss = F.linear_cross_entropy(jnp.ones((4, 3)), jnp.zeros((5, 3)), jnp.arange(4))
-    >>> round(float(loss), 3)
-    1.609
+    Example:
+        >>> loss = F.linear_cross_entropy(jnp.ones((4, 3)), jnp.zeros((5, 3)), jnp.arange(4))
+        >>> round(float(loss), 3)
+        1.609
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LinearCrossEntropyLoss.html
     """
@@ -158,7 +160,7 @@ def linear_cross_entropy(
     loss = loss.astype(input.dtype)
     if probabilities:
         return reduce_loss(loss, reduction, where)
-    samples = read_samples(logits_shape, target, weight, ignored, where)
+    samples = read_class_targets(logits_shape, target, weight, ignored, where)
     return reduce_loss(loss, reduction, samples.counts, samples.weight)
 
 

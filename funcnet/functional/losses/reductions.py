@@ -1,18 +1,23 @@
-"""What every loss shares: reductions, masks, and the dtype that sums are made in.
+"""What every loss shares: reductions and masks.
 
 A loss computes one value for each element or sample, and `reduce_loss` makes of them what
 ``reduction=`` says. ``where=`` marks the values that count: the others give zero loss, no gradient
 (even if their inputs are NaN) and do not enter the mean.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice
+from funcnet.core.dtypes import at_least_float32
 
-__all__ = ["accumulator", "like", "mask_operands", "reduce_loss", "resolve_reduction"]
+__all__ = [
+    "as_float_like",
+    "mask_operands",
+    "mask_vectors",
+    "reduce_loss",
+    "resolve_reduction",
+]
 
 
 def resolve_reduction(
@@ -23,9 +28,10 @@ def resolve_reduction(
 ) -> str:
     """Return the reduction to use, translating PyTorch's two older switches into it.
 
-    >>> from funcnet.functional.losses.reductions import resolve_reduction
-    >>> resolve_reduction("mean"), resolve_reduction("mean", size_average=False)
-    ('mean', 'sum')
+    Example:
+        >>> from funcnet.functional.losses.reductions import resolve_reduction
+        >>> resolve_reduction("mean"), resolve_reduction("mean", size_average=False)
+        ('mean', 'sum')
 
     Raises:
         ValueError: an unknown reduction.
@@ -38,23 +44,13 @@ def resolve_reduction(
     return reduction
 
 
-def accumulator(dtype: Any) -> Any:
-    """Return the dtype in which values are summed: float32 for those of sixteen bits.
-
-    >>> from funcnet.functional.losses.reductions import accumulator
-    >>> accumulator(jnp.bfloat16), accumulator(jnp.float64)
-    (dtype('float32'), dtype('float64'))
-    """
-    dtype = jnp.dtype(dtype)
-    return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
-
-
-def like(value: ArrayLike, reference: Array) -> Array:
+def as_float_like(value: ArrayLike, reference: Array) -> Array:
     """Give a number, or an array of integers or booleans, the dtype of a floating reference.
 
-    >>> from funcnet.functional.losses.reductions import like
-    >>> like(jnp.array([True, False]), jnp.ones(2)).dtype
-    dtype('float32')
+    Example:
+        >>> from funcnet.functional.losses.reductions import as_float_like
+        >>> as_float_like(jnp.array([True, False]), jnp.ones(2)).dtype
+        dtype('float32')
     """
     if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.inexact):  # pyright: ignore[reportAttributeAccessIssue]
         return jnp.asarray(value)
@@ -64,13 +60,26 @@ def like(value: ArrayLike, reference: Array) -> Array:
 def mask_operands(where: ArrayLike | None, *operands: Array) -> tuple[Array, ...]:
     """Replace what the mask leaves out by ½, at which every loss and its gradient are finite.
 
-    >>> from funcnet.functional.losses.reductions import mask_operands
-    >>> mask_operands(jnp.array([True, False]), jnp.array([2.0, jnp.nan]))[0].tolist()
-    [2.0, 0.5]
+    Example:
+        >>> from funcnet.functional.losses.reductions import mask_operands
+        >>> mask_operands(jnp.array([True, False]), jnp.array([2.0, jnp.nan]))[0].tolist()
+        [2.0, 0.5]
     """
     if where is None:
         return operands
     return tuple(jnp.where(where, operand, jnp.asarray(0.5, operand.dtype)) for operand in operands)
+
+
+def mask_vectors(where: ArrayLike | None, *vectors: Array) -> tuple[Array, ...]:
+    """Mask whole vectors, as `mask_operands` does elements: ``where`` lacks their last axis.
+
+    Example:
+        >>> from funcnet.functional.losses.reductions import mask_vectors
+        >>> mask_vectors(jnp.array([True, False]), jnp.ones((2, 3)))[0][:, 0].tolist()
+        [1.0, 0.5]
+    """
+    mask = None if where is None else jnp.asarray(where)[..., None]
+    return mask_operands(mask, *vectors)
 
 
 def reduce_loss(
@@ -90,17 +99,18 @@ def reduce_loss(
     Returns:
         An array like ``loss`` for ``"none"``, else a scalar; the mean of nothing is NaN.
 
-    >>> from funcnet.functional.losses.reductions import reduce_loss
-    >>> loss = jnp.array([1.0, 3.0, 8.0])
-    >>> float(reduce_loss(loss, "mean", where=jnp.array([True, True, False])))
-    2.0
+    Example:
+        >>> from funcnet.functional.losses.reductions import reduce_loss
+        >>> loss = jnp.array([1.0, 3.0, 8.0])
+        >>> float(reduce_loss(loss, "mean", where=jnp.array([True, True, False])))
+        2.0
     """
     if where is not None:
         where = jnp.broadcast_to(jnp.asarray(where, bool), loss.shape)
         loss = jnp.where(where, loss, jnp.zeros((), loss.dtype))
     if reduction == "none":
         return loss
-    wide = accumulator(loss.dtype)
+    wide = at_least_float32(loss.dtype)
     total = jnp.sum(loss, dtype=wide)
     if reduction == "mean":
         if weight is not None:

@@ -1,1 +1,4 @@
-"""Normalization, by what the statistics are taken over."""
+"""Normalization, by what the statistics are taken over.
+
+`funcnet.nn.normalization` has the layers in files of the same names.
+"""

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32
+from funcnet.functional.normalization.standardize import running_average
 
 __all__ = ["batch_norm", "batch_norm_update"]
 
 AxisName = Hashable
 
 
-class Moments(NamedTuple):
+class ChannelStatistics(NamedTuple):
     """Statistics of each channel.
 
     Attributes:
@@ -85,12 +86,12 @@ def batch_norm(
     _check_eps(eps, training)
     if training:
         _check_channels(input, axes, weight, bias)
-        return _affine(input, _moments(input, axes, axis_name), weight, bias, eps, axes)
+        return _affine(input, _statistics(input, axes, axis_name), weight, bias, eps, axes)
     if running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless training=True")
     _check_channels(input, axes, running_mean, running_var, weight, bias)
     mean, var = jax.lax.stop_gradient((running_mean, running_var))
-    return _affine(input, Moments(None, mean, var, 0), weight, bias, eps, axes)
+    return _affine(input, ChannelStatistics(None, mean, var, 0), weight, bias, eps, axes)
 
 
 def batch_norm_update(
@@ -137,32 +138,29 @@ def batch_norm_update(
     """
     axes = _reduced_axes(input, channels_last)
     _check_eps(eps, training=True)
-    moments = _moments(input, axes, axis_name)
+    statistics = _statistics(input, axes, axis_name)
     _check_channels(input, axes, running_mean, running_var, weight, bias)
-    output = _affine(input, moments, weight, bias, eps, axes)
-    if moments.shift is None:
+    output = _affine(input, statistics, weight, bias, eps, axes)
+    if statistics.shift is None:  # an empty batch says nothing
         return output, running_mean, running_var
-    mean, var = jax.lax.stop_gradient((moments.mean + moments.shift, moments.var))
-    unbiased = jnp.maximum(var, 0) * (moments.size / max(moments.size - 1, 1))
+    mean, var = jax.lax.stop_gradient((statistics.mean + statistics.shift, statistics.var))
+    # a mean of squares less the square of a mean can be rounded to just below zero
+    unbiased = jnp.maximum(var, 0) * (statistics.size / max(statistics.size - 1, 1))
     return (
         output,
-        _blend(running_mean, mean, momentum),
-        _blend(running_var, unbiased, momentum),
+        running_average(running_mean, mean, momentum),
+        running_average(running_var, unbiased, momentum),
     )
 
 
-def _blend(running: Array, new: Array, momentum: float | Array) -> Array:
-    if isinstance(momentum, jax.Array):
-        momentum = momentum.astype(new.dtype)
-    return ((1 - momentum) * running.astype(new.dtype) + momentum * new).astype(running.dtype)
-
-
-def _moments(input: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> Moments:
+def _statistics(
+    input: Array, axes: tuple[int, ...], axis_name: AxisName | None
+) -> ChannelStatistics:
     x = input.astype(at_least_float32(input.dtype))
     size = math.prod(input.shape[axis] for axis in axes)
     if size == 0:
         neutral = jnp.zeros(_channels(input, axes), x.dtype)
-        return Moments(None, neutral, neutral, 0)
+        return ChannelStatistics(None, neutral, neutral, 0)
     shift = jax.lax.stop_gradient(x[:1].mean(axes))
     if axis_name is not None:
         shift = jax.lax.pmean(shift, axis_name)
@@ -176,12 +174,12 @@ def _moments(input: Array, axes: tuple[int, ...], axis_name: AxisName | None) ->
     mean, square = centred.mean(axes), (centred * centred).mean(axes)
     if axis_name is not None:
         mean, square = jax.lax.pmean((mean, square), axis_name)
-    return Moments(shift, mean, square - mean * mean, size)
+    return ChannelStatistics(shift, mean, square - mean * mean, size)
 
 
 def _affine(
     input: Array,
-    moments: Moments,
+    statistics: ChannelStatistics,
     weight: Array | None,
     bias: Array | None,
     eps: float,
@@ -189,12 +187,12 @@ def _affine(
 ) -> Array:
     # One multiplication and one addition an element, on the shifted input where there is a shift.
     x = input.astype(at_least_float32(input.dtype))
-    mean, var = moments.mean.astype(x.dtype), moments.var.astype(x.dtype)
+    mean, var = statistics.mean.astype(x.dtype), statistics.var.astype(x.dtype)
     scale = jax.lax.rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight.astype(x.dtype)
-    if moments.shift is not None:
-        x = x - jnp.expand_dims(moments.shift, axes)
+    if statistics.shift is not None:
+        x = x - jnp.expand_dims(statistics.shift, axes)
     offset = -mean * scale
     if bias is not None:
         offset = offset + bias.astype(x.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_positive, per_axis
+from funcnet.core.dtypes import at_least_float32
 from funcnet.core.errors import MissingKeyError
 from funcnet.functional.pooling.window_maximum import Maxima, elements_as_maxima, maximum_over_axis
 from funcnet.functional.windows import check_spatial, integers_per_axis
@@ -81,9 +82,7 @@ def _fractional_max_pool(
     if samples is None:
         if key is None:
             raise MissingKeyError(f"{name} draws its windows at random: give it key=...")
-        samples = jax.random.uniform(
-            key, (*lead, axes), jnp.promote_types(input.dtype, jnp.float32)
-        )
+        samples = jax.random.uniform(key, (*lead, axes), at_least_float32(input.dtype))
     elif samples.shape[-2:] != (lead[-1], axes) or samples.size != int(np.prod(lead)) * axes:
         raise ValueError(
             f"{name}: random samples must have shape {(*lead, axes)}; got {samples.shape}"

@@ -4,19 +4,20 @@ from funcnet.core.aliases import Array
 from funcnet.core.checks import check_ndim
 from funcnet.functional.activations.softmax import log_softmax, softmax, softmin
 from funcnet.module import Module
-from funcnet.nn.activations.rectified import Activation
+from funcnet.nn.activations.base import ActivationLayer
 
 __all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
 
 
-class Softmax(Activation, function=softmax):
+class Softmax(ActivationLayer, function=softmax):
     """Turn scores into probabilities that add up to one.
 
     Args:
         dim: axis that adds up to one; best given.
 
-    >>> nn.Softmax(dim=-1)(jnp.zeros(4)).tolist()
-    [0.25, 0.25, 0.25, 0.25]
+    Example:
+        >>> nn.Softmax(dim=-1)(jnp.zeros(4)).tolist()
+        [0.25, 0.25, 0.25, 0.25]
 
     Reference: `funcnet.functional.softmax`, ``torch.nn.Softmax``.
     """
@@ -24,14 +25,15 @@ class Softmax(Activation, function=softmax):
     dim: int | None = None
 
 
-class Softmin(Activation, function=softmin):
+class Softmin(ActivationLayer, function=softmin):
     """Turn costs into probabilities that add up to one.
 
     Args:
         dim: axis that adds up to one; best given.
 
-    >>> nn.Softmin(dim=-1)(jnp.array([0.0, 1e9])).tolist()
-    [1.0, 0.0]
+    Example:
+        >>> nn.Softmin(dim=-1)(jnp.array([0.0, 1e9])).tolist()
+        [1.0, 0.0]
 
     Reference: `funcnet.functional.softmin`, ``torch.nn.Softmin``.
     """
@@ -39,14 +41,15 @@ class Softmin(Activation, function=softmin):
     dim: int | None = None
 
 
-class LogSoftmax(Activation, function=log_softmax):
+class LogSoftmax(ActivationLayer, function=log_softmax):
     """Take the logarithm of a softmax, without underflow.
 
     Args:
         dim: axis over which the probabilities add up to one; best given.
 
-    >>> nn.LogSoftmax(dim=-1)(jnp.array([0.0, -1000.0])).tolist()
-    [0.0, -1000.0]
+    Example:
+        >>> nn.LogSoftmax(dim=-1)(jnp.array([0.0, -1000.0])).tolist()
+        [0.0, -1000.0]
 
     Reference: `funcnet.functional.log_softmax`, ``torch.nn.LogSoftmax``.
     """
@@ -57,8 +60,9 @@ class LogSoftmax(Activation, function=log_softmax):
 class Softmax2d(Module):
     """Turn the channels of each pixel into probabilities.
 
-    >>> nn.Softmax2d()(jnp.zeros((4, 2, 2)))[:, 0, 0].tolist()
-    [0.25, 0.25, 0.25, 0.25]
+    Example:
+        >>> nn.Softmax2d()(jnp.zeros((4, 2, 2)))[:, 0, 0].tolist()
+        [0.25, 0.25, 0.25, 0.25]
 
     Reference: ``torch.nn.Softmax2d``.
     """

@@ -6,10 +6,10 @@ from funcnet.functional.losses.reductions import resolve_reduction
 from funcnet.module import Module
 from funcnet.nn.init.from_array import buffer_from_array
 
-__all__ = ["Loss", "WeightedLoss"]
+__all__ = ["LossLayer", "MarginLossLayer", "WeightedLossLayer"]
 
 
-class Loss(Module):
+class LossLayer(Module):
     """A loss with a reduction: ``"none"``, ``"mean"`` or ``"sum"``.
 
     Every loss takes ``where=``, a mask of the values that count. One without class weights needs no
@@ -27,7 +27,7 @@ class Loss(Module):
         self.reduction = resolve_reduction(reduction, size_average, reduce, self.reductions)
 
 
-class WeightedLoss(Loss):
+class WeightedLossLayer(LossLayer):
     """A loss whose classes or elements have weights, kept in the state as a buffer."""
 
     def __init__(
@@ -39,3 +39,17 @@ class WeightedLoss(Loss):
     ) -> None:
         super().__init__(size_average, reduce, reduction)
         self.weight = buffer_from_array(weight)
+
+
+class MarginLossLayer(LossLayer):
+    """A loss whose first setting is a margin."""
+
+    def __init__(
+        self,
+        margin: float = 0.0,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.margin = margin

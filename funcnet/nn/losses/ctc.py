@@ -2,12 +2,12 @@
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.functional.losses.ctc import ctc_loss
-from funcnet.nn.losses.base import Loss
+from funcnet.nn.losses.base import LossLayer
 
 __all__ = ["CTCLoss"]
 
 
-class CTCLoss(Loss):
+class CTCLoss(LossLayer):
     """Negative log likelihood of label sequences, summed over all alignments with the inputs.
 
     Args:
@@ -15,10 +15,11 @@ class CTCLoss(Loss):
         reduction: ``"none"``, ``"sum"`` or ``"mean"``: divided by the target's length, then averaged.
         zero_infinity: whether targets that are too long for their inputs cost 0 instead of infinity.
 
-    >>> log_p = jnp.log(jnp.full((2, 1, 2), 0.5))
-    >>> loss = nn.CTCLoss(reduction="none")(log_p, jnp.array([[1]]), [2], [1])
-    >>> jnp.exp(-loss).round(2).tolist()
-    [0.75]
+    Example:
+        >>> log_p = jnp.log(jnp.full((2, 1, 2), 0.5))
+        >>> loss = nn.CTCLoss(reduction="none")(log_p, jnp.array([[1]]), [2], [1])
+        >>> jnp.exp(-loss).round(2).tolist()
+        [0.75]
 
     Reference: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
     """

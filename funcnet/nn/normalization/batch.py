@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
-from funcnet.core.checks import check_ndim, check_non_negative
+from funcnet.core.checks import check_ndim
 from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.normalization.batch import batch_norm, batch_norm_update
-from funcnet.module import Buffer, Module, Parameter
-from funcnet.nn import init
+from funcnet.module import Module
+from funcnet.module.description import replaced
+from funcnet.nn.normalization.base import TrackedNorm
 
 __all__ = [
     "BatchNorm1d",
@@ -21,39 +22,6 @@ __all__ = [
     "LazyBatchNorm3d",
     "SyncBatchNorm",
 ]
-
-
-class TrackedNorm(Module):
-    """Scale, offset and running statistics of channels: what batch and instance norms own."""
-
-    def _declare(
-        self,
-        num_features: int | None,
-        eps: float,
-        momentum: float | None,
-        affine: bool,
-        track_running_stats: bool,
-        bias: bool,
-        dtype: DType,
-    ) -> None:
-        if num_features is not None:
-            check_non_negative("num_features", num_features)
-            self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-        shape = (num_features,)
-        self.weight = Parameter(shape, init.ones(), dtype) if affine else None
-        self.bias = Parameter(shape, init.zeros(), dtype) if affine and bias else None
-        tracked = track_running_stats
-        self.running_mean = Buffer(shape, init.zeros(), dtype) if tracked else None
-        self.running_var = Buffer(shape, init.ones(), dtype) if tracked else None
-        self.num_batches_tracked = Buffer((), init.zeros(), jnp.int32) if tracked else None
-
-    def _sizes(self, channels: int) -> dict[str, tuple[int, ...]]:
-        names = ("weight", "bias", "running_mean", "running_var")
-        return {name: (channels,) for name in names if getattr(self, name) is not None}
 
 
 class _BatchNorm(TrackedNorm):
@@ -79,7 +47,7 @@ class _BatchNorm(TrackedNorm):
         self.channels_last = channels_last
 
     def __call__(self, input: Array) -> Array:
-        """Normalize a batch; in training, take its statistics up into the running ones."""
+        """Normalize a batch; in training, update the running statistics with its own."""
         check_ndim("input", input.ndim, *self.layout)
         options: dict[str, Any] = {"eps": self.eps, "channels_last": self.channels_last}
         if self.training and self.axis_name is not None:
@@ -129,11 +97,12 @@ class BatchNorm1d(_BatchNorm):
     Raises:
         ValueError: on a call with another number of axes, or one value a channel in training.
 
-    >>> net = fn.functionalize(nn.BatchNorm1d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, state = net.apply(params, state, jnp.arange(6.0).reshape(2, 3), train=True)
-    >>> output.round(2).tolist(), int(state["num_batches_tracked"])
-    ([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]], 1)
+    Example:
+        >>> net = fn.functionalize(nn.BatchNorm1d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, state = net.apply(params, state, jnp.arange(6.0).reshape(2, 3), train=True)
+        >>> output.round(2).tolist(), int(state["num_batches_tracked"])
+        ([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]], 1)
 
     Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm1d``.
     """
@@ -157,12 +126,13 @@ class BatchNorm2d(_BatchNorm):
         channels_last: inputs are ``(N, H, W, C)``, which is faster on CPU.
         dtype: of parameters and buffers.
 
-    Attributes: those of `BatchNorm1d`.
+    Parameters and buffers are those of `BatchNorm1d`.
 
-    >>> net = fn.functionalize(nn.BatchNorm2d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
-    (2, 3, 4, 4)
+    Example:
+        >>> net = fn.functionalize(nn.BatchNorm2d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
+        (2, 3, 4, 4)
 
     Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
     """
@@ -186,12 +156,13 @@ class BatchNorm3d(_BatchNorm):
         channels_last: inputs are ``(N, D, H, W, C)``.
         dtype: of parameters and buffers.
 
-    Attributes: those of `BatchNorm1d`.
+    Parameters and buffers are those of `BatchNorm1d`.
 
-    >>> net = fn.functionalize(nn.BatchNorm3d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 2, 2, 2)))[0].shape
-    (2, 3, 2, 2, 2)
+    Example:
+        >>> net = fn.functionalize(nn.BatchNorm3d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 2, 2, 2)))[0].shape
+        (2, 3, 2, 2, 2)
 
     Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm3d``.
     """
@@ -217,14 +188,15 @@ class SyncBatchNorm(_BatchNorm):
         channels_last: inputs are ``(N, *spatial, C)``.
         dtype: of parameters and buffers.
 
-    Attributes: those of `BatchNorm1d`.
+    Parameters and buffers are those of `BatchNorm1d`.
 
-    >>> net = fn.functionalize(nn.SyncBatchNorm(1, axis_name="data"))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> parts = jnp.array([[[0.0], [0.0]], [[2.0], [2.0]]])       # two devices, two examples each
-    >>> each = lambda x: net.apply(params, state, x, train=True)[0]
-    >>> jax.vmap(each, axis_name="data")(parts).round(2).ravel().tolist()
-    [-1.0, -1.0, 1.0, 1.0]
+    Example:
+        >>> net = fn.functionalize(nn.SyncBatchNorm(1, axis_name="data"))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> parts = jnp.array([[[0.0], [0.0]], [[2.0], [2.0]]])       # two devices, two examples each
+        >>> each = lambda x: net.apply(params, state, x, train=True)[0]
+        >>> jax.vmap(each, axis_name="data")(parts).round(2).ravel().tolist()
+        [-1.0, -1.0, 1.0, 1.0]
 
     Reference: ``torch.nn.SyncBatchNorm``.
     """
@@ -259,33 +231,21 @@ class SyncBatchNorm(_BatchNorm):
         Returns:
             The module, or, if it is itself a batch norm, the layer that replaces it.
 
-        >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-        >>> nn.SyncBatchNorm.convert_sync_batchnorm(model, "data")[1].axis_name
-        'data'
+        Example:
+            >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+            >>> nn.SyncBatchNorm.convert_sync_batchnorm(model, "data")[1].axis_name
+            'data'
         """
-        return cls._converted(module, axis_name)
 
-    @classmethod
-    def _converted(cls, value: Any, axis_name: Hashable) -> Any:
-        if isinstance(value, _BatchNorm):
-            converted = object.__new__(type(value) if isinstance(value, _LazyBatchNorm) else cls)
-            vars(converted).update(vars(value), axis_name=axis_name)
-            return converted
-        if isinstance(value, Module):
-            for name, part in list(vars(value).items()):
-                converted = cls._converted(part, axis_name)
-                if converted is not part:
-                    setattr(value, name, converted)
-            return value
-        if isinstance(value, list | tuple):
-            items = [cls._converted(item, axis_name) for item in value]
-            changed = any(new is not old for new, old in zip(items, value, strict=True))
-            return type(value)(items) if changed else value
-        if isinstance(value, dict):
-            items = {name: cls._converted(item, axis_name) for name, item in value.items()}
-            changed = any(items[name] is not item for name, item in value.items())
-            return items if changed else value
-        return value
+        def convert(old: Module, new: Module) -> Module:
+            if not isinstance(old, _BatchNorm):
+                vars(old).update(vars(new))
+                return old
+            made = object.__new__(type(old) if isinstance(old, _LazyBatchNorm) else cls)
+            vars(made).update(vars(old), axis_name=axis_name)
+            return made
+
+        return replaced(module, convert)
 
 
 class _LazyBatchNorm(_BatchNorm):
@@ -310,12 +270,15 @@ class _LazyBatchNorm(_BatchNorm):
 
 
 class LazyBatchNorm1d(_LazyBatchNorm):
-    """`BatchNorm1d` whose ``num_features`` is learned from the first example.
+    """`BatchNorm1d` whose ``num_features`` is taken from the first example.
 
-    >>> net = fn.functionalize(nn.LazyBatchNorm1d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3)))
-    >>> params["weight"].shape
-    (3,)
+    The arguments are those of the layer that it becomes, without ``num_features``.
+
+    Example:
+        >>> net = fn.functionalize(nn.LazyBatchNorm1d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyBatchNorm1d``.
     """
@@ -324,12 +287,15 @@ class LazyBatchNorm1d(_LazyBatchNorm):
 
 
 class LazyBatchNorm2d(_LazyBatchNorm):
-    """`BatchNorm2d` whose ``num_features`` is learned from the first example.
+    """`BatchNorm2d` whose ``num_features`` is taken from the first example.
 
-    >>> net = fn.functionalize(nn.LazyBatchNorm2d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
-    >>> params["weight"].shape
-    (3,)
+    The arguments are those of the layer that it becomes, without ``num_features``.
+
+    Example:
+        >>> net = fn.functionalize(nn.LazyBatchNorm2d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyBatchNorm2d``.
     """
@@ -338,12 +304,15 @@ class LazyBatchNorm2d(_LazyBatchNorm):
 
 
 class LazyBatchNorm3d(_LazyBatchNorm):
-    """`BatchNorm3d` whose ``num_features`` is learned from the first example.
+    """`BatchNorm3d` whose ``num_features`` is taken from the first example.
 
-    >>> net = fn.functionalize(nn.LazyBatchNorm3d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
-    >>> params["weight"].shape
-    (3,)
+    The arguments are those of the layer that it becomes, without ``num_features``.
+
+    Example:
+        >>> net = fn.functionalize(nn.LazyBatchNorm3d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyBatchNorm3d``.
     """

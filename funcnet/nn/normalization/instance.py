@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_ndim
-from funcnet.functional.normalization.layer import instance_norm, instance_norm_update
-from funcnet.nn.normalization.batch import TrackedNorm
+from funcnet.functional.normalization.instance import instance_norm, instance_norm_update
+from funcnet.nn.normalization.base import TrackedNorm
 
 __all__ = [
     "InstanceNorm1d",
@@ -38,7 +38,7 @@ class _InstanceNorm(TrackedNorm):
         self._declare(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
 
     def __call__(self, input: Array) -> Array:
-        """Normalize each example; in training, take statistics up into the running ones."""
+        """Normalize each example; in training, update the running statistics with its own."""
         axes, text = self.layout
         check_ndim("input", input.ndim, axes, text)
         if input.ndim == axes[0]:
@@ -49,7 +49,7 @@ class _InstanceNorm(TrackedNorm):
         running, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
         if self.running_mean is None or self.running_var is None or not self.training:
             return instance_norm(input, *running, *affine, self.running_mean is None, eps=self.eps)
-        # PyTorch's instance norm counts no batches: without a momentum nothing is taken up.
+        # PyTorch's instance norm counts no batches: without a momentum the statistics stay.
         momentum = 0.0 if self.momentum is None else self.momentum
         output, self.running_mean, self.running_var = instance_norm_update(
             input, self.running_mean, self.running_var, *affine, momentum, self.eps
@@ -72,17 +72,20 @@ class InstanceNorm1d(_InstanceNorm):
         dtype: of parameters and buffers.
 
     Attributes:
-        weight: ``(num_features,)``, ones, if ``affine``; ``bias``, zeros, likewise.
-        running_mean: buffer ``(num_features,)``, if tracked; ``running_var`` likewise.
+        weight: ``(num_features,)``, ones, if ``affine``.
+        bias: ``(num_features,)``, zeros, if ``affine`` and ``bias``.
+        running_mean: buffer ``(num_features,)``, zeros, if tracked.
+        running_var: buffer ``(num_features,)``, ones, if tracked.
         num_batches_tracked: buffer ``()``, if tracked; stays zero, as PyTorch's.
 
     Raises:
         ValueError: on a call with another number of axes, or one value a channel.
 
-    >>> net = fn.functionalize(nn.InstanceNorm1d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 4)))[0].shape
-    (2, 3, 4)
+    Example:
+        >>> net = fn.functionalize(nn.InstanceNorm1d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 4)))[0].shape
+        (2, 3, 4)
 
     Reference: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022; ``torch.nn.InstanceNorm1d``.
     """
@@ -102,12 +105,13 @@ class InstanceNorm2d(_InstanceNorm):
         bias: learn ``bias`` too, if ``affine``.
         dtype: of parameters and buffers.
 
-    Attributes: those of `InstanceNorm1d`.
+    Parameters and buffers are those of `InstanceNorm1d`.
 
-    >>> net = fn.functionalize(nn.InstanceNorm2d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
-    (2, 3, 4, 4)
+    Example:
+        >>> net = fn.functionalize(nn.InstanceNorm2d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 4, 4)))[0].shape
+        (2, 3, 4, 4)
 
     Reference: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022; ``torch.nn.InstanceNorm2d``.
     """
@@ -127,12 +131,13 @@ class InstanceNorm3d(_InstanceNorm):
         bias: learn ``bias`` too, if ``affine``.
         dtype: of parameters and buffers.
 
-    Attributes: those of `InstanceNorm1d`.
+    Parameters and buffers are those of `InstanceNorm1d`.
 
-    >>> net = fn.functionalize(nn.InstanceNorm3d(3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((2, 3, 4, 4, 4)))[0].shape
-    (2, 3, 4, 4, 4)
+    Example:
+        >>> net = fn.functionalize(nn.InstanceNorm3d(3))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((2, 3, 4, 4, 4)))[0].shape
+        (2, 3, 4, 4, 4)
 
     Reference: Ulyanov et al., 2016, https://arxiv.org/abs/1607.08022; ``torch.nn.InstanceNorm3d``.
     """
@@ -161,14 +166,16 @@ class _LazyInstanceNorm(_InstanceNorm):
 
 
 class LazyInstanceNorm1d(_LazyInstanceNorm):
-    """`InstanceNorm1d` whose ``num_features`` is learned from the first example.
+    """`InstanceNorm1d` whose ``num_features`` is taken from the first example.
 
-    Unlike there, ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
+    The arguments are those of the layer that it becomes, without ``num_features``; unlike there,
+    ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
 
-    >>> net = fn.functionalize(nn.LazyInstanceNorm1d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyInstanceNorm1d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyInstanceNorm1d``.
     """
@@ -177,14 +184,16 @@ class LazyInstanceNorm1d(_LazyInstanceNorm):
 
 
 class LazyInstanceNorm2d(_LazyInstanceNorm):
-    """`InstanceNorm2d` whose ``num_features`` is learned from the first example.
+    """`InstanceNorm2d` whose ``num_features`` is taken from the first example.
 
-    Unlike there, ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
+    The arguments are those of the layer that it becomes, without ``num_features``; unlike there,
+    ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
 
-    >>> net = fn.functionalize(nn.LazyInstanceNorm2d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyInstanceNorm2d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyInstanceNorm2d``.
     """
@@ -193,14 +202,16 @@ class LazyInstanceNorm2d(_LazyInstanceNorm):
 
 
 class LazyInstanceNorm3d(_LazyInstanceNorm):
-    """`InstanceNorm3d` whose ``num_features`` is learned from the first example.
+    """`InstanceNorm3d` whose ``num_features`` is taken from the first example.
 
-    Unlike there, ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
+    The arguments are those of the layer that it becomes, without ``num_features``; unlike there,
+    ``affine`` and ``track_running_stats`` are true by default, as in PyTorch.
 
-    >>> net = fn.functionalize(nn.LazyInstanceNorm3d())
-    >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
-    >>> params["weight"].shape
-    (3,)
+    Example:
+        >>> net = fn.functionalize(nn.LazyInstanceNorm3d())
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 3, 4, 4, 4)))
+        >>> params["weight"].shape
+        (3,)
 
     Reference: ``torch.nn.LazyInstanceNorm3d``.
     """

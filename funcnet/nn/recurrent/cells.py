@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_choice
-from funcnet.functional.recurrent.layers import RecurrentWeights, gru_cell, lstm_cell, rnn_cell
+from funcnet.functional.recurrent.cells import RecurrentWeights, gru_cell, lstm_cell, rnn_cell
 from funcnet.module import Module, Parameter
 from funcnet.nn import init
 
@@ -27,7 +27,7 @@ class RNNCellBase(Module):
         weight_ih: ``(gates · hidden_size, input_size)``, from ``U(-1/√hidden, 1/√hidden)`` as all are.
         weight_hh: ``(gates · hidden_size, hidden_size)``.
         bias_ih: ``(gates · hidden_size,)``, or ``None``.
-        bias_hh: likewise.
+        bias_hh: ``(gates · hidden_size,)``, or ``None``.
     """
 
     def __init__(
@@ -65,10 +65,11 @@ class RNNCell(RNNCellBase):
         nonlinearity: ``"tanh"`` or ``"relu"``.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.RNNCell(3, 4))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((5, 3)))[0].shape
-    (5, 4)
+    Example:
+        >>> net = fn.functionalize(nn.RNNCell(3, 4))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((5, 3)))[0].shape
+        (5, 4)
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html
     """
@@ -101,11 +102,12 @@ class LSTMCell(RNNCellBase):
         bias: whether gates have biases.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.LSTMCell(3, 4))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> hidden, cell = net.apply(params, state, jnp.ones((5, 3)))[0]
-    >>> hidden.shape, cell.shape
-    ((5, 4), (5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.LSTMCell(3, 4))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> hidden, cell = net.apply(params, state, jnp.ones((5, 3)))[0]
+        >>> hidden.shape, cell.shape
+        ((5, 4), (5, 4))
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTMCell.html
     """
@@ -130,10 +132,11 @@ class GRUCell(RNNCellBase):
         bias: whether gates have biases.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.GRUCell(3, 4))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((5, 3)))[0].shape
-    (5, 4)
+    Example:
+        >>> net = fn.functionalize(nn.GRUCell(3, 4))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> net.apply(params, state, jnp.ones((5, 3)))[0].shape
+        (5, 4)
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.GRUCell.html
     """

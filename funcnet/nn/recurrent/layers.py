@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_positive, check_probability
-from funcnet.functional.recurrent.layers import GATES, RecurrentWeights, recurrent
+from funcnet.functional.recurrent.cells import GATES, RecurrentWeights
+from funcnet.functional.recurrent.layers import recurrent
 from funcnet.module import Module, Parameter
 from funcnet.nn import init
 
@@ -23,7 +24,7 @@ class RNNBase(Module):
         num_layers: number of layers, each of which takes the output of the one before.
         bias: whether gates have biases.
         batch_first: whether input and output are ``(N, T, ·)`` instead of ``(T, N, ·)``.
-        dropout: of the output of each layer but the last, in training.
+        dropout: of the output of each layer except the last, in training.
         bidirectional: whether each layer also runs backwards.
         proj_size: features that an LSTM's hidden state is projected to; 0 for none.
         dtype: of the parameters.
@@ -33,7 +34,7 @@ class RNNBase(Module):
             are; ``_l1`` … for further layers, ``_reverse`` for the backward direction.
         weight_hh_l0: ``(gates · hidden_size, hidden_size)``.
         bias_ih_l0: ``(gates · hidden_size,)``.
-        bias_hh_l0: likewise.
+        bias_hh_l0: ``(gates · hidden_size,)``.
         weight_hr_l0: ``(proj_size, hidden_size)``.
 
     Raises:
@@ -41,11 +42,12 @@ class RNNBase(Module):
             that is not below ``hidden_size``.
         TypeError: sizes that are not integers, switches that are not booleans.
 
-    >>> net = fn.functionalize(nn.RNNBase("GRU", 3, 4))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, hidden = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
-    >>> output.shape, hidden.shape
-    ((7, 5, 4), (1, 5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.RNNBase("GRU", 3, 4))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, hidden = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
+        >>> output.shape, hidden.shape
+        ((7, 5, 4), (1, 5, 4))
 
     Reference: https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
     """
@@ -206,15 +208,16 @@ class RNN(RNNBase):
         nonlinearity: ``"tanh"`` or ``"relu"``.
         bias: whether there are biases.
         batch_first: whether input and output are ``(N, T, ·)`` instead of ``(T, N, ·)``.
-        dropout: of the output of each layer but the last, in training.
+        dropout: of the output of each layer except the last, in training.
         bidirectional: whether each layer also runs backwards.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.RNN(3, 4, batch_first=True))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, hidden = net.apply(params, state, jnp.ones((5, 7, 3)), lengths=[7, 2, 3, 4, 5])[0]
-    >>> output.shape, hidden.shape
-    ((5, 7, 4), (1, 5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.RNN(3, 4, batch_first=True))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, hidden = net.apply(params, state, jnp.ones((5, 7, 3)), lengths=[7, 2, 3, 4, 5])[0]
+        >>> output.shape, hidden.shape
+        ((5, 7, 4), (1, 5, 4))
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html
     """
@@ -259,16 +262,17 @@ class LSTM(RNNBase):
         num_layers: number of layers.
         bias: whether gates have biases.
         batch_first: whether input and output are ``(N, T, ·)`` instead of ``(T, N, ·)``.
-        dropout: of the output of each layer but the last, in training.
+        dropout: of the output of each layer except the last, in training.
         bidirectional: whether each layer also runs backwards.
         proj_size: features that the hidden state is projected to; 0 for none.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.LSTM(3, 4, num_layers=2))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, (hidden, cell) = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
-    >>> output.shape, cell.shape
-    ((7, 5, 4), (2, 5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.LSTM(3, 4, num_layers=2))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, (hidden, cell) = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
+        >>> output.shape, cell.shape
+        ((7, 5, 4), (2, 5, 4))
 
     Reference: Hochreiter, Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; with a
     projection, Sak et al. 2014, https://arxiv.org/abs/1402.1128
@@ -313,15 +317,16 @@ class GRU(RNNBase):
         num_layers: number of layers.
         bias: whether gates have biases.
         batch_first: whether input and output are ``(N, T, ·)`` instead of ``(T, N, ·)``.
-        dropout: of the output of each layer but the last, in training.
+        dropout: of the output of each layer except the last, in training.
         bidirectional: whether each layer also runs backwards.
         dtype: of the parameters.
 
-    >>> net = fn.functionalize(nn.GRU(3, 4, bidirectional=True))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> output, hidden = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
-    >>> output.shape, hidden.shape
-    ((7, 5, 8), (2, 5, 4))
+    Example:
+        >>> net = fn.functionalize(nn.GRU(3, 4, bidirectional=True))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, hidden = net.apply(params, state, jnp.ones((7, 5, 3)))[0]
+        >>> output.shape, hidden.shape
+        ((7, 5, 8), (2, 5, 4))
 
     Reference: Cho et al. 2014, https://arxiv.org/abs/1406.1078
     """

@@ -1,22 +1,21 @@
 """What the wrappers that run a module under a transform share."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Key, Params, PyTree, State
-from funcnet.module import Module, functionalize, unbind
+from funcnet.core.aliases import Key, PyTree
+from funcnet.module import Module
 
 __all__ = ["ModuleWrapper", "axis_size", "check_same_structure"]
 
 
 class ModuleWrapper(Module):
-    """What the wrappers share: an inner module as a pure function of its arrays.
+    """What the wrappers share: an inner module.
 
-    A wrapper runs that function under a transform, with a key for each step, and puts the state that it returns
-    back: the misuse that `TransformScopeError` describes, done right once.
+    A wrapper runs it under a transform as a `TransformedPart`, a pure function, with a key for each step: the
+    misuse that `TransformScopeError` describes, done right once.
     """
 
     module: Module
@@ -25,17 +24,6 @@ class ModuleWrapper(Module):
     def part_names(self) -> dict[str, str | int]:
         """How the inner module appears in names on disk: not at all, or with a number for each copy."""
         return {"module": ""}
-
-    def as_function(self) -> tuple[Callable[..., tuple[Any, State]], Params, State]:
-        """Return the inner module's ``apply`` in the present mode, and the arrays it holds now."""
-        params, state = unbind(self.module)
-        net = functionalize(self.module)
-        train = self.training
-
-        def apply(params: Params, state: State, key: Key | None, *args: Any, **kwargs: Any) -> Any:
-            return net.apply(params, state, *args, key=key, train=train, **kwargs)
-
-        return apply, params, state
 
     def keys(self, count: int | None = None) -> Key | None:
         """Draw a key, or an array of them; None where the model was given none."""

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 
-from funcnet.module import Module, update_state
+from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
+from funcnet.module.functionalize import TransformedPart
 from funcnet.nn.wrappers.base import ModuleWrapper
 
 __all__ = ["Remat"]
@@ -46,9 +47,9 @@ class Remat(ModuleWrapper):
         """Call the module."""
         if infers_shapes(self):
             return self.module(*args, **kwargs)
-        apply, params, state = self.as_function()
-        static = tuple(3 + number for number in self.static_argnums)
-        run = jax.checkpoint(apply, policy=self.policy, static_argnums=static)
-        output, state = run(params, state, self.keys(), *args, **kwargs)
-        update_state(self.module, state)
+        part = TransformedPart(self.module)
+        static = tuple(4 + number for number in self.static_argnums)  # behind the part's own four
+        run = jax.checkpoint(part, policy=self.policy, static_argnums=static)
+        output, left = run(part.params, part.state, self.keys(), None, *args, **kwargs)
+        part.finish(*left)
         return output

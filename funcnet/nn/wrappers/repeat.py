@@ -6,8 +6,9 @@ import jax
 
 from funcnet.core.aliases import Key, Params, State
 from funcnet.core.checks import check_positive
-from funcnet.module import Module, update_state
+from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
+from funcnet.module.functionalize import TransformedPart
 from funcnet.nn.wrappers.base import ModuleWrapper, check_same_structure
 
 __all__ = ["Repeat"]
@@ -57,16 +58,15 @@ class Repeat(ModuleWrapper):
         """Apply the copies in turn."""
         if infers_shapes(self):
             return self.module(input, *args, **kwargs)
-        apply, params, state = self.as_function()
+        part = TransformedPart(self.module, self.n)
 
-        def body(x: Any, layer: tuple[Params, State, Key | None]) -> tuple[Any, State]:
-            own_params, own_state, key = layer
-            y, new_state = apply(own_params, own_state, key, x, *args, **kwargs)
+        def body(x: Any, layer: tuple[Params, State, Key | None, Any]) -> tuple[Any, Any]:
+            y, left = part(*layer, x, *args, **kwargs)
             check_same_structure("Repeat", y, x)
-            return y, new_state
+            return y, left
 
         body = jax.checkpoint(body, prevent_cse=False) if self.remat else body
-        layers = (params, state, self.keys(self.n))
-        output, state = jax.lax.scan(body, input, layers, self.n, unroll=self.unroll)
-        update_state(self.module, state)
+        layers = (part.params, part.state, self.keys(self.n), part.indices)
+        output, left = jax.lax.scan(body, input, layers, self.n, unroll=self.unroll)
+        part.finish(*left)
         return output

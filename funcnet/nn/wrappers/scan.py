@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import PyTree
-from funcnet.module import Module, update_state
+from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
+from funcnet.module.functionalize import TransformedPart
 from funcnet.nn.wrappers.base import ModuleWrapper, axis_size, check_same_structure
 
 __all__ = ["Scan"]
@@ -50,17 +51,17 @@ class Scan(ModuleWrapper):
             carry, y = self.module(carry, jax.tree.map(lambda x: x[0], xs))
             ys = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (steps, *leaf.shape)), y)
         else:
-            apply, params, state = self.as_function()
+            part = TransformedPart(self.module)
 
             def body(held: Any, step: Any) -> Any:
                 (carry, state), (x, key) = held, step
-                (new, y), state = apply(params, state, key, carry, x)
+                (new, y), (state, seen) = part(part.params, state, key, None, carry, x)
                 check_same_structure("Scan", new, carry)
-                return (new, state), y
+                return (new, state), (y, seen)
 
             inputs = (xs, self.keys(steps))
-            (carry, state), ys = jax.lax.scan(
-                body, (carry, state), inputs, steps, reverse=self.reverse, unroll=self.unroll
+            (carry, state), (ys, seen) = jax.lax.scan(
+                body, (carry, part.state), inputs, steps, reverse=self.reverse, unroll=self.unroll
             )
-            update_state(self.module, state)
+            part.finish(state, seen)
         return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, self.axis), ys)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
-from funcnet.module import Module, update_state
+from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
+from funcnet.module.functionalize import TransformedPart
 from funcnet.nn.wrappers.base import ModuleWrapper, axis_size
 
 __all__ = ["Vmap"]
@@ -68,17 +69,17 @@ class Vmap(ModuleWrapper):
         size = self.n or axis_size("Vmap", *mapped[0])
         if infers_shapes(self):
             return self._infer_shapes(args, axes, size)
-        apply, params, state = self.as_function()
+        part = TransformedPart(self.module, self.n)
         own = None if self.n is None else 0
         keys = self.keys(size)
         run = jax.vmap(
-            apply,
-            (own, own, None if keys is None else 0, *axes),
+            part,
+            (own, own, None if keys is None else 0, None if part.indices is None else 0, *axes),
             (self.out_axes, 0),
             axis_size=size,
         )
-        output, state = run(params, state, keys, *args)
-        update_state(self.module, state if self.n else jax.tree.map(_one_of_all, state))
+        output, (state, seen) = run(part.params, part.state, keys, part.indices, *args)
+        part.finish(state if self.n else jax.tree.map(_one_of_all, state), seen)
         return output
 
     def _infer_shapes(self, args: Any, axes: Any, size: int) -> Any:

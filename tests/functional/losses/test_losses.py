@@ -218,3 +218,16 @@ def test_chunks_keep_all_logits_from_existing():
     assert "[64,100]" in whole
     assert "[64,100]" not in chunked
     assert "[8,8,100]" not in chunked
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0, -1.0, float("inf"), -float("inf")])
+def test_what_is_not_a_number_has_no_norm(p):
+    x = jnp.array([[1.0, jnp.nan]])
+    assert jnp.isnan(F.pairwise_distance(x, jnp.zeros((1, 2)), p)).all()
+    assert jnp.isnan(F.normalize(x, p)).all()
+
+
+def test_small_integers_are_summed_in_floats():
+    """In int8 the sum of the two errors would overflow before it is divided."""
+    x, y = jnp.array([100, 90], jnp.int8), jnp.zeros(2, jnp.int8)
+    assert int(F.l1_loss(x, y)) == 95

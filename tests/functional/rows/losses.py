@@ -22,7 +22,17 @@ ROWS = [
         for p in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, INFINITY)
     ],
     Function("pdist", inputs=[(1, 3)]),
-    *[Function("pairwise_distance", (p,), inputs=PAIR) for p in (0.0, 0.5, 1.5, INFINITY)],
+    *[
+        Function("pairwise_distance", (p,), inputs=PAIR)
+        for p in (0.0, 0.5, 1.5, -1.0, INFINITY, -INFINITY)
+    ],
+    # zero to a negative power is infinite, and the norm of it zero; PyTorch's gradient there is NaN
+    Function(
+        "pairwise_distance",
+        (-2.0, 0.0),
+        inputs=[values([[1.0, 2.0]]), values([[1.0, 5.0]])],
+        gradients=False,
+    ),
     # rows that are equal, and zero vectors, where norms have no derivative
     Function("pairwise_distance", (2.0, 0.0), inputs=[values(np.ones((2, 3)))] * 2),
     Function("cosine_similarity", inputs=[values(np.eye(3) - np.diag([1.0, 0, 0])), (3, 3)]),

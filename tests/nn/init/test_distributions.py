@@ -163,3 +163,10 @@ def test_tables_start_normal_with_a_row_of_zeros():
     params, _ = fn.functionalize(nn.Embedding(200, 20, padding_idx=-1)).init(KEY)
     assert (params["weight"][-1] == 0).all()
     assert stats.kstest(np.asarray(params["weight"][:-1]).ravel(), stats.norm.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.int32, jnp.bool])
+@pytest.mark.parametrize("start", [init.uniform(), init.normal(), init.orthogonal()])
+def test_integers_are_not_drawn(start, dtype):
+    with pytest.raises(TypeError, match="random numbers are drawn for floats"):
+        start(KEY, (3, 3), dtype)

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_probability
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.indices import check_indices, check_integers
-from funcnet.functional.losses.reductions import accumulator, reduce_loss, resolve_reduction
+from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
 __all__ = ["cross_entropy", "nll_loss"]
 
 
-class Samples(NamedTuple):
+class ClassTargets(NamedTuple):
     """What the targets say of each sample: its class, its weight, whether it counts."""
 
     target: Array
@@ -44,13 +45,13 @@ def _class_weight(weight: Array | None, classes: int, dtype: Any = None) -> Arra
     return jnp.asarray(weight, dtype)
 
 
-def read_samples(
+def read_class_targets(
     shape: tuple[int, ...],
     target: Array,
     weight: Array | None,
     ignore_index: int,
     where: ArrayLike | None,
-) -> Samples:
+) -> ClassTargets:
     """Check class indices against the shape of the scores and look up their weights."""
     axis, target = _class_axis(shape), jnp.asarray(target)
     check_integers("a target of class indices", target)
@@ -68,7 +69,7 @@ def read_samples(
     if weight is not None:
         weight = weight.at[target].get(mode="fill", fill_value=jnp.nan)
         weight = jnp.where(counts, weight, jnp.zeros((), weight.dtype))
-    return Samples(target, weight, counts)
+    return ClassTargets(target, weight, counts)
 
 
 def _pick(scores: Array, index: Array, axis: int) -> Array:
@@ -135,16 +136,17 @@ def nll_loss(
         TypeError: a target that is no integer.
         IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
-    >>> log_p = jnp.array([[-1.0, -2.0], [-3.0, -0.5]])
-    >>> F.nll_loss(log_p, jnp.array([0, 1]), reduction="none").tolist()
-    [1.0, 0.5]
+    Example:
+        >>> log_p = jnp.array([[-1.0, -2.0], [-3.0, -0.5]])
+        >>> F.nll_loss(log_p, jnp.array([0, 1]), reduction="none").tolist()
+        [1.0, 0.5]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     axis = _class_axis(input.shape)
     weight = _class_weight(weight, input.shape[axis])
-    samples = read_samples(input.shape, target, weight, ignore_index, where)
+    samples = read_class_targets(input.shape, target, weight, ignore_index, where)
     loss = -_pick(_mask_scores(input, where, axis), samples.target, axis)
     if samples.weight is not None:
         loss = loss * samples.weight
@@ -169,8 +171,7 @@ def cross_entropy(
 
     Args:
         input: logits ``(N, C, *)`` or ``(C,)``.
-        target: class indices ``(N, *)`` or ``()``. Or
-            probabilities of the input's shape.
+        target: class indices ``(N, *)`` or ``()``, or probabilities of the input's shape.
         weight: factor of each class, ``(C,)``.
         size_average: older form of ``reduction``.
         ignore_index: samples of this class do not count; for class indices only.
@@ -188,15 +189,16 @@ def cross_entropy(
         TypeError: a target whose dtype does not fit its shape.
         IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
-    >>> round(float(F.cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 3)
-    1.386
+    Example:
+        >>> round(float(F.cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 3)
+        1.386
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_probability("label_smoothing", label_smoothing)
     axis, input, target = _class_axis(input.shape), jnp.asarray(input), jnp.asarray(target)
-    logits = _mask_scores(input, where, axis).astype(accumulator(input.dtype))
+    logits = _mask_scores(input, where, axis).astype(at_least_float32(input.dtype))
     weight = _class_weight(weight, input.shape[axis], logits.dtype)
     if target.shape == input.shape:
         if not jnp.issubdtype(target.dtype, jnp.floating):
@@ -208,7 +210,7 @@ def cross_entropy(
             raise ValueError("ignore_index needs class indices, not probabilities")
         loss = _against_probabilities(logits, target, weight, label_smoothing, axis)
         return reduce_loss(loss.astype(input.dtype), reduction, where)
-    samples = read_samples(input.shape, target, weight, ignore_index, where)
+    samples = read_class_targets(input.shape, target, weight, ignore_index, where)
     loss = _against_indices(logits, samples, weight, label_smoothing, axis)
     return reduce_loss(loss, reduction, samples.counts, samples.weight).astype(input.dtype)
 
@@ -225,7 +227,7 @@ def _against_probabilities(
 
 
 def _against_indices(
-    logits: Array, samples: Samples, weight: Array | None, smoothing: float, axis: int
+    logits: Array, samples: ClassTargets, weight: Array | None, smoothing: float, axis: int
 ) -> Array:
     total = jax.nn.logsumexp(logits, axis)
     loss = total - _pick(logits, samples.target, axis)

@@ -1,17 +1,15 @@
-"""Where modules and parameters hide from a description: values that funcnet does not walk into.
+"""Where something hides: in objects that nobody walks into, such as a deque, a partial or a namespace.
 
-Found once, when a description is walked, so that nobody trains a model of which a part was left out.
+A description is searched once, when it is read, so that nobody trains a model of which a part was left out.
 """
 
 import functools
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-
-from funcnet.module.specs import is_spec
 
 __all__ = ["class_attributes", "hiding_place"]
 
@@ -22,46 +20,44 @@ DEPTH = 5
 """How many objects deep to look: deep enough for a config in a namespace in a deque."""
 
 
-def hiding_place(value: Any) -> str | None:
-    """Say where in a value a module or a declared array hides; None if nowhere.
+def hiding_place(value: Any, sought: Callable[[Any], bool]) -> str | None:
+    """Say where in a value something hides; None if nowhere.
 
     Args:
-        value: neither a module, a declared array, a list, a tuple nor a dict.
+        value: anything.
+        sought: tells whether an object is what is looked for.
 
     Returns:
-        The end of a sentence that begins with the value's path.
+        The end of a sentence that begins with the value's name.
 
     >>> from collections import deque
-    >>> from funcnet.module.hidden import hiding_place
-    >>> hiding_place(deque([nn.Linear(1, 1)]))
-    ' is a deque that holds a Linear'
+    >>> hiding_place(deque([1, "a"]), lambda part: isinstance(part, str))
+    ' is a deque that holds a str'
     """
-    held = _held(value, set(), DEPTH)
+    held = _held(value, sought, set(), DEPTH)
     if held is None:
         return None
     order = " (a set has no order and so no names)" if isinstance(value, set | frozenset) else ""
     return f" is a {type(value).__name__}{order} that holds a {type(held).__name__}"
 
 
-def class_attributes(cls: type, attributes: Any) -> Iterator[tuple[str, str]]:
-    """List the modules and declared arrays that are attributes of a class and not of the instance."""
+def class_attributes(
+    cls: type, own: Any, sought: Callable[[Any], bool]
+) -> Iterator[tuple[str, str]]:
+    """List what is sought among the attributes of a class that an instance does not have as its own."""
     for base in cls.__mro__:
         for name, value in vars(base).items():
-            if name not in attributes and _declares(value):
+            if name not in own and sought(value):
                 yield name, type(value).__name__
 
 
-def _declares(value: Any) -> bool:
-    return is_spec(value) or getattr(type(value), "_is_funcnet_module", False)
-
-
-def _held(value: Any, seen: set[int], depth: int) -> Any:
-    """Return a module or declared array that a value holds."""
+def _held(value: Any, sought: Callable[[Any], bool], seen: set[int], depth: int) -> Any:
+    """Return the first object within a value that is sought."""
     if isinstance(value, _PLAIN) or depth == 0 or id(value) in seen:
         return None
     seen.add(id(value))
     for part in _contents(value):
-        found = part if _declares(part) else _held(part, seen, depth - 1)
+        found = part if sought(part) else _held(part, sought, seen, depth - 1)
         if found is not None:
             return found
     return None

@@ -1,0 +1,91 @@
+"""Exponential linear units: the identity above zero, an exponential that levels off below."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array
+
+__all__ = ["celu", "elu", "selu"]
+
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+
+
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def _exponential_below_zero(x: Array, scale: float) -> Array:
+    # The unused side is held at 0, so that exp cannot overflow into the gradient.
+    return jnp.where(x > 0, x, scale * jnp.expm1(jnp.where(x > 0, 0, x)))
+
+
+def elu(input: Array, alpha: float = 1.0) -> Array:
+    """Rectify with an exponential below zero: ``x if x > 0 else alpha * (exp(x) - 1)``.
+
+    Args:
+        input: array of any shape.
+        alpha: minus the value that the negative side saturates at.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Example:
+        >>> F.elu(jnp.array([-100.0, 2.0]), alpha=3.0).tolist()
+        [-3.0, 2.0]
+
+    Reference: Clevert et al., Exponential Linear Units, 2015, https://arxiv.org/abs/1511.07289.
+    """
+    return _exponential_below_zero(input, alpha)
+
+
+def celu(input: Array, alpha: float = 1.0) -> Array:
+    """Rectify with a smooth exponential: ``x if x > 0 else alpha * (exp(x / alpha) - 1)``.
+
+    Args:
+        input: array of any shape.
+        alpha: minus the value that the negative side saturates at; not zero.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: ``alpha`` is zero.
+
+    Example:
+        >>> F.celu(jnp.array([-100.0, 2.0]), alpha=3.0).tolist()
+        [-3.0, 2.0]
+
+    Reference: Barron, Continuously Differentiable Exponential Linear Units, 2017,
+    https://arxiv.org/abs/1704.07483.
+    """
+    if alpha == 0:
+        raise ValueError("alpha must not be zero, because the input is divided by it")
+    negative = jnp.where(input > 0, 0, input)
+    value = alpha * jnp.expm1(negative * (1 / alpha))
+    if input.dtype == jnp.float64:
+        # PyTorch's gradient has alpha rounded to single precision in every dtype.
+        rounded = alpha * jnp.expm1(negative * (1 / float(np.float32(alpha))))
+        value = rounded + jax.lax.stop_gradient(value - rounded)
+    return jnp.where(input > 0, input, value)
+
+
+def selu(input: Array) -> Array:
+    """Scale an ELU so that it keeps zero mean and unit variance from layer to layer.
+
+    ``1.0507 * (x if x > 0 else 1.6733 * (exp(x) - 1))``
+
+    Args:
+        input: array of any shape.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Example:
+        >>> [round(value, 4) for value in F.selu(jnp.array([-100.0, 1.0])).tolist()]
+        [-1.7581, 1.0507]
+
+    Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
+    https://arxiv.org/abs/1706.02515.
+    """
+    return SELU_SCALE * _exponential_below_zero(input, SELU_ALPHA)

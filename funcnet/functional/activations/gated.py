@@ -1,0 +1,108 @@
+"""Products of an input with a gate: SiLU, Mish, GELU and GLU."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array
+from funcnet.core.checks import check_choice
+
+__all__ = ["gelu", "glu", "mish", "silu"]
+
+
+def silu(input: Array) -> Array:
+    """Gate each element with its own sigmoid: ``x * sigmoid(x)``, also called swish.
+
+    Args:
+        input: array of any shape.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Example:
+        >>> round(float(F.silu(jnp.array(1.0))), 4)
+        0.7311
+
+    Reference: Elfwing et al., Sigmoid-Weighted Linear Units, 2017,
+    https://arxiv.org/abs/1702.03118.
+    """
+    return input * jax.nn.sigmoid(input)
+
+
+def mish(input: Array) -> Array:
+    """Gate each element with a softplus: ``x * tanh(log(1 + exp(x)))``.
+
+    Args:
+        input: array of any shape.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Example:
+        >>> round(float(F.mish(jnp.array(1.0))), 4)
+        0.8651
+
+    Reference: Misra, Mish, 2019, https://arxiv.org/abs/1908.08681.
+    """
+    # tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2): one exponential. Past 20 the gate is 1.
+    exponential = jnp.exp(jnp.minimum(input, 20))
+    gate = exponential * (exponential + 2)
+    return input * (gate / (gate + 2))
+
+
+def gelu(input: Array, approximate: str = "none") -> Array:
+    r"""Gate each element with the normal distribution's cumulative function: ``x * Φ(x)``.
+
+    ``"none"``: ``x / 2 * (1 + erf(x / √2))``;
+    ``"tanh"``: ``x / 2 * (1 + tanh(√(2/π) * (x + 0.044715 x³)))``.
+
+    Args:
+        input: array of any shape.
+        approximate: ``"none"`` or ``"tanh"``.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: another word for ``approximate``.
+
+    Example:
+        >>> round(float(F.gelu(jnp.array(1.0))), 4)
+        0.8413
+
+    Reference: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016,
+    https://arxiv.org/abs/1606.08415.
+    """
+    check_choice("approximate", approximate, ("none", "tanh"))
+    if approximate == "none":
+        # erf rather than erfc: the compiler has a short polynomial for the one only.
+        return 0.5 * input * (1 + jax.lax.erf(input * math.sqrt(0.5)))
+    inner = math.sqrt(2 / math.pi) * input * (1 + 0.044715 * input * input)
+    return 0.5 * input * (1 + jnp.tanh(inner))
+
+
+def glu(input: Array, dim: int = -1) -> Array:
+    """Split the input in two halves ``a, b`` and gate one by the other: ``a * sigmoid(b)``.
+
+    Args:
+        input: array whose axis ``dim`` has even length.
+        dim: axis to split.
+
+    Returns:
+        An array whose axis ``dim`` is half as long.
+
+    Raises:
+        ValueError: the axis is odd.
+
+    Example:
+        >>> F.glu(jnp.array([3.0, 0.0])).tolist()
+        [1.5]
+
+    Reference: Dauphin et al., Language Modeling with Gated Convolutional Networks, 2016,
+    https://arxiv.org/abs/1612.08083.
+    """
+    if input.ndim == 0 or input.shape[dim] % 2:
+        raise ValueError(f"axis {dim} must be even to be halved; input has shape {input.shape}")
+    value, gate = jnp.split(input, 2, axis=dim)
+    return value * jax.nn.sigmoid(gate)

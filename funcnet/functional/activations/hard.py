@@ -1,0 +1,79 @@
+"""Activations with hard corners: clips, and straight lines that approximate a sigmoid or SiLU.
+
+At a kink the gradient is PyTorch's: that of the piece which the definition puts the kink in.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.aliases import Array
+
+__all__ = ["hardsigmoid", "hardswish", "hardtanh"]
+
+
+def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
+    """Clip each element to ``[min_val, max_val]``; the gradient at both ends is 0.
+
+    Args:
+        input: array of any shape.
+        min_val: lower end of the linear region.
+        max_val: upper end of the linear region.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: the lower end lies above the upper one.
+
+    Example:
+        >>> F.hardtanh(jnp.array([-2.0, 0.5, 2.0])).tolist()
+        [-1.0, 0.5, 1.0]
+
+    Reference: ``torch.nn.functional.hardtanh``.
+    """
+    if min_val > max_val:
+        raise ValueError(f"min_val must not exceed max_val; got {min_val} and {max_val}")
+    return jnp.where(input <= min_val, min_val, jnp.where(input >= max_val, max_val, input))
+
+
+def hardsigmoid(input: Array) -> Array:
+    """Approximate the sigmoid by straight lines: ``clip(x / 6 + 1/2, 0, 1)``.
+
+    Args:
+        input: array of any shape.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Example:
+        >>> F.hardsigmoid(jnp.array([-4.0, 0.0, 4.0])).tolist()
+        [0.0, 0.5, 1.0]
+
+    Reference: Courbariaux et al., BinaryConnect, 2015, https://arxiv.org/abs/1511.00363.
+    """
+    line = input / 6 + 0.5
+    if input.dtype == jnp.float64:
+        # PyTorch's gradient has 1/6 rounded to single precision in every dtype.
+        rounded = input * float(np.float32(1 / 6))
+        line = rounded + jax.lax.stop_gradient(line - rounded)
+    return jnp.where(input <= -3, 0, jnp.where(input >= 3, 1, line))
+
+
+def hardswish(input: Array) -> Array:
+    """Approximate SiLU by pieces: ``x * hardsigmoid(x)``.
+
+    Args:
+        input: array of any shape.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Example:
+        >>> F.hardswish(jnp.array([-4.0, 0.0, 4.0])).tolist()
+        [-0.0, 0.0, 4.0]
+
+    Reference: Howard et al., Searching for MobileNetV3, 2019, https://arxiv.org/abs/1905.02244.
+    """
+    gate = jnp.where(input <= -3, 0, jnp.where(input >= 3, 1, input / 6 + 0.5))
+    return input * gate

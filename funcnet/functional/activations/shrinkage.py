@@ -1,0 +1,69 @@
+"""Shrinkages: they move each element towards zero."""
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array
+
+__all__ = ["hardshrink", "softshrink", "tanhshrink"]
+
+
+def hardshrink(input: Array, lambd: float = 0.5) -> Array:
+    """Set the elements between ``-lambd`` and ``lambd`` to zero and keep the others.
+
+    Args:
+        input: array of any shape.
+        lambd: half-width of the interval, which includes its ends.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Example:
+        >>> F.hardshrink(jnp.array([-1.0, 0.25, 2.0])).tolist()
+        [-1.0, 0.0, 2.0]
+
+    Reference: ``torch.nn.functional.hardshrink``.
+    """
+    return jnp.where((input >= -lambd) & (input <= lambd), 0, input)
+
+
+def softshrink(input: Array, lambd: float = 0.5) -> Array:
+    """Move each element towards zero by ``lambd``, and to zero those nearer than that.
+
+    Args:
+        input: array of any shape.
+        lambd: how far to move; not negative.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Raises:
+        ValueError: ``lambd`` is negative.
+
+    Example:
+        >>> F.softshrink(jnp.array([-1.0, 0.25, 2.0])).tolist()
+        [-0.5, 0.0, 1.5]
+
+    Reference: Donoho, De-Noising by Soft-Thresholding, 1995.
+    """
+    if lambd < 0:
+        raise ValueError(f"lambd must not be negative; got {lambd}")
+    shrunk = jnp.where(input > lambd, input - lambd, input + lambd)
+    return jnp.where((input >= -lambd) & (input <= lambd), 0, shrunk)
+
+
+def tanhshrink(input: Array) -> Array:
+    """Take from each element its hyperbolic tangent: ``x - tanh(x)``.
+
+    Args:
+        input: array of any shape.
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Example:
+        >>> float(F.tanhshrink(jnp.array(0.0)))
+        0.0
+
+    Reference: ``torch.nn.functional.tanhshrink``.
+    """
+    return input - jnp.tanh(input)

@@ -1,0 +1,126 @@
+"""Instance normalization: over the spatial axes of each channel of each example."""
+
+import math
+
+import jax
+
+from funcnet.core.aliases import Array
+from funcnet.core.dtypes import at_least_float32
+from funcnet.functional.normalization.standardize import (
+    over_channels,
+    running_average,
+    scale_and_shift,
+    standardize,
+)
+
+__all__ = ["instance_norm", "instance_norm_update"]
+
+
+def instance_norm(
+    input: Array,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Array:
+    """Standardize each channel of each example over its spatial axes.
+
+    Arrays are immutable: `instance_norm_update` also returns the running statistics that PyTorch
+    would have written in place.
+
+    Args:
+        input: shape ``(N, C, *spatial)``.
+        running_mean: shape ``(C,)``.
+        running_var: shape ``(C,)``.
+        weight: scale of each channel, shape ``(C,)``.
+        bias: offset of each channel, shape ``(C,)``.
+        use_input_stats: use each channel's own statistics, rather than the running ones.
+        momentum: only of meaning in `instance_norm_update`.
+        eps: added to the variance.
+
+    Returns:
+        An array of the input's shape and dtype.
+
+    Raises:
+        ValueError: one value a channel, or no running statistics where they are needed.
+
+    Example:
+        >>> F.instance_norm(jnp.array([[[1.0, 3.0], [5.0, 9.0]]])).round(3).tolist()
+        [[[-1.0, 1.0], [-1.0, 1.0]]]
+
+    Reference: Ulyanov et al., Instance Normalization, 2016, https://arxiv.org/abs/1607.08022.
+    """
+    del momentum
+    axes = _spatial_axes(input)
+    if use_input_stats:
+        _check_spatial_size(input)
+        x = standardize(input, axes, eps)
+    elif running_mean is None or running_var is None:
+        raise ValueError("running_mean and running_var are needed unless use_input_stats=True")
+    else:
+        x = input.astype(at_least_float32(input.dtype))
+        running = jax.lax.stop_gradient((running_mean, running_var))
+        mean, var = over_channels(input, *running)
+        x = (x - mean.astype(x.dtype)) * jax.lax.rsqrt(var.astype(x.dtype) + eps)
+    return scale_and_shift(x, *over_channels(input, weight, bias)).astype(input.dtype)
+
+
+def instance_norm_update(
+    input: Array,
+    running_mean: Array,
+    running_var: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, Array, Array]:
+    """Standardize as `instance_norm`, and blend the examples' mean statistics into running ones.
+
+    Args:
+        input: shape ``(N, C, *spatial)``.
+        running_mean: shape ``(C,)``.
+        running_var: shape ``(C,)``; it takes up the unbiased variance.
+        weight: scale of each channel, shape ``(C,)``.
+        bias: offset of each channel, shape ``(C,)``.
+        momentum: weight of this batch in the running statistics.
+        eps: added to the variance.
+
+    Returns:
+        ``(output, running_mean, running_var)``.
+
+    Raises:
+        ValueError: one value a channel.
+
+    Example:
+        >>> x = jnp.array([[[1.0, 3.0]]])
+        >>> _, mean, var = F.instance_norm_update(x, jnp.zeros(1), jnp.ones(1), momentum=0.5)
+        >>> mean.tolist(), var.tolist()
+        ([1.0], [1.5])
+
+    Reference: Ulyanov et al., Instance Normalization, 2016, https://arxiv.org/abs/1607.08022.
+    """
+    output = instance_norm(input, None, None, weight, bias, eps=eps)
+    axes = _spatial_axes(input)
+    x = jax.lax.stop_gradient(input).astype(at_least_float32(input.dtype))
+    mean, var = x.mean(axes).mean(0), x.var(axes, ddof=1).mean(0)
+    return (
+        output,
+        running_average(running_mean, mean, momentum),
+        running_average(running_var, var, momentum),
+    )
+
+
+def _spatial_axes(input: Array) -> tuple[int, ...]:
+    if input.ndim < 3:
+        raise ValueError(f"input must have shape (N, C, *spatial); got {input.shape}")
+    return tuple(range(2, input.ndim))
+
+
+def _check_spatial_size(input: Array) -> None:
+    if math.prod(input.shape[2:]) == 1:
+        raise ValueError(
+            f"each channel has one value only, whose variance is zero; got shape {input.shape}"
+        )

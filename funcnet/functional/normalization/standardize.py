@@ -1,0 +1,53 @@
+"""What normalizations share: to standardize over axes, scale, shift, and keep running averages.
+
+Statistics are taken in float32 at least.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array
+from funcnet.core.dtypes import at_least_float32
+
+__all__ = ["over_channels", "running_average", "scale_and_shift", "standardize"]
+
+
+def standardize(input: Array, axes: tuple[int, ...], eps: float) -> Array:
+    """Return ``(x - mean) / sqrt(var + eps)`` over some axes, in float32 at least."""
+    x = input.astype(at_least_float32(input.dtype))
+    centred = x - x.mean(axes, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axes, keepdims=True) + eps)
+
+
+def scale_and_shift(x: Array, weight: Array | None, bias: Array | None) -> Array:
+    """Return ``x * weight + bias`` in the dtype of ``x``, leaving out what is ``None``."""
+    if weight is not None:
+        x = x * weight.astype(x.dtype)
+    return x if bias is None else x + bias.astype(x.dtype)
+
+
+def over_channels(input: Array, *arrays: Array | None) -> tuple[Array, ...]:
+    """Reshape arrays of one number a channel so that they broadcast against ``(N, C, *)``."""
+    shaped = []
+    for array in arrays:
+        if array is not None and array.shape != (input.shape[1],):
+            raise ValueError(
+                f"expected one number for each of the {input.shape[1]} channels of the input "
+                f"of shape {input.shape}; got shape {array.shape}"
+            )
+        shaped.append(None if array is None else array.reshape((-1,) + (1,) * (input.ndim - 2)))
+    return tuple(shaped)
+
+
+def running_average(running: Array, new: Array, momentum: float | Array) -> Array:
+    """Return ``(1 - momentum) * running + momentum * new``, computed in the dtype of ``new``.
+
+    Example:
+        >>> from funcnet.functional.normalization.standardize import running_average
+        >>> running_average(jnp.zeros(1), jnp.ones(1), 0.25).tolist()
+        [0.25]
+    """
+    if isinstance(momentum, jax.Array):
+        momentum = momentum.astype(new.dtype)
+    mixed = (1 - momentum) * running.astype(new.dtype) + momentum * new
+    return mixed.astype(running.dtype)
