@@ -62,10 +62,7 @@ def test_a_room_has_at_most_a_dozen_files(room):
 
 
 def singular(word: str) -> str:
-    """
-    >>> singular("losses"), singular("images"), singular("attention")
-    ('loss', 'image', 'attention')
-    """
+    """``loss`` of ``losses``, ``image`` of ``images``; ``attention`` stays."""
     return word.removesuffix("es") if word.endswith("sses") else word.removesuffix("s")
 
 
