@@ -1,12 +1,12 @@
 """Spatial windows in one to three dimensions, shared by convolution, pooling and folding.
 
-A window of ``kernel`` taps, ``dilation`` apart, moves in steps of ``stride`` over a padded axis::
+A window of ``kernel`` elements, ``dilation`` apart, moves in steps of ``stride`` over a padded axis::
 
     reach  = dilation * (kernel - 1) + 1
     output = floor((size + low + high - reach) / stride) + 1
 
-What is done for windows is done one axis after another wherever it separates, and one tap after another
-along an axis: a tap is a strided slice that sees the same element of every window.
+What is done for windows is done one axis after another wherever it separates, and along an axis for one element of
+the window after another: a strided slice holds the same element of every window.
 """
 
 import operator
@@ -25,19 +25,19 @@ __all__ = [
     "UnevenWindows",
     "Windows",
     "adaptive_windows",
-    "batched",
+    "over_batch_axes",
     "check_spatial",
-    "integers",
+    "integers_per_axis",
     "pad_axes",
     "spatial_axes",
-    "windows",
+    "sliding_windows",
 ]
 
 
-def integers(name: str, value: Any, axes: int) -> tuple[int, ...]:
+def integers_per_axis(name: str, value: Any, axes: int) -> tuple[int, ...]:
     """Return one whole number for each spatial axis.
 
-    >>> integers("kernel_size", 3, 2)
+    >>> integers_per_axis("kernel_size", 3, 2)
     (3, 3)
 
     Raises:
@@ -72,10 +72,10 @@ def check_spatial(name: str, input: Array, axes: int, channels_last: bool = Fals
         )
 
 
-def batched(function: Callable[[Array], Array], input: Array, core: int) -> Array:
+def over_batch_axes(function: Callable[[Array], Array], input: Array, core: int) -> Array:
     """Call a function of ``(N, ...)`` with ``core`` axes after ``N`` on any number of batch axes.
 
-    >>> batched(lambda x: x[:, 0], jnp.ones((5, 4, 3)), 1).shape
+    >>> over_batch_axes(lambda x: x[:, 0], jnp.ones((5, 4, 3)), 1).shape
     (5, 4)
     """
     lead = input.ndim - core
@@ -110,8 +110,8 @@ class Windows:
     high: int = 0
     output: int = 1
 
-    def tap(self, padded: Array, axis: int, offset: int) -> Array:
-        """Return what the tap at ``offset`` of every window sees."""
+    def element(self, padded: Array, axis: int, offset: int) -> Array:
+        """Return one element of every window: a strided slice."""
         start = offset * self.dilation
         limit = start + (self.output - 1) * self.stride + 1
         if (start, limit, self.stride) == (0, padded.shape[axis], 1):
@@ -119,19 +119,19 @@ class Windows:
         return lax.slice_in_dim(padded, start, limit, self.stride, axis)
 
     @property
-    def whole(self) -> bool:
+    def is_whole_axis(self) -> bool:
         """Whether one window holds the whole axis and nothing else."""
         return self.output == 1 and self.kernel == self.size and not (self.low or self.high)
 
     @property
-    def apart(self) -> bool:
+    def is_disjoint(self) -> bool:
         """Whether the windows are contiguous blocks that do not overlap."""
         return self.dilation == 1 and self.stride >= self.kernel
 
     def split(self, padded: Array, axis: int) -> Array:
-        """Split an axis into two: the windows, and the taps of each."""
-        if not self.apart:
-            return jnp.stack([self.tap(padded, axis, t) for t in range(self.kernel)], axis + 1)
+        """Split an axis into two: the windows, and the elements of each."""
+        if not self.is_disjoint:
+            return jnp.stack([self.element(padded, axis, t) for t in range(self.kernel)], axis + 1)
         length = self.output * self.stride
         blocks = pad_axes(padded, [axis], [(0, length - padded.shape[axis])])
         shape = (*padded.shape[:axis], self.output, self.stride, *padded.shape[axis + 1 :])
@@ -149,17 +149,17 @@ class UnevenWindows:
 
     @property
     def kernel(self) -> int:
-        """Taps of the longest window."""
+        """Elements of the longest window."""
         return max(self.lengths, default=1)
 
     def split(self, padded: Array, axis: int) -> Array:
-        """Gather an axis into two: the windows, and the taps of each; shorter ones repeat the last."""
+        """Gather an axis into two: the windows, and the elements of each; shorter ones repeat the last."""
         lengths = np.asarray(self.lengths, int)[:, None]
         offsets = np.minimum(np.arange(self.kernel), lengths - 1)
         return jnp.take(padded, np.asarray(self.starts, int)[:, None] + offsets, axis)
 
 
-def windows(
+def sliding_windows(
     sizes: Sequence[int],
     kernel_size: Any,
     stride: Any = None,
@@ -172,16 +172,16 @@ def windows(
     With ``ceil_mode`` a last window may reach past the padding, if it starts within the input or
     the padding before it.
 
-    >>> windows((5,), 2, ceil_mode=True)[0].output, windows((5,), 2)[0].output
+    >>> sliding_windows((5,), 2, ceil_mode=True)[0].output, sliding_windows((5,), 2)[0].output
     (3, 2)
 
     Args:
-        sizes: Length of each spatial axis.
-        kernel_size: Taps of a window, one number or one an axis.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements added before and after each axis.
-        dilation: Distance between taps.
-        ceil_mode: Round the number of windows up instead of down.
+        sizes: length of each spatial axis.
+        kernel_size: elements of a window, one number or one an axis.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements added before and after each axis.
+        dilation: distance between the elements of a window.
+        ceil_mode: round the number of windows up instead of down.
 
     Returns:
         The windows of each axis; ``low`` and ``high`` are the padding that they need.
@@ -190,11 +190,11 @@ def windows(
         ValueError: a setting is out of range, or no window fits.
     """
     axes = len(sizes)
-    kernel = integers("kernel_size", kernel_size, axes)
+    kernel = integers_per_axis("kernel_size", kernel_size, axes)
     same = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
-    step = kernel if same else integers("stride", stride, axes)
-    margin = integers("padding", padding, axes)
-    spread = integers("dilation", dilation, axes)
+    step = kernel if same else integers_per_axis("stride", stride, axes)
+    margin = integers_per_axis("padding", padding, axes)
+    spread = integers_per_axis("dilation", dilation, axes)
     check_positive("kernel_size", kernel)
     check_positive("stride", step)
     check_non_negative("padding", margin)
@@ -212,7 +212,7 @@ def _windows(size: int, kernel: int, stride: int, pad: int, dilation: int, ceil:
         output -= 1
     if output < 1:
         raise ValueError(
-            f"a window of {kernel} taps, {dilation} apart, does not fit into {size} elements with padding "
+            f"a window of {kernel} elements, {dilation} apart, does not fit into {size} elements with padding "
             f"{pad}; use a smaller kernel_size or more padding"
         )
     high = max(0, (output - 1) * stride + reach - size - pad)
@@ -226,8 +226,8 @@ def adaptive_windows(sizes: Sequence[int], output_size: Any) -> tuple[Windows | 
     (UnevenWindows(starts=(0, 2), lengths=(3, 3), low=0, high=0),)
 
     Args:
-        sizes: Length of each spatial axis.
-        output_size: Windows an axis, one number or one an axis; ``None`` keeps an axis as it is.
+        sizes: length of each spatial axis.
+        output_size: windows an axis, one number or one an axis; ``None`` keeps an axis as it is.
 
     Raises:
         ValueError: a number of windows is negative, or there are too few or many of them.

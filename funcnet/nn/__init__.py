@@ -16,8 +16,13 @@ from funcnet.nn.attention.key_value_cache import *
 from funcnet.nn.attention.multi_head import *
 from funcnet.nn.attention.rotary import *
 from funcnet.nn.attention.transformer import *
-from funcnet.nn.attention.transformer_layers import *
-from funcnet.nn.containers.modules import *
+from funcnet.nn.attention.transformer_decoder import *
+from funcnet.nn.attention.transformer_encoder import *
+from funcnet.nn.containers.module_dict import *
+from funcnet.nn.containers.module_list import *
+from funcnet.nn.containers.parameter_dict import *
+from funcnet.nn.containers.parameter_list import *
+from funcnet.nn.containers.sequential import *
 from funcnet.nn.convolution.lazy import *
 from funcnet.nn.convolution.plain import *
 from funcnet.nn.convolution.transposed import *
@@ -25,6 +30,8 @@ from funcnet.nn.distance import *
 from funcnet.nn.dropout import *
 from funcnet.nn.embedding import *
 from funcnet.nn.experts import *
+from funcnet.nn.flatten import *
+from funcnet.nn.identity import *
 from funcnet.nn.images.folding import *
 from funcnet.nn.images.interpolation import *
 from funcnet.nn.images.padding import *
@@ -55,4 +62,7 @@ from funcnet.nn.recurrent.layers import *
 from funcnet.nn.wrappers import parametrizations as parametrizations
 from funcnet.nn.wrappers.lora import *
 from funcnet.nn.wrappers.parametrizations import *
+from funcnet.nn.wrappers.remat import *
 from funcnet.nn.wrappers.repeat import *
+from funcnet.nn.wrappers.scan import *
+from funcnet.nn.wrappers.vmap import *

@@ -8,7 +8,7 @@ from funcnet.core.aliases import Array, DType
 from funcnet.functional.embedding import embedding, embedding_bag, row_index
 from funcnet.module import Buffer, Module, Parameter
 from funcnet.nn import init
-from funcnet.nn.init.existing import given
+from funcnet.nn.init.from_array import buffer_from_array, parameter_from_array
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
@@ -31,16 +31,15 @@ class _Table(Module):
         self.embedding_dim = embedding_dim
         self.padding_idx = row_index("padding_idx", padding_idx, num_embeddings)
         shape = (num_embeddings, embedding_dim)
-        declare = Buffer if freeze else Parameter
         if table is not None:
             if tuple(table.shape) != shape:
                 raise ValueError(f"the given weight must have shape {shape}; got {table.shape}")
-            self.weight = given(declare, table)
+            self.weight = (buffer_from_array if freeze else parameter_from_array)(table)
             return
         start = init.normal()
         if self.padding_idx is not None:
             start = init.zero_row(start, self.padding_idx)
-        self.weight = declare(shape, start, dtype)
+        self.weight = (Buffer if freeze else Parameter)(shape, start, dtype)
 
 
 def _check_table(embeddings: Any) -> tuple[int, int]:

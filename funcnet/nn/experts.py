@@ -7,7 +7,7 @@ from funcnet.core.checks import check_positive
 from funcnet.functional.experts import RoutingReport, expert_capacity, route_tokens
 from funcnet.module import Module
 from funcnet.nn.linear import Linear
-from funcnet.nn.wrappers.repeat import Vmap
+from funcnet.nn.wrappers.vmap import Vmap
 
 __all__ = ["MixtureOfExperts"]
 

@@ -1,6 +1,6 @@
-"""Depthwise convolution as a sum over taps: on CPU many times quicker than XLA's grouped kernel.
+"""Depthwise convolution as a sum over the elements of a filter: on CPU many times quicker than XLA's grouped kernel.
 
-One image at a time: the products of a tap, of which the weights' gradient is the sum, then stay in the cache.
+One image at a time: the products with one element, of which the weights' gradient is the sum, then stay in the cache.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,17 @@ from funcnet.functional.windows import Windows, pad_axes, spatial_axes
 
 __all__ = ["depthwise", "is_depthwise"]
 
-_MOST_TAPS = 64
-"""Taps up to which one slice each is compiled in reasonable time."""
+_MOST_ELEMENTS = 64
+"""Elements of a filter up to which one slice each is compiled in reasonable time."""
 
 
 def is_depthwise(weight: Array, groups: int) -> bool:
-    """Say whether each output channel reads one input channel, through few enough taps."""
-    return groups > 1 and weight.shape[1] == 1 and prod(weight.shape[2:]) <= _MOST_TAPS
+    """Say whether each output channel reads one input channel, through a small enough filter."""
+    return groups > 1 and weight.shape[1] == 1 and prod(weight.shape[2:]) <= _MOST_ELEMENTS
 
 
-@partial(
-    jax.jit, static_argnums=(2, 3, 4, 5)
-)  # outside of jit, the loop would be compiled each time
+# Compiled here, because outside of jit the loop would be compiled each time.
+@partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def depthwise(
     input: Array,
     weight: Array,
@@ -43,12 +42,12 @@ def depthwise(
 
     @partial(jax.checkpoint, prevent_cse=False)  # its many slices are to be made again, not kept
     def image(x: Array, weight: Array) -> Array:
-        return _image(x, weight, stride, margins, dilation, channels_last)
+        return _one_image(x, weight, stride, margins, dilation, channels_last)
 
     return lax.map(lambda x: image(x, weight), input)
 
 
-def _image(
+def _one_image(
     input: Array,
     weight: Array,
     stride: Sequence[int],
@@ -86,7 +85,7 @@ def _image(
     for offsets in product(*(range(window.kernel) for window in over)):
         seen = padded
         for axis, window, offset in zip(where, over, offsets, strict=True):
-            seen = window.tap(seen, axis, offset)
+            seen = window.element(seen, axis, offset)
         terms.append(seen * filters[(..., *offsets)].reshape(shape))
     total = reduce(add, terms)
     sizes = tuple(window.output for window in over)

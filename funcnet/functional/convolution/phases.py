@@ -1,7 +1,7 @@
 """Transposed convolution as one plain convolution for each phase of the stride.
 
-Outputs whose positions are equal modulo the stride read the input through the same taps: each such phase is a
-convolution of stride one. XLA's gradient of the direct form with respect to the weights is, on CPU,
+Outputs whose positions are equal modulo the stride read the input through the same elements of the kernel: each
+such phase is a convolution of stride one. XLA's gradient of the direct form with respect to the weights is, on CPU,
 some twenty times slower.
 """
 
@@ -16,45 +16,49 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.functional.windows import spatial_axes
 
-__all__ = ["by_phases", "has_phases"]
+__all__ = ["conv_transpose_by_phases", "is_quicker_by_phases"]
 
 _MOST_PHASES = 16
 
 
-def has_phases(stride: Sequence[int]) -> bool:
+def is_quicker_by_phases(stride: Sequence[int]) -> bool:
     """Say whether the stride makes phases, and few enough to compile in reasonable time."""
     return 1 < prod(stride) <= _MOST_PHASES
 
 
 @dataclass(frozen=True)
-class Phase:
-    """What the outputs of one phase read along one axis: every ``step``-th tap of the flipped filter."""
+class PhaseKernel:
+    """The part of a flipped kernel that one phase uses along one axis, and the plain convolution to do with it."""
 
     start: int
+    """The first element used; then every ``step``-th one, ``size`` in all."""
     step: int
-    taps: int
+    size: int
     dilation: int
     padding: tuple[int, int]
 
 
-def _phase(
-    number: int, size: int, kernel: int, stride: int, dilation: int, padding: int, length: int
-) -> Phase | None:
-    """Find the taps ``t`` with ``number + padding - dilation * t`` divisible by the stride."""
+def _phase_kernel(
+    phase: int, size: int, kernel: int, stride: int, dilation: int, padding: int, length: int
+) -> PhaseKernel | None:
+    """Find the elements ``k`` of a kernel with ``phase + padding - dilation * k`` divisible by the stride."""
     common = gcd(dilation, stride)
     step = stride // common
-    first = [t for t in range(min(step, kernel)) if (number + padding - dilation * t) % stride == 0]
-    if not first:
+    candidates = range(min(step, kernel))  # from then on the remainders repeat themselves
+    first = next((k for k in candidates if (phase + padding - dilation * k) % stride == 0), None)
+    if first is None:
         return None
-    taps = (kernel - 1 - first[0]) // step + 1
-    nearest = (number + padding - dilation * first[0]) // stride  # the input read by the first tap
+    used = (kernel - 1 - first) // step + 1
+    nearest = (phase + padding - dilation * first) // stride  # the input that the first one reads
     spread = dilation // common
-    low = spread * (taps - 1) - nearest
+    low = spread * (used - 1) - nearest
     high = length - 1 + nearest - (size - 1)
-    return Phase(kernel - 1 - first[0] - step * (taps - 1), step, taps, spread, (low, high))
+    # the filters are flipped, so that their part begins with the last of these elements
+    start = kernel - 1 - first - step * (used - 1)
+    return PhaseKernel(start, step, used, spread, (low, high))
 
 
-def by_phases(
+def conv_transpose_by_phases(
     input: Array,
     filters: Array,
     stride: Sequence[int],
@@ -71,7 +75,7 @@ def by_phases(
         filters: as an equal plain convolution of the dilated input would have them.
         stride: between neighbours of the input, for each axis, as all that follow.
         padding: cut off before the output.
-        dilation: between taps.
+        dilation: between the elements of the kernel.
         output: sizes of the output.
         groups: of channels.
         dimensions: the layouts in XLA's letters, such as ``("NCHW", "OIHW", "NCHW")``.
@@ -79,38 +83,36 @@ def by_phases(
     channels_last = dimensions[0].endswith("C")
     where = spatial_axes(input.ndim, len(stride), channels_last)
     lengths = [-(-size // step) for size, step in zip(output, stride, strict=True)]
+    settings = zip(filters.shape[2:], stride, dilation, padding, lengths, strict=True)
     phases = [
-        [_phase(r, input.shape[axis], *settings) for r in range(settings[1])]
-        for axis, settings in zip(
-            where,
-            zip(filters.shape[2:], stride, dilation, padding, lengths, strict=True),
-            strict=True,
-        )
+        [_phase_kernel(phase, input.shape[axis], *own) for phase in range(own[1])]
+        for axis, own in zip(where, settings, strict=True)
     ]
     shape = list(input.shape)
     shape[-1 if channels_last else 1] = filters.shape[dimensions[1].index("O")]
     for axis, length in zip(where, lengths, strict=True):
         shape[axis] = length
 
-    def convolve(corner: tuple[Phase | None, ...]) -> Array:
-        chosen = [phase for phase in corner if phase is not None]
-        if len(chosen) < len(corner):
-            return jnp.zeros(shape, input.dtype)
+    parts = []
+    for kernels in product(*phases):
+        chosen = [kernel for kernel in kernels if kernel is not None]
+        if len(chosen) < len(kernels):  # no element of the kernel reaches these outputs
+            parts.append(jnp.zeros(shape, input.dtype))
+            continue
         weight = filters
-        for axis, phase in enumerate(chosen):
-            limit = phase.start + phase.step * (phase.taps - 1) + 1
-            weight = lax.slice_in_dim(weight, phase.start, limit, phase.step, axis + 2)
-        return lax.conv_general_dilated(
+        for axis, kernel in enumerate(chosen):
+            limit = kernel.start + kernel.step * (kernel.size - 1) + 1
+            weight = lax.slice_in_dim(weight, kernel.start, limit, kernel.step, axis + 2)
+        part = lax.conv_general_dilated(
             input,
             weight,
             (1,) * len(where),
-            [phase.padding for phase in chosen],
-            rhs_dilation=[phase.dilation for phase in chosen],
+            [kernel.padding for kernel in chosen],
+            rhs_dilation=[kernel.dilation for kernel in chosen],
             dimension_numbers=dimensions,
             feature_group_count=groups,
         )
-
-    parts = [convolve(corner) for corner in product(*phases)]
+        parts.append(part)
     for axis, step in reversed(list(zip(where, stride, strict=True))):
         parts = [_interleave(parts[i : i + step], axis) for i in range(0, len(parts), step)]
     (result,) = parts

@@ -1,20 +1,24 @@
 """Transposed convolution in one to three dimensions: the map that convolution's gradient applies."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 from jax import lax
 
 from funcnet.core.aliases import Array
-from funcnet.core.checks import check_divisible, check_non_negative, check_positive
-from funcnet.functional.convolution.phases import by_phases, has_phases
-from funcnet.functional.convolution.plain import add_bias, check_dimensions, layout_of
-from funcnet.functional.windows import batched, integers
+from funcnet.functional.convolution.phases import conv_transpose_by_phases, is_quicker_by_phases
+from funcnet.functional.convolution.settings import (
+    ConvolutionSettings,
+    add_bias_and_batch_axes,
+    check_and_merge_batch_axes,
+    data_layout,
+    resolve_settings,
+)
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
-def _filters(weight: Array, groups: int) -> tuple[Array, str]:
+def _plain_filters(weight: Array, groups: int) -> tuple[Array, str]:
     """Flip ``(in, out / groups, ...)`` into a plain convolution's filters, with the letters of their layout."""
     spatial = tuple(range(2, weight.ndim))
     letters = "DHW"[-len(spatial) :]
@@ -26,86 +30,50 @@ def _filters(weight: Array, groups: int) -> tuple[Array, str]:
     return blocks.reshape(groups * outputs, inputs // groups, *kernel), f"OI{letters}"
 
 
-def _check_shapes(
-    name: str, input: Array, weight: Array, bias: Array | None, channels: int, groups: int
-) -> None:
-    check_positive("groups", groups)
-    check_divisible("in_channels", weight.shape[0], "groups", groups)
-    if channels != weight.shape[0]:
-        raise ValueError(
-            f"{name}: weight of shape {weight.shape} expects {weight.shape[0]} input channels; got input of shape "
-            f"{input.shape}"
-        )
-    if bias is not None and bias.shape != (weight.shape[1] * groups,):
-        raise ValueError(
-            f"{name}: bias must have shape ({weight.shape[1] * groups},); got {bias.shape}"
-        )
-
-
-def _conv_transpose(
-    axes: int,
-    input: Array,
-    weight: Array,
-    bias: Array | None,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    groups: int,
-    dilation: Any,
-    channels_last: bool,
+def convolve_transposed(
+    input: Array, weight: Array, bias: Array | None, settings: ConvolutionSettings
 ) -> Array:
-    name, layout = f"conv_transpose{axes}d", layout_of(axes, channels_last)
-    check_dimensions(name, input, weight, axes, f"({', '.join(layout)}), N optional")
-    channels = input.shape[-1 if channels_last else -axes - 1]
-    _check_shapes(name, input, weight, bias, channels, groups)
-    step, spread = integers("stride", stride, axes), integers("dilation", dilation, axes)
-    margin = integers("padding", padding, axes)
-    extra = integers("output_padding", output_padding, axes)
-    check_positive("stride", step)
-    check_positive("dilation", spread)
-    check_non_negative("padding", margin)
-    check_non_negative("output_padding", extra)
-    sizes = input.shape[-axes - 1 : -1] if channels_last else input.shape[-axes:]
-    margins, output = [], []
+    """Convolve transposedly with settings that are checked already; shapes are checked here.
+
+    Raises:
+        ValueError: shapes do not fit each other, or padding leaves nothing of the output.
+    """
+    stride, cropped, dilation, groups, channels_last, extra = settings
+    axes = len(stride)
+    name, layout = f"conv_transpose{axes}d", data_layout(axes, channels_last)
+    images = check_and_merge_batch_axes(name, input, weight, bias, settings, transposed=True)
+    sizes = images.shape[1:-1] if channels_last else images.shape[2:]
+    margins, output_sizes = [], []
     for size, k, s, p, e, d in zip(
-        sizes, weight.shape[2:], step, margin, extra, spread, strict=True
+        sizes, weight.shape[2:], stride, cropped, extra, dilation, strict=True
     ):
-        if e >= max(s, d):
-            raise ValueError(
-                f"output_padding must be smaller than stride or dilation; got {extra} for {step} and {spread}"
-            )
         reach = d * (k - 1)
-        output.append((size - 1) * s + reach + 1 + e - 2 * p)
+        output_sizes.append((size - 1) * s + reach + 1 + e - 2 * p)
         margins.append((reach - p, reach - p + e))
-    if min(output) < 1:
-        raise ValueError(f"{name}: padding {margin} leaves nothing of the output")
+    if min(output_sizes) < 1:
+        raise ValueError(f"{name}: padding {cropped} leaves nothing of the output")
+    filters, kernel_layout = _plain_filters(weight, groups)
+    layouts = (layout, kernel_layout, layout)
+    direct = partial(
+        lax.conv_general_dilated,
+        window_strides=(1,) * axes,
+        padding=margins,
+        lhs_dilation=stride,
+        rhs_dilation=dilation,
+        dimension_numbers=layouts,
+        feature_group_count=groups,
+    )
+    if is_quicker_by_phases(stride):
 
-    filters, kernel = _filters(weight, groups)
-    dimensions = (layout, kernel, layout)
+        def on_cpu(images: Array, filters: Array) -> Array:
+            return conv_transpose_by_phases(
+                images, filters, stride, cropped, dilation, output_sizes, groups, layouts
+            )
 
-    def direct(x: Array, filters: Array) -> Array:
-        return lax.conv_general_dilated(
-            x,
-            filters,
-            (1,) * axes,
-            margins,
-            lhs_dilation=step,
-            rhs_dilation=spread,
-            dimension_numbers=dimensions,
-            feature_group_count=groups,
-        )
-
-    def phased(x: Array, filters: Array) -> Array:
-        return by_phases(x, filters, step, margin, spread, output, groups, dimensions)
-
-    def convolve(x: Array) -> Array:
-        if has_phases(step):
-            y = lax.platform_dependent(x, filters, cpu=phased, default=direct)
-        else:
-            y = direct(x, filters)
-        return add_bias(y, bias, axes, channels_last)
-
-    return batched(convolve, input, axes + 1)
+        output = lax.platform_dependent(images, filters, cpu=on_cpu, default=direct)
+    else:
+        output = direct(images, filters)
+    return add_bias_and_batch_axes(output, bias, input, channels_last)
 
 
 def conv_transpose1d(
@@ -128,12 +96,12 @@ def conv_transpose1d(
         input: ``(..., C_in, L)``, any number of batch axes; ``(..., L, C_in)`` if ``channels_last``.
         weight: ``(C_in, C_out / groups, K)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Distance in the output between neighbours of the input.
-        padding: Elements cut off on both sides of the output.
-        output_padding: Elements added at its end, to tell apart the sizes that `conv1d` maps to ``L``.
-        groups: Number of blocks of channels that do not mix.
-        dilation: Distance between taps.
-        channels_last: Channels are the last axis of input and output.
+        stride: distance in the output between neighbours of the input.
+        padding: elements cut off on both sides of the output.
+        output_padding: elements added at its end, to tell apart the sizes that `conv1d` maps to ``L``.
+        groups: number of blocks of channels that do not mix.
+        dilation: distance between the elements of a filter.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, L_out)`` with ``L_out = (L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1``.
@@ -147,8 +115,8 @@ def conv_transpose1d(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv_transpose1d.html
     """
-    settings = (stride, padding, output_padding, groups, dilation, channels_last)
-    return _conv_transpose(1, input, weight, bias, *settings)
+    settings = resolve_settings(1, stride, padding, dilation, groups, channels_last, output_padding)
+    return convolve_transposed(input, weight, bias, settings)
 
 
 def conv_transpose2d(
@@ -169,12 +137,12 @@ def conv_transpose2d(
         input: ``(..., C_in, H, W)``, any number of batch axes; ``(..., H, W, C_in)`` if ``channels_last``.
         weight: ``(C_in, C_out / groups, K_h, K_w)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Distance in the output between neighbours of the input, one number or one an axis.
-        padding: Elements cut off on both sides of each axis of the output.
-        output_padding: Elements added at the end of each axis.
-        groups: Number of blocks of channels that do not mix.
-        dilation: Distance between taps.
-        channels_last: Channels are the last axis of input and output.
+        stride: distance in the output between neighbours of the input, one number or one an axis.
+        padding: elements cut off on both sides of each axis of the output.
+        output_padding: elements added at the end of each axis.
+        groups: number of blocks of channels that do not mix.
+        dilation: distance between the elements of a filter.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, H_out, W_out)``, sizes as in `conv_transpose1d`.
@@ -188,8 +156,8 @@ def conv_transpose2d(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv_transpose2d.html
     """
-    settings = (stride, padding, output_padding, groups, dilation, channels_last)
-    return _conv_transpose(2, input, weight, bias, *settings)
+    settings = resolve_settings(2, stride, padding, dilation, groups, channels_last, output_padding)
+    return convolve_transposed(input, weight, bias, settings)
 
 
 def conv_transpose3d(
@@ -210,12 +178,12 @@ def conv_transpose3d(
         input: ``(..., C_in, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
         weight: ``(C_in, C_out / groups, K_d, K_h, K_w)`` in either layout.
         bias: ``(C_out,)`` or ``None``.
-        stride: Distance in the output between neighbours of the input, one number or one an axis.
-        padding: Elements cut off on both sides of each axis of the output.
-        output_padding: Elements added at the end of each axis.
-        groups: Number of blocks of channels that do not mix.
-        dilation: Distance between taps.
-        channels_last: Channels are the last axis of input and output.
+        stride: distance in the output between neighbours of the input, one number or one an axis.
+        padding: elements cut off on both sides of each axis of the output.
+        output_padding: elements added at the end of each axis.
+        groups: number of blocks of channels that do not mix.
+        dilation: distance between the elements of a filter.
+        channels_last: channels are the last axis of input and output.
 
     Returns:
         ``(..., C_out, D_out, H_out, W_out)``, sizes as in `conv_transpose1d`.
@@ -229,5 +197,5 @@ def conv_transpose3d(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv_transpose3d.html
     """
-    settings = (stride, padding, output_padding, groups, dilation, channels_last)
-    return _conv_transpose(3, input, weight, bias, *settings)
+    settings = resolve_settings(3, stride, padding, dilation, groups, channels_last, output_padding)
+    return convolve_transposed(input, weight, bias, settings)

@@ -7,13 +7,19 @@ import jax
 import numpy as np
 
 from funcnet.core.aliases import Array
-from funcnet.functional.windows import batched, check_spatial, integers, pad_axes, windows
+from funcnet.functional.windows import (
+    check_spatial,
+    integers_per_axis,
+    over_batch_axes,
+    pad_axes,
+    sliding_windows,
+)
 
 __all__ = ["fold", "unfold"]
 
 
 def _unfold(input: Array, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Array:
-    over = windows(input.shape[-2:], kernel_size, stride, padding, dilation)
+    over = sliding_windows(input.shape[-2:], kernel_size, stride, padding, dilation)
     padded = pad_axes(input, (2, 3), [(window.low, window.high) for window in over])
     rows, columns = over
     blocks = rows.split(columns.split(padded, 3), 2)  # (N, C, out_h, k_h, out_w, k_w)
@@ -35,10 +41,10 @@ def unfold(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.
-        kernel_size: Size of a block, one number or one an axis; so are the next three.
-        dilation: Distance between the elements of a block.
-        padding: Zeros added on both sides of each axis.
-        stride: Step between blocks.
+        kernel_size: size of a block, one number or one an axis; so are the next three.
+        dilation: distance between the elements of a block.
+        padding: zeros added on both sides of each axis.
+        stride: step between blocks.
 
     Returns:
         ``(..., C K_h K_w, L)`` with ``L`` blocks, row by row.
@@ -57,7 +63,7 @@ def unfold(
     """
     check_spatial("unfold", input, 2)
     settings = (kernel_size, dilation, padding, stride)
-    return batched(lambda x: _unfold(x, *settings), input, 3)
+    return over_batch_axes(lambda x: _unfold(x, *settings), input, 3)
 
 
 def fold(
@@ -73,10 +79,10 @@ def fold(
     Args:
         input: ``(..., C K_h K_w, L)``, any number of batch axes.
         output_size: ``(H, W)`` of the image.
-        kernel_size: Size of a block, one number or one an axis; so are the next three.
-        dilation: Distance between the elements of a block.
-        padding: Elements on both sides of each axis that blocks cover and that are dropped.
-        stride: Step between blocks.
+        kernel_size: size of a block, one number or one an axis; so are the next three.
+        dilation: distance between the elements of a block.
+        padding: elements on both sides of each axis that blocks cover and that are dropped.
+        stride: step between blocks.
 
     Returns:
         ``(..., C, H, W)``; where blocks overlap, their sum.
@@ -91,16 +97,21 @@ def fold(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.Fold.html
     """
-    sizes = integers("output_size", output_size, 2)
-    over = windows(sizes, kernel_size, stride, padding, dilation)
-    taps = int(np.prod([window.kernel for window in over]))
+    sizes = integers_per_axis("output_size", output_size, 2)
+    over = sliding_windows(sizes, kernel_size, stride, padding, dilation)
+    elements = int(np.prod([window.kernel for window in over]))
     blocks = int(np.prod([window.output for window in over]))
-    if input.ndim < 2 or input.shape[-2] % taps or not input.shape[-2] or input.shape[-1] != blocks:
+    if (
+        input.ndim < 2
+        or input.shape[-2] % elements
+        or not input.shape[-2]
+        or input.shape[-1] != blocks
+    ):
         raise ValueError(
-            f"fold: input must have shape (..., C * {taps}, {blocks}) for output_size {sizes} and blocks of {taps} "
-            f"elements; got {input.shape}"
+            f"fold: input must have shape (..., C * {elements}, {blocks}) for output_size {sizes} and blocks of "
+            f"{elements} elements; got {input.shape}"
         )
-    channels = input.shape[-2] // taps
+    channels = input.shape[-2] // elements
     settings = (kernel_size, dilation, padding, stride)
 
     def transpose(columns: Array) -> Array:
@@ -108,4 +119,4 @@ def fold(
         (output,) = jax.linear_transpose(lambda x: _unfold(x, *settings), image)(columns)
         return output
 
-    return batched(transpose, input, 2)
+    return over_batch_axes(transpose, input, 2)

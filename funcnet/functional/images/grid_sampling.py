@@ -60,7 +60,7 @@ def _cubic_weights(t: Array) -> list[Array]:
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]
 
 
-def _axis_taps(
+def _neighbours(
     place: Array, size: int, mode: str, padding_mode: str, align_corners: bool
 ) -> list[tuple[Array, Array | None]]:
     """Return, for places along one axis, the positions to read (as floats) and their weights."""
@@ -80,12 +80,12 @@ def _axis_taps(
 
 
 def _sample_image(image: Array, places: list[list[tuple[Array, Array | None]]]) -> Array:
-    """Sum the taps of an image ``(*sizes, channels)`` at each of some points: ``(points, channels)``."""
+    """Sum the weighed elements of an image ``(*sizes, channels)`` at each of some points: ``(points, channels)``."""
     *sizes, channels = image.shape
     flat = image.reshape(-1, channels)
     axes = [
-        [_read(position, size, factor) for position, factor in taps]
-        for taps, size in zip(places, sizes, strict=True)
+        [_as_index(position, size, factor) for position, factor in neighbours]
+        for neighbours, size in zip(places, sizes, strict=True)
     ]
     terms = []
     for corner in product(*axes):
@@ -98,7 +98,9 @@ def _sample_image(image: Array, places: list[list[tuple[Array, Array | None]]]) 
     return reduce(add, terms)
 
 
-def _read(position: Array, size: int, weight: Array | None) -> tuple[Array, Array, Array | None]:
+def _as_index(
+    position: Array, size: int, weight: Array | None
+) -> tuple[Array, Array, Array | None]:
     """Turn a position into an index, whether it is inside, and its weight."""
     inside = (position >= 0) & (position <= size - 1)
     index = jnp.where(inside, position, jnp.zeros_like(position)).astype(jnp.int32)
@@ -119,10 +121,10 @@ def grid_sample(
 
     Args:
         input: ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
-        grid: Places ``(N, H_out, W_out, 2)`` or ``(N, D_out, H_out, W_out, 3)``, the last axis first: x, y, z.
+        grid: places ``(N, H_out, W_out, 2)`` or ``(N, D_out, H_out, W_out, 3)``, the last axis first: x, y, z.
         mode: ``"bilinear"`` (of volumes: trilinear), ``"nearest"``, or ``"bicubic"`` (of images only).
-        padding_mode: What is outside: ``"zeros"``, the ``"border"``'s elements, or a ``"reflection"``.
-        align_corners: Whether -1 and 1 are the middles of the corner elements or (by default) their edges.
+        padding_mode: what is outside: ``"zeros"``, the ``"border"``'s elements, or a ``"reflection"``.
+        align_corners: whether -1 and 1 are the middles of the corner elements or (by default) their edges.
 
     Returns:
         ``(N, C, H_out, W_out)`` or ``(N, C, D_out, H_out, W_out)``.
@@ -160,13 +162,13 @@ def grid_sample(
     points = int(np.prod(grid.shape[1:-1]))
 
     def sample(image: Array, places: Array) -> Array:
-        taps = [
-            _axis_taps(
+        neighbours = [
+            _neighbours(
                 _unnormalize(places[:, axes - 1 - i], size, align), size, mode, padding_mode, align
             )
             for i, size in enumerate(sizes)
         ]
-        return _sample_image(jnp.moveaxis(image, 0, -1), taps).swapaxes(0, 1)
+        return _sample_image(jnp.moveaxis(image, 0, -1), neighbours).swapaxes(0, 1)
 
     output = jax.vmap(sample)(input, grid.reshape(grid.shape[0], points, axes))
     return output.reshape(*input.shape[:2], *grid.shape[1:-1])
@@ -179,8 +181,8 @@ def affine_grid(theta: Array, size: Sequence[int], align_corners: bool | None = 
 
     Args:
         theta: ``(N, 2, 3)`` for images, ``(N, 3, 4)`` for volumes.
-        size: Of the output, ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
-        align_corners: Whether -1 and 1 are the middles of the corner elements or (by default) their edges.
+        size: of the output, ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
+        align_corners: whether -1 and 1 are the middles of the corner elements or (by default) their edges.
 
     Returns:
         ``(N, H, W, 2)`` or ``(N, D, H, W, 3)``.

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.core.dtypes import at_least_float32
-from funcnet.functional.images.resampling import resample, taps
+from funcnet.functional.images.resampling import resample, source_table
 from funcnet.functional.pooling.average import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
 )
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 
 __all__ = ["interpolate", "upsample", "upsample_bilinear", "upsample_nearest"]
 
@@ -64,7 +64,7 @@ def _sizes(
             raise ValueError("recompute_scale_factor needs a scale_factor, not a size")
         if isinstance(size, Sequence) and len(size) != axes:
             raise ValueError(f"size must be one number or {axes}; got {size!r}")
-        return integers("size", size, axes), [None] * axes
+        return integers_per_axis("size", size, axes), [None] * axes
     factors = list(scale_factor) if isinstance(scale_factor, Sequence) else [scale_factor] * axes
     if len(factors) != axes:
         raise ValueError(f"scale_factor must be one number or {axes}; got {scale_factor!r}")
@@ -92,12 +92,12 @@ def interpolate(
 
     Args:
         input: ``(N, C, L)``, ``(N, C, H, W)`` or ``(N, C, D, H, W)``, as the mode allows.
-        size: Of the spatial axes of the output, one number for all or one each; or
+        size: of the spatial axes of the output, one number for all or one each; or
         scale_factor: by what to multiply those of the input (and round down).
-        mode: One of the above.
-        align_corners: Keep the corner elements' middles in place, instead of their outer edges.
-        recompute_scale_factor: Place elements by the ratio of the rounded sizes, not by ``scale_factor``.
-        antialias: When shrinking, weigh all that an output covers (bilinear, bicubic and lanczos).
+        mode: one of the above.
+        align_corners: keep the corner elements' middles in place, instead of their outer edges.
+        recompute_scale_factor: place elements by the ratio of the rounded sizes, not by ``scale_factor``.
+        antialias: when shrinking, weigh all that an output covers (bilinear, bicubic and lanczos).
 
     Returns:
         The resized array.
@@ -127,7 +127,7 @@ def interpolate(
     resized = input if nearest else input.astype(at_least_float32(dtype))
     for axis in reversed(range(axes)):
         settings = (input.shape[axis + 2], output[axis], scales[axis])
-        table = taps(kernel, *settings, bool(align_corners), antialias)
+        table = source_table(kernel, *settings, bool(align_corners), antialias)
         resized = resample(resized, axis + 2, table)
     return resized.astype(dtype)
 
@@ -143,10 +143,10 @@ def upsample(
 
     Args:
         input: ``(N, C, ...)`` with one to three spatial axes.
-        size: Of the output's spatial axes; or
+        size: of the output's spatial axes; or
         scale_factor: by what to multiply those of the input.
-        mode: As of `interpolate`.
-        align_corners: As of `interpolate`.
+        mode: as of `interpolate`.
+        align_corners: as of `interpolate`.
 
     Returns:
         The resized array.
@@ -172,7 +172,7 @@ def upsample_nearest(
 
     Args:
         input: ``(N, C, ...)`` with one to three spatial axes.
-        size: Of the output's spatial axes; or
+        size: of the output's spatial axes; or
         scale_factor: by what to multiply those of the input.
 
     Returns:

@@ -102,10 +102,10 @@ def pad(
     * ``"circular"``: around the circle: ``b c | a b c | a b``.
 
     Args:
-        input: Any array; with a mode other than constant, one of more axes than are padded.
-        pad: An even number of amounts.
-        mode: One of the four.
-        value: Of constant padding; ``None`` for zero.
+        input: any array; with a mode other than constant, one of more axes than are padded.
+        pad: an even number of amounts.
+        mode: one of the four.
+        value: of constant padding; ``None`` for zero.
 
     Returns:
         The array with each padded axis of length ``before + length + after``.

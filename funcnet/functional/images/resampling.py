@@ -1,6 +1,6 @@
 """Resizing one axis: which elements each output reads, and by which weights.
 
-Every mode of `interpolate` separates into maps along one axis, known before any data: ``taps`` computes the
+Every mode of `interpolate` separates into maps along one axis, known before any data: ``source_table`` computes the
 table of one axis with NumPy, ``resample`` applies it.
 """
 
@@ -17,12 +17,12 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.functional.images.padding import extend
 
-__all__ = ["Taps", "resample", "taps"]
+__all__ = ["SourceTable", "resample", "source_table"]
 
 
 @dataclass(frozen=True)
-class Taps:
-    """For each output of an axis the elements it reads, ``(output, taps)``, and their weights.
+class SourceTable:
+    """For each output of an axis the elements it reads, ``(output, elements read)``, and their weights.
 
     An index outside of the axis stands for the element at that edge.
     """
@@ -31,23 +31,23 @@ class Taps:
     weight: np.ndarray | None
 
 
-def taps(
+def source_table(
     mode: str,
     size: int,
     output: int,
     scale: float | None,
     align_corners: bool,
     antialias: bool,
-) -> Taps:
+) -> SourceTable:
     """Compute the table of one axis.
 
     Args:
         mode: ``"nearest"``, ``"nearest-exact"``, ``"linear"``, ``"cubic"`` or ``"lanczos"``.
-        size: Elements of the axis.
-        output: Elements to make.
-        scale: The factor asked for, which ``output / size`` may only approximate; ``None`` for the latter.
-        align_corners: Whether the first and last elements of both stay in place.
-        antialias: Whether to widen the filter to the distance of outputs.
+        size: elements of the axis.
+        output: elements to make.
+        scale: the factor asked for, which ``output / size`` may only approximate; ``None`` for the latter.
+        align_corners: whether the first and last elements of both stay in place.
+        antialias: whether to widen the filter to the distance of outputs.
     """
     if mode.startswith("nearest"):
         return _nearest(size, output, scale, mode == "nearest-exact")
@@ -66,17 +66,17 @@ def taps(
     weight = (
         _triangle(offsets - fraction) if mode == "linear" else _cubic(offsets - fraction, -0.75)
     )
-    return Taps(start[:, None] + offsets, weight)
+    return SourceTable(start[:, None] + offsets, weight)
 
 
-def _nearest(size: int, output: int, scale: float | None, exact: bool) -> Taps:
+def _nearest(size: int, output: int, scale: float | None, exact: bool) -> SourceTable:
     """PyTorch computes these positions in float32, whatever the array's dtype."""
     step = np.float32(1.0 / scale if scale else np.float32(size) / np.float32(output))
     place = np.arange(output, dtype=np.float32) + np.float32(0.5 if exact else 0.0)
     index = np.minimum(np.floor(place * step).astype(int), size - 1)
     if not exact and output in (size, 2 * size):
         index = np.arange(output) * size // output
-    return Taps(index[:, None], None)
+    return SourceTable(index[:, None], None)
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ def _filtered(
     size: int,
     output: int,
     step: float,
-) -> Taps:
+) -> SourceTable:
     """Weigh all elements within a filter's reach, as Pillow does; weights sum to one.
 
     Positions are those of elements' middles even with ``align_corners``, as in PyTorch.
@@ -119,43 +119,43 @@ def _filtered(
     index = start[:, None] + offsets
     weight = np.where(inside, kernel((index - center[:, None] + 0.5) / widen), 0.0)
     total = weight.sum(1, keepdims=True)
-    return Taps(index, weight / np.where(total == 0, 1.0, total))
+    return SourceTable(index, weight / np.where(total == 0, 1.0, total))
 
 
-_FEW = 4
-"""Taps up to which gathering each of them beats one product with a dense matrix."""
+_FEW_ELEMENTS = 4
+"""Elements read up to which gathering each of them beats one product with a dense matrix."""
 
-_MOST_PHASES = 8
+_LONGEST_PERIOD = 8
 
 
-def resample(input: Array, axis: int, table: Taps) -> Array:
+def resample(input: Array, axis: int, table: SourceTable) -> Array:
     """Apply a table along an axis."""
     index, weight = table.index, table.weight
     size = input.shape[axis]
     times = len(index) // size
     if weight is None and np.array_equal(index[:, 0], np.repeat(np.arange(size), times)):
         return jnp.repeat(input, times, axis) if times > 1 else input
-    if weight is not None and index.shape[1] > _FEW:
+    if weight is not None and index.shape[1] > _FEW_ELEMENTS:
         return _matrix(input, axis, np.clip(index, 0, size - 1), weight)
-    phases = _phases(table, size)
-    if phases:
-        return _by_phases(input, axis, table, phases)
+    period = _period(table, size)
+    if period:
+        return _by_slices(input, axis, table, period)
     shape = [-1 if i == axis else 1 for i in range(input.ndim)]
     terms = []
-    for tap in range(index.shape[1]):
-        term = jnp.take(input, np.clip(index[:, tap], 0, size - 1), axis)
+    for n in range(index.shape[1]):
+        term = jnp.take(input, np.clip(index[:, n], 0, size - 1), axis)
         if weight is not None:
-            term = term * weight[:, tap].reshape(shape).astype(input.dtype)
+            term = term * weight[:, n].reshape(shape).astype(input.dtype)
         terms.append(term)
     return reduce(add, terms)
 
 
-def _phases(table: Taps, size: int) -> int:
+def _period(table: SourceTable, size: int) -> int:
     """Return after how many outputs the pattern repeats itself, a few elements on; 0 if it does not."""
     output = len(table.index)
     periods = math.gcd(size, output)
     phases, step = output // periods, size // periods
-    if phases > _MOST_PHASES:
+    if phases > _LONGEST_PERIOD:
         return 0
     starts = table.index[:, 0].reshape(periods, phases) - np.arange(periods)[:, None] * step
     same = bool((starts == starts[0]).all())
@@ -165,9 +165,9 @@ def _phases(table: Taps, size: int) -> int:
     return phases if same else 0
 
 
-def _by_phases(input: Array, axis: int, table: Taps, phases: int) -> Array:
+def _by_slices(input: Array, axis: int, table: SourceTable, phases: int) -> Array:
     """Make every ``phases``-th output at once from strided slices, whose gradient needs no scatter."""
-    size, taps = input.shape[axis], table.index.shape[1]
+    size, reads = input.shape[axis], table.index.shape[1]
     periods = len(table.index) // phases
     step = size // periods
     low = max(0, -int(table.index.min()))
@@ -176,12 +176,12 @@ def _by_phases(input: Array, axis: int, table: Taps, phases: int) -> Array:
     outputs = []
     for phase in range(phases):
         terms = []
-        for tap in range(taps):
-            start = int(table.index[phase, tap]) + low
+        for n in range(reads):
+            start = int(table.index[phase, n]) + low
             limit = start + (periods - 1) * step + 1
             term = lax.slice_in_dim(padded, start, limit, step, axis)
             if table.weight is not None:
-                term = term * np.asarray(table.weight[phase, tap], input.dtype)
+                term = term * np.asarray(table.weight[phase, n], input.dtype)
             terms.append(term)
         outputs.append(reduce(add, terms))
     if phases == 1:

@@ -84,7 +84,7 @@ def channel_shuffle(input: Array, groups: int) -> Array:
 
     Args:
         input: ``(N, C, ...)`` with at least one spatial axis.
-        groups: Number of groups, each of ``C / groups`` channels.
+        groups: number of groups, each of ``C / groups`` channels.
 
     Returns:
         An array of the input's shape.

@@ -21,8 +21,8 @@ from funcnet.functional.windows import (
     adaptive_windows,
     check_spatial,
     pad_axes,
+    sliding_windows,
     spatial_axes,
-    windows,
 )
 
 __all__ = [
@@ -35,19 +35,21 @@ __all__ = [
 ]
 
 
-_FEW = 8
-"""Taps up to which one slice a tap beats other forms of the sum."""
+_FEW_ELEMENTS = 8
+"""Elements of a window up to which one slice each beats other forms of the sum."""
 
 
 def _sum_over_axis(input: Array, axis: int, window: Windows | UnevenWindows) -> Array:
     if isinstance(window, UnevenWindows):
-        taps = window.split(input, axis)
+        elements = window.split(input, axis)
         shape = [len(window.lengths), window.kernel] + [1] * (input.ndim - axis - 1)
         inside = np.arange(window.kernel) < np.asarray(window.lengths, int)[:, None]
-        return jnp.sum(jnp.where(inside.reshape(shape), taps, jnp.zeros_like(taps)), axis + 1)
-    if window.kernel <= _FEW:
-        return reduce(add, (window.tap(input, axis, t) for t in range(window.kernel)))
-    if window.apart:
+        return jnp.sum(
+            jnp.where(inside.reshape(shape), elements, jnp.zeros_like(elements)), axis + 1
+        )
+    if window.kernel <= _FEW_ELEMENTS:
+        return reduce(add, (window.element(input, axis, t) for t in range(window.kernel)))
+    if window.is_disjoint:
         return jnp.sum(window.split(input, axis), axis + 1)
     kernel, stride = [1] * input.ndim, [1] * input.ndim
     kernel[axis], stride[axis] = window.kernel, window.stride
@@ -86,7 +88,7 @@ def _average(
     total = input.astype(at_least_float32(dtype)) if floating else input
     total = pad_axes(total, where, [(window.low, window.high) for window in over])
     pairs = list(zip(where, over, strict=True))
-    whole = [axis for axis, window in pairs if isinstance(window, Windows) and window.whole]
+    whole = [axis for axis, window in pairs if isinstance(window, Windows) and window.is_whole_axis]
     if whole:
         total = jnp.sum(total, tuple(whole), keepdims=True)
     for axis, window in reversed(pairs):
@@ -121,7 +123,7 @@ def _avg_pool(
     if divisor_override == 0:
         raise ValueError("divisor_override must not be zero")
     where = spatial_axes(input.ndim, axes, channels_last)
-    over = windows(
+    over = sliding_windows(
         [input.shape[axis] for axis in where], kernel_size, stride, padding, 1, ceil_mode
     )
     if axes == 3 and any(
@@ -150,12 +152,12 @@ def avg_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        kernel_size: Elements of a window.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep a last window that reaches past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep a last window that reaches past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, L_out)`` with ``L_out = floor((L + 2 padding - kernel_size) / stride) + 1``
@@ -190,13 +192,13 @@ def avg_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        kernel_size: Elements of a window, one number or one an axis; so are the next two.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        divisor_override: Divide each sum by this number instead.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window, one number or one an axis; so are the next two.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        divisor_override: divide each sum by this number instead.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, H_out, W_out)``, sizes as in `avg_pool1d`.
@@ -230,13 +232,13 @@ def avg_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        kernel_size: Elements of a window, one number or one an axis; so are the next two.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        divisor_override: Divide each sum by this number instead.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window, one number or one an axis; so are the next two.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        divisor_override: divide each sum by this number instead.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``, sizes as in `avg_pool1d`.
@@ -274,8 +276,8 @@ def adaptive_avg_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        output_size: Number of windows ``L_out``.
-        channels_last: Channels are the last axis.
+        output_size: number of windows ``L_out``.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, L_out)``.
@@ -299,8 +301,8 @@ def adaptive_avg_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        output_size: Windows an axis, one number or two; ``None`` keeps an axis.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or two; ``None`` keeps an axis.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, H_out, W_out)``.
@@ -324,8 +326,8 @@ def adaptive_avg_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        output_size: Windows an axis, one number or three; ``None`` keeps an axis.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or three; ``None`` keeps an axis.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``.

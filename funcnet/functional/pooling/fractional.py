@@ -11,8 +11,8 @@ from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_positive, per_axis
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.errors import MissingKeyError
-from funcnet.functional.pooling.window_maximum import Candidates, by_halving, candidates
-from funcnet.functional.windows import check_spatial, integers
+from funcnet.functional.pooling.window_maximum import Maxima, elements_as_maxima, maximum_over_axis
+from funcnet.functional.windows import check_spatial, integers_per_axis
 
 __all__ = ["fractional_max_pool2d", "fractional_max_pool3d"]
 
@@ -29,20 +29,20 @@ def _starts(sample: Array, size: int, kernel: int, output: int) -> Array:
     return jnp.concatenate([starts.astype(last.dtype), last], -1)
 
 
-def _gather_windows(found: Candidates, axis: int, starts: Array, kernel: int) -> Candidates:
+def _gather_windows(found: Maxima, axis: int, starts: Array, kernel: int) -> Maxima:
     """Reduce each plane's windows along one axis (counted from the end)."""
-    taps = starts[..., None] + jnp.arange(kernel)
+    places = starts[..., None] + jnp.arange(kernel)
     planes = starts.ndim - 1
     shape = [1] * found.value.ndim
     shape[:planes] = starts.shape[:-1]
-    shape[axis] = taps.shape[-2] * kernel
-    index = taps.reshape(shape)
+    shape[axis] = places.shape[-2] * kernel
+    index = places.reshape(shape)
 
     def split(x: Array) -> Array:
         x = jnp.take_along_axis(jnp.broadcast_to(x, found.value.shape), index, axis)
         return x.reshape(*x.shape[:axis], starts.shape[-1], kernel, *x.shape[axis:][1:])
 
-    return by_halving(found.map(split), found.value.ndim + axis + 1)
+    return maximum_over_axis(found.map(split), found.value.ndim + axis + 1)
 
 
 def _sizes(axes: int, input: Array, output_size: Any, output_ratio: Any) -> tuple[int, ...]:
@@ -50,7 +50,7 @@ def _sizes(axes: int, input: Array, output_size: Any, output_ratio: Any) -> tupl
     if (output_size is None) == (output_ratio is None):
         raise ValueError(f"{name}: give either output_size or output_ratio")
     if output_ratio is None:
-        return integers("output_size", output_size, axes)
+        return integers_per_axis("output_size", output_size, axes)
     ratios = per_axis("output_ratio", output_ratio, axes)
     return tuple(int(n * r) for n, r in zip(input.shape[-axes:], ratios, strict=True))
 
@@ -67,7 +67,7 @@ def _fractional_max_pool(
 ) -> Any:
     name = f"fractional_max_pool{axes}d"
     check_spatial(name, input, axes)
-    kernel = integers("kernel_size", kernel_size, axes)
+    kernel = integers_per_axis("kernel_size", kernel_size, axes)
     sizes = _sizes(axes, input, output_size, output_ratio)
     check_positive("kernel_size", kernel)
     check_positive("output_size", sizes)
@@ -88,7 +88,7 @@ def _fractional_max_pool(
             f"{name}: random samples must have shape {(*lead, axes)}; got {samples.shape}"
         )
     samples = samples.reshape(*lead, axes)
-    found = candidates(input, range(input.ndim - axes, input.ndim), return_indices)
+    found = elements_as_maxima(input, range(input.ndim - axes, input.ndim), return_indices)
     for number in reversed(range(axes)):
         # PyTorch's first sample is of the last axis in two dimensions, of the first one in three.
         sample = samples[..., axes - 1 - number if axes == 2 else number]
@@ -114,12 +114,12 @@ def fractional_max_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.
-        kernel_size: Taps of a window, one number or one an axis.
-        output_size: Number of windows, one number or one an axis; or
+        kernel_size: elements of a window, one number or one an axis.
+        output_size: number of windows, one number or one an axis; or
         output_ratio: the same as a share of the input's sizes.
-        return_indices: Also return where each maximum was found.
-        _random_samples: The numbers ``u``, ``(..., C, 2)``, of width and height, instead of drawing them.
-        key: The random key to draw them with.
+        return_indices: also return where each maximum was found.
+        _random_samples: the numbers ``u``, ``(..., C, 2)``, of width and height, instead of drawing them.
+        key: the random key to draw them with.
 
     Returns:
         ``(..., C, H_out, W_out)``; with ``return_indices`` a pair of that and integer positions.
@@ -154,12 +154,12 @@ def fractional_max_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes.
-        kernel_size: Taps of a window, one number or one an axis.
-        output_size: Number of windows, one number or one an axis; or
+        kernel_size: elements of a window, one number or one an axis.
+        output_size: number of windows, one number or one an axis; or
         output_ratio: the same as a share of the input's sizes.
-        return_indices: Also return where each maximum was found.
-        _random_samples: The numbers ``u``, ``(..., C, 3)``, of depth, height and width, instead of drawing them.
-        key: The random key to draw them with.
+        return_indices: also return where each maximum was found.
+        _random_samples: the numbers ``u``, ``(..., C, 3)``, of depth, height and width, instead of drawing them.
+        key: the random key to draw them with.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``; with ``return_indices`` a pair of that and integer positions.

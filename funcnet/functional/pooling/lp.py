@@ -32,10 +32,10 @@ def _lp_pool(
         return sign * _MAXIMUM[axes - 1](sign * magnitude, kernel_size, stride, 0, 1, ceil_mode)
     power = int(norm_type) if float(norm_type).is_integer() else float(norm_type)
     mean = _AVERAGE[axes - 1](input**power, kernel_size, stride, 0, ceil_mode)
-    taps = np.prod(np.broadcast_to(np.asarray(kernel_size, int), axes))
+    elements = np.prod(np.broadcast_to(np.asarray(kernel_size, int), axes))
     # A window of zeros has the gradient zero, not the infinite slope of a root.
     empty = mean == 0
-    total = jnp.where(empty, jnp.ones_like(mean), mean * int(taps))
+    total = jnp.where(empty, jnp.ones_like(mean), mean * int(elements))
     return jnp.where(empty, jnp.zeros_like(mean), total ** (1.0 / norm_type))
 
 
@@ -53,10 +53,10 @@ def lp_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes.
-        norm_type: The power ``p``.
-        kernel_size: Elements of a window.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        ceil_mode: Keep a last window that reaches past the end; its mean is scaled to a full window.
+        norm_type: the power ``p``.
+        kernel_size: elements of a window.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        ceil_mode: keep a last window that reaches past the end; its mean is scaled to a full window.
 
     Returns:
         ``(..., C, L_out)``, size as in `avg_pool1d`.
@@ -84,10 +84,10 @@ def lp_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.
-        norm_type: The power ``p``.
-        kernel_size: Elements of a window, one number or one an axis.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end; their means are scaled to full windows.
+        norm_type: the power ``p``.
+        kernel_size: elements of a window, one number or one an axis.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end; their means are scaled to full windows.
 
     Returns:
         ``(..., C, H_out, W_out)``, sizes as in `avg_pool1d`.
@@ -116,10 +116,10 @@ def lp_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes.
-        norm_type: The power ``p``.
-        kernel_size: Elements of a window, one number or one an axis.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end; their means are scaled to full windows.
+        norm_type: the power ``p``.
+        kernel_size: elements of a window, one number or one an axis.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end; their means are scaled to full windows.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``, sizes as in `avg_pool1d`.

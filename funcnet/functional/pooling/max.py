@@ -5,8 +5,13 @@ from typing import Any
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import per_axis
-from funcnet.functional.pooling.window_maximum import max_over
-from funcnet.functional.windows import adaptive_windows, check_spatial, spatial_axes, windows
+from funcnet.functional.pooling.window_maximum import maximum_over_windows
+from funcnet.functional.windows import (
+    adaptive_windows,
+    check_spatial,
+    sliding_windows,
+    spatial_axes,
+)
 
 __all__ = [
     "adaptive_max_pool1d",
@@ -44,8 +49,8 @@ def _max_pool(
     check_padding(padding, kernel_size, axes)
     where = spatial_axes(input.ndim, axes, channels_last)
     sizes = [input.shape[axis] for axis in where]
-    over = windows(sizes, kernel_size, stride, padding, dilation, ceil_mode)
-    return max_over(input, where, over, return_indices)
+    over = sliding_windows(sizes, kernel_size, stride, padding, dilation, ceil_mode)
+    return maximum_over_windows(input, where, over, return_indices)
 
 
 def max_pool1d(
@@ -65,13 +70,13 @@ def max_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        kernel_size: Taps of a window.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
-        ceil_mode: Keep a last window that reaches past the end.
-        return_indices: Also return where each maximum was found, for `max_unpool1d`.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        ceil_mode: keep a last window that reaches past the end.
+        return_indices: also return where each maximum was found, for `max_unpool1d`.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, L_out)`` with ``L_out = floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1``
@@ -106,13 +111,13 @@ def max_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        kernel_size: Taps of a window, one number or one an axis; so are the next three.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
-        ceil_mode: Keep last windows that reach past the end.
-        return_indices: Also return where each maximum was found (``h * W + w``), for `max_unpool2d`.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window, one number or one an axis; so are the next three.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        ceil_mode: keep last windows that reach past the end.
+        return_indices: also return where each maximum was found (``h * W + w``), for `max_unpool2d`.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, H_out, W_out)``, sizes as in `max_pool1d`; with ``return_indices`` a pair of that and
@@ -148,13 +153,13 @@ def max_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        kernel_size: Taps of a window, one number or one an axis; so are the next three.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
-        ceil_mode: Keep last windows that reach past the end.
-        return_indices: Also return where each maximum was found, for `max_unpool3d`.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window, one number or one an axis; so are the next three.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        ceil_mode: keep last windows that reach past the end.
+        return_indices: also return where each maximum was found, for `max_unpool3d`.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``, sizes as in `max_pool1d`; with ``return_indices`` a pair of
@@ -180,7 +185,7 @@ def _adaptive_max_pool(
     check_spatial(f"adaptive_max_pool{axes}d", input, axes, channels_last)
     where = spatial_axes(input.ndim, axes, channels_last)
     over = adaptive_windows([input.shape[axis] for axis in where], output_size)
-    return max_over(input, where, over, return_indices)
+    return maximum_over_windows(input, where, over, return_indices)
 
 
 def adaptive_max_pool1d(
@@ -196,9 +201,9 @@ def adaptive_max_pool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes; ``(..., L, C)`` if ``channels_last``.
-        output_size: Number of windows ``L_out``.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: number of windows ``L_out``.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, L_out)``; with ``return_indices`` a pair of that and integer positions.
@@ -226,9 +231,9 @@ def adaptive_max_pool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
-        output_size: Windows an axis, one number or two; ``None`` keeps an axis.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or two; ``None`` keeps an axis.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, H_out, W_out)``; with ``return_indices`` a pair of that and integer positions.
@@ -256,9 +261,9 @@ def adaptive_max_pool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes; channels at the end if ``channels_last``.
-        output_size: Windows an axis, one number or three; ``None`` keeps an axis.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or three; ``None`` keeps an axis.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``; with ``return_indices`` a pair of that and integer positions.

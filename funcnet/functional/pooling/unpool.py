@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 
 __all__ = ["max_unpool1d", "max_unpool2d", "max_unpool3d"]
 
@@ -16,9 +16,9 @@ def _output_size(
     sizes: Sequence[int], kernel: Any, stride: Any, padding: Any, output_size: Any
 ) -> tuple[int, ...]:
     axes = len(sizes)
-    kernel = integers("kernel_size", kernel, axes)
-    step = kernel if stride is None else integers("stride", stride, axes)
-    margin = integers("padding", padding, axes)
+    kernel = integers_per_axis("kernel_size", kernel, axes)
+    step = kernel if stride is None else integers_per_axis("stride", stride, axes)
+    margin = integers_per_axis("padding", padding, axes)
     default = tuple(
         (size - 1) * s + k - 2 * p
         for size, k, s, p in zip(sizes, kernel, step, margin, strict=True)
@@ -83,11 +83,11 @@ def max_unpool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes.
-        indices: Positions from ``max_pool1d(..., return_indices=True)``; those outside are dropped.
-        kernel_size: As was given to the pooling; so are the next two.
+        indices: positions from ``max_pool1d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
-        output_size: Of the spatial axis, or of all, where pooling rounded; the default is
+        padding: elements that the pooling had added.
+        output_size: of the spatial axis, or of all, where pooling rounded; the default is
             ``(L - 1) stride - 2 padding + kernel_size``.
 
     Returns:
@@ -119,11 +119,11 @@ def max_unpool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.
-        indices: Positions from ``max_pool2d(..., return_indices=True)``; those outside are dropped.
-        kernel_size: As was given to the pooling; so are the next two.
+        indices: positions from ``max_pool2d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
-        output_size: Of the spatial axes, or of all, where pooling rounded.
+        padding: elements that the pooling had added.
+        output_size: of the spatial axes, or of all, where pooling rounded.
 
     Returns:
         ``(..., C, H_out, W_out)``, sizes as in `max_unpool1d`.
@@ -154,11 +154,11 @@ def max_unpool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes.
-        indices: Positions from ``max_pool3d(..., return_indices=True)``; those outside are dropped.
-        kernel_size: As was given to the pooling; so are the next two.
+        indices: positions from ``max_pool3d(..., return_indices=True)``; those outside are dropped.
+        kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
-        output_size: Of the spatial axes, or of all, where pooling rounded.
+        padding: elements that the pooling had added.
+        output_size: of the spatial axes, or of all, where pooling rounded.
 
     Returns:
         ``(..., C, D_out, H_out, W_out)``, sizes as in `max_unpool1d`.

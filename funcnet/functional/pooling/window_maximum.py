@@ -15,23 +15,29 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.functional.windows import UnevenWindows, Windows, pad_axes
 
-__all__ = ["Candidates", "by_halving", "candidates", "larger", "max_over"]
+__all__ = [
+    "Maxima",
+    "elements_as_maxima",
+    "larger_of",
+    "maximum_over_axis",
+    "maximum_over_windows",
+]
 
 
-class Candidates(NamedTuple):
-    """The largest values so far and, if asked for, their positions; padding has position -1."""
+class Maxima(NamedTuple):
+    """The largest values found so far and, if asked for, their positions; padding has position -1."""
 
     value: Array
     position: Array | None
 
-    def map(self, function: Callable[[Array], Array]) -> "Candidates":
+    def map(self, function: Callable[[Array], Array]) -> "Maxima":
         """Apply one function, such as a slice, to values and positions."""
-        return Candidates(
+        return Maxima(
             function(self.value), None if self.position is None else function(self.position)
         )
 
 
-def larger(first: Candidates, second: Candidates) -> Candidates:
+def larger_of(first: Maxima, second: Maxima) -> Maxima:
     """Choose the larger value at each place: the first of equals, and NaN over any number."""
     a, b = first.value, second.value
     choose_second = b > a
@@ -41,47 +47,47 @@ def larger(first: Candidates, second: Candidates) -> Candidates:
     if first.position is not None and second.position is not None:
         choose_second |= first.position < 0
         position = jnp.where(choose_second, second.position, first.position)
-    return Candidates(lax.select(choose_second, b, a), position)
+    return Maxima(lax.select(choose_second, b, a), position)
 
 
-def candidates(input: Array, axes: Sequence[int], with_positions: bool) -> Candidates:
-    """Take each element as a candidate; its position counts row by row over the spatial axes."""
+def elements_as_maxima(input: Array, axes: Sequence[int], with_positions: bool) -> Maxima:
+    """Take each element as the largest of itself; its position counts row by row over the spatial axes."""
     if not with_positions:
-        return Candidates(input, None)
+        return Maxima(input, None)
     sizes = [input.shape[axis] for axis in axes]
     shape = [size if axis in axes else 1 for axis, size in enumerate(input.shape)]
-    return Candidates(input, jnp.arange(int(np.prod(sizes))).reshape(shape))
+    return Maxima(input, jnp.arange(int(np.prod(sizes))).reshape(shape))
 
 
 def _lowest(dtype: Any) -> Any:
     return -jnp.inf if jnp.issubdtype(dtype, jnp.inexact) else jnp.iinfo(dtype).min
 
 
-_FEW = 8
-"""Taps up to which one slice a tap beats rearranging the array."""
+_FEW_ELEMENTS = 8
+"""Elements of a window up to which one slice each beats rearranging the array."""
 
 
-def _over_axis(found: Candidates, axis: int, window: Windows | UnevenWindows) -> Candidates:
-    if isinstance(window, UnevenWindows) or (window.apart and window.kernel > _FEW):
-        return by_halving(found.map(lambda x: window.split(x, axis)), axis + 1)
-    if window.kernel > _FEW:
+def _over_axis(found: Maxima, axis: int, window: Windows | UnevenWindows) -> Maxima:
+    if isinstance(window, UnevenWindows) or (window.is_disjoint and window.kernel > _FEW_ELEMENTS):
+        return maximum_over_axis(found.map(lambda x: window.split(x, axis)), axis + 1)
+    if window.kernel > _FEW_ELEMENTS:
         return _by_doubling(found, axis, window)
-    return _by_taps(found, axis, window)
+    return _by_slices(found, axis, window)
 
 
-def _by_taps(found: Candidates, axis: int, window: Windows) -> Candidates:
-    taps = [found.map(lambda x, t=t: window.tap(x, axis, t)) for t in range(window.kernel)]
-    while len(taps) > 1:  # in pairs, as XLA takes long to compile a long chain of choices
-        pairs = zip(taps[::2], taps[1::2], strict=False)
-        taps = [larger(*pair) for pair in pairs] + taps[len(taps) // 2 * 2 :]
-    return taps[0]
+def _by_slices(found: Maxima, axis: int, window: Windows) -> Maxima:
+    elements = [found.map(lambda x, n=n: window.element(x, axis, n)) for n in range(window.kernel)]
+    while len(elements) > 1:  # in pairs, as XLA takes long to compile a long chain of choices
+        pairs = zip(elements[::2], elements[1::2], strict=False)
+        elements = [larger_of(*pair) for pair in pairs] + elements[len(elements) // 2 * 2 :]
+    return elements[0]
 
 
-def by_halving(found: Candidates, axis: int) -> Candidates:
+def maximum_over_axis(found: Maxima, axis: int) -> Maxima:
     """Reduce an axis to nothing, neighbours in pairs."""
     while (length := found.value.shape[axis]) > 1:
         even = length // 2 * 2
-        pairs = larger(
+        pairs = larger_of(
             found.map(lambda x, end=even: lax.slice_in_dim(x, 0, end, 2, axis)),
             found.map(lambda x, end=even: lax.slice_in_dim(x, 1, end, 2, axis)),
         )
@@ -92,42 +98,42 @@ def by_halving(found: Candidates, axis: int) -> Candidates:
     return found.map(lambda x: lax.squeeze(x, (axis,)))
 
 
-def _append(first: Candidates, last: Candidates, axis: int) -> Candidates:
+def _append(first: Maxima, last: Maxima, axis: int) -> Maxima:
     value = lax.concatenate([first.value, last.value], axis)
     if first.position is None or last.position is None:
-        return Candidates(value, None)
+        return Maxima(value, None)
     shape = last.value.shape
     position = [first.position, jnp.broadcast_to(last.position, shape)]
-    return Candidates(value, lax.concatenate(position, axis))
+    return Maxima(value, lax.concatenate(position, axis))
 
 
-def _by_doubling(found: Candidates, axis: int, window: Windows) -> Candidates:
+def _by_doubling(found: Maxima, axis: int, window: Windows) -> Maxima:
     """Reduce wide windows in few steps: each is two overlapping windows of about half the width."""
     span = 1
     while span < window.kernel:
         step = min(span, window.kernel - span)
         offset = step * window.dilation
         length = found.value.shape[axis]
-        found = larger(
+        found = larger_of(
             found.map(lambda x, end=length - offset: lax.slice_in_dim(x, 0, end, 1, axis)),
             found.map(lambda x, start=offset: lax.slice_in_dim(x, start, None, 1, axis)),
         )
         span += step
-    return found.map(lambda x: window.tap(x, axis, 0))
+    return found.map(lambda x: window.element(x, axis, 0))
 
 
-def max_over(
+def maximum_over_windows(
     input: Array,
     axes: Sequence[int],
     over: Sequence[Windows | UnevenWindows],
     return_indices: bool,
 ) -> Any:
     """Reduce each window to its largest value; with ``return_indices`` also to where that was found."""
-    found = candidates(input, axes, return_indices)
+    found = elements_as_maxima(input, axes, return_indices)
     amounts = [(window.low, window.high) for window in over]
     value = pad_axes(found.value, axes, amounts, _lowest(input.dtype))
     position = None if found.position is None else pad_axes(found.position, axes, amounts, -1)
-    found = Candidates(value, position)
+    found = Maxima(value, position)
     # The last axis first: the first of equals along rows, then along columns, is the first in the window.
     for axis, window in reversed(list(zip(axes, over, strict=True))):
         found = _over_axis(found, axis, window)

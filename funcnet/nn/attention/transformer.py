@@ -1,146 +1,20 @@
-"""Transformers: stacks of encoder and decoder layers."""
+"""The transformer of an encoder and a decoder."""
 
-import copy
 from typing import Any
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
-from funcnet.core.checks import check_positive
-from funcnet.functional.activations.rectified import relu
+from funcnet.functional import relu
 from funcnet.module import Module
 from funcnet.module.description import layout_of
 from funcnet.nn import init
-from funcnet.nn.attention.transformer_layers import (
-    Activation,
-    TransformerDecoderLayer,
-    TransformerEncoderLayer,
-)
-from funcnet.nn.containers.modules import ModuleList
+from funcnet.nn.attention.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
+from funcnet.nn.attention.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
+from funcnet.nn.attention.transformer_layer import ActivationOrName
 from funcnet.nn.normalization.layer import LayerNorm
 
-__all__ = ["Transformer", "TransformerDecoder", "TransformerEncoder"]
-
-
-def _copies(layer: Module, count: int) -> ModuleList:
-    check_positive("num_layers", count)
-    return ModuleList([copy.deepcopy(layer) for _ in range(count)])
-
-
-class TransformerEncoder(Module):
-    """A stack of encoder layers.
-
-    Args:
-        encoder_layer: a layer to copy; each copy has parameters of its own.
-        num_layers: number of copies.
-        norm: a last normalization, or ``None``.
-        enable_nested_tensor: without effect; padding is always computed with the rest.
-        mask_check: without effect.
-
-    Attributes:
-        layers: the copies.
-        norm: the last normalization.
-
-    >>> layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    >>> net = fn.functionalize(nn.TransformerEncoder(layer, 3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((4, 5, 8)))[0].shape
-    (4, 5, 8)
-
-    Reference: ``torch.nn.TransformerEncoder``.
-    """
-
-    def __init__(
-        self,
-        encoder_layer: Module,
-        num_layers: int,
-        norm: Module | None = None,
-        enable_nested_tensor: bool = True,
-        mask_check: bool = True,
-    ) -> None:
-        self.layers = _copies(encoder_layer, num_layers)
-        self.num_layers = num_layers
-        self.norm = norm
-        self.enable_nested_tensor = enable_nested_tensor
-        self.mask_check = mask_check
-
-    def __call__(
-        self,
-        src: Array,
-        mask: Array | None = None,
-        src_key_padding_mask: Array | None = None,
-        is_causal: bool | None = None,
-    ) -> Array:
-        """Pass a sequence through the layers.
-
-        Args:
-            src: the sequence, as the layers take it.
-            mask: ``(S, S)`` or ``(N * nhead, S, S)``: True where not to attend, or floats.
-            src_key_padding_mask: ``(N, S)`` or ``(S,)``: True for padding, or floats.
-            is_causal: ``mask`` is the causal mask; a hint that allows a faster form.
-        """
-        output = src
-        for layer in self.layers:
-            output = layer(
-                output,
-                src_mask=mask,
-                src_key_padding_mask=src_key_padding_mask,
-                is_causal=bool(is_causal),
-            )
-        return output if self.norm is None else self.norm(output)
-
-
-class TransformerDecoder(Module):
-    """A stack of decoder layers.
-
-    Args:
-        decoder_layer: a layer to copy; each copy has parameters of its own.
-        num_layers: number of copies.
-        norm: a last normalization, or ``None``.
-
-    Attributes:
-        layers: the copies.
-        norm: the last normalization.
-
-    >>> layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
-    >>> net = fn.functionalize(nn.TransformerDecoder(layer, 3))
-    >>> params, state = net.init(jax.random.key(0))
-    >>> net.apply(params, state, jnp.ones((4, 5, 8)), jnp.ones((4, 3, 8)))[0].shape
-    (4, 5, 8)
-
-    Reference: ``torch.nn.TransformerDecoder``.
-    """
-
-    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
-        self.layers = _copies(decoder_layer, num_layers)
-        self.num_layers = num_layers
-        self.norm = norm
-
-    def __call__(
-        self,
-        tgt: Array,
-        memory: Array,
-        tgt_mask: Array | None = None,
-        memory_mask: Array | None = None,
-        tgt_key_padding_mask: Array | None = None,
-        memory_key_padding_mask: Array | None = None,
-        tgt_is_causal: bool | None = None,
-        memory_is_causal: bool = False,
-    ) -> Array:
-        """Pass a sequence through the layers; arguments as of `TransformerDecoderLayer`."""
-        output = tgt
-        for layer in self.layers:
-            output = layer(
-                output,
-                memory,
-                tgt_mask=tgt_mask,
-                memory_mask=memory_mask,
-                tgt_key_padding_mask=tgt_key_padding_mask,
-                memory_key_padding_mask=memory_key_padding_mask,
-                tgt_is_causal=bool(tgt_is_causal),
-                memory_is_causal=memory_is_causal,
-            )
-        return output if self.norm is None else self.norm(output)
+__all__ = ["Transformer"]
 
 
 class Transformer(Module):
@@ -186,7 +60,7 @@ class Transformer(Module):
         num_decoder_layers: int = 6,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = relu,
+        activation: ActivationOrName = relu,
         custom_encoder: Module | None = None,
         custom_decoder: Module | None = None,
         layer_norm_eps: float = 1e-5,

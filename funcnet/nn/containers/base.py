@@ -1,12 +1,19 @@
-"""What containers share: parts by position or by name, kept as ordinary attributes."""
+"""What containers share: parts by position or by name, kept as ordinary attributes.
+
+A part's attribute is named ``"0"``, ``"1"``, … or by its key: that is its name in a ``state_dict``.
+"""
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from funcnet.module import Module
+import jax
+import numpy as np
 
-__all__ = ["DictOfParts", "ListOfParts", "NamedParts"]
+from funcnet.module import Module
+from funcnet.nn.init.from_array import parameter_from_array
+
+__all__ = ["DictOfParts", "HoldsParameters", "ListOfParts", "NamedParts"]
 
 
 class NamedParts(Module):
@@ -35,6 +42,16 @@ class NamedParts(Module):
     def __len__(self) -> int:
         """Count the parts."""
         return len(self._parts())
+
+
+class HoldsParameters(NamedParts):
+    """Parts that are parameters or any other values; arrays become parameters that start from them."""
+
+    def _is_part(self, name: str, part: Any) -> bool:
+        return name != "_binding"  # every attribute but the one that binding adds
+
+    def _check_part(self, part: Any) -> Any:
+        return parameter_from_array(part) if isinstance(part, jax.Array | np.ndarray) else part
 
 
 class ListOfParts(NamedParts):

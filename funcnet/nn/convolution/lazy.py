@@ -7,6 +7,7 @@ from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible
 from funcnet.module import Parameter
 from funcnet.nn import init
+from funcnet.nn.convolution.base import FilterLayer
 from funcnet.nn.convolution.plain import Conv1d, Conv2d, Conv3d, ConvolutionBase
 from funcnet.nn.convolution.transposed import (
     ConvTranspose1d,
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-def _channels(layer: ConvolutionBase | ConvTransposeBase, input: Array) -> int:
+def _channels(layer: FilterLayer, input: Array) -> int:
     """Read the channels off an example; they must fit the layer's groups."""
     if input.ndim <= layer.axes:
         raise ValueError(
@@ -66,8 +67,8 @@ class LazyConv1d(LazyConvolutionBase, Conv1d):
 
     Args:
         out_channels: ``C_out``; all further arguments are those of `Conv1d`.
-        *args: As of `Conv1d`.
-        **kwargs: As of `Conv1d`.
+        *args: as of `Conv1d`.
+        **kwargs: as of `Conv1d`.
 
     Example:
         >>> net = fn.functionalize(nn.LazyConv1d(8, 2))
@@ -84,8 +85,8 @@ class LazyConv2d(LazyConvolutionBase, Conv2d):
 
     Args:
         out_channels: ``C_out``; all further arguments are those of `Conv2d`.
-        *args: As of `Conv2d`.
-        **kwargs: As of `Conv2d`.
+        *args: as of `Conv2d`.
+        **kwargs: as of `Conv2d`.
 
     Example:
         >>> net = fn.functionalize(nn.LazyConv2d(8, 2))
@@ -102,8 +103,8 @@ class LazyConv3d(LazyConvolutionBase, Conv3d):
 
     Args:
         out_channels: ``C_out``; all further arguments are those of `Conv3d`.
-        *args: As of `Conv3d`.
-        **kwargs: As of `Conv3d`.
+        *args: as of `Conv3d`.
+        **kwargs: as of `Conv3d`.
 
     Example:
         >>> net = fn.functionalize(nn.LazyConv3d(8, 2))
@@ -120,8 +121,8 @@ class LazyConvTranspose1d(LazyConvTransposeBase, ConvTranspose1d):
 
     Args:
         out_channels: ``C_out``; all further arguments are those of `ConvTranspose1d`.
-        *args: As of `ConvTranspose1d`.
-        **kwargs: As of `ConvTranspose1d`.
+        *args: as of `ConvTranspose1d`.
+        **kwargs: as of `ConvTranspose1d`.
 
     Example:
         >>> net = fn.functionalize(nn.LazyConvTranspose1d(8, 2))
@@ -138,8 +139,8 @@ class LazyConvTranspose2d(LazyConvTransposeBase, ConvTranspose2d):
 
     Args:
         out_channels: ``C_out``; all further arguments are those of `ConvTranspose2d`.
-        *args: As of `ConvTranspose2d`.
-        **kwargs: As of `ConvTranspose2d`.
+        *args: as of `ConvTranspose2d`.
+        **kwargs: as of `ConvTranspose2d`.
 
     Example:
         >>> net = fn.functionalize(nn.LazyConvTranspose2d(8, 2))
@@ -156,8 +157,8 @@ class LazyConvTranspose3d(LazyConvTransposeBase, ConvTranspose3d):
 
     Args:
         out_channels: ``C_out``; all further arguments are those of `ConvTranspose3d`.
-        *args: As of `ConvTranspose3d`.
-        **kwargs: As of `ConvTranspose3d`.
+        *args: as of `ConvTranspose3d`.
+        **kwargs: as of `ConvTranspose3d`.
 
     Example:
         >>> net = fn.functionalize(nn.LazyConvTranspose3d(8, 2))

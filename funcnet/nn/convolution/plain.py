@@ -1,28 +1,22 @@
 """Layers of convolution in one to three dimensions: one definition, a class for each dimension."""
 
-import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
-from funcnet.core.checks import check_choice, check_divisible, check_non_negative, check_positive
-from funcnet.functional.convolution.plain import conv1d, conv2d, conv3d, same_padding
+from funcnet.core.checks import check_choice
+from funcnet.functional.convolution.plain import convolve
+from funcnet.functional.convolution.settings import padding_pairs, resolve_settings
 from funcnet.functional.images.padding import extend
-from funcnet.functional.windows import integers, spatial_axes
-from funcnet.module import Module, Parameter
-from funcnet.nn import init
+from funcnet.functional.windows import spatial_axes
+from funcnet.nn.convolution.base import FilterLayer
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
-_CONVOLVE = (conv1d, conv2d, conv3d)
 
-
-class ConvolutionBase(Module):
+class ConvolutionBase(FilterLayer):
     """What the convolutions of one, two and three dimensions share."""
-
-    axes: ClassVar[int]
 
     def __init__(
         self,
@@ -39,61 +33,20 @@ class ConvolutionBase(Module):
         channels_last: bool = False,
         dtype: DType = jnp.float32,
     ) -> None:
-        axes = self.axes
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_size = integers("kernel_size", kernel_size, axes)
-        self.stride = integers("stride", stride, axes)
-        self.padding = padding if isinstance(padding, str) else integers("padding", padding, axes)
-        self.dilation = integers("dilation", dilation, axes)
-        self.groups = groups
-        self.padding_mode = padding_mode
-        self.channels_last = channels_last
-        self._check()
-        channels = None if in_channels is None else in_channels // groups
-        shape = (out_channels, channels, *self.kernel_size)
-        self.weight = Parameter(shape, init.kaiming_uniform(a=math.sqrt(5)), dtype)
-        bias_init = init.uniform_fan_in((channels or 0) * math.prod(self.kernel_size))
-        self.bias = Parameter((out_channels,), bias_init, dtype) if bias else None
-
-    def _check(self) -> None:
-        check_positive("groups", self.groups)
-        check_divisible("in_channels", self.in_channels or 0, "groups", self.groups)
-        check_divisible("out_channels", self.out_channels, "groups", self.groups)
-        for name in ("kernel_size", "stride", "dilation"):
-            check_positive(name, getattr(self, name))
-        check_choice(
-            "padding_mode", self.padding_mode, ("zeros", "reflect", "replicate", "circular")
-        )
-        if not isinstance(self.padding, str):
-            check_non_negative("padding", self.padding)
-            return
-        check_choice("padding", self.padding, ("same", "valid"))
-        if self.padding == "same" and any(step != 1 for step in self.stride):
-            raise ValueError(f"padding='same' needs stride 1; got stride {self.stride}")
-
-    def _margins(self) -> list[tuple[int, int]]:
-        if self.padding == "same":
-            return same_padding(self.kernel_size, self.dilation)
-        amounts = [0] * self.axes if isinstance(self.padding, str) else self.padding
-        return [(amount, amount) for amount in amounts]
+        check_choice("padding_mode", padding_mode, ("zeros", "reflect", "replicate", "circular"))
+        settings = resolve_settings(self.axes, stride, padding, dilation, groups, channels_last)
+        self._declare(in_channels, out_channels, kernel_size, settings, padding_mode, bias, dtype)
 
     def __call__(self, input: Array) -> Array:
         """Convolve the input."""
-        padding: Any = self.padding
+        settings = self._settings()
+        # an input with too few axes is left to `convolve`, whose error says what is missing
         if self.padding_mode != "zeros" and input.ndim > self.axes:
             where = spatial_axes(input.ndim, self.axes, self.channels_last)
-            input, padding = extend(input, where, self._margins(), self.padding_mode), 0
-        return _CONVOLVE[self.axes - 1](
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            padding,
-            self.dilation,
-            self.groups,
-            channels_last=self.channels_last,
-        )
+            amounts = padding_pairs(self.padding, self.kernel_size, self.dilation)
+            input = extend(input, where, amounts, self.padding_mode)
+            settings = settings._replace(padding="valid")
+        return convolve(input, self.weight, self.bias, settings)
 
 
 class Conv1d(ConvolutionBase):
@@ -110,14 +63,14 @@ class Conv1d(ConvolutionBase):
         in_channels: ``C_in``.
         out_channels: ``C_out``.
         kernel_size: ``K``.
-        stride: Step between windows.
-        padding: Elements added on both sides, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between taps.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
+        stride: step between windows.
+        padding: elements added on both sides, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.
@@ -145,15 +98,15 @@ class Conv2d(ConvolutionBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: One number, or one an axis; so are the next three.
-        stride: Step between windows.
-        padding: Elements added on both sides of an axis, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between taps.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
+        kernel_size: one number, or one an axis; so are the next three.
+        stride: step between windows.
+        padding: elements added on both sides of an axis, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.
@@ -181,15 +134,15 @@ class Conv3d(ConvolutionBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: One number, or one an axis; so are the next three.
-        stride: Step between windows.
-        padding: Elements added on both sides of an axis, ``"same"`` (stride 1 only) or ``"valid"``.
-        dilation: Distance between taps.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
+        kernel_size: one number, or one an axis; so are the next three.
+        stride: step between windows.
+        padding: elements added on both sides of an axis, ``"same"`` (stride 1 only) or ``"valid"``.
+        dilation: distance between the elements of a filter.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
         padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.

@@ -1,31 +1,20 @@
 """Layers of transposed convolution in one to three dimensions."""
 
-import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
-from funcnet.core.checks import check_divisible, check_non_negative, check_positive
-from funcnet.functional.convolution.transposed import (
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
-from funcnet.functional.windows import integers, spatial_axes
-from funcnet.module import Module, Parameter
-from funcnet.nn import init
+from funcnet.functional.convolution.settings import resolve_settings
+from funcnet.functional.convolution.transposed import convolve_transposed
+from funcnet.functional.windows import spatial_axes
+from funcnet.nn.convolution.base import FilterLayer
 
 __all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
-_CONVOLVE = (conv_transpose1d, conv_transpose2d, conv_transpose3d)
 
-
-class ConvTransposeBase(Module):
+class ConvTransposeBase(FilterLayer):
     """What the transposed convolutions of one, two and three dimensions share."""
-
-    axes: ClassVar[int]
 
     def __init__(
         self,
@@ -43,41 +32,19 @@ class ConvTransposeBase(Module):
         channels_last: bool = False,
         dtype: DType = jnp.float32,
     ) -> None:
-        axes = self.axes
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_size = integers("kernel_size", kernel_size, axes)
-        self.stride = integers("stride", stride, axes)
-        self.padding = integers("padding", padding, axes)
-        self.output_padding = integers("output_padding", output_padding, axes)
-        self.groups = groups
-        self.dilation = integers("dilation", dilation, axes)
-        self.padding_mode = padding_mode
-        self.channels_last = channels_last
-        self._check()
-        filters = (out_channels // groups, *self.kernel_size)
-        self.weight = Parameter(
-            (in_channels, *filters), init.kaiming_uniform(a=math.sqrt(5)), dtype
-        )
-        bias_init = init.uniform_fan_in(math.prod(filters))
-        self.bias = Parameter((out_channels,), bias_init, dtype) if bias else None
-
-    def _check(self) -> None:
-        check_positive("groups", self.groups)
-        check_divisible("in_channels", self.in_channels or 0, "groups", self.groups)
-        check_divisible("out_channels", self.out_channels, "groups", self.groups)
-        for name in ("kernel_size", "stride", "dilation"):
-            check_positive(name, getattr(self, name))
-        for name in ("padding", "output_padding"):
-            check_non_negative(name, getattr(self, name))
-        if self.padding_mode != "zeros":
+        if padding_mode != "zeros":
             raise ValueError(
-                f"transposed convolution has only padding_mode 'zeros'; got {self.padding_mode!r}"
+                f"transposed convolution has only padding_mode 'zeros'; got {padding_mode!r}"
             )
+        settings = resolve_settings(
+            self.axes, stride, padding, dilation, groups, channels_last, output_padding
+        )
+        sizes = (in_channels, out_channels, kernel_size)
+        self._declare(*sizes, settings, padding_mode, bias, dtype, transposed=True)
 
-    def _output_padding(self, input: Array, output_size: Sequence[int] | None) -> tuple[int, ...]:
+    def _output_padding(self, input: Array, output_size: Sequence[int]) -> tuple[int, ...]:
         """Return what to add to the smallest output to reach the size asked for."""
-        if output_size is None or input.ndim <= self.axes:
+        if input.ndim <= self.axes:  # `convolve_transposed` says what is missing
             return self.output_padding
         if len(output_size) not in (self.axes, input.ndim):
             raise ValueError(
@@ -104,23 +71,17 @@ class ConvTransposeBase(Module):
         """Spread each element of the input over a window of the output.
 
         Args:
-            input: The data.
-            output_size: Of the spatial axes, or of all, in place of the constructor's ``output_padding``.
+            input: the data.
+            output_size: of the spatial axes, or of all, in place of the constructor's ``output_padding``.
 
         Raises:
             ValueError: no ``output_padding`` below the stride leads to ``output_size``.
         """
-        return _CONVOLVE[self.axes - 1](
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self._output_padding(input, output_size),
-            self.groups,
-            self.dilation,
-            channels_last=self.channels_last,
-        )
+        settings = self._settings()
+        if output_size is not None:
+            extra = self._output_padding(input, output_size)
+            settings = settings._replace(output_padding=extra)
+        return convolve_transposed(input, self.weight, self.bias, settings)
 
 
 class ConvTranspose1d(ConvTransposeBase):
@@ -137,16 +98,16 @@ class ConvTranspose1d(ConvTransposeBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: Taps of a window.
-        stride: Distance in the output between neighbours of the input.
-        padding: Elements cut off on both sides of the output.
-        output_padding: Elements added at its end; less than the stride or the dilation.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
-        dilation: Distance between taps.
+        kernel_size: elements of a window.
+        stride: distance in the output between neighbours of the input.
+        padding: elements cut off on both sides of the output.
+        output_padding: elements added at its end; less than the stride or the dilation.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
+        dilation: distance between the elements of a filter.
         padding_mode: ``"zeros"``, the only one.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.
@@ -177,16 +138,16 @@ class ConvTranspose2d(ConvTransposeBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: Taps of a window. One number, or one an axis; so are the next four.
-        stride: Distance in the output between neighbours of the input.
-        padding: Elements cut off on both sides of the output.
-        output_padding: Elements added at its end; less than the stride or the dilation.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
-        dilation: Distance between taps.
+        kernel_size: elements of a window. One number, or one an axis; so are the next four.
+        stride: distance in the output between neighbours of the input.
+        padding: elements cut off on both sides of the output.
+        output_padding: elements added at its end; less than the stride or the dilation.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
+        dilation: distance between the elements of a filter.
         padding_mode: ``"zeros"``, the only one.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.
@@ -217,16 +178,16 @@ class ConvTranspose3d(ConvTransposeBase):
     Args:
         in_channels: ``C_in``.
         out_channels: ``C_out``.
-        kernel_size: Taps of a window. One number, or one an axis; so are the next four.
-        stride: Distance in the output between neighbours of the input.
-        padding: Elements cut off on both sides of the output.
-        output_padding: Elements added at its end; less than the stride or the dilation.
-        groups: Number of blocks of channels that do not mix.
-        bias: Whether to add a learned number to each channel.
-        dilation: Distance between taps.
+        kernel_size: elements of a window. One number, or one an axis; so are the next four.
+        stride: distance in the output between neighbours of the input.
+        padding: elements cut off on both sides of the output.
+        output_padding: elements added at its end; less than the stride or the dilation.
+        groups: number of blocks of channels that do not mix.
+        bias: whether to add a learned number to each channel.
+        dilation: distance between the elements of a filter.
         padding_mode: ``"zeros"``, the only one.
-        channels_last: Channels are the last axis of input and output; weights stay as they are.
-        dtype: Of the parameters.
+        channels_last: channels are the last axis of input and output; weights stay as they are.
+        dtype: of the parameters.
 
     Raises:
         ValueError: ``groups`` does not divide both channels, or a setting is out of range.

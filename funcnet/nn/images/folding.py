@@ -15,10 +15,10 @@ class Unfold(Module):
     Input ``(..., C, H, W)``, output ``(..., C K_h K_w, L)`` with ``L`` blocks, row by row.
 
     Args:
-        kernel_size: Size of a block, one number or one an axis; so are the next three.
-        dilation: Distance between the elements of a block.
-        padding: Zeros added on both sides of each axis.
-        stride: Step between blocks.
+        kernel_size: size of a block, one number or one an axis; so are the next three.
+        dilation: distance between the elements of a block.
+        padding: zeros added on both sides of each axis.
+        stride: step between blocks.
 
     Example:
         >>> nn.Unfold((2, 3))(jnp.ones((2, 5, 3, 4))).shape
@@ -51,10 +51,10 @@ class Fold(Module):
 
     Args:
         output_size: ``(H, W)``, or one number for both.
-        kernel_size: Size of a block, one number or one an axis; so are the next three.
-        dilation: Distance between the elements of a block.
-        padding: Elements on both sides of each axis that blocks cover and that are dropped.
-        stride: Step between blocks.
+        kernel_size: size of a block, one number or one an axis; so are the next three.
+        dilation: distance between the elements of a block.
+        padding: elements on both sides of each axis that blocks cover and that are dropped.
+        stride: step between blocks.
 
     Example:
         >>> nn.Fold((4, 5), (2, 2))(jnp.ones((1, 12, 12))).shape

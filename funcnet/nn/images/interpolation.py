@@ -17,12 +17,12 @@ class Upsample(Module):
     ``floor(scale_factor * length)``.
 
     Args:
-        size: Of the spatial axes of the output, one number for all or one each; or
+        size: of the spatial axes of the output, one number for all or one each; or
         scale_factor: by what to multiply those of the input.
         mode: ``"nearest"``, ``"linear"``, ``"bilinear"``, ``"bicubic"``, ``"trilinear"``, ``"area"`` or
             ``"nearest-exact"``.
-        align_corners: Keep the corner elements' middles in place, instead of their outer edges.
-        recompute_scale_factor: Place elements by the ratio of the rounded sizes, not by ``scale_factor``.
+        align_corners: keep the corner elements' middles in place, instead of their outer edges.
+        recompute_scale_factor: place elements by the ratio of the rounded sizes, not by ``scale_factor``.
 
     Example:
         >>> nn.Upsample(scale_factor=2, mode="bilinear")(jnp.ones((1, 3, 4, 5))).shape

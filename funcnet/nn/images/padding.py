@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from funcnet.core.aliases import Array
 from funcnet.functional.images.padding import pad
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 from funcnet.module import Module
 
 __all__ = [
@@ -34,7 +34,7 @@ class PadBase(Module):
     mode: ClassVar[str]
 
     def __init__(self, padding: int | Sequence[int]) -> None:
-        self.padding = integers("padding", padding, 2 * self.axes)
+        self.padding = integers_per_axis("padding", padding, 2 * self.axes)
 
     def __call__(self, input: Array) -> Array:
         """Pad the input."""
@@ -66,7 +66,7 @@ class CircularPad1d(PadBase):
     Input ``(..., C, L)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right)``; negative numbers crop.
             At most the axis's length.
 
     Example:
@@ -86,7 +86,7 @@ class CircularPad2d(PadBase):
     Input ``(..., C, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
             At most the axis's length.
 
     Example:
@@ -106,7 +106,7 @@ class CircularPad3d(PadBase):
     Input ``(..., C, D, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
             At most the axis's length.
 
     Example:
@@ -126,8 +126,8 @@ class ConstantPad1d(ConstantPadBase):
     Input ``(..., C, L)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right)``; negative numbers crop.
-        value: The constant.
+        padding: one number for every side, or ``(left, right)``; negative numbers crop.
+        value: the constant.
 
     Example:
         >>> nn.ConstantPad1d((2, 1), 3.5)(jnp.ones((1, 3))).shape
@@ -145,8 +145,8 @@ class ConstantPad2d(ConstantPadBase):
     Input ``(..., C, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
-        value: The constant.
+        padding: one number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
+        value: the constant.
 
     Example:
         >>> nn.ConstantPad2d((1, 1, 1, 0), 3.5)(jnp.ones((1, 2, 3))).shape
@@ -164,8 +164,8 @@ class ConstantPad3d(ConstantPadBase):
     Input ``(..., C, D, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
-        value: The constant.
+        padding: one number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
+        value: the constant.
 
     Example:
         >>> nn.ConstantPad3d((1, 1, 1, -1, 1, 1), 3.5)(jnp.ones((1, 2, 3, 3))).shape
@@ -183,7 +183,7 @@ class ReflectionPad1d(PadBase):
     Input ``(..., C, L)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right)``; negative numbers crop.
             Less than the axis's length.
 
     Example:
@@ -203,7 +203,7 @@ class ReflectionPad2d(PadBase):
     Input ``(..., C, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
             Less than the axis's length.
 
     Example:
@@ -223,7 +223,7 @@ class ReflectionPad3d(PadBase):
     Input ``(..., C, D, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
             Less than the axis's length.
 
     Example:
@@ -243,7 +243,7 @@ class ReplicationPad1d(PadBase):
     Input ``(..., C, L)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right)``; negative numbers crop.
 
     Example:
         >>> nn.ReplicationPad1d((2, 1))(jnp.ones((1, 3))).shape
@@ -262,7 +262,7 @@ class ReplicationPad2d(PadBase):
     Input ``(..., C, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
 
     Example:
         >>> nn.ReplicationPad2d((1, 1, 1, 0))(jnp.ones((1, 2, 3))).shape
@@ -281,7 +281,7 @@ class ReplicationPad3d(PadBase):
     Input ``(..., C, D, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
 
     Example:
         >>> nn.ReplicationPad3d((1, 1, 1, -1, 1, 1))(jnp.ones((1, 2, 3, 3))).shape
@@ -300,7 +300,7 @@ class ZeroPad1d(ZeroPadBase):
     Input ``(..., C, L)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right)``; negative numbers crop.
 
     Example:
         >>> nn.ZeroPad1d((2, 1))(jnp.ones((1, 3))).shape
@@ -318,7 +318,7 @@ class ZeroPad2d(ZeroPadBase):
     Input ``(..., C, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right, top, bottom)``; negative numbers crop.
 
     Example:
         >>> nn.ZeroPad2d((1, 1, 1, 0))(jnp.ones((1, 2, 3))).shape
@@ -336,7 +336,7 @@ class ZeroPad3d(ZeroPadBase):
     Input ``(..., C, D, H, W)``, output with ``before + length + after`` elements along each spatial axis.
 
     Args:
-        padding: One number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
+        padding: one number for every side, or ``(left, right, top, bottom, front, back)``; negative numbers crop.
 
     Example:
         >>> nn.ZeroPad3d((1, 1, 1, -1, 1, 1))(jnp.ones((1, 2, 3, 3))).shape

@@ -62,7 +62,7 @@ class ChannelShuffle(Module):
     Input and output ``(N, C, *)``.
 
     Args:
-        groups: Number of groups, each of ``C / groups`` channels.
+        groups: number of groups, each of ``C / groups`` channels.
 
     Example:
         >>> nn.ChannelShuffle(2)(jnp.arange(4.0).reshape(1, 4, 1))[0, :, 0]

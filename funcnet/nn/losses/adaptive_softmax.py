@@ -10,7 +10,8 @@ from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.functional.indices import check_indices
 from funcnet.functional.losses.reductions import reduce_loss
 from funcnet.module import Module
-from funcnet.nn.containers.modules import ModuleList, Sequential
+from funcnet.nn.containers.module_list import ModuleList
+from funcnet.nn.containers.sequential import Sequential
 from funcnet.nn.linear import Linear
 
 __all__ = ["AdaptiveLogSoftmaxOutput", "AdaptiveLogSoftmaxWithLoss"]

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from funcnet.functional.losses.reductions import resolve_reduction
 from funcnet.module import Module
-from funcnet.nn.init.existing import given_buffer
+from funcnet.nn.init.from_array import buffer_from_array
 
 __all__ = ["LossLayer", "MarginLossLayer", "WeightedLossLayer"]
 
@@ -38,7 +38,7 @@ class WeightedLossLayer(LossLayer):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.weight = given_buffer(weight)
+        self.weight = buffer_from_array(weight)
 
 
 class MarginLossLayer(LossLayer):

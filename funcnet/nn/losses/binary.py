@@ -7,7 +7,7 @@ from typing import Any
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.functional.losses.binary import binary_cross_entropy, binary_cross_entropy_with_logits
-from funcnet.nn.init.existing import given_buffer
+from funcnet.nn.init.from_array import buffer_from_array
 from funcnet.nn.losses.base import WeightedLossLayer
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss"]
@@ -63,7 +63,7 @@ class BCEWithLogitsLoss(WeightedLossLayer):
         pos_weight: Any = None,
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
-        self.pos_weight = given_buffer(pos_weight)
+        self.pos_weight = buffer_from_array(pos_weight)
 
     def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Compare logits with answers of the same shape."""

@@ -88,12 +88,12 @@ class AvgPool1d(Module):
       ``floor((L + 2 padding - kernel_size) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Elements of a window. One number.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window. One number.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AvgPool1d(2)
@@ -141,13 +141,13 @@ class AvgPool2d(AvgPoolBase):
       ``floor((L + 2 padding - kernel_size) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Elements of a window. One number, or one an axis; so are the next two.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        divisor_override: Divide each sum by this number instead.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window. One number, or one an axis; so are the next two.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        divisor_override: divide each sum by this number instead.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AvgPool2d(2)
@@ -168,13 +168,13 @@ class AvgPool3d(AvgPoolBase):
       ``floor((L + 2 padding - kernel_size) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Elements of a window. One number, or one an axis; so are the next two.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Zeros added on both sides, at most half of ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end.
-        count_include_pad: Whether padding counts in the mean's denominator.
-        divisor_override: Divide each sum by this number instead.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window. One number, or one an axis; so are the next two.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: zeros added on both sides, at most half of ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end.
+        count_include_pad: whether padding counts in the mean's denominator.
+        divisor_override: divide each sum by this number instead.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AvgPool3d(2)
@@ -196,8 +196,8 @@ class AdaptiveAvgPool1d(AdaptiveAvgPoolBase):
     * output ``(..., C, L_out)``
 
     Args:
-        output_size: Number of windows.
-        channels_last: Channels are the last axis.
+        output_size: number of windows.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AdaptiveAvgPool1d(5)
@@ -219,8 +219,8 @@ class AdaptiveAvgPool2d(AdaptiveAvgPoolBase):
     * output ``(..., C, H_out, W_out)``
 
     Args:
-        output_size: Windows an axis, one number or one an axis; ``None`` keeps an axis.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or one an axis; ``None`` keeps an axis.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AdaptiveAvgPool2d((5, None))
@@ -242,8 +242,8 @@ class AdaptiveAvgPool3d(AdaptiveAvgPoolBase):
     * output ``(..., C, D_out, H_out, W_out)``
 
     Args:
-        output_size: Windows an axis, one number or one an axis; ``None`` keeps an axis.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or one an axis; ``None`` keeps an axis.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AdaptiveAvgPool3d((3, 5, None))

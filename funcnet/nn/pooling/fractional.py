@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from funcnet.core.aliases import Array
 from funcnet.core.checks import per_axis
 from funcnet.functional.pooling.fractional import fractional_max_pool2d, fractional_max_pool3d
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 from funcnet.module import Buffer, Module
 from funcnet.nn import init
 
@@ -28,12 +28,12 @@ class FractionalMaxPoolBase(Module):
     ) -> None:
         if (output_size is None) == (output_ratio is None):
             raise ValueError("give either output_size or output_ratio")
-        self.kernel_size = integers("kernel_size", kernel_size, self.axes)
+        self.kernel_size = integers_per_axis("kernel_size", kernel_size, self.axes)
         self.return_indices = return_indices
         self.output_size: Any = output_size
         self.output_ratio: Any = output_ratio
         if output_size is not None:
-            self.output_size = integers("output_size", output_size, self.axes)
+            self.output_size = integers_per_axis("output_size", output_size, self.axes)
         if output_ratio is not None:
             self.output_ratio = per_axis("output_ratio", output_ratio, self.axes)
             if not all(0 < ratio < 1 for ratio in self.output_ratio):
@@ -63,11 +63,11 @@ class FractionalMaxPool2d(FractionalMaxPoolBase):
     `funcnet.functional.fractional_max_pool2d` for how the windows lie.
 
     Args:
-        kernel_size: Taps of a window, one number or one an axis.
-        output_size: Number of windows, one number or one an axis; or
+        kernel_size: elements of a window, one number or one an axis.
+        output_size: number of windows, one number or one an axis; or
         output_ratio: the same as a share of the input's sizes, between 0 and 1.
-        return_indices: Also return where each maximum was found.
-        _random_samples: Numbers in ``[0, 1)`` to place the windows by, ``(N, C, 2)``, instead of random ones.
+        return_indices: also return where each maximum was found.
+        _random_samples: numbers in ``[0, 1)`` to place the windows by, ``(N, C, 2)``, instead of random ones.
 
     Raises:
         ValueError: not exactly one of size and ratio is given.
@@ -90,11 +90,11 @@ class FractionalMaxPool3d(FractionalMaxPoolBase):
     `funcnet.functional.fractional_max_pool3d` for how the windows lie.
 
     Args:
-        kernel_size: Taps of a window, one number or one an axis.
-        output_size: Number of windows, one number or one an axis; or
+        kernel_size: elements of a window, one number or one an axis.
+        output_size: number of windows, one number or one an axis; or
         output_ratio: the same as a share of the input's sizes, between 0 and 1.
-        return_indices: Also return where each maximum was found.
-        _random_samples: Numbers in ``[0, 1)`` to place the windows by, ``(N, C, 3)``, instead of random ones.
+        return_indices: also return where each maximum was found.
+        _random_samples: numbers in ``[0, 1)`` to place the windows by, ``(N, C, 3)``, instead of random ones.
 
     Raises:
         ValueError: not exactly one of size and ratio is given.

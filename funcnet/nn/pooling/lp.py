@@ -42,10 +42,10 @@ class LPPool1d(LPPoolBase):
     Input ``(..., C, L)``, output sizes as of `AvgPool1d`. With ``p = inf`` it is the largest magnitude.
 
     Args:
-        norm_type: The power ``p``.
-        kernel_size: Elements of a window.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end; their means are scaled to full windows.
+        norm_type: the power ``p``.
+        kernel_size: elements of a window.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end; their means are scaled to full windows.
 
     Example:
         >>> nn.LPPool1d(2, 2)(jnp.ones((2, 6))).shape
@@ -63,10 +63,10 @@ class LPPool2d(LPPoolBase):
     Input ``(..., C, H, W)``, output sizes as of `AvgPool2d`. With ``p = inf`` it is the largest magnitude.
 
     Args:
-        norm_type: The power ``p``.
-        kernel_size: Elements of a window, one number or one an axis.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end; their means are scaled to full windows.
+        norm_type: the power ``p``.
+        kernel_size: elements of a window, one number or one an axis.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end; their means are scaled to full windows.
 
     Example:
         >>> nn.LPPool2d(2, 2)(jnp.ones((2, 6, 6))).shape
@@ -84,10 +84,10 @@ class LPPool3d(LPPoolBase):
     Input ``(..., C, D, H, W)``, output sizes as of `AvgPool3d`. With ``p = inf`` it is the largest magnitude.
 
     Args:
-        norm_type: The power ``p``.
-        kernel_size: Elements of a window, one number or one an axis.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        ceil_mode: Keep last windows that reach past the end; their means are scaled to full windows.
+        norm_type: the power ``p``.
+        kernel_size: elements of a window, one number or one an axis.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        ceil_mode: keep last windows that reach past the end; their means are scaled to full windows.
 
     Example:
         >>> nn.LPPool3d(2, 2)(jnp.ones((2, 4, 6, 6))).shape

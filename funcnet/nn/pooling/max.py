@@ -96,13 +96,13 @@ class MaxPool1d(MaxPoolBase):
       ``floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Taps of a window. One number.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
-        return_indices: Also return where each maximum was found, for `MaxUnpool1d`.
-        ceil_mode: Keep last windows that reach past the end.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window. One number.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        return_indices: also return where each maximum was found, for `MaxUnpool1d`.
+        ceil_mode: keep last windows that reach past the end.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.MaxPool1d(2)
@@ -123,13 +123,13 @@ class MaxPool2d(MaxPoolBase):
       ``floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Taps of a window. One number, or one an axis; so are the next three.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
-        return_indices: Also return where each maximum was found, for `MaxUnpool2d`.
-        ceil_mode: Keep last windows that reach past the end.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window. One number, or one an axis; so are the next three.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        return_indices: also return where each maximum was found, for `MaxUnpool2d`.
+        ceil_mode: keep last windows that reach past the end.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.MaxPool2d(2)
@@ -150,13 +150,13 @@ class MaxPool3d(MaxPoolBase):
       ``floor((L + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1`` (``ceil`` with ``ceil_mode``)
 
     Args:
-        kernel_size: Taps of a window. One number, or one an axis; so are the next three.
-        stride: Step between windows; ``None`` for ``kernel_size``.
-        padding: Elements of minus infinity added on both sides, at most half of ``kernel_size``.
-        dilation: Distance between taps.
-        return_indices: Also return where each maximum was found, for `MaxUnpool3d`.
-        ceil_mode: Keep last windows that reach past the end.
-        channels_last: Channels are the last axis.
+        kernel_size: elements of a window. One number, or one an axis; so are the next three.
+        stride: step between windows; ``None`` for ``kernel_size``.
+        padding: elements of minus infinity added on both sides, at most half of ``kernel_size``.
+        dilation: distance between the elements of a window.
+        return_indices: also return where each maximum was found, for `MaxUnpool3d`.
+        ceil_mode: keep last windows that reach past the end.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.MaxPool3d(2)
@@ -178,9 +178,9 @@ class AdaptiveMaxPool1d(AdaptiveMaxPoolBase):
     * output ``(..., C, L_out)``
 
     Args:
-        output_size: Number of windows.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: number of windows.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AdaptiveMaxPool1d(5)
@@ -202,9 +202,9 @@ class AdaptiveMaxPool2d(AdaptiveMaxPoolBase):
     * output ``(..., C, H_out, W_out)``
 
     Args:
-        output_size: Windows an axis, one number or one an axis; ``None`` keeps an axis.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or one an axis; ``None`` keeps an axis.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AdaptiveMaxPool2d((5, None))
@@ -226,9 +226,9 @@ class AdaptiveMaxPool3d(AdaptiveMaxPoolBase):
     * output ``(..., C, D_out, H_out, W_out)``
 
     Args:
-        output_size: Windows an axis, one number or one an axis; ``None`` keeps an axis.
-        return_indices: Also return where each maximum was found.
-        channels_last: Channels are the last axis.
+        output_size: windows an axis, one number or one an axis; ``None`` keeps an axis.
+        return_indices: also return where each maximum was found.
+        channels_last: channels are the last axis.
 
     Example:
         >>> pool = nn.AdaptiveMaxPool3d((3, 5, None))

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from funcnet.core.aliases import Array
 from funcnet.functional.pooling.unpool import max_unpool1d, max_unpool2d, max_unpool3d
-from funcnet.functional.windows import integers
+from funcnet.functional.windows import integers_per_axis
 from funcnet.module import Module
 
 __all__ = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
@@ -24,9 +24,11 @@ class MaxUnpoolBase(Module):
         stride: int | Sequence[int] | None = None,
         padding: int | Sequence[int] = 0,
     ) -> None:
-        self.kernel_size = integers("kernel_size", kernel_size, self.axes)
-        self.stride = self.kernel_size if stride is None else integers("stride", stride, self.axes)
-        self.padding = integers("padding", padding, self.axes)
+        self.kernel_size = integers_per_axis("kernel_size", kernel_size, self.axes)
+        self.stride = (
+            self.kernel_size if stride is None else integers_per_axis("stride", stride, self.axes)
+        )
+        self.padding = integers_per_axis("padding", padding, self.axes)
 
     def __call__(
         self, input: Array, indices: Array, output_size: Sequence[int] | None = None
@@ -44,9 +46,9 @@ class MaxUnpool1d(MaxUnpoolBase):
     returned with them and, where pooling rounded, the ``output_size`` to restore.
 
     Args:
-        kernel_size: As of the pooling; so are the next two.
+        kernel_size: as of the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
+        padding: elements that the pooling had added.
 
     Example:
         >>> x, where = nn.MaxPool1d(2, return_indices=True)(jnp.ones((2, 6)))
@@ -66,9 +68,9 @@ class MaxUnpool2d(MaxUnpoolBase):
     returned with them and, where pooling rounded, the ``output_size`` to restore.
 
     Args:
-        kernel_size: As of the pooling; so are the next two.
+        kernel_size: as of the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
+        padding: elements that the pooling had added.
 
     Example:
         >>> x, where = nn.MaxPool2d(2, return_indices=True)(jnp.ones((2, 6, 6)))
@@ -88,9 +90,9 @@ class MaxUnpool3d(MaxUnpoolBase):
     returned with them and, where pooling rounded, the ``output_size`` to restore.
 
     Args:
-        kernel_size: As of the pooling; so are the next two.
+        kernel_size: as of the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
-        padding: Elements that the pooling had added.
+        padding: elements that the pooling had added.
 
     Example:
         >>> x, where = nn.MaxPool3d(2, return_indices=True)(jnp.ones((2, 4, 6, 6)))

@@ -213,7 +213,7 @@ def test_vmap_without_copies_shares_parameters_and_averages_buffers(rng):
     assert int(after["module"]["num_batches_tracked"]) == 1
 
 
-def test_lazy_layers_within_lifted_ones(x):
+def test_lazy_layers_within_wrappers(x):
     for module, example in (
         (nn.Repeat(nn.Sequential(nn.LazyLinear(4)), 3), x),
         (nn.Remat(nn.LazyLinear(4)), x),

@@ -1,0 +1,167 @@
+"""The decoder of a transformer, and one layer of it."""
+
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, DType
+from funcnet.functional import relu
+from funcnet.module import Module
+from funcnet.nn.attention.multi_head import MultiheadAttention
+from funcnet.nn.attention.transformer_layer import ActivationOrName, TransformerLayer, layer_copies
+from funcnet.nn.dropout import Dropout
+from funcnet.nn.normalization.layer import LayerNorm
+
+__all__ = ["TransformerDecoder", "TransformerDecoderLayer"]
+
+
+class TransformerDecoderLayer(TransformerLayer):
+    """Self-attention, attention over a memory, and a feed-forward block.
+
+    Inputs ``(T, N, d_model)`` and ``(S, N, d_model)``, ``(N, T, d_model)`` and ``(N, S, d_model)``
+    with ``batch_first``, or ``(T, d_model)`` and ``(S, d_model)``.
+
+    Args:
+        d_model: number of features.
+        nhead: number of heads, a divisor of ``d_model``.
+        dim_feedforward: width of the feed-forward block.
+        dropout: probability of dropout, in attention and after each block.
+        activation: ``"relu"``, ``"gelu"`` or a function.
+        layer_norm_eps: added to the variance in the norms.
+        batch_first: the batch is the first axis rather than the second.
+        norm_first: normalize before each block rather than after its residual.
+        bias: learn biases of linear maps and norms.
+        dtype: of the parameters.
+
+    Attributes:
+        self_attn: `MultiheadAttention`; ``multihead_attn``, over the memory, likewise.
+        linear1: `Linear`; ``linear2`` likewise.
+        norm1: `LayerNorm`; ``norm2`` and ``norm3`` likewise.
+
+    Raises:
+        ValueError: heads that do not divide the features, or an unknown activation.
+
+    >>> net = fn.functionalize(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> net.apply(params, state, jnp.ones((4, 5, 8)), jnp.ones((4, 3, 8)))[0].shape
+    (4, 5, 8)
+
+    Reference: Vaswani et al., 2017, https://arxiv.org/abs/1706.03762;
+    ``torch.nn.TransformerDecoderLayer``.
+    """
+
+    self_attn: MultiheadAttention
+    multihead_attn: MultiheadAttention
+    norm1: LayerNorm
+    norm2: LayerNorm
+    norm3: LayerNorm
+    dropout1: Dropout
+    dropout2: Dropout
+    dropout3: Dropout
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: ActivationOrName = relu,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        *,
+        dtype: DType = jnp.float32,
+    ) -> None:
+        self._declare(
+            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
+            norm_first, bias, dtype, ("self_attn", "multihead_attn"),
+        )  # fmt: skip
+
+    def __call__(
+        self,
+        tgt: Array,
+        memory: Array,
+        tgt_mask: Array | None = None,
+        memory_mask: Array | None = None,
+        tgt_key_padding_mask: Array | None = None,
+        memory_key_padding_mask: Array | None = None,
+        tgt_is_causal: bool = False,
+        memory_is_causal: bool = False,
+    ) -> Array:
+        """Transform a sequence with a memory; draws keys in training if there is dropout.
+
+        Args:
+            tgt: the sequence.
+            memory: what the encoder made of its own.
+            tgt_mask: ``(T, T)`` or ``(N * nhead, T, T)``: True where not to attend, or floats.
+            memory_mask: ``(T, S)`` or ``(N * nhead, T, S)``, likewise.
+            tgt_key_padding_mask: ``(N, T)`` or ``(T,)``: True for padding, or floats.
+            memory_key_padding_mask: ``(N, S)`` or ``(S,)``, likewise.
+            tgt_is_causal: ``tgt_mask`` is the causal mask; a hint that allows a faster form.
+            memory_is_causal: ``memory_mask`` is the causal mask, likewise.
+        """
+
+        def attend(x: Array) -> Array:
+            masks = tgt_key_padding_mask, False, tgt_mask
+            return self.dropout1(self.self_attn(x, x, x, *masks, is_causal=tgt_is_causal)[0])
+
+        def recall(x: Array) -> Array:
+            masks = memory_key_padding_mask, False, memory_mask
+            attended = self.multihead_attn(x, memory, memory, *masks, is_causal=memory_is_causal)
+            return self.dropout2(attended[0])
+
+        x = self._residual(tgt, self.norm1, attend)
+        x = self._residual(x, self.norm2, recall)
+        return self._residual(x, self.norm3, lambda x: self.dropout3(self._feed_forward(x)))
+
+
+class TransformerDecoder(Module):
+    """A stack of decoder layers.
+
+    Args:
+        decoder_layer: a layer to copy; each copy has parameters of its own.
+        num_layers: number of copies.
+        norm: a last normalization, or ``None``.
+
+    Attributes:
+        layers: the copies.
+        norm: the last normalization.
+
+    >>> layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+    >>> net = fn.functionalize(nn.TransformerDecoder(layer, 3))
+    >>> params, state = net.init(jax.random.key(0))
+    >>> net.apply(params, state, jnp.ones((4, 5, 8)), jnp.ones((4, 3, 8)))[0].shape
+    (4, 5, 8)
+
+    Reference: ``torch.nn.TransformerDecoder``.
+    """
+
+    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+        self.layers = layer_copies(decoder_layer, num_layers)
+        self.num_layers = num_layers
+        self.norm = norm
+
+    def __call__(
+        self,
+        tgt: Array,
+        memory: Array,
+        tgt_mask: Array | None = None,
+        memory_mask: Array | None = None,
+        tgt_key_padding_mask: Array | None = None,
+        memory_key_padding_mask: Array | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Array:
+        """Pass a sequence through the layers; arguments as of `TransformerDecoderLayer`."""
+        output = tgt
+        for layer in self.layers:
+            output = layer(
+                output,
+                memory,
+                tgt_mask=tgt_mask,
+                memory_mask=memory_mask,
+                tgt_key_padding_mask=tgt_key_padding_mask,
+                memory_key_padding_mask=memory_key_padding_mask,
+                tgt_is_causal=bool(tgt_is_causal),
+                memory_is_causal=memory_is_causal,
+            )
+        return output if self.norm is None else self.norm(output)
