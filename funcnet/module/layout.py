@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Layout",
-    "Place",
+    "ArrayPlace",
     "fits",
     "kind_of",
     "match_paths",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-class Place(NamedTuple):
+class ArrayPlace(NamedTuple):
     """Where a tree of arrays holds one of them."""
 
     spec: int
@@ -85,12 +85,12 @@ class Layout:
 
     @cached_property
     def params_tree(self) -> dict[str, Any]:
-        """Nested dicts like params, with a `Place` for each array."""
+        """Nested dicts like params, with a `ArrayPlace` for each array."""
         return self._tree(self.parameters)
 
     @cached_property
     def state_tree(self) -> dict[str, Any]:
-        """Nested dicts like state, with a `Place` for each array."""
+        """Nested dicts like state, with a `ArrayPlace` for each array."""
         return self._tree(self.buffers)
 
     @property
@@ -122,7 +122,7 @@ class Layout:
             inner = tree
             for part in above:
                 inner = inner.setdefault(part, {})
-            inner[name] = Place(id(spec), path, self.shape(path))
+            inner[name] = ArrayPlace(id(spec), path, self.shape(path))
         return tree
 
     def _add(self, node: "Node", path: str, names: tuple[str, ...], sizes: tuple[int, ...]) -> None:
