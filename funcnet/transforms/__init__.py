@@ -10,28 +10,28 @@ from funcnet.transforms.compilation.jit import jit
 from funcnet.transforms.compilation.remat import checkpoint, checkpoint_name, saving_policy
 from funcnet.transforms.curvature.hutchinson import hutchinson_diagonal, hutchinson_trace, laplacian
 from funcnet.transforms.curvature.lanczos import Lanczos, lanczos, spectral_density, top_eigenvalues
-from funcnet.transforms.curvature.products import (
+from funcnet.transforms.curvature.hvp import (
     empirical_fisher_vp,
     fisher_vp,
     gauss_newton_vp,
     hvp,
     vhp,
 )
-from funcnet.transforms.curvature.tangent_kernel import ntk
+from funcnet.transforms.curvature.ntk import ntk
 from funcnet.transforms.debugging.check_grads import check_grads
 from funcnet.transforms.debugging.nan_guard import Blame, Site, nan_guard
-from funcnet.transforms.derivatives.custom import (
+from funcnet.transforms.derivatives.custom_gradient import (
     custom_gradient,
     gradient_reversal,
     stop_gradient,
     straight_through,
 )
-from funcnet.transforms.derivatives.directional import jvp, linearize, vjp
-from funcnet.transforms.derivatives.gradients import grad, value_and_grad
-from funcnet.transforms.derivatives.implicit import fixed_point, root
+from funcnet.transforms.derivatives.jvp import jvp, linearize, vjp
+from funcnet.transforms.derivatives.grad import grad, value_and_grad
+from funcnet.transforms.derivatives.roots_and_fixed_points import fixed_point, root
 from funcnet.transforms.derivatives.jacobians import hessian, jacfwd, jacrev
 from funcnet.transforms.derivatives.strict import strict
-from funcnet.transforms.loops.ensembles import Ensemble, ensemble, stack, unstack
+from funcnet.transforms.loops.ensemble import Ensemble, ensemble, stack, unstack
 from funcnet.transforms.loops.scan import scan
 from funcnet.transforms.loops.vmap import chunked, vmap
 from funcnet.transforms.partition import merge, partition

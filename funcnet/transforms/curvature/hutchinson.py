@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.core.checks import check_positive
 from funcnet.transforms.arguments import pick, replace, wraps
-from funcnet.transforms.derivatives.directional import jvp
+from funcnet.transforms.derivatives.jvp import jvp
 from funcnet.transforms.loops.vmap import vmap
 from funcnet.transforms.tree_vectors import as_vector, random_signs
 

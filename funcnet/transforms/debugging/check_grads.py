@@ -11,7 +11,7 @@ from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path
-from funcnet.transforms.derivatives.directional import flattened
+from funcnet.transforms.derivatives.jvp import flattened
 from funcnet.transforms.differentiable_leaves import is_differentiable, split
 
 __all__ = ["check_grads"]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.transforms.arguments import pick, replace, wraps
-from funcnet.transforms.derivatives.directional import flattened
+from funcnet.transforms.derivatives.jvp import flattened
 from funcnet.transforms.differentiable_leaves import Pattern, split
 from funcnet.transforms.loops.vmap import vmap
 

@@ -8,7 +8,7 @@ from jax.extend import core
 
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
-from funcnet.transforms.derivatives.directional import flattened
+from funcnet.transforms.derivatives.jvp import flattened
 from funcnet.transforms.differentiable_leaves import is_differentiable, split
 from funcnet.transforms.jaxprs import called
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.core.checks import check_non_negative, check_positive
 from funcnet.transforms.arguments import wraps
-from funcnet.transforms.derivatives.gradients import value_and_grad
+from funcnet.transforms.derivatives.grad import value_and_grad
 from funcnet.transforms.loops.vmap import vmap
-from funcnet.transforms.per_example.norms import squared_norms
+from funcnet.transforms.per_example.weight_products import squared_norms
 
 __all__ = ["clipped_grad", "per_example_grad", "per_example_norms", "private_grad"]
 

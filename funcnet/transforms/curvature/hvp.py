@@ -7,8 +7,8 @@ import jax
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
-from funcnet.transforms.derivatives.directional import jvp, vjp
-from funcnet.transforms.derivatives.gradients import value_and_grad
+from funcnet.transforms.derivatives.jvp import jvp, vjp
+from funcnet.transforms.derivatives.grad import value_and_grad
 
 __all__ = ["empirical_fisher_vp", "fisher_vp", "gauss_newton_vp", "hvp", "vhp"]
 
