@@ -11,13 +11,13 @@ from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path
-from funcnet.transforms.derivatives.jvp import flattened
+from funcnet.transforms.derivatives.linear_map import flattened
 from funcnet.transforms.differentiable_leaves import is_differentiable, split
 
 __all__ = ["check_grads"]
 
-Moving = list[Any]
-Function = Callable[[Moving], Moving]
+_Moving = list[Any]
+_Function = Callable[[_Moving], _Moving]
 
 
 def check_grads(
@@ -94,7 +94,7 @@ class _Check:
         self.rng, self.names, self.modes = rng, names, modes
         self.step, self.atol, self.rtol = step, atol, rtol
 
-    def run(self, fun: Function, moving: Moving, order: int, history: str) -> None:
+    def run(self, fun: _Function, moving: _Moving, order: int, history: str) -> None:
         """Check the first derivative in each mode, then those derivatives' own."""
         fun = jax.jit(fun)
         outputs = fun(moving)
@@ -117,7 +117,7 @@ class _Check:
         if "rev" in self.modes:
             self.run(lambda moving: backward(moving, w), moving, order - 1, join(history, "rev"))
 
-    def _directions(self, moving: Moving) -> Iterator[tuple[str, Moving]]:
+    def _directions(self, moving: _Moving) -> Iterator[tuple[str, _Moving]]:
         """Yield for each leaf a direction in it alone."""
         for index, (name, leaf) in enumerate(zip(self.names, moving, strict=True)):
             if leaf.size:
@@ -131,8 +131,8 @@ class _Check:
             draw = draw + 1j * self.rng.normal(size=like.shape)
         return jnp.asarray(draw, like.dtype)
 
-    def _differences(self, fun: Function, moving: Moving, v: Moving) -> Moving:
-        def moved(by: float) -> Moving:
+    def _differences(self, fun: _Function, moving: _Moving, v: _Moving) -> _Moving:
+        def moved(by: float) -> _Moving:
             return fun([x + jnp.asarray(by, x.dtype) * d for x, d in zip(moving, v, strict=True)])
 
         ahead, behind = moved(self.step), moved(-self.step)
@@ -153,7 +153,7 @@ class _Check:
         )
 
 
-def _pairing(left: Moving, right: Moving) -> Any:
+def _pairing(left: _Moving, right: _Moving) -> Any:
     return sum(
         np.real(np.sum(np.asarray(a) * np.asarray(b))) for a, b in zip(left, right, strict=True)
     )

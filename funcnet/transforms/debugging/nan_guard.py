@@ -1,4 +1,4 @@
-"""A guard around a step: silent while numbers are finite, precise about the first that is not."""
+"""A watch on a step's outputs that reports where a value was first not finite."""
 
 import logging
 import threading
@@ -10,15 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from funcnet.core.aliases import Array
 from funcnet.core.errors import NonFiniteError
+from funcnet.core.jax_internals import Program, trace
 from funcnet.core.paths import leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
-from funcnet.transforms.debugging.nan_search import Blame, Site, search
+from funcnet.transforms.debugging.nan_report import Blame
+from funcnet.transforms.debugging.nan_search import search
 
-__all__ = ["Blame", "Site", "nan_guard"]
+__all__ = ["nan_guard"]
 
 _STALLED = 10.0  # seconds without a step after which a search is left to itself
 
@@ -68,19 +69,19 @@ def nan_guard(
             args, kwargs = jax.tree.unflatten(treedef, filled)
             return fun(*args, **kwargs)
 
-        closed, shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
-        outputs = core.jaxpr_as_fun(closed)(*arrays)
+        program, shapes = trace(of_arrays, *arrays)
+        outputs = program(*arrays)
         number = jnp.int32(-1) if step is None else jnp.asarray(step(*args, **kwargs), jnp.int32)
         names = [path for path, _ in leaves_with_paths((args, kwargs))]
         names = [_argument_name(fun, name) for name, k in zip(names, traced, strict=True) if k]
-        _watch(closed, arrays, outputs, names, number, report)
-        return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+        _watch(program, arrays, outputs, names, number, report)
+        return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
     return guarded
 
 
 def _watch(
-    closed: core.ClosedJaxpr,
+    program: Program,
     arrays: list[Any],
     outputs: list[Any],
     names: list[str],
@@ -110,7 +111,7 @@ def _watch(
                 filled = [next(sent) if b is None else np.zeros(b.shape, b.dtype) for b in blanks]
                 arrays = [_restored(x, kind) for x, kind in zip(filled, kinds, strict=True)]
                 step = None if number < 0 else int(number)
-                return replace(search(closed, arrays, names, tick), step=step)
+                return replace(search(program, arrays, names, tick), step=step)
 
         _Investigation(find, tell).wait()
 

@@ -13,8 +13,8 @@ from funcnet.transforms.differentiable_leaves import is_differentiable
 
 __all__ = ["fixed_point", "root"]
 
-Vector = Array
-Function = Callable[[Vector], Vector]
+_Vector = Array
+_Function = Callable[[_Vector], _Vector]
 
 _DENSE_UP_TO = 256
 
@@ -63,11 +63,11 @@ def root(
     precision = float(jnp.finfo(start.dtype).eps)
     tolerance = precision**0.5 if tol is None else tol
 
-    def residual(x: Vector) -> Vector:
+    def residual(x: _Vector) -> _Vector:
         return _like(fun(as_tree(x), *args), start, "fun")
 
-    def newton(f: Function, x: Vector) -> Vector:
-        def step(x: Vector) -> Vector:
+    def newton(f: _Function, x: _Vector) -> _Vector:
+        def step(x: _Vector) -> _Vector:
             value, slope = jax.linearize(f, x)
             return -solve(slope, value)
 
@@ -122,16 +122,16 @@ def fixed_point(
     precision = float(jnp.finfo(start.dtype).eps)
     tolerance = 10 * precision if tol is None else tol
 
-    def change(x: Vector) -> Vector:
+    def change(x: _Vector) -> _Vector:
         return _like(fun(as_tree(x), *args), start, "fun") - x
 
-    def iterate(f: Function, x: Vector) -> Vector:
+    def iterate(f: _Function, x: _Vector) -> _Vector:
         return _repeat(lambda x: jnp.asarray(damping, x.dtype) * f(x), x, tolerance, max_steps)
 
     return as_tree(jax.lax.custom_root(change, start, iterate, solve))
 
 
-def _vector_of_reals(tree: PyTree) -> tuple[Vector, Callable[[Vector], PyTree]]:
+def _vector_of_reals(tree: PyTree) -> tuple[_Vector, Callable[[_Vector], PyTree]]:
     for leaf in jax.tree.leaves(tree):
         if not is_differentiable(leaf) or jnp.issubdtype(
             jnp.result_type(leaf), jnp.complexfloating
@@ -141,7 +141,7 @@ def _vector_of_reals(tree: PyTree) -> tuple[Vector, Callable[[Vector], PyTree]]:
     return jax.lax.stop_gradient(vector), as_tree
 
 
-def _like(value: PyTree, start: Vector, name: str) -> Vector:
+def _like(value: PyTree, start: _Vector, name: str) -> _Vector:
     """Return what the function gave as a vector of the start's length and type."""
     vector, _ = ravel_pytree(value)
     if vector.size != start.size:
@@ -152,7 +152,7 @@ def _like(value: PyTree, start: Vector, name: str) -> Vector:
     return vector.astype(start.dtype)
 
 
-def _repeat(step: Function, x: Vector, tolerance: float, max_steps: int) -> Vector:
+def _repeat(step: _Function, x: _Vector, tolerance: float, max_steps: int) -> _Vector:
     """Take steps until one is small against the point, or there have been too many."""
 
     def take(state: Any) -> Any:
@@ -168,22 +168,22 @@ def _repeat(step: Function, x: Vector, tolerance: float, max_steps: int) -> Vect
     return jax.lax.while_loop(unfinished, take, (x, jnp.bool_(False), jnp.int32(0)))[0]
 
 
-def _linear_solver(name: str, size: int) -> Callable[[Function, Vector], Vector]:
+def _linear_solver(name: str, size: int) -> Callable[[_Function, _Vector], _Vector]:
     """Return ``solve(matvec, b)``, itself linear in ``b`` and transposable."""
     check_choice("linear_solver", name, ("auto", "dense", "gmres"))
     dense = name == "dense" or (name == "auto" and size <= _DENSE_UP_TO)
     return _dense_solve if dense else _gmres_solve
 
 
-def _dense_solve(matvec: Function, b: Vector) -> Vector:
+def _dense_solve(matvec: _Function, b: _Vector) -> _Vector:
     matrix = jax.vmap(matvec, out_axes=1)(jnp.eye(b.size, dtype=b.dtype))
     return jnp.linalg.solve(matrix, b)
 
 
-def _gmres_solve(matvec: Function, b: Vector) -> Vector:
+def _gmres_solve(matvec: _Function, b: _Vector) -> _Vector:
     accuracy = float(jnp.finfo(b.dtype).eps) * 100
 
-    def solve(matvec: Function, b: Vector) -> Vector:
+    def solve(matvec: _Function, b: _Vector) -> _Vector:
         options = {"tol": accuracy, "restart": min(b.size, 50), "maxiter": 100}
         return jax.scipy.sparse.linalg.gmres(matvec, b, **options)[0]
 

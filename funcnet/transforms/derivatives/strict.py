@@ -1,16 +1,17 @@
-"""Strictness: a derivative that is zero because nothing was connected is an error, not a zero."""
+"""An error, instead of zeros, where a derivative vanishes because nothing connects its ends."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend import core
 
+from funcnet.core.jax_internals import Operation, Program, trace, walk
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
-from funcnet.transforms.derivatives.jvp import flattened
+from funcnet.transforms.derivatives.linear_map import flattened
 from funcnet.transforms.differentiable_leaves import is_differentiable, split
-from funcnet.transforms.jaxprs import called
 
 __all__ = ["strict"]
 
@@ -54,10 +55,10 @@ def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
             outputs.extend(name for (name, _), m in zip(named, target.moves, strict=True) if m)
             return slopes
 
-        closed = jax.make_jaxpr(slopes)(moving, moving)
+        program, _ = trace(slopes, moving, moving)
         named = leaves_with_paths(args)
         inputs = [argument_path(fun, name) for name, leaf in named if is_differentiable(leaf)]
-        _complain(_reached(closed.jaxpr, len(moving)), inputs, outputs)
+        _complain(_reached(program, len(moving)), inputs, outputs)
         return fun(*args, **kwargs)
 
     return checked
@@ -65,9 +66,7 @@ def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 def _complain(reached: list[int], inputs: list[str], outputs: list[str]) -> None:
     """Raise for inputs that reach no output and outputs that no input reaches."""
-    together = 0
-    for bits in reached:
-        together |= bits
+    together = functools.reduce(operator.or_, reached, 0)
     lost = [name for index, name in enumerate(inputs) if not together >> index & 1]
     if lost:
         raise ValueError(f"no output depends on {', '.join(lost)}")
@@ -76,28 +75,14 @@ def _complain(reached: list[int], inputs: list[str], outputs: list[str]) -> None
         raise ValueError(f"no argument is differentiably connected to {', '.join(free)}")
 
 
-def _reached(jaxpr: core.Jaxpr, count: int) -> list[int]:
-    """Return, for each output, a bit for each of the last ``count`` inputs that it depends on."""
-    first = len(jaxpr.invars) - count
-    bits = [0] * first + [1 << index for index in range(count)]
-    return _follow(jaxpr, bits)
+def _reached(program: Program, count: int) -> list[int]:
+    """Return, for each result, a bit for each of the last ``count`` arguments that it depends on."""
 
+    def joined(operation: Operation, operands: list[int]) -> list[int]:
+        if operation.called is not None:
+            return walk(operation.called, operands, joined, constant=lambda _: 0)
+        union = functools.reduce(operator.or_, operands, 0)
+        return [union] * len(operation.results)
 
-def _follow(jaxpr: core.Jaxpr, bits: list[int]) -> list[int]:
-    known: dict[Any, int] = dict(zip(jaxpr.invars, bits, strict=True))
-
-    def look_up(atom: Any) -> int:
-        return 0 if isinstance(atom, core.Literal) else known.get(atom, 0)
-
-    for equation in jaxpr.eqns:
-        incoming = [look_up(atom) for atom in equation.invars]
-        inner = called(equation)
-        if inner is not None:
-            outgoing = _follow(inner[0], incoming)
-        else:
-            union = 0
-            for each in incoming:
-                union |= each
-            outgoing = [union] * len(equation.outvars)
-        known.update(zip(equation.outvars, outgoing, strict=True))
-    return [look_up(atom) for atom in jaxpr.outvars]
+    bits = [0] * (len(program.arguments) - count) + [1 << index for index in range(count)]
+    return walk(program, bits, joined, constant=lambda _: 0)

@@ -98,7 +98,7 @@ def test_the_culprit_is_named(fun, args, kind, operation, path, backward, turn):
     assert (blame.kind, blame.turn) == (kind, turn)
     site = blame.site
     assert (site.operation, site.path, site.backward) == (operation, path, backward)
-    assert site.source.startswith("test_nonfinite.py:")
+    assert site.source.startswith("test_nan_guard.py:")
     assert ("backward" if backward else "forward") in str(blame)
 
 
