@@ -1,4 +1,4 @@
-"""Function in, function out, on any pytree: JAX's transforms, and what their users ask for.
+"""Functions that transform functions of any pytrees: JAX's transforms, and what their users ask for.
 
 Each is JAX's function of that name and composes with every other and with ``jax.*``. One rule is
 funcnet's own: an integer, a boolean or a random key is a constant, and where a derivative with

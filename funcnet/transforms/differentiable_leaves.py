@@ -1,4 +1,4 @@
-"""A tree taken apart into the leaves that derivatives run through and those that are constants.
+"""Which leaves of a tree derivatives run through, and the tree divided into these and constants.
 
 JAX refuses to differentiate with respect to integers, or answers with the placeholder type
 ``float0``. Here an integer, a boolean or a random key in a tree of parameters is a constant: it is

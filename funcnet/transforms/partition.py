@@ -1,4 +1,4 @@
-"""Trees divided by dotted path into what is trained and what is not, and put together again."""
+"""Trees divided by dotted path, for example into what is trained and what is not, and merged again."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Compilation by argument name, and a limit on how often a function may be traced again."""
+"""Compilation of a function, with a limit on how often it may be traced."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -47,7 +47,7 @@ def jit(
     static: _Names | None = None,
     **options: Any,
 ) -> Any:
-    """Compile ``fun``, as `jax.jit`, and raise where it would be traced once too often.
+    """Compile ``fun``, as `jax.jit`, with a limit on how often it may be traced.
 
     What is returned is `jax.jit`'s own object: a call costs what a call of it costs. With
     ``max_traces`` the function's traces are written down while tracing, in its ``traces``

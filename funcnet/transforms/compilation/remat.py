@@ -1,4 +1,4 @@
-"""Rematerialisation: compute again in the backward pass what was not worth keeping."""
+"""Less memory for a backward pass: intermediate values are computed again instead of kept."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
@@ -97,4 +97,5 @@ def remat(
     return jax.checkpoint(fun, policy=chosen, **options)
 
 
+# JAX has both names. `funcnet` itself has only `remat`, because `funcnet.checkpoint` is the folder.
 checkpoint = remat

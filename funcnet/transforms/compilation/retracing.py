@@ -1,4 +1,4 @@
-"""What each trace of a compiled function was for, and how one more would differ."""
+"""A record of the arguments for which a function was traced, and how those of one more trace differ."""
 
 import inspect
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class _LeafType:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one trace was for.
+    """The arguments for which a function was traced once.
 
     Attributes:
         leaves: dotted path of each argument leaf to what is known of it.

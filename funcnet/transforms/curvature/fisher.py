@@ -1,4 +1,4 @@
-"""The Fisher information matrix, and its empirical cousin, by their products with vectors."""
+"""Products of the Fisher information matrix, and of the empirical one, with vectors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

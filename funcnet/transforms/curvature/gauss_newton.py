@@ -1,4 +1,4 @@
-"""The Gauss-Newton matrix by its products with vectors: curvature of the loss, not of the model."""
+"""Products of the Gauss-Newton matrix with vectors: the curvature of the loss, not of the model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Hessian by its products with vectors: no matrix is ever formed."""
+"""Products of the Hessian with vectors, computed without forming the matrix."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The empirical neural tangent kernel, by products with Jacobians that are never formed."""
+"""The empirical neural tangent kernel, computed without forming Jacobians."""
 
 from collections.abc import Callable
 

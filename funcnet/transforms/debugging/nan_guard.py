@@ -30,7 +30,7 @@ def nan_guard(
     *,
     step: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
-    """Return ``fun`` with a watch on its outputs that says where the first NaN came from.
+    """Return ``fun``, made to report where a value is first not finite.
 
     The outputs are checked for NaN and infinity inside the compiled program. Only when the check
     fails does the program hand its arguments to the host, where the function is run again, operation
@@ -130,7 +130,7 @@ def _restored(value: Any, kind: Any) -> Any:
 
 
 class _Investigation:
-    """A search in a thread of its own, waited for as long as it gets on.
+    """A search in a thread of its own, which is waited for while it makes progress.
 
     The callback's thread belongs to JAX's runtime. Where that has no other (a single core), the
     search stands still until the callback returns, and its result is delivered afterwards.

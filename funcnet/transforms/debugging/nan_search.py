@@ -166,7 +166,7 @@ def _while(loop: WhileLoop, operands: list[Any], place: Place) -> list[Any]:
 
 
 def _where(going: Any, new: Any, old: Any) -> Any:
-    """Of a batch of loops (under vmap), keep the old values of those that have come to their end."""
+    """Keep the old values of those loops of a batch (under vmap) that have come to their end."""
     return jnp.where(going.reshape(going.shape + (1,) * (new.ndim - going.ndim)), new, old)
 
 
@@ -176,7 +176,7 @@ def _only_backward(program: Program) -> set[int]:
     readers: list[set[int]] = [set() for _ in operations]
 
     def note(operation: Operation, makers: list[int | None]) -> list[int]:
-        """Let flow which operation made a value, and note who reads it."""
+        """Let the number of the operation that made a value flow, and note who reads it."""
         for maker in makers:
             if maker is not None:
                 readers[maker].add(operation.number)

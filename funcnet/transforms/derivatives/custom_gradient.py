@@ -1,4 +1,4 @@
-"""Functions that bring their own gradient with them."""
+"""Functions with a gradient that is written by hand."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def custom_gradient(fun: Callable[..., tuple[Any, Callable[..., Any]]]) -> Calla
 
     Args:
         fun: returns ``(value, pullback)``, where ``pullback(cotangent)`` returns the gradient with
-            respect to the argument, any tree but a tuple, or a tuple with one entry an argument.
+            respect to the argument, any tree except a tuple, or a tuple with one entry an argument.
 
     Returns:
         A function that returns the value alone.

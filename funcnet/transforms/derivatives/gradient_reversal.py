@@ -1,4 +1,4 @@
-"""The identity, whose derivative is turned round."""
+"""The identity, with a derivative of the opposite sign."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def _reversed_slope(primals: tuple[Array, Array], tangents: tuple[Array, Array])
 
 
 def gradient_reversal(tree: PyTree, scale: Any = 1.0) -> PyTree:
-    r"""Return a tree as it is, with derivatives through it turned round.
+    r"""Return a tree as it is, with the sign of derivatives through it reversed.
 
     .. math:: y = x, \qquad \frac{\partial y}{\partial x} := -\lambda I
 

@@ -87,7 +87,7 @@ def jacrev(
         argnums: the positional argument, or arguments, to differentiate.
         has_aux: whether ``fun`` returns ``(output, aux)``; ``aux`` is passed through.
         holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
-        allow_int: as in JAX's signature; without effect, for integers are constants in any case.
+        allow_int: as in JAX's signature; without effect, because integers are constants anyway.
         chunk_size: rows to hold in memory at once; all of them when ``None``.
 
     Returns:
@@ -125,7 +125,7 @@ def _of_moving(
     args: Sequence[Any],
     kwargs: dict[str, Any],
 ) -> tuple[Callable[[list[Any]], Any], Pattern, list[Any]]:
-    """Return ``fun`` of the chosen arguments' moving leaves alone, their pattern, and them."""
+    """Return ``fun`` as a function of the differentiable leaves alone, their pattern, and them."""
     source, moving, constants = split((pick(args, argnums),))
 
     def of_chosen(chosen: Any) -> Any:
@@ -159,7 +159,7 @@ def _basis(leaves: Sequence[Array], index: Array) -> list[Array]:
 
 
 def _divide(slope: Array, leaves: Sequence[Array], axis: int) -> list[Array]:
-    """Cut an axis as long as all leaves together into one piece a leaf."""
+    """Cut an axis as long as all leaves together into one piece for each leaf."""
     ends = list(itertools.accumulate(leaf.size for leaf in leaves))
     return jnp.split(slope, ends[:-1], axis) if ends else []
 

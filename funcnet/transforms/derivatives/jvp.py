@@ -1,4 +1,4 @@
-"""Derivatives pushed forwards along directions: ``J v``."""
+"""Forward derivatives: products ``J v`` of a Jacobian and a direction."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

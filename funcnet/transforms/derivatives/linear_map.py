@@ -1,4 +1,4 @@
-"""Linear functions between trees of which only the differentiable leaves move."""
+"""Linear functions between trees, in which integer leaves are constants."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,9 +50,9 @@ def take(pattern: Pattern, vectors: PyTree) -> list[Any]:
 def flattened(
     fun: Callable[..., Any], pattern: Pattern, constants: list[Any], has_aux: bool, single: bool
 ) -> Callable[[list[Any]], Any]:
-    """Return ``fun`` from list of moving leaves to list of moving leaves, the rest beside.
+    """Return ``fun`` as a function from a list of differentiable leaves to such a list.
 
-    The rest is the output's pattern, its constants, and ``fun``'s own ``aux``. With ``single`` the
+    It returns beside them the output's pattern, its constants, and ``fun``'s own ``aux``. With ``single`` the
     output's pattern is that of the one-tuple of the output: a pullback's only argument.
     """
 

@@ -1,4 +1,4 @@
-"""Gradients of a large batch from small ones: a scan, one gradient buffer, the same numbers."""
+"""The gradient of a large batch, computed from small parts of it one after another."""
 
 import inspect
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""Roots and fixed points whose derivatives come from the implicit function theorem."""
+"""Roots and fixed points, with derivatives that do not go through the steps that found them.
+
+The derivatives come from the implicit function theorem.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,11 +40,12 @@ def root(
 
     Args:
         fun: ``fun(x, *args)``, with the structure and shapes of ``x``; it may also close over what
-            is differentiated. It needs a forward derivative, which all has but a ``custom_vjp``.
+            is differentiated. It needs a forward derivative, which everything has except a
+            ``custom_vjp``.
         init: where to start, any tree of real arrays; it has no influence on derivatives.
         *args: passed on.
         tol: stop after a step of at most ``tol (1 + |x|)`` in every element; the square root of the
-            type's precision by default, for the error is squared once more.
+            type's precision by default, because the error is squared once more.
         max_steps: stop after so many steps in any case.
         linear_solver: ``"dense"`` forms the matrix, ``"gmres"`` takes products only; ``"auto"``
             is dense up to 256 elements.
@@ -95,7 +99,8 @@ def fixed_point(
 
     Args:
         fun: ``fun(x, *args)``, with the structure and shapes of ``x``; a contraction near the
-            fixed point. It needs a forward derivative, which all has but a ``custom_vjp``.
+            fixed point. It needs a forward derivative, which everything has except a
+            ``custom_vjp``.
         init: where to start, any tree of real arrays; it has no influence on derivatives.
         *args: passed on.
         tol: stop when no element changes by more than ``tol (1 + |x|)``; ten times the type's
@@ -153,7 +158,7 @@ def _like(value: PyTree, start: _Vector, name: str) -> _Vector:
 
 
 def _repeat(step: _Function, x: _Vector, tolerance: float, max_steps: int) -> _Vector:
-    """Take steps until one is small against the point, or there have been too many."""
+    """Take steps until one is small compared with the point, or ``max_steps`` are done."""
 
     def take(state: Any) -> Any:
         x, _, count = state

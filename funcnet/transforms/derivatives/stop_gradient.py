@@ -1,4 +1,4 @@
-"""Constants to every derivative: PyTorch's ``detach``."""
+"""Values that derivatives take for constants, as PyTorch's ``detach`` gives them."""
 
 import jax
 
@@ -9,7 +9,7 @@ __all__ = ["stop_gradient"]
 
 
 def stop_gradient(tree: PyTree) -> PyTree:
-    """Return a tree as it is, as a constant to every derivative.
+    """Return a tree as it is, as a constant for every derivative.
 
     As `jax.lax.stop_gradient`; PyTorch's ``detach``.
 

@@ -1,4 +1,4 @@
-"""Functions whose derivative passes as if they were the identity."""
+"""Functions that derivatives pass through as if they were the identity."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""An error, instead of zeros, where a derivative vanishes because nothing connects its ends."""
+"""An error instead of a derivative of zero where an output does not depend on an argument."""
 
 import functools
 import operator
@@ -17,14 +17,14 @@ __all__ = ["strict"]
 
 
 def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``fun``, made to raise while tracing if a derivative would be zero by disconnection.
+    """Return ``fun``, made to raise an error where no output depends on an argument.
 
-    That is: an argument's leaf that no output depends on differentiably, or an output that depends
-    on no argument so. Put it inside the derivative: ``grad(strict(loss))``. Found by following the
-    function's linearisation, so it costs nothing when compiled; a loop or branch as a whole is taken to
-    connect all that goes in with all that comes out. PyTorch's ``strict=True`` in
-    ``torch.autograd.functional``; that of its ``hessian``, ``hvp`` and ``vhp``, for which the gradient has
-    to depend on the argument too, is ``strict(grad(strict(loss)))``.
+    It raises while tracing: for an argument's leaf that no output depends on differentiably, and for an
+    output that depends on no argument so. The derivative there would be zero without a warning. Put it
+    inside the derivative: ``grad(strict(loss))``. It follows the function's linearisation, so it costs
+    nothing when compiled; a loop or branch as a whole is taken to connect all that goes in with all that
+    comes out. PyTorch's ``strict=True`` in ``torch.autograd.functional``; that of its ``hessian``, ``hvp``
+    and ``vhp``, where the gradient has to depend on the argument too, is ``strict(grad(strict(loss)))``.
 
     Args:
         fun: any function of arrays; integer leaves are no cause for complaint. Arguments passed by

@@ -1,4 +1,4 @@
-"""Derivatives pulled backwards: ``w J``."""
+"""Backward derivatives: products ``w J`` of a cotangent and a Jacobian."""
 
 from collections.abc import Callable
 from typing import Any

@@ -94,7 +94,7 @@ def mapped_in_front(leaves: list[Any], axes: list[int | None]) -> list[Any]:
 
 
 def put_between(moved: list[Any], leaves: list[Any], axes: list[int | None]) -> list[Any]:
-    """Put mapped leaves back between the shared ones."""
+    """Put mapped leaves back between those that all examples share."""
     parts = iter(moved)
     return [leaf if axis is None else next(parts) for leaf, axis in zip(leaves, axes, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Loops that compile once, whatever their length; with less memory, a progress bar, an early end."""
+"""A loop over rows that is compiled once, with options for memory, progress and an early end."""
 
 import math
 from collections.abc import Callable

@@ -42,7 +42,7 @@ def vmap(
             are mapped over axis 0.
         out_axes: where the mapped axis goes in each output, likewise.
         axis_name: a name for collectives such as ``jax.lax.psum`` inside ``fun``.
-        axis_size: the number of examples, for when no argument is mapped.
+        axis_size: the number of examples, needed when no argument is mapped.
         spmd_axis_name: the mesh axis that the mapped axis is sharded over.
         chunk_size: how many examples to hold in memory at once; the chunks run one after another
             in a loop inside one compiled program. The last chunk may be smaller.

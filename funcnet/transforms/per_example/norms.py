@@ -1,4 +1,4 @@
-"""The norm of every example's gradient, most of them never formed."""
+"""The norm of every example's gradient, computed without most of the gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,8 +28,8 @@ def per_example_norms(
     are short against the weight. Other parameters' gradients are formed, one chunk at a time.
 
     Args:
-        loss: ``loss(params, *example) -> scalar`` for one example; any function, for it is its
-            trace that is read.
+        loss: ``loss(params, *example) -> scalar`` for one example; any function, because
+            it is the trace that is read.
         chunk_size: examples to hold in memory at once.
 
     Returns:

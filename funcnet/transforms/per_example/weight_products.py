@@ -1,4 +1,4 @@
-"""The norm of one example's gradient, without the gradients of weights of linear layers.
+"""The norm of one example's gradient, computed without forming those of linear layers' weights.
 
 The loss is traced, and its trace searched for weights that are used once, in a matrix product. The
 trace is then run again with a zero added to each such product: the gradient with respect to that zero,
@@ -52,7 +52,7 @@ def squared_norms(loss: Callable[..., Any], params: PyTree, example: Sequence[An
 
 
 def _opened(operation: Operation) -> Program | None:
-    """Return what an operation calls, unless its derivative is another than that of what it calls."""
+    """Return the program that an operation calls, unless the call has a derivative of its own."""
     return None if operation.has_derivative_rule else operation.called
 
 
@@ -90,7 +90,7 @@ class WeightProduct:
 
 @dataclass
 class _Search:
-    """A walk through a trace, along which flows which parameter a value is, or ``None``."""
+    """Follows the parameters through a traced loss and counts where each is used."""
 
     met: int = 0
     uses: dict[int, int] = field(default_factory=dict)
