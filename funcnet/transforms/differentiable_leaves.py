@@ -17,7 +17,15 @@ import numpy as np
 from funcnet.core.aliases import PyTree
 from funcnet.core.paths import leaves_with_paths, select
 
-__all__ = ["Pattern", "Selection", "chosen_leaves", "is_differentiable", "is_none", "split"]
+__all__ = [
+    "Pattern",
+    "Selection",
+    "chosen_leaves",
+    "is_differentiable",
+    "is_none",
+    "is_typed_key",
+    "split",
+]
 
 Selection: TypeAlias = str | Iterable[str] | Callable[[str, Any], bool]
 """Leaves by dotted path: a glob, several globs, or ``predicate(path, leaf)``."""
@@ -39,6 +47,12 @@ def is_differentiable(leaf: Any) -> bool:
     if dtype is None:
         return isinstance(leaf, float | complex)
     return _is_inexact(dtype)
+
+
+def is_typed_key(leaf: Any) -> bool:
+    """Say whether a leaf is a random key, or an array of them, of JAX's own type for keys."""
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
 
 
 def is_none(value: Any) -> bool:

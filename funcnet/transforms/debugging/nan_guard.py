@@ -18,6 +18,7 @@ from funcnet.core.paths import leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
 from funcnet.transforms.debugging.nan_report import Blame
 from funcnet.transforms.debugging.nan_search import search
+from funcnet.transforms.differentiable_leaves import is_differentiable, is_typed_key
 
 __all__ = ["nan_guard"]
 
@@ -89,11 +90,11 @@ def _watch(
     tell: Callable[[Blame], Any] | None,
 ) -> None:
     """Hand the arguments to a search on the host, in a branch taken only on failure."""
-    checked = [x for x in outputs if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+    checked = list(filter(is_differentiable, outputs))
     if not checked:
         return
     healthy = jnp.stack([jnp.isfinite(x).all() for x in checked]).all()
-    keys = [jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key) for x in arrays]
+    keys = list(map(is_typed_key, arrays))
     kinds = [jax.random.key_impl(x) if key else None for x, key in zip(arrays, keys, strict=True)]
     plain = [jax.random.key_data(x) if key else x for x, key in zip(arrays, keys, strict=True)]
     # XLA does not compile a callback in a branch with operands of no elements: they stay behind

@@ -24,6 +24,7 @@ from funcnet.core.jax_internals import (
     walk,
 )
 from funcnet.transforms.debugging.nan_report import Blame, Site
+from funcnet.transforms.differentiable_leaves import is_differentiable
 
 __all__ = ["search"]
 
@@ -40,7 +41,7 @@ class NotFinite(NamedTuple):
 
 def not_finite(value: Any) -> NotFinite:
     """Look for NaNs and infinities in a concrete value."""
-    if not jnp.issubdtype(jnp.result_type(value), jnp.inexact):
+    if not is_differentiable(value):
         return NotFinite(False, False)
     array = np.asarray(value)
     return NotFinite(bool(np.isnan(array).any()), bool(np.isinf(array).any()))
@@ -125,8 +126,9 @@ def _judge(operation: Operation, operands: list[Any], outputs: list[Any], place:
 
 def _inside(operation: Operation, operands: list[Any], place: Place) -> list[Any] | None:
     """Go into calls, loops and branches; ``None`` for an operation that holds no other."""
-    if operation.called is not None:
-        return _run(operation.called, operands, place)
+    called = operation.called
+    if called is not None:
+        return _run(called, operands, place)
     match operation.control:
         case ScanLoop() as loop:
             # without a turn there is nothing to search, and the results are empty rows

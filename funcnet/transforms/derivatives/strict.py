@@ -79,8 +79,9 @@ def _reached(program: Program, count: int) -> list[int]:
     """Return, for each result, a bit for each of the last ``count`` arguments that it depends on."""
 
     def joined(operation: Operation, operands: list[int]) -> list[int]:
-        if operation.called is not None:
-            return walk(operation.called, operands, joined, constant=lambda _: 0)
+        called = operation.called
+        if called is not None:
+            return walk(called, operands, joined, constant=lambda _: 0)
         union = functools.reduce(operator.or_, operands, 0)
         return [union] * len(operation.results)
 
