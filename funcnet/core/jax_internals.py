@@ -1,10 +1,304 @@
-"""JAX beyond its documented ``jax.*`` names."""
+"""All that funcnet takes from JAX beyond its documented, stable names, and nothing else.
 
-from typing import Any
+`jax.extend`, `jax.experimental` and the attributes of a traced function (a jaxpr) may change in any
+release of JAX. So they are used here alone (`tests/meta/test_jax_internals.py` holds that), and each use
+says why it is needed and what to do when it goes away. Importing this module fails at once, naming what
+is missing, if a release renames an operation: operations are told apart by JAX's objects, not by their
+names, which do change (``closed_call`` has been called ``eval_jaxpr`` since 0.11).
+"""
 
-from jax.extend.core import get_opaque_trace_state
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import (
+    ClosedJaxpr,
+    Jaxpr,
+    Literal,
+    get_opaque_trace_state,
+    jaxpr_as_fun,
+    primitives,
+)
+
+__all__ = [
+    "Branches",
+    "Frame",
+    "MatrixProduct",
+    "Operation",
+    "Program",
+    "ScanLoop",
+    "WhileLoop",
+    "reset_compilation_cache",
+    "trace",
+    "trace_state",
+    "walk",
+]
+
+_WITH_RULE = {primitives.custom_jvp_call_p, primitives.custom_vjp_call_p}
+_CALLS = _WITH_RULE | {
+    primitives.call_p,
+    primitives.closed_call_p,
+    primitives.jit_p,
+    primitives.remat_p,
+}
+_SAME_NUMBERS = {
+    primitives.convert_element_type_p,
+    primitives.copy_p,
+    primitives.reduce_precision_p,
+    primitives.transpose_p,
+}
 
 
 def trace_state() -> Any:
-    """Return a token that is equal exactly within one trace of JAX."""
+    """Return a token of the trace that is running now; two are equal if it is the same trace.
+
+    Why: a bound module must refuse a write from inside a ``vmap``, ``scan`` or ``cond`` that was opened
+    within its call, and JAX has no documented way to ask. When it goes away: return a constant; such
+    writes then end in JAX's own error about a leaked tracer, which does not name the attribute.
+    """
     return get_opaque_trace_state(convention="flax")
+
+
+def reset_compilation_cache() -> None:
+    """Make JAX read its settings of the compilation cache again.
+
+    Why: a process that has compiled something before the cache was switched on remembers that there was
+    none. When it goes away: drop the call, and have `compilation_cache` raise once JAX has compiled.
+    """
+    from jax.experimental.compilation_cache import compilation_cache
+
+    compilation_cache.reset_cache()
+
+
+# ---- traced functions
+#
+# Why: a search for the first NaN, strictness, and gradient norms that form no gradient all need to see
+# which operations a function is made of; so will every exporter. JAX documents jaxprs as readable ("Writing
+# custom interpreters") without promising their attributes. When one is renamed, it is renamed here.
+
+
+class Frame(NamedTuple):
+    """A line of Python that asked for an operation."""
+
+    file: str
+    line: int
+    function: str
+
+
+class MatrixProduct(NamedTuple):
+    """Which axes of both operands a product (``dot_general``) sums over, and which it runs along."""
+
+    contracted: tuple[tuple[int, ...], tuple[int, ...]]
+    batch: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class Program:
+    """A traced function: its operations in order, and the constants that they read."""
+
+    def __init__(self, jaxpr: Any):
+        # until JAX 0.10 a jaxpr may come without its constants; since 0.11 it always holds them
+        self.closed = jaxpr if hasattr(jaxpr, "consts") else ClosedJaxpr(jaxpr, ())
+        self.jaxpr = self.closed.jaxpr
+
+    def __call__(self, *arguments: Any) -> list[Any]:
+        """Run the whole program, as one function that can be traced and differentiated."""
+        return jaxpr_as_fun(self.closed)(*arguments)
+
+    @property
+    def operations(self) -> list["Operation"]:
+        """The operations in the order in which they run."""
+        return [Operation(equation, number) for number, equation in enumerate(self.jaxpr.eqns)]
+
+    @property
+    def arguments(self) -> list[Any]:
+        """The types of the arguments: each has a ``shape`` and a ``dtype``."""
+        return [variable.aval for variable in self.jaxpr.invars]
+
+
+@dataclass(frozen=True)
+class ScanLoop:
+    """A loop over rows: the first operands are shared by all turns, the next carried, the rest rows."""
+
+    body: Program
+    length: int
+    reverse: bool
+    shared: int
+    carried: int
+
+
+@dataclass(frozen=True)
+class WhileLoop:
+    """A loop while a test holds: operands for the test alone, for the body alone, then the state."""
+
+    test: Program
+    test_operands: int
+    body: Program
+    body_operands: int
+
+
+@dataclass(frozen=True)
+class Branches:
+    """A choice: the first operand is the number of the program that gets the other operands."""
+
+    programs: tuple[Program, ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a program."""
+
+    equation: Any
+    number: int
+    """Its place in its program."""
+
+    @property
+    def name(self) -> str:
+        """JAX's name of it, for people to read."""
+        return self.equation.primitive.name
+
+    @property
+    def results(self) -> list[Any]:
+        """The types of its results: each has a ``shape`` and a ``dtype``."""
+        return [atom.aval for atom in self.equation.outvars]
+
+    @property
+    def only_acts(self) -> bool:
+        """Whether it has an effect (prints, calls back) and no result."""
+        return bool(self.equation.effects) and not self.equation.outvars
+
+    @property
+    def called(self) -> Program | None:
+        """The program that it calls, if a call is all that it is."""
+        if self.equation.primitive not in _CALLS:
+            return None
+        for value in self.equation.params.values():
+            jaxpr = getattr(value, "jaxpr", value)
+            if isinstance(jaxpr, Jaxpr) and len(jaxpr.invars) == len(self.equation.invars):
+                return Program(value)
+        return None
+
+    @property
+    def has_derivative_rule(self) -> bool:
+        """Whether it is a call whose derivative is not that of what it calls."""
+        return self.equation.primitive in _WITH_RULE
+
+    @property
+    def keeps_numbers(self) -> bool:
+        """Whether its result is its operand's numbers, in another type or order of axes."""
+        return self.equation.primitive in _SAME_NUMBERS
+
+    @property
+    def product(self) -> MatrixProduct | None:
+        """What is multiplied with what, if it is a product of matrices or tensors."""
+        if self.equation.primitive is not primitives.dot_general_p:
+            return None
+        contracted, batch = self.equation.params["dimension_numbers"]
+        return MatrixProduct(contracted, batch)
+
+    @property
+    def control(self) -> ScanLoop | WhileLoop | Branches | None:
+        """The programs that it runs, if it is a loop or a choice."""
+        primitive, params = self.equation.primitive, self.equation.params
+        if primitive is primitives.scan_p:
+            return self._scan_loop(Program(params["jaxpr"]))
+        if primitive is primitives.while_p:
+            test, body = Program(params["cond_jaxpr"]), Program(params["body_jaxpr"])
+            return WhileLoop(test, params["cond_nconsts"], body, params["body_nconsts"])
+        if primitive is primitives.cond_p:
+            return Branches(tuple(map(Program, params["branches"])))
+        return None
+
+    def _scan_loop(self, body: Program) -> ScanLoop:
+        # the parameters that count what is shared and carried changed between releases; but a row has one
+        # axis less inside than outside, and what is shared or carried has as many
+        outer, inner = self.equation, body.jaxpr
+        carried = sum(map(_same_rank, outer.outvars, inner.outvars))
+        shared = sum(map(_same_rank, outer.invars, inner.invars)) - carried
+        params = outer.params
+        return ScanLoop(body, params["length"], params["reverse"], shared, carried)
+
+    def evaluate(self, operands: Sequence[Any]) -> list[Any]:
+        """Do the operation."""
+        primitive = self.equation.primitive
+        outputs = primitive.bind(*operands, **primitive.get_bind_params(self.equation.params))
+        return list(outputs) if primitive.multiple_results else [outputs]
+
+    @property
+    def scope(self) -> str:
+        """The innermost ``jax.named_scope`` around it, without the transforms that JAX notes there.
+
+        JAX writes ``transpose(jvp(layers.0))`` and ``layers.0/rematted_computation``. If it stops doing
+        so, the report of a NaN names the operation and the line, but no module.
+        """
+        innermost = self._scopes.rpartition("/")[2]
+        while innermost.endswith(")"):
+            innermost = innermost.partition("(")[2][:-1].rpartition("/")[2]
+        return "" if innermost == "rematted_computation" else innermost
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether JAX made it while it turned a derivative round: a part of a backward pass."""
+        return "transpose(" in self._scopes
+
+    @property
+    def _scopes(self) -> str:
+        return str(self.equation.source_info.name_stack)
+
+    @property
+    def frames(self) -> Iterator[Frame]:
+        """The lines of Python that asked for it, innermost first; none if JAX kept none."""
+        for frame in getattr(self.equation.source_info.traceback, "frames", ()):
+            yield Frame(frame.file_name, frame.line_num, frame.function_name)
+
+
+def _same_rank(outer: Any, inner: Any) -> bool:
+    return len(outer.aval.shape) == len(inner.aval.shape)
+
+
+def trace(fun: Callable[..., Any], *arguments: Any) -> tuple[Program, Any]:
+    """Trace a function of trees: its program, and the tree of its outputs' shapes and types."""
+    jaxpr, outputs = jax.make_jaxpr(fun, return_shape=True)(*arguments)
+    return Program(jaxpr), outputs
+
+
+def walk(
+    program: Program,
+    arguments: Sequence[Any],
+    visit: Callable[[Operation, list[Any]], Sequence[Any]],
+    constant: Callable[[Any], Any] = lambda value: value,
+) -> list[Any]:
+    """Let values of any kind flow through a program, operation by operation.
+
+    The values may be arrays, which makes this an interpreter, or whatever an analysis wants to know of
+    each array. Operations are not entered by themselves: ``visit`` walks on in ``operation.called`` or
+    ``operation.control`` where it wants to.
+
+    Args:
+        program: what to walk through.
+        arguments: one value for each argument of the program.
+        visit: takes an operation and its operands' values, and returns one value for each result.
+        constant: what flows from a constant: its own numbers, unless told otherwise.
+
+    Returns:
+        The values of the program's results.
+
+    >>> from funcnet.core.jax_internals import trace, walk
+    >>> program, _ = trace(lambda x, y: (x * 2 + 1, y), 1.0, 2.0)
+    >>> depth = lambda operation, operands: [1 + max(operands)]
+    >>> walk(program, [0, 0], depth, constant=lambda value: 0)
+    [2, 0]
+    """
+    jaxpr = program.jaxpr
+    # constants that a program holds have variables of their own; single numbers stand where they are used
+    held = map(constant, program.closed.consts)
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, held, strict=True))
+    values.update(zip(jaxpr.invars, arguments, strict=True))
+
+    def read(atom: Any) -> Any:
+        return constant(atom.val) if isinstance(atom, Literal) else values[atom]
+
+    for operation in program.operations:
+        results = visit(operation, list(map(read, operation.equation.invars)))
+        values.update(zip(operation.equation.outvars, results, strict=True))
+    return list(map(read, jaxpr.outvars))

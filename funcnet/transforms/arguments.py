@@ -1,4 +1,4 @@
-"""Positional arguments by number: pick those to differentiate, put others in their place."""
+"""Positional arguments by number: pick those to differentiate, or replace them."""
 
 import functools
 import inspect
@@ -11,7 +11,7 @@ __all__ = ["argument_path", "pick", "positions", "replace", "wraps"]
 
 
 def wraps(fun: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Carry name, documentation and signature over, but not the attributes of a callable object."""
+    """Carry name, documentation and signature over, without the attributes of a callable object."""
     return functools.wraps(fun, updated=())
 
 

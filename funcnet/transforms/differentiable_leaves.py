@@ -1,4 +1,4 @@
-"""A tree taken apart into the leaves that derivatives run through and those that are constants.
+"""Which leaves of a tree derivatives run through, and the tree divided into these and constants.
 
 JAX refuses to differentiate with respect to integers, or answers with the placeholder type
 ``float0``. Here an integer, a boolean or a random key in a tree of parameters is a constant: it is
@@ -17,7 +17,15 @@ import numpy as np
 from funcnet.core.aliases import PyTree
 from funcnet.core.paths import leaves_with_paths, select
 
-__all__ = ["Pattern", "Selection", "is_differentiable", "split"]
+__all__ = [
+    "Pattern",
+    "Selection",
+    "chosen_leaves",
+    "is_differentiable",
+    "is_none",
+    "is_typed_key",
+    "split",
+]
 
 Selection: TypeAlias = str | Iterable[str] | Callable[[str, Any], bool]
 """Leaves by dotted path: a glob, several globs, or ``predicate(path, leaf)``."""
@@ -41,6 +49,17 @@ def is_differentiable(leaf: Any) -> bool:
     return _is_inexact(dtype)
 
 
+def is_typed_key(leaf: Any) -> bool:
+    """Say whether a leaf is a random key, or an array of them, of JAX's own type for keys."""
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
+
+
+def is_none(value: Any) -> bool:
+    """Say whether this is ``None``: for trees in which ``None`` stands where a leaf was left out."""
+    return value is None
+
+
 def _vanishing(leaf: Any) -> jax.ShapeDtypeStruct | None:
     """Describe the derivative of a constant leaf: zeros of its own type, ``None`` for no array."""
     try:
@@ -51,7 +70,7 @@ def _vanishing(leaf: Any) -> jax.ShapeDtypeStruct | None:
     return jax.ShapeDtypeStruct(aval.shape, jax.dtypes.float0 if is_key else aval.dtype)
 
 
-def zeros(spec: jax.ShapeDtypeStruct | None, leading: Sequence[int] = ()) -> Any:
+def _zeros(spec: jax.ShapeDtypeStruct | None, leading: Sequence[int] = ()) -> Any:
     """Return the zeros that a constant leaf's derivative is, below leading axes if asked."""
     if spec is None:
         return None
@@ -89,7 +108,7 @@ class Pattern:
 
     def fill(self, moving: Iterable[Any], leading: Sequence[int] = ()) -> PyTree:
         """Put derivatives into the tree, and zeros where a leaf is constant."""
-        blanks = [zeros(spec, leading) for spec in self.constants_of(self.vanishing)]
+        blanks = [_zeros(spec, leading) for spec in self.constants_of(self.vanishing)]
         return self.join(moving, blanks)
 
     def constants_of(self, leaves: Iterable[Any]) -> list[Any]:

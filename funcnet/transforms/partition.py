@@ -1,11 +1,11 @@
-"""Trees divided by dotted path into what is trained and what is not, and put together again."""
+"""Trees divided by dotted path, for example into what is trained and what is not, and merged again."""
 
 from typing import Any
 
 import jax
 
 from funcnet.core.aliases import PyTree
-from funcnet.transforms.differentiable_leaves import Selection, chosen_leaves
+from funcnet.transforms.differentiable_leaves import Selection, chosen_leaves, is_none
 
 __all__ = ["merge", "partition"]
 
@@ -67,4 +67,4 @@ def merge(*parts: PyTree) -> PyTree:
             )
         return found[0] if found else None
 
-    return jax.tree.map(only, *parts, is_leaf=lambda value: value is None)
+    return jax.tree.map(only, *parts, is_leaf=is_none)

@@ -1,6 +1,7 @@
 """A tree as one vector: the differentiable leaves in a row, the constants left out."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,10 @@ from jax.flatten_util import ravel_pytree
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.transforms.differentiable_leaves import split
 
-__all__ = ["as_vector", "random_signs"]
+__all__ = ["Matvec", "as_vector", "random_signs"]
+
+Matvec: TypeAlias = Callable[[PyTree], PyTree]
+"""A matrix as the function from a vector, laid out as a tree, to their product."""
 
 
 def as_vector(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:

@@ -1,5 +1,6 @@
 """The public names: sorted, written down, documented, typed."""
 
+import ast
 import importlib
 import inspect
 from pathlib import Path
@@ -41,6 +42,40 @@ def exported(home) -> list[str]:
 def test_the_public_names_are_those_written_down():
     """A change of the public API is a change of this list: `python -m tests.meta.test_public_api` writes it."""
     assert LISTED.read_text().split() == public()
+
+
+def seen_by_a_type_checker() -> dict[str, object]:
+    """What each public name of funcnet is for whoever reads its `TYPE_CHECKING` blocks in order."""
+    seen: dict[str, object] = {}
+    for block in ast.parse(Path(fn.__file__).read_text()).body:
+        if not (isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"):
+            continue
+        for statement in block.body:
+            assert isinstance(statement, ast.ImportFrom), ast.unparse(statement)
+            home = importlib.import_module(str(statement.module))
+            for alias in statement.names:
+                if alias.name == "*":
+                    seen |= {name: getattr(home, name) for name in home.__all__}
+                    continue
+                # without `as` the name is private to a type checker
+                assert alias.asname == alias.name, f"{alias.name} is not exported"
+                if home is fn:
+                    seen[alias.name] = importlib.import_module(f"funcnet.{alias.name}")
+                else:
+                    seen[alias.name] = getattr(home, alias.name)
+    return seen
+
+
+def test_a_type_checker_sees_what_runs():
+    seen = seen_by_a_type_checker()
+    assert sorted({*seen, "__version__"}) == fn.__all__
+    other = [name for name, value in seen.items() if getattr(fn, name) is not value]
+    assert not other, f"a type checker sees something else than what runs: {other}"
+
+
+def test_the_folder_and_the_transform_do_not_share_a_name():
+    assert inspect.ismodule(fn.checkpoint)
+    assert fn.remat is fn.transforms.remat is fn.transforms.checkpoint
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda m: m.__name__)

@@ -75,6 +75,7 @@ def problem(request):
 
 
 def close(a, b):
+    # float32: sums of some twenty products in another order, which are absolute where terms of about one cancel
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import jax
-from jax.experimental.compilation_cache import compilation_cache as jax_cache
+
+from funcnet.core.jax_internals import reset_compilation_cache
 
 __all__ = ["compilation_cache"]
 
@@ -38,5 +39,5 @@ def compilation_cache(
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", min_compile_seconds)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax_cache.reset_cache()  # a process that has compiled before remembers that there was none
+    reset_compilation_cache()
     return folder

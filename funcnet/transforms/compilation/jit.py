@@ -1,4 +1,4 @@
-"""Compilation by argument name, and a limit on how often a function may be traced again."""
+"""Compilation of a function, with a limit on how often it may be traced."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from funcnet.transforms.compilation.retracing import limited
 
 __all__ = ["jit"]
 
-Names = str | Iterable[str]
+_Names = str | Iterable[str]
 
 
 @overload
@@ -20,8 +20,8 @@ def jit(
     /,
     *,
     max_traces: float | None = None,
-    donate: Names | None = None,
-    static: Names | None = None,
+    donate: _Names | None = None,
+    static: _Names | None = None,
     **options: Any,
 ) -> jax.stages.Wrapped: ...
 
@@ -32,8 +32,8 @@ def jit(
     /,
     *,
     max_traces: float | None = None,
-    donate: Names | None = None,
-    static: Names | None = None,
+    donate: _Names | None = None,
+    static: _Names | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], jax.stages.Wrapped]: ...
 
@@ -43,11 +43,11 @@ def jit(
     /,
     *,
     max_traces: float | None = None,
-    donate: Names | None = None,
-    static: Names | None = None,
+    donate: _Names | None = None,
+    static: _Names | None = None,
     **options: Any,
 ) -> Any:
-    """Compile ``fun``, as `jax.jit`, and raise where it would be traced once too often.
+    """Compile ``fun``, as `jax.jit`, with a limit on how often it may be traced.
 
     What is returned is `jax.jit`'s own object: a call costs what a call of it costs. With
     ``max_traces`` the function's traces are written down while tracing, in its ``traces``
@@ -89,7 +89,7 @@ def jit(
     return compiled
 
 
-def _checked_names(fun: Callable[..., Any], names: Names, option: str) -> tuple[str, ...]:
+def _checked_names(fun: Callable[..., Any], names: _Names, option: str) -> tuple[str, ...]:
     """Return the names as a tuple, or raise for one that the function does not take."""
     names = (names,) if isinstance(names, str) else tuple(names)
     parameters = inspect.signature(fun).parameters

@@ -1,4 +1,4 @@
-"""Rematerialisation: compute again in the backward pass what was not worth keeping."""
+"""Less memory for a backward pass: intermediate values are computed again instead of kept."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from funcnet.core.checks import check_choice
 
-__all__ = ["checkpoint", "checkpoint_name", "saving_policy"]
+__all__ = ["checkpoint", "checkpoint_name", "remat", "saving_policy"]
 
 Policy: TypeAlias = str | Callable[..., bool] | None
 """A name that `saving_policy` knows, one of ``jax.checkpoint_policies``, or ``None``."""
@@ -59,7 +59,7 @@ def saving_policy(policy: str, names: str | Iterable[str] = ()) -> Callable[...,
     }[policy]
 
 
-def checkpoint(
+def remat(
     fun: Callable[..., Any] | None = None,
     *,
     policy: Policy = None,
@@ -68,11 +68,12 @@ def checkpoint(
 ) -> Callable[..., Any]:
     """Keep few of ``fun``'s intermediate values for the backward pass and compute the rest again.
 
-    As `jax.checkpoint`, which is also called `jax.remat`, with policies by name. Values and
-    gradients are the same; memory falls and time rises.
+    As `jax.remat`, with policies by name. Values and gradients are the same; memory falls and time
+    rises. It has JAX's other name too, ``transforms.checkpoint``; ``fn.checkpoint`` is the folder that
+    saves models.
 
     Args:
-        fun: the function; without it, ``checkpoint(...)`` is a decorator.
+        fun: the function; without it, ``remat(...)`` is a decorator.
         policy: what to keep: a name (see `saving_policy`), a policy of
             ``jax.checkpoint_policies``, or ``None`` to keep only the inputs.
         names: the marked values to keep, for the policies ``"names"`` and ``"offload"``.
@@ -84,13 +85,17 @@ def checkpoint(
     Raises:
         ValueError: no policy has that name, or names are missing or not wanted.
 
-    >>> block = transforms.checkpoint(lambda x: jnp.sin(jnp.sin(x)), policy="nothing")
+    >>> block = transforms.remat(lambda x: jnp.sin(jnp.sin(x)), policy="nothing")
     >>> round(float(transforms.grad(block)(0.5)), 4)
     0.7786
 
     Reference: Chen et al., 2016, "Training deep nets with sublinear memory cost".
     """
     if fun is None:
-        return lambda function: checkpoint(function, policy=policy, names=names, **options)
+        return lambda function: remat(function, policy=policy, names=names, **options)
     chosen = saving_policy(policy, names) if isinstance(policy, str) else policy
     return jax.checkpoint(fun, policy=chosen, **options)
+
+
+# JAX has both names. `funcnet` itself has only `remat`, because `funcnet.checkpoint` is the folder.
+checkpoint = remat

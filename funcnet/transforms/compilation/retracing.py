@@ -1,4 +1,4 @@
-"""What each trace of a compiled function was for, and how one more would differ."""
+"""A record of the arguments for which a function was traced, and how those of one more trace differ."""
 
 import inspect
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _LONGEST_VALUE = 80
 
 
 @dataclass(frozen=True)
-class Leaf:
+class _LeafType:
     """One leaf of the arguments as a trace sees it: an array's type, or a static value."""
 
     shape: str = ""
@@ -36,7 +36,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one trace was for.
+    """The arguments for which a function was traced once.
 
     Attributes:
         leaves: dotted path of each argument leaf to what is known of it.
@@ -44,7 +44,7 @@ class Trace:
         named: the arguments that were passed by name.
     """
 
-    leaves: dict[str, Leaf]
+    leaves: dict[str, _LeafType]
     structure: str
     named: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ class Trace:
         return lines
 
 
-def _leaf_differences(before: Leaf, now: Leaf) -> list[str]:
+def _leaf_differences(before: _LeafType, now: _LeafType) -> list[str]:
     if bool(before.static) != bool(now.static):
         return [f"{before} -> {now}"]
     words = {
@@ -90,15 +90,15 @@ def _leaf_differences(before: Leaf, now: Leaf) -> list[str]:
     ]
 
 
-def _leaf(value: Any) -> Leaf:
+def _leaf(value: Any) -> _LeafType:
     if not isinstance(value, Tracer):
         shown = repr(value)
         if len(shown) > _LONGEST_VALUE:
             shown = shown[:_LONGEST_VALUE] + "…"
-        return Leaf(static=shown)
+        return _LeafType(static=shown)
     aval = jax.typeof(value)
     spec = getattr(getattr(aval, "sharding", None), "spec", ())
-    return Leaf(
+    return _LeafType(
         shape=str(list(aval.shape)),
         dtype=str(aval.dtype),
         weak="weak" if getattr(aval, "weak_type", False) else "",

@@ -1,1 +1,1 @@
-"""Second derivatives by products with vectors, and what is estimated from them."""
+"""Second derivatives by products with vectors, and estimates made from them."""

@@ -1,21 +1,15 @@
-"""Traces and diagonals of matrices known only by their products, and the Laplacian."""
+"""Hutchinson's estimates: the diagonal and the trace of a matrix known only by its products."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.core.checks import check_positive
-from funcnet.transforms.arguments import pick, replace, wraps
-from funcnet.transforms.derivatives.directional import jvp
-from funcnet.transforms.loops.vmap import vmap
-from funcnet.transforms.tree_vectors import as_vector, random_signs
+from funcnet.transforms.tree_vectors import Matvec, as_vector, random_signs
 
-__all__ = ["hutchinson_diagonal", "hutchinson_trace", "laplacian"]
-
-Matvec = Callable[[PyTree], PyTree]
+__all__ = ["hutchinson_diagonal", "hutchinson_trace"]
 
 
 def _mean_over_probes(
@@ -85,45 +79,3 @@ def hutchinson_trace(matvec: Matvec, like: PyTree, key: Key, samples: int = 32) 
     Laplacian smoothing splines".
     """
     return _mean_over_probes(jnp.vdot, matvec, like, key, samples)[0]
-
-
-def laplacian(
-    fun: Callable[..., Any], argnums: int | Sequence[int] = 0, *, chunk_size: int | None = None
-) -> Callable[..., Any]:
-    r"""Turn ``fun`` into a function that returns its Laplacian.
-
-    .. math:: \Delta f(x) = \sum_j \frac{\partial^2 f}{\partial x_j^2}(x)
-
-    Forward over forward: no backward pass and no Hessian, so the memory is that of ``fun`` times
-    the number of directions in a chunk.
-
-    Args:
-        fun: a function of real arrays; each of its outputs has a Laplacian of its own.
-        argnums: the positional argument, or arguments, whose elements are summed over.
-        chunk_size: directions to hold in memory at once; all of them when ``None``.
-
-    Returns:
-        A function of the same arguments that returns the Laplacian, with the output's structure.
-
-    >>> float(transforms.laplacian(lambda x: (x**3).sum())(jnp.array([1.0, 2.0])))
-    18.0
-    """
-
-    @wraps(fun)
-    def summed(*args: Any, **kwargs: Any) -> Any:
-        vector, as_tree = as_vector(pick(args, argnums))
-        chosen = pick(args, argnums)
-
-        def of_chosen(chosen: PyTree) -> Any:
-            return fun(*replace(args, argnums, chosen), **kwargs)
-
-        def second(index: Array) -> Any:
-            unit = (jnp.arange(vector.size) == index).astype(vector.dtype)
-            along = as_tree(unit)
-            slope = lambda chosen: jvp(of_chosen, (chosen,), (along,))[1]  # noqa: E731
-            return jvp(slope, (chosen,), (along,))[1]
-
-        each = vmap(second, chunk_size=chunk_size)(jnp.arange(vector.size))
-        return jax.tree.map(lambda column: column.sum(0), each)
-
-    return summed

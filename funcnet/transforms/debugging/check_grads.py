@@ -1,4 +1,4 @@
-"""Derivatives checked against finite differences, forwards, backwards and again."""
+"""Derivatives compared with finite differences, in forward and reverse mode and in any order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path
-from funcnet.transforms.derivatives.directional import flattened
+from funcnet.transforms.derivatives.linear_map import flattened
 from funcnet.transforms.differentiable_leaves import is_differentiable, split
 
 __all__ = ["check_grads"]
 
-Moving = list[Any]
-Function = Callable[[Moving], Moving]
+_Moving = list[Any]
+_Function = Callable[[_Moving], _Moving]
 
 
 def check_grads(
@@ -68,6 +68,8 @@ def check_grads(
     moving = [jnp.asarray(leaf) for leaf in moving]
     precision = max((float(jnp.finfo(leaf.dtype).eps) for leaf in moving), default=1e-16)
     step = precision ** (1 / 3) if eps is None else eps
+    # the differences err by about the step squared; twenty steps leave room for steep higher derivatives, and
+    # are less than a wrong sign, factor or term makes
     check = _Check(
         np.random.default_rng(seed),
         names,
@@ -94,7 +96,7 @@ class _Check:
         self.rng, self.names, self.modes = rng, names, modes
         self.step, self.atol, self.rtol = step, atol, rtol
 
-    def run(self, fun: Function, moving: Moving, order: int, history: str) -> None:
+    def run(self, fun: _Function, moving: _Moving, order: int, history: str) -> None:
         """Check the first derivative in each mode, then those derivatives' own."""
         fun = jax.jit(fun)
         outputs = fun(moving)
@@ -117,7 +119,7 @@ class _Check:
         if "rev" in self.modes:
             self.run(lambda moving: backward(moving, w), moving, order - 1, join(history, "rev"))
 
-    def _directions(self, moving: Moving) -> Iterator[tuple[str, Moving]]:
+    def _directions(self, moving: _Moving) -> Iterator[tuple[str, _Moving]]:
         """Yield for each leaf a direction in it alone."""
         for index, (name, leaf) in enumerate(zip(self.names, moving, strict=True)):
             if leaf.size:
@@ -131,8 +133,8 @@ class _Check:
             draw = draw + 1j * self.rng.normal(size=like.shape)
         return jnp.asarray(draw, like.dtype)
 
-    def _differences(self, fun: Function, moving: Moving, v: Moving) -> Moving:
-        def moved(by: float) -> Moving:
+    def _differences(self, fun: _Function, moving: _Moving, v: _Moving) -> _Moving:
+        def moved(by: float) -> _Moving:
             return fun([x + jnp.asarray(by, x.dtype) * d for x, d in zip(moving, v, strict=True)])
 
         ahead, behind = moved(self.step), moved(-self.step)
@@ -153,7 +155,7 @@ class _Check:
         )
 
 
-def _pairing(left: Moving, right: Moving) -> Any:
+def _pairing(left: _Moving, right: _Moving) -> Any:
     return sum(
         np.real(np.sum(np.asarray(a) * np.asarray(b))) for a, b in zip(left, right, strict=True)
     )

@@ -1,4 +1,4 @@
-"""A guard around a step: silent while numbers are finite, precise about the first that is not."""
+"""A watch on a step's outputs that reports where a value was first not finite."""
 
 import logging
 import threading
@@ -10,15 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from funcnet.core.aliases import Array
 from funcnet.core.errors import NonFiniteError
+from funcnet.core.jax_internals import Program, trace
 from funcnet.core.paths import leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
-from funcnet.transforms.debugging.nan_search import Blame, Site, search
+from funcnet.transforms.debugging.nan_report import Blame
+from funcnet.transforms.debugging.nan_search import search
+from funcnet.transforms.differentiable_leaves import is_differentiable, is_typed_key
 
-__all__ = ["Blame", "Site", "nan_guard"]
+__all__ = ["nan_guard"]
 
 _STALLED = 10.0  # seconds without a step after which a search is left to itself
 
@@ -29,7 +31,7 @@ def nan_guard(
     *,
     step: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
-    """Return ``fun`` with a watch on its outputs that says where the first NaN came from.
+    """Return ``fun``, made to report where a value is first not finite.
 
     The outputs are checked for NaN and infinity inside the compiled program. Only when the check
     fails does the program hand its arguments to the host, where the function is run again, operation
@@ -68,19 +70,19 @@ def nan_guard(
             args, kwargs = jax.tree.unflatten(treedef, filled)
             return fun(*args, **kwargs)
 
-        closed, shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
-        outputs = core.jaxpr_as_fun(closed)(*arrays)
+        program, shapes = trace(of_arrays, *arrays)
+        outputs = program(*arrays)
         number = jnp.int32(-1) if step is None else jnp.asarray(step(*args, **kwargs), jnp.int32)
         names = [path for path, _ in leaves_with_paths((args, kwargs))]
         names = [_argument_name(fun, name) for name, k in zip(names, traced, strict=True) if k]
-        _watch(closed, arrays, outputs, names, number, report)
-        return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+        _watch(program, arrays, outputs, names, number, report)
+        return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
     return guarded
 
 
 def _watch(
-    closed: core.ClosedJaxpr,
+    program: Program,
     arrays: list[Any],
     outputs: list[Any],
     names: list[str],
@@ -88,11 +90,11 @@ def _watch(
     tell: Callable[[Blame], Any] | None,
 ) -> None:
     """Hand the arguments to a search on the host, in a branch taken only on failure."""
-    checked = [x for x in outputs if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+    checked = list(filter(is_differentiable, outputs))
     if not checked:
         return
     healthy = jnp.stack([jnp.isfinite(x).all() for x in checked]).all()
-    keys = [jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key) for x in arrays]
+    keys = list(map(is_typed_key, arrays))
     kinds = [jax.random.key_impl(x) if key else None for x, key in zip(arrays, keys, strict=True)]
     plain = [jax.random.key_data(x) if key else x for x, key in zip(arrays, keys, strict=True)]
     # XLA does not compile a callback in a branch with operands of no elements: they stay behind
@@ -110,7 +112,7 @@ def _watch(
                 filled = [next(sent) if b is None else np.zeros(b.shape, b.dtype) for b in blanks]
                 arrays = [_restored(x, kind) for x, kind in zip(filled, kinds, strict=True)]
                 step = None if number < 0 else int(number)
-                return replace(search(closed, arrays, names, tick), step=step)
+                return replace(search(program, arrays, names, tick), step=step)
 
         _Investigation(find, tell).wait()
 
@@ -129,7 +131,7 @@ def _restored(value: Any, kind: Any) -> Any:
 
 
 class _Investigation:
-    """A search in a thread of its own, waited for as long as it gets on.
+    """A search in a thread of its own, which is waited for while it makes progress.
 
     The callback's thread belongs to JAX's runtime. Where that has no other (a single core), the
     search stands still until the callback returns, and its result is delivered afterwards.

@@ -1,4 +1,4 @@
-"""Whole matrices of derivatives: Jacobians forwards and backwards, and Hessians."""
+"""Whole matrices of first derivatives, built forwards or backwards."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.transforms.arguments import pick, replace, wraps
-from funcnet.transforms.derivatives.directional import flattened
+from funcnet.transforms.derivatives.linear_map import flattened
 from funcnet.transforms.differentiable_leaves import Pattern, split
 from funcnet.transforms.loops.vmap import vmap
 
-__all__ = ["hessian", "jacfwd", "jacrev"]
+__all__ = ["jacfwd", "jacrev"]
 
 
 def jacfwd(
@@ -87,7 +87,7 @@ def jacrev(
         argnums: the positional argument, or arguments, to differentiate.
         has_aux: whether ``fun`` returns ``(output, aux)``; ``aux`` is passed through.
         holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
-        allow_int: as in JAX's signature; without effect, for integers are constants in any case.
+        allow_int: as in JAX's signature; without effect, because integers are constants anyway.
         chunk_size: rows to hold in memory at once; all of them when ``None``.
 
     Returns:
@@ -118,38 +118,6 @@ def jacrev(
     return jacobian
 
 
-def hessian(
-    fun: Callable[..., Any],
-    argnums: int | Sequence[int] = 0,
-    has_aux: bool = False,
-    holomorphic: bool = False,
-    *,
-    chunk_size: int | None = None,
-) -> Callable[..., Any]:
-    r"""Turn ``fun`` into a function that returns its matrix of second derivatives.
-
-    .. math:: H_{ij} = \frac{\partial^2 f}{\partial x_i\, \partial x_j}
-
-    As `jax.hessian`, forward over reverse: the argument's structure appears twice, once inside the
-    other. For a product with one vector, `hvp` needs no matrix.
-
-    Args:
-        fun: any function of arrays, most often a scalar one.
-        argnums: the positional argument, or arguments, to differentiate.
-        has_aux: whether ``fun`` returns ``(output, aux)``; ``aux`` is passed through.
-        holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
-        chunk_size: columns to hold in memory at once; all of them when ``None``.
-
-    Returns:
-        A function of the same arguments that returns the Hessian, or ``(hessian, aux)``.
-
-    >>> transforms.hessian(lambda x: x[0] ** 2 * x[1])(jnp.array([1.0, 2.0])).tolist()
-    [[4.0, 2.0], [2.0, 0.0]]
-    """
-    inner = jacrev(fun, argnums, has_aux, holomorphic, chunk_size=chunk_size)
-    return jacfwd(inner, argnums, has_aux, holomorphic, chunk_size=chunk_size)
-
-
 def _of_moving(
     fun: Callable[..., Any],
     argnums: int | Sequence[int],
@@ -157,7 +125,7 @@ def _of_moving(
     args: Sequence[Any],
     kwargs: dict[str, Any],
 ) -> tuple[Callable[[list[Any]], Any], Pattern, list[Any]]:
-    """Return ``fun`` of the chosen arguments' moving leaves alone, their pattern, and them."""
+    """Return ``fun`` as a function of the differentiable leaves alone, their pattern, and them."""
     source, moving, constants = split((pick(args, argnums),))
 
     def of_chosen(chosen: Any) -> Any:
@@ -191,7 +159,7 @@ def _basis(leaves: Sequence[Array], index: Array) -> list[Array]:
 
 
 def _divide(slope: Array, leaves: Sequence[Array], axis: int) -> list[Array]:
-    """Cut an axis as long as all leaves together into one piece a leaf."""
+    """Cut an axis as long as all leaves together into one piece for each leaf."""
     ends = list(itertools.accumulate(leaf.size for leaf in leaves))
     return jnp.split(slope, ends[:-1], axis) if ends else []
 

@@ -1,4 +1,4 @@
-"""Gradients of a large batch from small ones: a scan, one gradient buffer, the same numbers."""
+"""The gradient of a large batch, computed from small parts of it one after another."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice, check_positive
+from funcnet.transforms.differentiable_leaves import is_typed_key
 
 __all__ = ["Accumulation"]
 
@@ -143,10 +144,8 @@ class _Call:
 
 
 def _folded(leaf: Any, index: Array) -> Any:
-    dtype = getattr(leaf, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key) or leaf.ndim:
-        return leaf
-    return jax.random.fold_in(leaf, index)
+    is_one_key = is_typed_key(leaf) and not leaf.ndim
+    return jax.random.fold_in(leaf, index) if is_one_key else leaf
 
 
 def _divided(name: str, value: PyTree, count: int) -> PyTree:

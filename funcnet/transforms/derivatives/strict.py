@@ -1,29 +1,30 @@
-"""Strictness: a derivative that is zero because nothing was connected is an error, not a zero."""
+"""An error instead of a derivative of zero where an output does not depend on an argument."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend import core
 
+from funcnet.core.jax_internals import Operation, Program, trace, walk
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
-from funcnet.transforms.derivatives.directional import flattened
+from funcnet.transforms.derivatives.linear_map import flattened
 from funcnet.transforms.differentiable_leaves import is_differentiable, split
-from funcnet.transforms.jaxprs import called
 
 __all__ = ["strict"]
 
 
 def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``fun``, made to raise while tracing if a derivative would be zero by disconnection.
+    """Return ``fun``, made to raise an error where no output depends on an argument.
 
-    That is: an argument's leaf that no output depends on differentiably, or an output that depends
-    on no argument so. Put it inside the derivative: ``grad(strict(loss))``. Found by following the
-    function's linearisation, so it costs nothing when compiled; a loop or branch as a whole is taken to
-    connect all that goes in with all that comes out. PyTorch's ``strict=True`` in
-    ``torch.autograd.functional``; that of its ``hessian``, ``hvp`` and ``vhp``, for which the gradient has
-    to depend on the argument too, is ``strict(grad(strict(loss)))``.
+    It raises while tracing: for an argument's leaf that no output depends on differentiably, and for an
+    output that depends on no argument so. The derivative there would be zero without a warning. Put it
+    inside the derivative: ``grad(strict(loss))``. It follows the function's linearisation, so it costs
+    nothing when compiled; a loop or branch as a whole is taken to connect all that goes in with all that
+    comes out. PyTorch's ``strict=True`` in ``torch.autograd.functional``; that of its ``hessian``, ``hvp``
+    and ``vhp``, where the gradient has to depend on the argument too, is ``strict(grad(strict(loss)))``.
 
     Args:
         fun: any function of arrays; integer leaves are no cause for complaint. Arguments passed by
@@ -54,10 +55,10 @@ def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
             outputs.extend(name for (name, _), m in zip(named, target.moves, strict=True) if m)
             return slopes
 
-        closed = jax.make_jaxpr(slopes)(moving, moving)
+        program, _ = trace(slopes, moving, moving)
         named = leaves_with_paths(args)
         inputs = [argument_path(fun, name) for name, leaf in named if is_differentiable(leaf)]
-        _complain(_reached(closed.jaxpr, len(moving)), inputs, outputs)
+        _complain(_reached(program, len(moving)), inputs, outputs)
         return fun(*args, **kwargs)
 
     return checked
@@ -65,9 +66,7 @@ def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 def _complain(reached: list[int], inputs: list[str], outputs: list[str]) -> None:
     """Raise for inputs that reach no output and outputs that no input reaches."""
-    together = 0
-    for bits in reached:
-        together |= bits
+    together = functools.reduce(operator.or_, reached, 0)
     lost = [name for index, name in enumerate(inputs) if not together >> index & 1]
     if lost:
         raise ValueError(f"no output depends on {', '.join(lost)}")
@@ -76,28 +75,15 @@ def _complain(reached: list[int], inputs: list[str], outputs: list[str]) -> None
         raise ValueError(f"no argument is differentiably connected to {', '.join(free)}")
 
 
-def _reached(jaxpr: core.Jaxpr, count: int) -> list[int]:
-    """Return, for each output, a bit for each of the last ``count`` inputs that it depends on."""
-    first = len(jaxpr.invars) - count
-    bits = [0] * first + [1 << index for index in range(count)]
-    return _follow(jaxpr, bits)
+def _reached(program: Program, count: int) -> list[int]:
+    """Return, for each result, a bit for each of the last ``count`` arguments that it depends on."""
 
+    def joined(operation: Operation, operands: list[int]) -> list[int]:
+        called = operation.called
+        if called is not None:
+            return walk(called, operands, joined, constant=lambda _: 0)
+        union = functools.reduce(operator.or_, operands, 0)
+        return [union] * len(operation.results)
 
-def _follow(jaxpr: core.Jaxpr, bits: list[int]) -> list[int]:
-    known: dict[Any, int] = dict(zip(jaxpr.invars, bits, strict=True))
-
-    def look_up(atom: Any) -> int:
-        return 0 if isinstance(atom, core.Literal) else known.get(atom, 0)
-
-    for equation in jaxpr.eqns:
-        incoming = [look_up(atom) for atom in equation.invars]
-        inner = called(equation)
-        if inner is not None:
-            outgoing = _follow(inner[0], incoming)
-        else:
-            union = 0
-            for each in incoming:
-                union |= each
-            outgoing = [union] * len(equation.outvars)
-        known.update(zip(equation.outvars, outgoing, strict=True))
-    return [look_up(atom) for atom in jaxpr.outvars]
+    bits = [0] * (len(program.arguments) - count) + [1 << index for index in range(count)]
+    return walk(program, bits, joined, constant=lambda _: 0)

@@ -1,4 +1,4 @@
-"""Loops that compile once, whatever their length; with less memory, a progress bar, an early end."""
+"""A loop over rows that is compiled once, with options for memory, progress and an early end."""
 
 import math
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from funcnet.transforms.loops.progress import reporter
 
 __all__ = ["scan"]
 
-Step = Callable[[Any, Any], tuple[Any, Any]]
+_Body = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def scan(
-    f: Step,
+    f: _Body,
     init: Any,
     xs: Any = None,
     length: int | Array | None = None,
@@ -92,8 +92,8 @@ def _size(xs: PyTree, length: int | Array | None) -> int:
 
 
 def _numbered(
-    f: Step, xs: PyTree, size: int, early: Array | None, label: str | None, reverse: bool
-) -> Step:
+    f: _Body, xs: PyTree, size: int, early: Array | None, label: str | None, reverse: bool
+) -> _Body:
     """Return the step with its number beside its ``x``: to stop early by, or to report."""
     report = None if label is None else reporter(label, size)
 
@@ -120,7 +120,7 @@ def _segment(checkpoint: int | str, size: int) -> int:
 
 
 def _in_segments(
-    step: Step, init: Any, xs: PyTree, size: int, segment: int, options: dict[str, Any]
+    step: _Body, init: Any, xs: PyTree, size: int, segment: int, options: dict[str, Any]
 ) -> tuple[Any, Any]:
     """Scan over segments, each of which is computed again in the backward pass."""
     count, left = divmod(size, segment)

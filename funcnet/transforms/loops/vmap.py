@@ -10,8 +10,16 @@ from funcnet.core.aliases import PyTree
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.core.keys import is_key
 from funcnet.transforms.arguments import wraps
+from funcnet.transforms.differentiable_leaves import is_none
+from funcnet.transforms.loops.chunked import (
+    entry_each,
+    mapped_in_front,
+    mapped_size,
+    put_between,
+    run_chunks,
+)
 
-__all__ = ["chunked", "vmap"]
+__all__ = ["vmap"]
 
 
 def vmap(
@@ -34,7 +42,7 @@ def vmap(
             are mapped over axis 0.
         out_axes: where the mapped axis goes in each output, likewise.
         axis_name: a name for collectives such as ``jax.lax.psum`` inside ``fun``.
-        axis_size: the number of examples, for when no argument is mapped.
+        axis_size: the number of examples, needed when no argument is mapped.
         spmd_axis_name: the mesh axis that the mapped axis is sharded over.
         chunk_size: how many examples to hold in memory at once; the chunks run one after another
             in a loop inside one compiled program. The last chunk may be smaller.
@@ -70,12 +78,12 @@ def vmap(
 
     @wraps(fun)
     def mapped(*args: Any, **kwargs: Any) -> Any:
-        axes = (_prefix(in_axes, args), jax.tree.map(lambda _: 0, kwargs))
+        axes = (entry_each(in_axes, args), jax.tree.map(lambda _: 0, kwargs))
         leaves, treedef = jax.tree.flatten((args, kwargs))
         flat_axes = jax.tree.leaves(
-            jax.tree.broadcast(axes, (args, kwargs), is_leaf=_is_none), is_leaf=_is_none
+            jax.tree.broadcast(axes, (args, kwargs), is_leaf=is_none), is_leaf=is_none
         )
-        size = _axis_size(leaves, flat_axes) if axis_size is None else axis_size
+        size = mapped_size(leaves, flat_axes) if axis_size is None else axis_size
         if randomness != "same":
             leaves, flat_axes = _share_keys(leaves, flat_axes, size, randomness)
 
@@ -89,80 +97,6 @@ def vmap(
         return _in_chunks(of_leaves, leaves, flat_axes, out_axes, size, chunk_size, names)
 
     return mapped
-
-
-def chunked(
-    fun: Callable[..., Any], chunk_size: int, in_axes: int | Sequence[Any] | None = 0
-) -> Callable[..., Any]:
-    """Apply a function of a batch to one chunk of the batch after another.
-
-    For functions that already take a leading axis, where `vmap` is for those that do not: the
-    result is the same as ``fun(batch)`` wherever rows do not depend on each other, and the memory
-    that of one chunk. The loop is inside one compiled program and can be differentiated.
-
-    Args:
-        fun: takes arrays with a leading axis and returns arrays with one as long.
-        chunk_size: rows at once; the last chunk may be smaller.
-        in_axes: the axis to divide of each argument, ``None`` for one that is passed whole.
-
-    Returns:
-        A function of the same arguments that returns the chunks' outputs in one piece.
-
-    >>> rows = transforms.chunked(lambda x: x @ jnp.ones((3, 2)), chunk_size=4)
-    >>> rows(jnp.ones((10, 3))).shape
-    (10, 2)
-    """
-    check_positive("chunk_size", chunk_size)
-
-    @wraps(fun)
-    def by_chunks(*args: Any) -> Any:
-        axes = _prefix(in_axes, args)
-        leaves, treedef = jax.tree.flatten(args)
-        flat_axes = jax.tree.leaves(
-            jax.tree.broadcast(axes, args, is_leaf=_is_none), is_leaf=_is_none
-        )
-        size = _axis_size(leaves, flat_axes)
-        if size <= chunk_size:
-            return fun(*args)
-
-        def of_chunk(moved: list[Any]) -> Any:
-            chunks = [
-                part if axis is None else jnp.moveaxis(part, 0, axis)
-                for part, axis in zip(_merge(moved, leaves, flat_axes), flat_axes, strict=True)
-            ]
-            return fun(*jax.tree.unflatten(treedef, chunks))
-
-        return _loop(of_chunk, _mapped_in_front(leaves, flat_axes), size, chunk_size)
-
-    return by_chunks
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
-
-
-def _prefix(in_axes: Any, args: Sequence[Any]) -> Any:
-    """Give each argument its entry, as `jax.vmap` reads ``in_axes``."""
-    if in_axes is None or isinstance(in_axes, int):
-        return (in_axes,) * len(args)
-    if len(in_axes) != len(args):
-        raise ValueError(
-            f"in_axes must be a number, None, or one entry for each of the {len(args)} positional "
-            f"arguments; got {in_axes!r}"
-        )
-    return tuple(in_axes)
-
-
-def _axis_size(leaves: list[Any], axes: list[int | None]) -> int:
-    """Find the mapped axis's length, or raise with the lengths that disagree."""
-    sizes = {
-        jnp.shape(leaf)[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None
-    }
-    if not sizes:
-        raise ValueError("no argument is mapped: give an in_axes entry other than None")
-    if len(sizes) > 1:
-        raise ValueError(f"the mapped axes have different lengths: {sorted(sizes)}")
-    return sizes.pop()
 
 
 def _share_keys(
@@ -181,21 +115,6 @@ def _share_keys(
     return leaves, axes
 
 
-def _mapped_in_front(leaves: list[Any], axes: list[int | None]) -> list[Any]:
-    """List the mapped leaves with their mapped axis first."""
-    return [
-        jnp.moveaxis(leaf, axis, 0) if axis else jnp.asarray(leaf)
-        for leaf, axis in zip(leaves, axes, strict=True)
-        if axis is not None
-    ]
-
-
-def _merge(moved: list[Any], leaves: list[Any], axes: list[int | None]) -> list[Any]:
-    """Put mapped leaves back between the shared ones."""
-    parts = iter(moved)
-    return [leaf if axis is None else next(parts) for leaf, axis in zip(leaves, axes, strict=True)]
-
-
 def _in_chunks(
     of_leaves: Callable[..., Any],
     leaves: list[Any],
@@ -211,38 +130,13 @@ def _in_chunks(
     mapped = jax.vmap(of_leaves, inner_in, inner_out, **names)
 
     def of_chunk(moved: list[Any]) -> Any:
-        return mapped(*_merge(moved, leaves, axes))
+        return mapped(*put_between(moved, leaves, axes))
 
-    joined = _loop(of_chunk, _mapped_in_front(leaves, axes), size, chunk_size, inner_out)
-    placed = jax.tree.broadcast(out_axes, joined, is_leaf=_is_none)
+    joined = run_chunks(of_chunk, mapped_in_front(leaves, axes), size, chunk_size, inner_out)
+    placed = jax.tree.broadcast(out_axes, joined, is_leaf=is_none)
     return jax.tree.map(
         lambda axis, leaf: jnp.moveaxis(leaf, 0, axis) if axis else leaf,
         placed,
         joined,
-        is_leaf=_is_none,
+        is_leaf=is_none,
     )
-
-
-def _loop(
-    of_chunk: Callable[[list[Any]], Any],
-    moved: list[Any],
-    size: int,
-    chunk_size: int,
-    out_axes: Any = 0,
-) -> PyTree:
-    """Run over whole chunks in a scan, then over what is left, and join the outputs."""
-    count, left = divmod(size, chunk_size)
-    whole = [
-        leaf[: count * chunk_size].reshape(count, chunk_size, *leaf.shape[1:]) for leaf in moved
-    ]
-    outputs = jax.lax.map(of_chunk, whole)
-    remainder = of_chunk([leaf[count * chunk_size :] for leaf in moved]) if left else None
-
-    def join(axis: int | None, stacked: Any, *rest: Any) -> Any:
-        if axis is None:
-            return stacked[0]
-        rows = stacked.reshape(count * chunk_size, *stacked.shape[2:])
-        return jnp.concatenate([rows, *rest]) if rest else rows
-
-    placed = jax.tree.broadcast(out_axes, outputs, is_leaf=_is_none)
-    return jax.tree.map(join, placed, outputs, *([remainder] if left else []), is_leaf=_is_none)

@@ -1,1 +1,1 @@
-"""Gradients of single examples, and what private training makes of them."""
+"""Gradients of single examples, their norms, and sums of them that are clipped or noisy."""

@@ -38,15 +38,16 @@ def residuals(fun):
     ],
 )
 def test_values_and_gradients_stay(policy, names):
-    fun = T.checkpoint(block, policy=policy, names=names)
+    fun = T.remat(block, policy=policy, names=names)
     got = jax.jit(jax.value_and_grad(fun, (0, 1)))(W, X)
     expected = jax.jit(jax.value_and_grad(block, (0, 1)))(W, X)
+    # float32: the compiler may fuse what is computed twice in another way, a few roundings of 6e-8
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, expected)
 
 
 def test_policies_keep_what_they_say():
     sizes = {
-        policy: len(residuals(T.checkpoint(block, policy=policy, names=names)))
+        policy: len(residuals(T.remat(block, policy=policy, names=names)))
         for policy, names in (
             ("nothing", ()),
             ("names", "scores"),
@@ -59,24 +60,28 @@ def test_policies_keep_what_they_say():
 
 
 def test_offloading_asks_for_the_host_s_memory():
-    fun = T.checkpoint(block, policy="offload", names=["scores"])
+    fun = T.remat(block, policy="offload", names=["scores"])
     assert "pinned_host" in str(jax.make_jaxpr(jax.grad(fun))(W, X)) or "<host>" in str(
         jax.make_jaxpr(jax.grad(fun))(W, X)
     )
 
 
 def test_decorator_and_static_arguments():
-    @T.checkpoint(policy="nothing", static_argnums=1)
+    @T.remat(policy="nothing", static_argnums=1)
     def power(x, n):
         return x**n
 
-    np.testing.assert_allclose(jax.grad(power)(2.0, 3), 12.0)
+    assert jax.grad(power)(2.0, 3) == 12.0
 
 
 def test_errors():
     with pytest.raises(ValueError, match="policy must be one of 'dots'"):
-        T.checkpoint(block, policy="all")
+        T.remat(block, policy="all")
     with pytest.raises(ValueError, match="need the names of values"):
-        T.checkpoint(block, policy="names")
+        T.remat(block, policy="names")
     with pytest.raises(ValueError, match="others take none"):
-        T.checkpoint(block, policy="dots", names="scores")
+        T.remat(block, policy="dots", names="scores")
+
+
+def test_it_has_jax_s_other_name_too():
+    assert T.checkpoint is T.remat

@@ -151,9 +151,9 @@ def jit_counted(row, f):
     return lambda x: named(x, 1)
 
 
-@operator("call", IDENTITY, "checkpoint")
-def checkpoint(row, f):
-    return T.checkpoint(f, policy="nothing")
+@operator("call", IDENTITY, "remat", "checkpoint")
+def remat(row, f):
+    return T.remat(f, policy="nothing")
 
 
 @operator("call", IDENTITY, "checkpoint", "checkpoint_name", "saving_policy")

@@ -1,4 +1,10 @@
-"""Traced functions run operation by operation, by NumPy where it can: thousands of them, none compiled."""
+"""Traced functions run operation by operation, by NumPy where it can: thousands of them, none compiled.
+
+It stands in for the compiler, which would take hours, and judges nothing: the answers are the closed forms
+of `rows`. It shares no code with what it runs (funcnet walks traced functions too, in `nan_guard`, `strict` and
+`per_example_norms`): a call is opened here, and a loop turned, by this file alone. Each transform by itself
+and triples drawn at random are compiled as well, so that a fault of this file would show.
+"""
 
 import operator
 from typing import Any
@@ -6,10 +12,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
+from jax.extend.core import Literal, primitives
 
-from funcnet.transforms.jaxprs import called, evaluate, opened
-
+# Operations that are a call of the one traced function that they hold.
+CALLS = {
+    primitives.call_p,
+    primitives.closed_call_p,
+    primitives.custom_jvp_call_p,
+    primitives.custom_vjp_call_p,
+    primitives.jit_p,
+    primitives.remat_p,
+}
 WORTH_KEEPING = 20  # operations: fewer are run again sooner than looked up
 
 SIMPLE = {
@@ -83,17 +96,18 @@ class Interpreter:
     def __init__(self):
         self.known: dict[Any, tuple[Any, list[Any]]] = {}
 
-    def run(self, closed: core.ClosedJaxpr, arguments: list[Any]) -> list[Any]:
+    def run(self, traced: Any, arguments: list[Any]) -> list[Any]:
         """Return the outputs of a traced function of flat arguments."""
         with np.errstate(all="ignore"):
-            return self._run(closed.jaxpr, closed.consts, list(map(as_numpy, arguments)))
+            return self._run(traced, list(map(as_numpy, arguments)))
 
-    def _run(self, jaxpr: Any, consts: Any, arguments: list[Any]) -> list[Any]:
-        values = dict(zip(jaxpr.constvars, map(as_numpy, consts), strict=True))
+    def _run(self, traced: Any, arguments: list[Any]) -> list[Any]:
+        jaxpr, constants = getattr(traced, "jaxpr", traced), getattr(traced, "consts", ())
+        values = dict(zip(jaxpr.constvars, map(as_numpy, constants), strict=True))
         values.update(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom: Any) -> Any:
-            return as_numpy(atom.val) if isinstance(atom, core.Literal) else values[atom]
+            return as_numpy(atom.val) if isinstance(atom, Literal) else values[atom]
 
         for equation in jaxpr.eqns:
             outputs = self._outputs(equation, [read(atom) for atom in equation.invars])
@@ -101,55 +115,60 @@ class Interpreter:
         return [read(atom) for atom in jaxpr.outvars]
 
     def _outputs(self, equation: Any, operands: list[Any]) -> list[Any]:
-        name, params = equation.primitive.name, equation.params
-        special = {"scan": self._scan, "while": self._while, "cond": self._cond}
-        if name in special:
-            return special[name](params, equation, operands)
-        inner = called(equation)
-        if inner is None:
-            if not any(isinstance(operand, jax.Array) for operand in operands):
-                if name in SIMPLE:
-                    return [SIMPLE[name](*operands)]
-                if name in SHAPED:
-                    return [SHAPED[name](params, *operands)]
-            return [as_numpy(value) for value in evaluate(equation, operands)]
-        if len(inner[0].eqns) < WORTH_KEEPING:
-            return self._run(*inner, operands)
-        key = (id(inner[0]), *map(fingerprint, operands))
+        primitive, params = equation.primitive, equation.params
+        if primitive in CALLS:
+            return self._call(params.get("jaxpr", params.get("call_jaxpr")), operands)
+        if primitive is primitives.scan_p:
+            return self._scan(equation, operands)
+        if primitive is primitives.while_p:
+            return self._while(params, operands)
+        if primitive is primitives.cond_p:
+            return self._run(params["branches"][int(operands[0])], operands[1:])
+        if not any(isinstance(operand, jax.Array) for operand in operands):
+            if primitive.name in SIMPLE:
+                return [SIMPLE[primitive.name](*operands)]
+            if primitive.name in SHAPED:
+                return [SHAPED[primitive.name](params, *operands)]
+        outputs = primitive.bind(*operands, **primitive.get_bind_params(params))
+        return list(map(as_numpy, outputs if primitive.multiple_results else [outputs]))
+
+    def _call(self, called: Any, operands: list[Any]) -> list[Any]:
+        if len(getattr(called, "jaxpr", called).eqns) < WORTH_KEEPING:
+            return self._run(called, operands)
+        key = (id(called), *map(fingerprint, operands))
         if key not in self.known:
-            self.known[key] = inner[0], self._run(*inner, operands)
+            self.known[key] = called, self._run(called, operands)
         return self.known[key][1]
 
-    def _scan(self, params: Any, equation: Any, operands: list[Any]) -> list[Any]:
-        body, consts = opened(params["jaxpr"])
-        # the parameters that tell carry from xs changed names between releases; ranks tell them too
-        count = sum(map(same_rank, equation.outvars, body.outvars))
-        end = sum(map(same_rank, equation.invars, body.invars))
-        shared, carry, xs = operands[: end - count], operands[end - count : end], operands[end:]
-        turns = range(params["length"])
-        rows: list[Any] = [None] * len(turns)
-        for turn in reversed(turns) if params["reverse"] else turns:
-            outputs = self._run(body, consts, [*shared, *carry, *(x[turn] for x in xs)])
-            carry, rows[turn] = outputs[:count], outputs[count:]
-        return [*carry, *(np.stack(column) for column in zip(*rows, strict=True))]
+    def _scan(self, equation: Any, operands: list[Any]) -> list[Any]:
+        """Turn the loop: of what has an axis more outside than in the body, each turn sees a row."""
+        params, body = equation.params, equation.params["jaxpr"].jaxpr
+        in_rows = list(map(has_more_axes, equation.invars, body.invars))
+        out_rows = list(map(has_more_axes, equation.outvars, body.outvars))
+        # operands come in the order shared, carried, rows; results in the order carried, rows
+        carried = out_rows.count(False)
+        shared = in_rows.count(False) - carried
+        found: list[Any] = [None] * params["length"]
+        turns = list(range(params["length"]))
+        for turn in turns[::-1] if params["reverse"] else turns:
+            seen = [x[turn] if row else x for x, row in zip(operands, in_rows, strict=True)]
+            found[turn] = self._run(params["jaxpr"], seen)
+            operands = [*operands[:shared], *found[turn][:carried], *operands[shared + carried :]]
+        stacked = [np.stack(column) for column in list(zip(*found, strict=True))[carried:]]
+        return [*operands[shared : shared + carried], *stacked]
 
-    def _while(self, params: Any, equation: Any, operands: list[Any]) -> list[Any]:
+    def _while(self, params: Any, operands: list[Any]) -> list[Any]:
         first, second = params["cond_nconsts"], params["body_nconsts"]
         of_test, of_body = operands[:first], operands[first : first + second]
         state = operands[first + second :]
-        while True:
-            (going,) = self._run(*opened(params["cond_jaxpr"]), [*of_test, *state])
-            if not going.any():
-                return state
-            taken = self._run(*opened(params["body_jaxpr"]), [*of_body, *state])
+        while (going := self._run(params["cond_jaxpr"], [*of_test, *state])[0]).any():
+            taken = self._run(params["body_jaxpr"], [*of_body, *state])
             state = [kept_where(going, new, old) for new, old in zip(taken, state, strict=True)]
-
-    def _cond(self, params: Any, equation: Any, operands: list[Any]) -> list[Any]:
-        return self._run(*opened(params["branches"][int(operands[0])]), operands[1:])
+        return state
 
 
-def same_rank(outer: Any, inner: Any) -> bool:
-    return len(outer.aval.shape) == len(inner.aval.shape)
+def has_more_axes(outer: Any, inner: Any) -> bool:
+    return len(outer.aval.shape) > len(inner.aval.shape)
 
 
 def kept_where(going: Any, new: Any, old: Any) -> Any:

@@ -98,7 +98,7 @@ def test_the_culprit_is_named(fun, args, kind, operation, path, backward, turn):
     assert (blame.kind, blame.turn) == (kind, turn)
     site = blame.site
     assert (site.operation, site.path, site.backward) == (operation, path, backward)
-    assert site.source.startswith("test_nonfinite.py:")
+    assert site.source.startswith("test_nan_guard.py:")
     assert ("backward" if backward else "forward") in str(blame)
 
 
@@ -202,10 +202,12 @@ def test_it_composes():
     guarded = T.nan_guard(fun)
     x = jnp.array([1.0, 2.0, 3.0])
     for transform in (jax.grad, T.checkpoint):
-        np.testing.assert_allclose(jax.jit(transform(guarded))(x), transform(fun)(x), rtol=1e-5)
+        # float32: compiled or not, logarithms and quotients differ by a few roundings of 6e-8
+        np.testing.assert_allclose(jax.jit(transform(guarded))(x), transform(fun)(x), rtol=1e-6)
     found = []
     rows = jnp.array([[1.0], [-2.0], [3.0]])
     mapped = jax.vmap(T.nan_guard(fun, found.append))(rows)
+    # float32: in one batch or by themselves, logarithms differ by a few roundings of 6e-8
     np.testing.assert_allclose(mapped, jax.vmap(fun)(rows), rtol=1e-6)
     jax.effects_barrier()
     assert [blame.site.operation for blame in found] == ["log"]

@@ -16,7 +16,8 @@ def per_example(params, batch):
 
 
 def close(a, b):
-    # a sum of parts against one sum: a few roundings
+    # float32: a sum of parts against one sum of the twelve examples, each about one, some negative: a dozen
+    # roundings of 6e-8 of the whole, which are absolute where the examples cancel
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-6, atol=1e-7), a, b)
 
 
@@ -72,6 +73,7 @@ def test_state_is_threaded(more):
     (value, aux), _ = jax.jit(both)(PARAMS, state, BATCH["x"], scale=2.0)
     new = aux[0] if more else aux
     assert new["count"] == 3
+    # float32: 36 sines that cancel to a tenth of their size, added up in another order
     np.testing.assert_allclose(new["sum"], BATCH["x"].sum(), rtol=1e-5)
     np.testing.assert_allclose(value, 2 * jnp.mean(BATCH["x"] @ PARAMS["w"]), rtol=1e-5)
     if more:

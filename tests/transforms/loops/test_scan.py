@@ -24,6 +24,7 @@ def both(scan, **options):
 
 
 def close(a, b):
+    # float32: eleven steps, each with three roundings of 6e-8 that the next steps shrink, forwards and backwards
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), a, b)
 
 
@@ -69,6 +70,7 @@ def test_gradients_through_a_traced_end():
         return T.scan(step, c, XS, length=n)[0]
 
     expected = jax.grad(lambda c: loss(c, 4))(0.7)
+    # float32: a product of four cosines, a dozen roundings of 6e-8
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(0.7, jnp.int32(4)), expected, rtol=1e-6)
 
 

@@ -24,7 +24,7 @@ def test_chunks_change_nothing(chunk_size, a_axis):
     in_axes = ({"w": None}, {"a": a_axis, "n": 0})
     ours = T.vmap(example, in_axes, OUT_AXES, chunk_size=chunk_size)
     theirs = jax.vmap(example, in_axes, OUT_AXES)
-    # another order of additions inside the matrix product
+    # float32: another order of additions inside the matrix product, all of one sign
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
         jax.jit(ours)(P, XS, shift=jnp.arange(7.0)),
@@ -42,6 +42,7 @@ def test_gradients_through_chunks():
     fun = lambda w, x: jnp.sum(T.vmap(lambda row: jnp.sin(w * row), chunk_size=2)(x) ** 2)
     x = jnp.arange(5.0)
     expected = jax.grad(lambda w: jnp.sum(jnp.sin(w * x) ** 2))(0.7)
+    # float32: five terms of both signs, which cancel to a tenth
     np.testing.assert_allclose(jax.grad(fun)(0.7, x), expected, rtol=1e-5)
 
 
@@ -93,6 +94,7 @@ def test_chunked_is_the_function_of_the_whole_batch():
     )
     for size in (3, 5, 20):
         found = jax.jit(T.chunked(layer, size, in_axes=(None, 0)))(w, batch)
+        # float32: another order of additions inside the matrix product, all of one sign
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, layer(w, batch)
         )

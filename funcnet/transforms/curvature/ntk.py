@@ -1,4 +1,4 @@
-"""The empirical neural tangent kernel, by products with Jacobians that are never formed."""
+"""The empirical neural tangent kernel, computed without forming Jacobians."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice
-from funcnet.transforms.derivatives.directional import linearize, vjp
+from funcnet.transforms.derivatives.jvp import linearize
+from funcnet.transforms.derivatives.vjp import vjp
 from funcnet.transforms.loops.vmap import vmap
 
 __all__ = ["ntk"]

@@ -1,4 +1,4 @@
-"""Derivatives by decree, in both modes."""
+"""Functions whose derivative is not that of what they compute, in both modes."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from funcnet import transforms as T
+
+# float32: at most a dozen roundings of 6e-8, and no term cancels another
+ROUNDINGS = 1e-6
 
 X = jnp.array([0.4, 1.6, -2.3])
 
@@ -24,9 +27,9 @@ def test_straight_through_has_the_function_s_values_exactly():
 def test_gradient_reversal():
     fun = lambda tree: jnp.sum(T.gradient_reversal(tree, 0.5)["x"] ** 2)
     tree = {"x": X, "n": jnp.arange(2)}
-    np.testing.assert_allclose(T.grad(fun)(tree)["x"], -X, rtol=1e-6)
+    np.testing.assert_allclose(T.grad(fun)(tree)["x"], -X, rtol=ROUNDINGS)
     _, slope = T.jvp(fun, (tree,), ({"x": X, "n": None},))
-    np.testing.assert_allclose(slope, -(X**2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(slope, -(X**2).sum(), rtol=ROUNDINGS)
     np.testing.assert_array_equal(T.gradient_reversal(tree)["n"], tree["n"])
 
 
@@ -40,7 +43,7 @@ def test_the_value_beside_a_derivative_follows_the_rule_too(name):
     expected = jax.grad(fun)(X)
     assert np.abs(expected).min() > 0.01
     for inside in (value, primal):
-        np.testing.assert_allclose(jax.grad(inside)(X), expected, rtol=1e-6)
+        np.testing.assert_allclose(jax.grad(inside)(X), expected, rtol=ROUNDINGS)
 
 
 def test_stop_gradient_on_a_tree():
@@ -72,29 +75,3 @@ def test_custom_gradient_of_a_tree_with_constants():
     np.testing.assert_array_equal(grads["n"], [0, 0])
     listed = T.custom_gradient(lambda xs: (xs[0] * xs[1], lambda g: [g * 5.0, g * 7.0]))
     assert jax.grad(listed)([2.0, 3.0]) == [5.0, 7.0]
-
-
-@pytest.mark.parametrize(
-    ("fun", "args", "message"),
-    [
-        (lambda p, x: p["a"] * x, ({"a": 1.0, "b": 2.0}, 3.0), r"no output depends on p\.b"),
-        (lambda x, y: x + jax.lax.stop_gradient(y), (1.0, 2.0), "no output depends on y"),
-        (lambda x: {"u": x, "v": jnp.ones(2)}, (1.0,), r"connected to output\.v"),
-        (lambda x: (x, jnp.floor(x)), (1.0,), r"connected to output\.1"),
-        (jax.jit(lambda x, y: jnp.sin(x)), (1.0, 2.0), "no output depends on y"),
-        (jax.checkpoint(lambda x, y: (x, y + jnp.floor(x))[1]), (1.0, 2.0), "depends on x"),
-    ],
-)
-def test_strict_names_what_is_not_connected(fun, args, message):
-    with pytest.raises(ValueError, match=message):
-        T.strict(fun)(*args)
-
-
-def test_strict_lets_connected_functions_pass():
-    fun = lambda p, n: (jnp.sin(p["a"]) @ p["b"], n + 1)
-    p = {"a": X, "b": X, "n": jnp.arange(2)}
-    value, number = jax.jit(T.strict(fun))(p, 3)
-    np.testing.assert_allclose(value, jnp.sin(X) @ X, rtol=1e-6)
-    assert number == 4
-    grads = T.grad(T.strict(lambda p: fun(p, 1)[0]))(p)
-    np.testing.assert_allclose(grads["b"], jnp.sin(X), rtol=1e-6)

@@ -1,4 +1,7 @@
-"""Roots and fixed points whose derivatives come from the implicit function theorem."""
+"""Roots and fixed points, with derivatives that do not go through the steps that found them.
+
+The derivatives come from the implicit function theorem.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +16,8 @@ from funcnet.transforms.differentiable_leaves import is_differentiable
 
 __all__ = ["fixed_point", "root"]
 
-Vector = Array
-Function = Callable[[Vector], Vector]
+_Vector = Array
+_Function = Callable[[_Vector], _Vector]
 
 _DENSE_UP_TO = 256
 
@@ -37,11 +40,12 @@ def root(
 
     Args:
         fun: ``fun(x, *args)``, with the structure and shapes of ``x``; it may also close over what
-            is differentiated. It needs a forward derivative, which all has but a ``custom_vjp``.
+            is differentiated. It needs a forward derivative, which everything has except a
+            ``custom_vjp``.
         init: where to start, any tree of real arrays; it has no influence on derivatives.
         *args: passed on.
         tol: stop after a step of at most ``tol (1 + |x|)`` in every element; the square root of the
-            type's precision by default, for the error is squared once more.
+            type's precision by default, because the error is squared once more.
         max_steps: stop after so many steps in any case.
         linear_solver: ``"dense"`` forms the matrix, ``"gmres"`` takes products only; ``"auto"``
             is dense up to 256 elements.
@@ -63,11 +67,11 @@ def root(
     precision = float(jnp.finfo(start.dtype).eps)
     tolerance = precision**0.5 if tol is None else tol
 
-    def residual(x: Vector) -> Vector:
+    def residual(x: _Vector) -> _Vector:
         return _like(fun(as_tree(x), *args), start, "fun")
 
-    def newton(f: Function, x: Vector) -> Vector:
-        def step(x: Vector) -> Vector:
+    def newton(f: _Function, x: _Vector) -> _Vector:
+        def step(x: _Vector) -> _Vector:
             value, slope = jax.linearize(f, x)
             return -solve(slope, value)
 
@@ -95,7 +99,8 @@ def fixed_point(
 
     Args:
         fun: ``fun(x, *args)``, with the structure and shapes of ``x``; a contraction near the
-            fixed point. It needs a forward derivative, which all has but a ``custom_vjp``.
+            fixed point. It needs a forward derivative, which everything has except a
+            ``custom_vjp``.
         init: where to start, any tree of real arrays; it has no influence on derivatives.
         *args: passed on.
         tol: stop when no element changes by more than ``tol (1 + |x|)``; ten times the type's
@@ -122,16 +127,16 @@ def fixed_point(
     precision = float(jnp.finfo(start.dtype).eps)
     tolerance = 10 * precision if tol is None else tol
 
-    def change(x: Vector) -> Vector:
+    def change(x: _Vector) -> _Vector:
         return _like(fun(as_tree(x), *args), start, "fun") - x
 
-    def iterate(f: Function, x: Vector) -> Vector:
+    def iterate(f: _Function, x: _Vector) -> _Vector:
         return _repeat(lambda x: jnp.asarray(damping, x.dtype) * f(x), x, tolerance, max_steps)
 
     return as_tree(jax.lax.custom_root(change, start, iterate, solve))
 
 
-def _vector_of_reals(tree: PyTree) -> tuple[Vector, Callable[[Vector], PyTree]]:
+def _vector_of_reals(tree: PyTree) -> tuple[_Vector, Callable[[_Vector], PyTree]]:
     for leaf in jax.tree.leaves(tree):
         if not is_differentiable(leaf) or jnp.issubdtype(
             jnp.result_type(leaf), jnp.complexfloating
@@ -141,7 +146,7 @@ def _vector_of_reals(tree: PyTree) -> tuple[Vector, Callable[[Vector], PyTree]]:
     return jax.lax.stop_gradient(vector), as_tree
 
 
-def _like(value: PyTree, start: Vector, name: str) -> Vector:
+def _like(value: PyTree, start: _Vector, name: str) -> _Vector:
     """Return what the function gave as a vector of the start's length and type."""
     vector, _ = ravel_pytree(value)
     if vector.size != start.size:
@@ -152,8 +157,8 @@ def _like(value: PyTree, start: Vector, name: str) -> Vector:
     return vector.astype(start.dtype)
 
 
-def _repeat(step: Function, x: Vector, tolerance: float, max_steps: int) -> Vector:
-    """Take steps until one is small against the point, or there have been too many."""
+def _repeat(step: _Function, x: _Vector, tolerance: float, max_steps: int) -> _Vector:
+    """Take steps until one is small compared with the point, or ``max_steps`` are done."""
 
     def take(state: Any) -> Any:
         x, _, count = state
@@ -168,22 +173,22 @@ def _repeat(step: Function, x: Vector, tolerance: float, max_steps: int) -> Vect
     return jax.lax.while_loop(unfinished, take, (x, jnp.bool_(False), jnp.int32(0)))[0]
 
 
-def _linear_solver(name: str, size: int) -> Callable[[Function, Vector], Vector]:
+def _linear_solver(name: str, size: int) -> Callable[[_Function, _Vector], _Vector]:
     """Return ``solve(matvec, b)``, itself linear in ``b`` and transposable."""
     check_choice("linear_solver", name, ("auto", "dense", "gmres"))
     dense = name == "dense" or (name == "auto" and size <= _DENSE_UP_TO)
     return _dense_solve if dense else _gmres_solve
 
 
-def _dense_solve(matvec: Function, b: Vector) -> Vector:
+def _dense_solve(matvec: _Function, b: _Vector) -> _Vector:
     matrix = jax.vmap(matvec, out_axes=1)(jnp.eye(b.size, dtype=b.dtype))
     return jnp.linalg.solve(matrix, b)
 
 
-def _gmres_solve(matvec: Function, b: Vector) -> Vector:
+def _gmres_solve(matvec: _Function, b: _Vector) -> _Vector:
     accuracy = float(jnp.finfo(b.dtype).eps) * 100
 
-    def solve(matvec: Function, b: Vector) -> Vector:
+    def solve(matvec: _Function, b: _Vector) -> _Vector:
         options = {"tol": accuracy, "restart": min(b.size, 50), "maxiter": 100}
         return jax.scipy.sparse.linalg.gmres(matvec, b, **options)[0]
 

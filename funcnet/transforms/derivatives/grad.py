@@ -40,7 +40,7 @@ def value_and_grad(
         argnums: the positional argument, or arguments, to differentiate.
         has_aux: whether ``fun`` also returns something that is passed through.
         holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
-        allow_int: as in JAX's signature; without effect, for integers are constants in any case.
+        allow_int: as in JAX's signature; without effect, because integers are constants anyway.
         wrt: differentiate only the leaves that a dotted glob matches, or any of several globs, or
             a predicate ``(path, leaf) -> bool``; the others are constant and have gradient
             ``None``, as in ``partition(params, wrt)[0]``.
@@ -112,7 +112,7 @@ def grad(
         argnums: the positional argument, or arguments, to differentiate.
         has_aux: whether ``fun`` also returns something that is passed through.
         holomorphic: whether ``fun`` is a holomorphic function of complex leaves.
-        allow_int: as in JAX's signature; without effect, for integers are constants in any case.
+        allow_int: as in JAX's signature; without effect, because integers are constants anyway.
         **options: ``wrt``, ``microbatches`` and its companions; see `value_and_grad`.
 
     Returns:

@@ -20,6 +20,7 @@ def test_each_model_is_as_it_would_be_alone():
     outputs, _ = jax.jit(models.apply)(params, state, X)
     for index, one_key in enumerate(jax.random.split(key, 3)):
         alone, _ = NET.apply(*NET.init(one_key), X)
+        # float32: three products and a bias, added in another order: a few roundings of 6e-8
         np.testing.assert_allclose(outputs[index], alone, rtol=1e-6)
     assert T.unstack(params)[1]["weight"].shape == (2, 3)
 
@@ -41,6 +42,7 @@ def test_training_all_is_training_each():
     grads = jax.jit(T.grad(lambda p: losses(p).sum()))(params)
     for one, own in zip(T.unstack(params), T.unstack(grads), strict=True):
         alone = T.grad(lambda p: jnp.mean(NET.apply(p, state, X)[0] ** 2))(one)
+        # float32: a sum of four examples, each a few roundings of 6e-8, which may cancel to a tenth
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), own, alone)
 
 
