@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from benchmarks.interleave import interleave, table
 from funcnet import transforms
-from funcnet.core.allocator import keep_memory
+from funcnet.transforms.compilation.keep_memory import keep_memory
 
 SIDE = """
 import json, resource, sys, time

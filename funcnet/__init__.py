@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from funcnet import training as training
     from funcnet import transforms as transforms
     from funcnet.core import errors as errors
-    from funcnet.core.allocator import keep_memory as keep_memory
 
 __version__ = "0.1.0"
 
@@ -38,8 +37,6 @@ _FOLDERS = {
     "transforms": "funcnet.transforms",
 }
 
-_SINGLE = {"keep_memory": "funcnet.core.allocator"}
-
 _FLAT = ("funcnet.module", "funcnet.transforms")
 """The folders whose public names are names of `funcnet` itself."""
 
@@ -48,8 +45,6 @@ def __getattr__(name: str) -> Any:
     """Import what a name stands for, once."""
     if name in _FOLDERS:
         return importlib.import_module(_FOLDERS[name])
-    if name in _SINGLE:
-        return getattr(importlib.import_module(_SINGLE[name]), name)
     if not name.startswith("_"):
         for folder in _FLAT:
             home = importlib.import_module(folder)
@@ -58,7 +53,11 @@ def __getattr__(name: str) -> Any:
                 return value
     if name == "__all__":
         return _public()
-    raise AttributeError(f"module 'funcnet' has no attribute {name!r}")
+    if name.startswith("__"):
+        raise AttributeError(f"module 'funcnet' has no attribute {name!r}")
+    from funcnet.core.torch_hints import missing_name
+
+    raise AttributeError(missing_name("funcnet", name, _public()), name=name)
 
 
 def __dir__() -> list[str]:
@@ -68,4 +67,4 @@ def __dir__() -> list[str]:
 
 def _public() -> list[str]:
     flat = [name for folder in _FLAT for name in importlib.import_module(folder).__all__]
-    return sorted({*flat, *_FOLDERS, *_SINGLE, "__version__"})
+    return sorted({*flat, *_FOLDERS, "__version__"})

@@ -14,7 +14,7 @@ from funcnet.core.jax_internals import trace_state
 from funcnet.core.keys import fold_path, is_key
 from funcnet.core.paths import flatten, join
 from funcnet.core.torch_hints import note_for
-from funcnet.module.description import Node, is_module, read, rebuild, walk
+from funcnet.module.description import Node, is_module, read, rebuild, snapshot
 from funcnet.module.layout import Layout, kind_of, match_paths, nested, placed
 from funcnet.module.module import Module
 from funcnet.module.specs import is_spec
@@ -157,7 +157,7 @@ def bind(
         >>> model.weight.shape, model(jnp.ones(3)).shape
         ((2, 3), (2,))
     """
-    return bind_node(walk(describe(module)), params, state, key=key, train=train, observer=None)
+    return bind_node(snapshot(describe(module)), params, state, key=key, train=train, observer=None)
 
 
 def bind_node(

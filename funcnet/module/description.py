@@ -1,6 +1,6 @@
 """What a module declares: one walk over its attributes, and one way to make the object tree anew.
 
-`walk` goes through attributes in the order of assignment, into modules, lists, tuples and dicts, and
+`snapshot` goes through attributes in the order of assignment, into modules, lists, tuples and dicts, and
 returns a tree of `Node`: a snapshot, so that what is done to the description afterwards changes nothing
 that was made from it. A node's `layout` lists every declared array by its dotted path; `rebuild` copies
 the tree with arrays, or other modules, in place of what was declared; `read` collects them again.
@@ -21,7 +21,7 @@ from funcnet.core.paths import join
 from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec, is_buffer, is_spec
 
-__all__ = ["Node", "is_module", "layout_of", "read", "rebuild", "replaced", "walk"]
+__all__ = ["Node", "is_module", "layout_of", "read", "rebuild", "replaced", "snapshot"]
 
 ModuleT = TypeVar("ModuleT")
 
@@ -78,10 +78,10 @@ class Node:
     def __reduce__(self) -> Any:
         """Pickle the snapshot as a description, to be walked again: layouts go by the ids of objects."""
         leaves = {id(spec): spec for spec in self.layout.specs.values()}
-        return walk, (rebuild(self, leaves, lambda part, new: new, {}),)
+        return snapshot, (rebuild(self, leaves, lambda part, new: new, {}),)
 
 
-def walk(module: Any) -> Node:
+def snapshot(module: Any) -> Node:
     """Walk a description.
 
     Raises:
@@ -96,7 +96,7 @@ def walk(module: Any) -> Node:
 def layout_of(module: Any) -> Layout:
     """Return the layout of a description, or of a bound module."""
     binding = vars(module).get("_binding")
-    return (walk(module) if binding is None else binding.node).layout
+    return (snapshot(module) if binding is None else binding.node).layout
 
 
 def holds_arrays(value: Any) -> bool:
@@ -258,7 +258,7 @@ def replaced(module: ModuleT, replace: Callable[[Any, Any], Any]) -> ModuleT:
         >>> replaced(model, lambda old, new: nn.Tanh() if isinstance(old, nn.ReLU) else new)[1]
         Tanh()
     """
-    node = walk(module)
+    node = snapshot(module)
     leaves = {id(spec): spec for spec in node.layout.specs.values()}
     return rebuild(node, leaves, lambda part, new: replace(part.value, new), {})
 

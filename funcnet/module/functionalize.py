@@ -14,7 +14,7 @@ from funcnet.core.keys import is_key
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute
 from funcnet.module.binding import Binding, Observer, bind_node, state_of, unbind, update_state
-from funcnet.module.description import Node, is_module, layout_of, walk
+from funcnet.module.description import Node, is_module, layout_of, snapshot
 from funcnet.module.initialize import draw
 from funcnet.module.layout import nested
 from funcnet.module.lazy_shapes import learned_specs
@@ -116,7 +116,7 @@ def functionalize(module: Module | Callable[..., Any]) -> Functional:
             f"{type(owner).__name__} defines no __call__: PyTorch's `forward` is `__call__` here"
         )
     binding = vars(owner).get("_binding")
-    node = walk(owner) if binding is None else binding.node
+    node = snapshot(owner) if binding is None else binding.node
     pure = PureModule(node, method, around=binding)
     _ = pure.node.layout  # a module that cannot become a tree of arrays is told so here
     return Functional(pure.init, pure.apply)

@@ -16,7 +16,7 @@ from funcnet.core.errors import (
 )
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute, refused_keyword
-from funcnet.module.description import holds_arrays, layout_of, submodules, walk
+from funcnet.module.description import holds_arrays, layout_of, snapshot, submodules
 from funcnet.module.layout import kind_of
 from funcnet.module.specs import is_buffer, is_spec
 
@@ -204,7 +204,7 @@ class Module:
     def __repr__(self) -> str:
         """Show the tree of modules, as PyTorch does."""
         try:
-            parts = list(submodules(walk(self)))
+            parts = list(submodules(snapshot(self)))
         except ModuleDefinitionError:  # an ill-defined module can still be looked at
             parts = []
         lines = [f"({name}): {part!r}".replace("\n", "\n  ") for name, part in parts]

@@ -7,6 +7,7 @@ respect to it is asked for, the answer is zeros of its own shape and type.
 
 from funcnet.transforms.compilation.cache import compilation_cache
 from funcnet.transforms.compilation.jit import jit
+from funcnet.transforms.compilation.keep_memory import keep_memory
 from funcnet.transforms.compilation.remat import (
     checkpoint,
     checkpoint_name,
@@ -73,6 +74,7 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "keep_memory",
     "lanczos",
     "laplacian",
     "linearize",

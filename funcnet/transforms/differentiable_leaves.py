@@ -7,7 +7,6 @@ lifted out before JAX differentiates, and put back, or zeros in its place, after
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import jax
@@ -15,14 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import PyTree
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.core.paths import leaves_with_paths, select
 
 __all__ = [
     "Pattern",
     "Selection",
     "chosen_leaves",
-    "is_differentiable",
-    "is_none",
     "is_typed_key",
     "split",
 ]
@@ -31,33 +29,10 @@ Selection: TypeAlias = str | Iterable[str] | Callable[[str, Any], bool]
 """Leaves by dotted path: a glob, several globs, or ``predicate(path, leaf)``."""
 
 
-@lru_cache(maxsize=256)
-def _is_inexact(dtype: Any) -> bool:
-    return bool(jnp.issubdtype(dtype, np.inexact))
-
-
-def is_differentiable(leaf: Any) -> bool:
-    """Say whether derivatives run through a leaf: real and complex numbers, and arrays of them.
-
-    >>> from funcnet.transforms.differentiable_leaves import is_differentiable
-    >>> is_differentiable(1.0), is_differentiable(1), is_differentiable("adam")
-    (True, False, False)
-    """
-    dtype = getattr(leaf, "dtype", None)
-    if dtype is None:
-        return isinstance(leaf, float | complex)
-    return _is_inexact(dtype)
-
-
 def is_typed_key(leaf: Any) -> bool:
     """Say whether a leaf is a random key, or an array of them, of JAX's own type for keys."""
     dtype = getattr(leaf, "dtype", None)
     return dtype is not None and bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
-
-
-def is_none(value: Any) -> bool:
-    """Say whether this is ``None``: for trees in which ``None`` stands where a leaf was left out."""
-    return value is None
 
 
 def _vanishing(leaf: Any) -> jax.ShapeDtypeStruct | None:
@@ -134,7 +109,7 @@ def split(tree: PyTree, wrt: Selection | None = None) -> tuple[Pattern, list[Any
     {'step': 3, 'weight': 5.0}
     """
     leaves, treedef = jax.tree.flatten(tree)
-    moves = tuple(map(is_differentiable, leaves))
+    moves = tuple(map(is_trainable, leaves))
     vanishing: list[Any] = [
         None if move else _vanishing(leaf) for leaf, move in zip(leaves, moves, strict=True)
     ]

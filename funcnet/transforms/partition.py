@@ -5,7 +5,8 @@ from typing import Any
 import jax
 
 from funcnet.core.aliases import PyTree
-from funcnet.transforms.differentiable_leaves import Selection, chosen_leaves, is_none
+from funcnet.core.leaf_kinds import is_none
+from funcnet.transforms.differentiable_leaves import Selection, chosen_leaves
 
 __all__ = ["merge", "partition"]
 

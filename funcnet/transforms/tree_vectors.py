@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-import jax
-import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from funcnet.core.aliases import Array, Key, PyTree
+from funcnet.core.aliases import Array, PyTree
 from funcnet.transforms.differentiable_leaves import split
 
-__all__ = ["Matvec", "as_vector", "random_signs"]
+__all__ = ["Matvec", "as_vector"]
 
 Matvec: TypeAlias = Callable[[PyTree], PyTree]
 """A matrix as the function from a vector, laid out as a tree, to their product."""
@@ -29,8 +27,3 @@ def as_vector(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
     pattern, moving, _ = split(tree)
     vector, unravel = ravel_pytree(moving)
     return vector, lambda flat: pattern.fill(unravel(flat))
-
-
-def random_signs(key: Key, like: Array) -> Array:
-    """Draw a vector of independent signs, each ``+1`` or ``-1`` with even odds."""
-    return jax.random.rademacher(key, like.shape, dtype=jnp.int8).astype(like.dtype)

@@ -11,8 +11,6 @@ pytestmark = pytest.mark.smoke
 
 HOME = "funcnet.core.jax_internals"
 # Files that still have to be moved to it.
-OPEN = {"funcnet.module.binding"}
-
 UNSTABLE = ("jax._src", "jax.core", "jax.experimental", "jax.extend", "jax.interpreters")
 # JAX's documentation tells users to ask `isinstance(x, jax.core.Tracer)`; all else of `jax.core` is unstable.
 STABLE = ("jax.core.Tracer",)
@@ -72,17 +70,9 @@ def _strings(node: ast.AST) -> list[str]:
     return [value for value in inner if isinstance(value, str)]
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if name_of(path) not in {HOME, *OPEN}], ids=name_of
-)
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) != HOME], ids=name_of)
 def test_no_other_file_uses_jax_beyond_its_documented_names(path):
     assert offences(tree(path)) == [], f"{path}: what it needs belongs in core/jax_internals.py"
-
-
-@pytest.mark.parametrize("name", sorted(OPEN))
-def test_what_is_said_to_be_open_still_is(name):
-    (path,) = (path for path in FILES if name_of(path) == name)
-    assert offences(tree(path)), f"{name} is in order now: take it out of OPEN"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.core.checks import check_positive
-from funcnet.transforms.tree_vectors import Matvec, as_vector, random_signs
+from funcnet.core.probes import signs_like
+from funcnet.transforms.tree_vectors import Matvec, as_vector
 
 __all__ = ["hutchinson_diagonal", "hutchinson_trace"]
 
@@ -20,7 +21,7 @@ def _mean_over_probes(
     vector, as_tree = as_vector(like)
 
     def probe(total: Array, key: Key) -> tuple[Array, None]:
-        signs = random_signs(key, vector)
+        signs = signs_like(key, vector)
         return total + measure(signs, as_vector(matvec(as_tree(signs)))[0]), None
 
     start = jnp.zeros_like(jax.eval_shape(measure, vector, vector))

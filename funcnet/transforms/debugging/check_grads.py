@@ -9,10 +9,11 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_positive
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path
 from funcnet.transforms.derivatives.linear_map import flattened
-from funcnet.transforms.differentiable_leaves import is_differentiable, split
+from funcnet.transforms.differentiable_leaves import split
 
 __all__ = ["check_grads"]
 
@@ -64,7 +65,7 @@ def check_grads(
     pattern, moving, constants = split(tuple(args))
     flat = flattened(fun, pattern, constants, has_aux=False, single=False)
     named = leaves_with_paths(tuple(args))
-    names = [argument_path(fun, name) for name, leaf in named if is_differentiable(leaf)]
+    names = [argument_path(fun, name) for name, leaf in named if is_trainable(leaf)]
     moving = [jnp.asarray(leaf) for leaf in moving]
     precision = max((float(jnp.finfo(leaf.dtype).eps) for leaf in moving), default=1e-16)
     step = precision ** (1 / 3) if eps is None else eps

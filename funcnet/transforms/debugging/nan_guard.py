@@ -14,11 +14,12 @@ import numpy as np
 from funcnet.core.aliases import Array
 from funcnet.core.errors import NonFiniteError
 from funcnet.core.jax_internals import Program, trace
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.core.paths import leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
 from funcnet.transforms.debugging.nan_report import Blame
 from funcnet.transforms.debugging.nan_search import search
-from funcnet.transforms.differentiable_leaves import is_differentiable, is_typed_key
+from funcnet.transforms.differentiable_leaves import is_typed_key
 
 __all__ = ["nan_guard"]
 
@@ -90,7 +91,7 @@ def _watch(
     tell: Callable[[Blame], Any] | None,
 ) -> None:
     """Hand the arguments to a search on the host, in a branch taken only on failure."""
-    checked = list(filter(is_differentiable, outputs))
+    checked = list(filter(is_trainable, outputs))
     if not checked:
         return
     healthy = jnp.stack([jnp.isfinite(x).all() for x in checked]).all()

@@ -23,8 +23,8 @@ from funcnet.core.jax_internals import (
     WhileLoop,
     walk,
 )
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.transforms.debugging.nan_report import Blame, Site
-from funcnet.transforms.differentiable_leaves import is_differentiable
 
 __all__ = ["search"]
 
@@ -41,7 +41,7 @@ class NotFinite(NamedTuple):
 
 def not_finite(value: Any) -> NotFinite:
     """Look for NaNs and infinities in a concrete value."""
-    if not is_differentiable(value):
+    if not is_trainable(value):
         return NotFinite(False, False)
     array = np.asarray(value)
     return NotFinite(bool(np.isnan(array).any()), bool(np.isinf(array).any()))

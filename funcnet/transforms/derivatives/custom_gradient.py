@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import PyTree
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.transforms.arguments import wraps
-from funcnet.transforms.differentiable_leaves import is_differentiable
 
 __all__ = ["custom_gradient"]
 
@@ -58,7 +58,7 @@ def _without_constants(argument: PyTree, gradient: PyTree) -> PyTree:
     found = zip(leaves, treedef.flatten_up_to(gradient), strict=True)
     return treedef.unflatten(
         [
-            entry if is_differentiable(leaf) else np.zeros(jnp.shape(leaf), jax.dtypes.float0)
+            entry if is_trainable(leaf) else np.zeros(jnp.shape(leaf), jax.dtypes.float0)
             for leaf, entry in found
         ]
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.transforms.differentiable_leaves import is_differentiable
+from funcnet.core.leaf_kinds import is_trainable
 
 __all__ = ["gradient_reversal"]
 
@@ -40,7 +40,7 @@ def gradient_reversal(tree: PyTree, scale: Any = 1.0) -> PyTree:
     """
 
     def reverse(leaf: Any) -> Any:
-        if not is_differentiable(leaf):
+        if not is_trainable(leaf):
             return leaf
         leaf = jnp.asarray(leaf)
         return _reversed(leaf, jax.lax.stop_gradient(jnp.asarray(scale).astype(leaf.dtype)))

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.transforms.differentiable_leaves import is_differentiable
+from funcnet.core.leaf_kinds import is_trainable
 
 __all__ = ["fixed_point", "root"]
 
@@ -138,9 +138,7 @@ def fixed_point(
 
 def _vector_of_reals(tree: PyTree) -> tuple[_Vector, Callable[[_Vector], PyTree]]:
     for leaf in jax.tree.leaves(tree):
-        if not is_differentiable(leaf) or jnp.issubdtype(
-            jnp.result_type(leaf), jnp.complexfloating
-        ):
+        if not is_trainable(leaf) or jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
             raise TypeError(f"init must hold real arrays; got a leaf of {jnp.result_type(leaf)}")
     vector, as_tree = ravel_pytree(tree)
     return jax.lax.stop_gradient(vector), as_tree

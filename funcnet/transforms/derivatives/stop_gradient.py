@@ -3,7 +3,7 @@
 import jax
 
 from funcnet.core.aliases import PyTree
-from funcnet.transforms.differentiable_leaves import is_differentiable
+from funcnet.core.leaf_kinds import is_trainable
 
 __all__ = ["stop_gradient"]
 
@@ -23,5 +23,5 @@ def stop_gradient(tree: PyTree) -> PyTree:
     3.0
     """
     return jax.tree.map(
-        lambda leaf: jax.lax.stop_gradient(leaf) if is_differentiable(leaf) else leaf, tree
+        lambda leaf: jax.lax.stop_gradient(leaf) if is_trainable(leaf) else leaf, tree
     )

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 
 from funcnet.core.jax_internals import Operation, Program, trace, walk
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps
 from funcnet.transforms.derivatives.linear_map import flattened
-from funcnet.transforms.differentiable_leaves import is_differentiable, split
+from funcnet.transforms.differentiable_leaves import split
 
 __all__ = ["strict"]
 
@@ -57,7 +58,7 @@ def strict(fun: Callable[..., Any]) -> Callable[..., Any]:
 
         program, _ = trace(slopes, moving, moving)
         named = leaves_with_paths(args)
-        inputs = [argument_path(fun, name) for name, leaf in named if is_differentiable(leaf)]
+        inputs = [argument_path(fun, name) for name, leaf in named if is_trainable(leaf)]
         _complain(_reached(program, len(moving)), inputs, outputs)
         return fun(*args, **kwargs)
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import PyTree
 from funcnet.core.checks import check_positive
+from funcnet.core.leaf_kinds import is_none
 from funcnet.transforms.arguments import wraps
-from funcnet.transforms.differentiable_leaves import is_none
 
 __all__ = ["chunked"]
 

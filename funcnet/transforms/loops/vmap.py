@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from funcnet.core.aliases import PyTree
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.core.keys import is_key
+from funcnet.core.leaf_kinds import is_none
 from funcnet.transforms.arguments import wraps
-from funcnet.transforms.differentiable_leaves import is_none
 from funcnet.transforms.loops.chunked import (
     entry_each,
     mapped_in_front,

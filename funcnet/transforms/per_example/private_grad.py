@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.core.checks import check_non_negative
-from funcnet.transforms.differentiable_leaves import is_differentiable
+from funcnet.core.leaf_kinds import is_trainable
 from funcnet.transforms.per_example.clipped_grad import clipped_grad
 
 __all__ = ["private_grad"]
@@ -55,7 +55,7 @@ def private_grad(
         deviation = noise_multiplier * max_norm
 
         def noisy(leaf: Any, key: Key) -> Any:
-            if not is_differentiable(leaf):
+            if not is_trainable(leaf):
                 return leaf
             noise = jax.random.normal(key, leaf.shape, leaf.dtype)
             return (leaf + jnp.asarray(deviation, leaf.dtype) * noise) / norms.shape[0]
