@@ -31,13 +31,13 @@ def check(row: Row) -> None:
                 step(params, state, *split(row, 0))
             if row.differences:
                 _check_differences(row, step, params, state)
+            if row.dtypes:
+                _check_dtypes(row, step, params, state)
             if train:
                 continue
             _check_state_dict(module, params, state)
             if row.vmap:
                 _check_vmap(row, module, step, params, state)
-            if row.dtypes:
-                _check_dtypes(row, step, params, state)
 
 
 def _check_theirs(row: Row, module: Any, step: Callable[..., Any], train: bool) -> tuple[Any, Any]:
