@@ -27,7 +27,10 @@ def test_cross_map_lrn_equals_pytorch(size, channels, rng, x64):
     x = rng.standard_normal((2, channels, 2, 3))
     theirs = torch.nn.CrossMapLRN2d(size, 0.1, 0.6, 2.0)(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(
-        F.cross_map_lrn2d(jnp.asarray(x), size, 0.1, 0.6, 2.0), theirs, rtol=1e-12
+        # float64, rounded a few times
+        F.cross_map_lrn2d(jnp.asarray(x), size, 0.1, 0.6, 2.0),
+        theirs,
+        rtol=1e-12,
     )
 
 
@@ -39,6 +42,7 @@ def test_cross_map_lrn_has_the_gradient_of_pytorch(size, rng, x64):
     theirs = torch.from_numpy(x).requires_grad_()
     torch.nn.CrossMapLRN2d(size, 0.5)(theirs).sin().sum().backward()
     ours = jax.grad(lambda x: jnp.sin(F.cross_map_lrn2d(x, size, 0.5)).sum())(jnp.asarray(x))
+    # float64: powers and sums of seven terms
     np.testing.assert_allclose(ours, theirs.grad.numpy(), rtol=1e-11)
 
 
@@ -71,7 +75,9 @@ def test_second_derivatives(x64):
 
 def test_softmax_takes_pytorchs_axis_by_default_and_a_dtype():
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 4)), jnp.float32)
+    # float32, rounded once or twice
     np.testing.assert_allclose(F.softmax(x).sum(0), np.ones((3, 4)), rtol=1e-6)
+    # float32, rounded once or twice
     np.testing.assert_allclose(F.softmax(x[0]).sum(1), np.ones(3), rtol=1e-6)
     half = x.astype(jnp.bfloat16)
     assert F.softmax(half, -1, dtype=jnp.float32).dtype == jnp.float32

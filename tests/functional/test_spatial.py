@@ -63,6 +63,7 @@ def test_channels_last_is_a_transposition(function, axes, weight, kwargs, rng):
         return first, last
 
     for a, b in zip(*map(jax.tree.leaves, both(x)), strict=True):
+        # float32: sums in another order
         np.testing.assert_allclose(_last(a, axes).reshape(b.shape), b, rtol=1e-5, atol=1e-5)
 
 
@@ -104,6 +105,7 @@ def test_fold_is_the_transpose_of_unfold(rng, x64):
     columns = F.unfold(x, **settings)
     y = jnp.asarray(rng.standard_normal(columns.shape))
     image = F.fold(y, (5, 6), **settings)
+    # float64: sums of some hundred terms
     np.testing.assert_allclose(jnp.vdot(columns, y), jnp.vdot(x, image), rtol=1e-12)
 
 

@@ -90,7 +90,7 @@ def test_functionalize_takes_a_bound_method_with_arguments():
     params, state = encode.init(jax.random.key(0))
     output, _ = encode.apply(params, state, jnp.ones(4), scale=2.0)
     expected = 2 * (params["encoder"]["weight"] @ jnp.ones(4))
-    np.testing.assert_allclose(output, expected, rtol=1e-6)
+    np.testing.assert_allclose(output, expected, rtol=1e-6)  # float32, rounded once or twice
 
 
 def test_part_of_a_bound_module_runs_inside_scan_with_its_own_keys_and_state():
@@ -131,7 +131,7 @@ def test_tying_is_one_leaf_whose_gradients_add_up():
     tied = jax.grad(lambda p: net.apply(p, {}, x)[0].sum())(params)["encoder"]["weight"]
     weight = params["encoder"]["weight"]
     first, second = jax.grad(untied, (0, 1))(weight, weight)
-    np.testing.assert_allclose(tied, first + second, rtol=1e-5)
+    np.testing.assert_allclose(tied, first + second, rtol=1e-5)  # float32: sums in another order
 
 
 def test_a_module_reached_twice_is_stored_once_and_shares_its_buffers():
@@ -213,7 +213,7 @@ def test_two_threads_may_trace_one_module_at_once():
                 lambda p, s: net.apply(p, s, jnp.ones(3), key=jax.random.key(0), train=True)
             )(params, state)
             for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-                if not np.allclose(a, b, rtol=1e-5):
+                if not np.allclose(a, b, rtol=1e-5):  # jitted or not: fused differently
                     failures.append((a, b))
 
     threads = [threading.Thread(target=trace) for _ in range(4)]
@@ -243,7 +243,7 @@ def test_plain_jax_transforms_compose():
     per_sample = jax.vmap(jax.grad(loss), (None, 0))(params, x)
     whole = jax.grad(loss)(params, x)
     for a, b in zip(jax.tree.leaves(per_sample), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_allclose(a.sum(0), b, rtol=1e-5)
+        np.testing.assert_allclose(a.sum(0), b, rtol=1e-5)  # float32: sums in another order
     ensemble = jax.vmap(net.init)(jax.random.split(jax.random.key(0), 3))
     assert jax.vmap(net.apply, (0, 0, None))(*ensemble, x)[0].shape == (3, 4, 2)
     with jax.checking_leaks():

@@ -74,7 +74,10 @@ def test_arrays_inside_shard_map_may_be_parts_of_the_declared_ones():
         out_specs=split,
     )
     np.testing.assert_allclose(
-        run(params, jnp.ones(4)), net.apply(params, state, jnp.ones(4))[0], rtol=1e-5
+        # float32: sums in another order
+        run(params, jnp.ones(4)),
+        net.apply(params, state, jnp.ones(4))[0],
+        rtol=1e-5,
     )
 
 

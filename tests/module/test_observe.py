@@ -39,10 +39,12 @@ def test_capture_returns_outputs_by_path():
     seeing = fn.capture(NET, ["*.attention", "head"])
     (output, captured), state = jax.jit(seeing.apply)(PARAMS, STATE, X)
     assert set(captured) == {"blocks.0.attention", "blocks.1.attention", "head"}
+    # float32, rounded once or twice
     np.testing.assert_allclose(output, NET.apply(PARAMS, STATE, X)[0], rtol=1e-6)
     np.testing.assert_array_equal(captured["head"], output)
     first = PARAMS["blocks"]["0"]["attention"]
     expected = first["weight"] @ X + first["bias"]
+    # float32, rounded once or twice
     np.testing.assert_allclose(captured["blocks.0.attention"], expected, rtol=1e-6)
     assert state == STATE
     assert jax.tree.structure(seeing.init(jax.random.key(1))) == jax.tree.structure((PARAMS, STATE))
@@ -72,6 +74,7 @@ def test_intervene_replaces_outputs():
     ablated = fn.intervene(NET, {"*.mlp": jnp.zeros_like, "head": lambda y: y * 2})
     output, _ = jax.jit(ablated.apply)(PARAMS, STATE, X)
     head = PARAMS["head"]
+    # float32, rounded once or twice
     np.testing.assert_allclose(output, 2 * (head["weight"] @ X + head["bias"]), rtol=1e-6)
 
 
@@ -81,10 +84,12 @@ def test_they_compose_either_way():
     edited_after = fn.intervene(fn.capture(NET, "blocks.0"), edit)
     plain = fn.capture(NET, "blocks.0").apply(PARAMS, STATE, X)[0][1]["blocks.0"]
     (output, captured), _ = seen_after.apply(PARAMS, STATE, X)
+    # float32, rounded once or twice
     np.testing.assert_allclose(captured["blocks.0"], plain + 1.0, rtol=1e-6)
     (again, captured), _ = edited_after.apply(PARAMS, STATE, X)
+    # float32, rounded once or twice
     np.testing.assert_allclose(captured["blocks.0"], plain, rtol=1e-6)
-    np.testing.assert_allclose(again, output, rtol=1e-6)
+    np.testing.assert_allclose(again, output, rtol=1e-6)  # float32, rounded once or twice
 
 
 def test_inside_a_scan_it_refuses():
@@ -164,6 +169,7 @@ def test_functional_call():
         {k: v * 1 for k, v in arrays.items() if "_" in k},
     )
     trained = fn.functional_call(layer, parts, (x,), train=True)
+    # float32: four terms of size one cancel
     np.testing.assert_allclose(trained.mean(0), np.zeros(3), atol=1e-6)
     linear = {"weight": jnp.ones((2, 3)), "bias": jnp.zeros(2)}
     grads = jax.vmap(

@@ -49,14 +49,16 @@ def test_routing_is_a_loop_over_tokens(rng, top_k, capacity, normalize):
         lost += 9 * top_k - sum(map(len, kept))
         load += np.bincount(best.ravel(), minlength=4)
     np.testing.assert_array_equal(routing.dispatch, dispatch)
-    np.testing.assert_allclose(routing.combine, combine, rtol=1e-12)
+    np.testing.assert_allclose(routing.combine, combine, rtol=1e-12)  # float64, rounded a few times
     report, load = routing.report, load / (18 * top_k)
-    np.testing.assert_allclose(report.load, load, rtol=1e-12)
+    np.testing.assert_allclose(report.load, load, rtol=1e-12)  # float64, rounded a few times
+    # float64, rounded a few times
     np.testing.assert_allclose(report.dropped, lost / (18 * top_k), rtol=1e-12)
     mean = softmax(logits, -1).mean((0, 1))
+    # float64, rounded a few times
     np.testing.assert_allclose(report.load_balancing_loss, 4 * (load * mean).sum(), rtol=1e-12)
     z = (logsumexp(logits, -1) ** 2).mean()
-    np.testing.assert_allclose(report.z_loss, z, rtol=1e-12)
+    np.testing.assert_allclose(report.z_loss, z, rtol=1e-12)  # float64, rounded a few times
     if capacity == 2:
         assert lost > 0
 
@@ -64,9 +66,10 @@ def test_routing_is_a_loop_over_tokens(rng, top_k, capacity, normalize):
 def test_the_balancing_loss_is_one_if_even_and_the_number_of_experts_if_not():
     report = jax.jit(lambda logits: F.route_tokens(logits, 1, 4).report)
     even = report(np.eye(4, dtype=np.float32) * 1e-3)
+    # the logits differ by so much
     assert float(even.load_balancing_loss) == pytest.approx(1, abs=1e-3)
     one = report(np.tile(np.float32([50, 0, 0, 0]), (4, 1)))
-    assert float(one.load_balancing_loss) == pytest.approx(4)
+    assert float(one.load_balancing_loss) == pytest.approx(4)  # e^-50 is zero beside 1 in float32
 
 
 class Expert(nn.Module):
@@ -136,6 +139,7 @@ def test_examples_of_a_batch_do_not_depend_on_each_other(rng):
 
     (whole, report), (mapped, reports), (none, _) = every(x)
     np.testing.assert_allclose(whole, mapped, rtol=1e-5, atol=1e-6)  # float32
+    # float32, rounded once or twice
     np.testing.assert_allclose(report.load, reports.load.mean(0), rtol=1e-6)
     assert none.shape == (0, 6, 3)
 

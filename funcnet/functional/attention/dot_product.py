@@ -107,7 +107,7 @@ def masked_scores(
         )
     if attn_mask is None:
         return scores
-    if jnp.broadcast_shapes(attn_mask.shape, scores.shape) != scores.shape:
+    if _broadcast(attn_mask.shape, scores.shape) != scores.shape:
         raise ValueError(
             f"attn_mask of shape {attn_mask.shape} does not broadcast to the scores {scores.shape}"
         )
@@ -180,3 +180,17 @@ def _check_heads(query: Array, key: Array, value: Array, enable_gqa: bool) -> No
             f"query has {query.shape[-3]} heads, key and value have {key.shape[-3]}: "
             "write enable_gqa=True to share key heads among query heads"
         )
+    batch = slice(-3 if enable_gqa else -2)
+    if _broadcast(query.shape[batch], key.shape[batch], value.shape[batch]) is None:
+        raise ValueError(
+            "the leading axes of query, key and value must agree or have length one; got "
+            f"{query.shape}, {key.shape} and {value.shape}"
+        )
+
+
+def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the shape that several broadcast to, or None where they do not."""
+    try:
+        return jnp.broadcast_shapes(*shapes)
+    except ValueError:
+        return None

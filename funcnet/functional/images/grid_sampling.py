@@ -11,6 +11,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.windows import check_spatial
 
 __all__ = ["affine_grid", "grid_sample"]
@@ -170,7 +171,12 @@ def grid_sample(
         ]
         return _sample_image(jnp.moveaxis(image, 0, -1), neighbours).swapaxes(0, 1)
 
-    output = jax.vmap(sample)(input, grid.reshape(grid.shape[0], points, axes))
+    # in bfloat16 a place among 1,000 elements would be rounded by up to 4 of them
+    wide = at_least_float32(input.dtype)
+    places = grid.reshape(grid.shape[0], points, axes).astype(wide)
+    output = jax.vmap(sample)(input.astype(wide), places)
+    if wide != input.dtype:
+        output = output.astype(input.dtype)
     return output.reshape(*input.shape[:2], *grid.shape[1:-1])
 
 

@@ -33,6 +33,7 @@ def reference(x, positions, frequencies, interleaved):
 def test_turns_pairs_as_complex_numbers(rng, x64, interleaved, features):
     x = rng.standard_normal((2, 3, 5, 8))
     frequencies = 100.0 ** (-np.arange(0, features, 2) / features)
+    # float64: one power
     np.testing.assert_allclose(F.rotary_frequencies(features, 100.0), frequencies, rtol=1e-14)
     table = None if features == 8 else frequencies
     rows = rng.integers(0, 50, (2, 1, 5))
@@ -61,18 +62,20 @@ def test_products_depend_on_distance_alone_and_gradients_turn_back(rng, x64):
     def product(i, j):
         return F.rotary_embedding(q, offset=i) @ F.rotary_embedding(k, offset=j).T
 
+    # float64: angles of 100 cost two digits
     np.testing.assert_allclose(product(3, 1), product(103, 101), rtol=1e-11)
     # a rotation's transpose is its inverse
     _, pull = jax.vjp(lambda x: F.rotary_embedding(x, offset=4), q)
+    # float64: cosines of angles up to 4
     np.testing.assert_allclose(pull(g)[0], F.rotary_embedding(jnp.asarray(g), offset=-4), 1e-12)
 
 
 def test_scalings_keep_the_high_frequencies_and_stretch_the_low():
     plain = F.rotary_frequencies(64, 500000.0)
     linear = F.rotary_frequencies(64, 500000.0, scaling="linear", factor=4.0)
-    np.testing.assert_allclose(linear, plain / 4)
+    np.testing.assert_allclose(linear, plain / 4)  # one division
     ntk = F.rotary_frequencies(64, 500000.0, scaling="ntk", factor=4.0)
-    np.testing.assert_allclose([ntk[0], ntk[-1]], [plain[0], plain[-1] / 4])
+    np.testing.assert_allclose([ntk[0], ntk[-1]], [plain[0], plain[-1] / 4])  # one power
     assert np.all(np.diff(np.log(plain / ntk)) > 0)
     settings = {"factor": 8.0, "original_length": 8192}
     llama = F.rotary_frequencies(64, 500000.0, scaling="llama3", **settings)
@@ -81,10 +84,10 @@ def test_scalings_keep_the_high_frequencies_and_stretch_the_low():
         if wavelength < 8192 / 4:
             assert new == old
         elif wavelength > 8192:
-            assert new == pytest.approx(old / 8)
+            assert new == pytest.approx(old / 8)  # one division
         else:
             blend = (8192 / wavelength - 1) / 3
-            assert new == pytest.approx((1 - blend) * old / 8 + blend * old)
+            assert new == pytest.approx((1 - blend) * old / 8 + blend * old)  # a sum of two
     assert 2 < np.sum((llama < plain) & (llama > plain / 8)) < 8
 
 

@@ -98,14 +98,16 @@ def test_a_mask_leaves_samples_out(name):
         return each, loss(x), value, grad, total, loss(broken, reduction="none", where=mask)
 
     each, _, value, grad, total, masked = run(x, broken)
+    # float32, rounded once or twice
     np.testing.assert_allclose(masked, np.where(mask, each, 0), rtol=1e-6)
-    np.testing.assert_allclose(total, np.sum(masked), rtol=1e-5)
+    np.testing.assert_allclose(total, np.sum(masked), rtol=1e-5)  # float32: sums in another order
     weights = (
         CHANCES[:3][INDEX]
         if "weighted" in name or ("smooth" in name and "cross" in name)
         else np.ones(4)
     )
     weights = CHANCES if name == "mse weighted" else weights
+    # float32: sums in another order
     np.testing.assert_allclose(value, np.sum(masked) / np.sum(weights[mask]), rtol=1e-5)
     assert np.isfinite(grad).all()
     assert (np.asarray(grad)[1] == 0).all()
@@ -118,6 +120,7 @@ def test_all_true_mask_changes_nothing():
     masked = jax.jit(
         jax.value_and_grad(lambda x: F.cross_entropy(x, INDEX, label_smoothing=0.1, where=True))
     )(x)
+    # float32, rounded once or twice
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), plain, masked)
 
 
@@ -176,6 +179,7 @@ def test_every_order_and_direction(loss, x64):
         backward = jax.grad(lambda x: jax.jvp(loss, (x,), (direction,))[1])(x)
         return forward, backward
 
+    # float64: CTC's sums of exponentials lose a few digits
     np.testing.assert_allclose(*both(x), rtol=1e-9, atol=1e-9)
 
 
@@ -188,10 +192,13 @@ def test_max_norm_uses_scaled_rows_and_renorm_stores_them():
             torch.tensor(index), theirs, max_norm=1.0, norm_type=1.0
         )
     np.testing.assert_allclose(
-        F.embedding(index, jnp.asarray(table), None, 1.0, 1.0), rows, rtol=1e-6
+        # float32, rounded once or twice
+        F.embedding(index, jnp.asarray(table), None, 1.0, 1.0),
+        rows,
+        rtol=1e-6,
     )
     stored = F.embedding_renorm(jnp.asarray(table), jnp.asarray(index), 1.0, 1.0)
-    np.testing.assert_allclose(stored, theirs, rtol=1e-6)
+    np.testing.assert_allclose(stored, theirs, rtol=1e-6)  # float32, rounded once or twice
 
 
 def test_frequencies_scale_the_gradient_of_bags_as_of_rows():
@@ -205,6 +212,7 @@ def test_frequencies_scale_the_gradient_of_bags_as_of_rows():
     def loss(table):
         return jnp.sum(F.embedding_bag(index, table, mode="sum", scale_grad_by_freq=True) ** 2)
 
+    # the table enters as float32
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(table), weight.grad, rtol=1e-5)
 
 

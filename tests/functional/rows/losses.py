@@ -33,11 +33,18 @@ ROWS = [
         inputs=[values([[1.0, 2.0]]), values([[1.0, 5.0]])],
         gradients=False,
     ),
-    # rows that are equal, and zero vectors, where norms have no derivative
+    # rows that are equal, and zero vectors, where norms have no derivative for differences to find
     Function("pairwise_distance", (2.0, 0.0), inputs=[values(np.ones((2, 3)))] * 2),
-    Function("cosine_similarity", inputs=[values(np.eye(3) - np.diag([1.0, 0, 0])), (3, 3)]),
+    Function(
+        "cosine_similarity",
+        inputs=[values(np.eye(3) - np.diag([1.0, 0, 0])), (3, 3)],
+        differences=False,
+    ),
     Function("one_hot", (5,), inputs=[ints((2, 3), 5)], gradients=False),
-    Function("embedding", (2, None, 2.0, True), inputs=[ints((2, 9), 5), (5, 3)]),
+    # by definition neither the padding's row nor the scaled gradient is the derivative
+    Function(
+        "embedding", (2, None, 2.0, True), inputs=[ints((2, 9), 5), (5, 3)], differences=False
+    ),
     # errors of exactly zero, and answers that are certain
     Function("l1_loss", inputs=[values(np.zeros(3)), values(np.array([0.0, 1, -1]))]),
     Function(
@@ -49,5 +56,6 @@ ROWS = [
         "margin_ranking_loss",
         (0.0,),
         inputs=[values(np.ones(2)), values(np.ones(2)), values([1, -1])],
+        differences=False,  # a tie lies on the hinge
     ),
 ]

@@ -101,6 +101,7 @@ def test_a_float_mask_joins_the_causal_one(rng):
     ahead = np.where(np.tri(5, dtype=bool), bias, -np.inf)
     ours = jax.jit(fn.functionalize(causal).apply)(params, state, x, jnp.asarray(bias))
     theirs = jax.jit(net.apply)(params, state, x, jnp.asarray(ahead))
+    # float32, rounded once or twice
     np.testing.assert_allclose(ours[0][0], theirs[0][0], rtol=1e-6)
 
 
@@ -248,6 +249,7 @@ def test_positions_may_be_given(rng):
     # only distances count
     moved = run(jnp.array([[[5, 6, 7]], [[0, 1, 2]]]))
     np.testing.assert_allclose(plain, moved, rtol=1e-4, atol=1e-5)  # angles in float32
+    # a hundred times the tolerance above
     assert not np.allclose(plain, run(jnp.array([[[0, 2, 4]]] * 2)), atol=1e-3)
 
 

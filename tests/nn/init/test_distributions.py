@@ -50,8 +50,12 @@ def test_draws_follow_their_distribution(name):
         stats.kstest(draws, expected.cdf).pvalue > 1e-3
     )  # the seed is fixed: no test in 1,000 fails
     np.testing.assert_allclose(
-        draws.mean(), expected.mean(), atol=4 * expected.std() / ROOT(draws.size)
+        # four deviations of a mean
+        draws.mean(),
+        expected.mean(),
+        atol=4 * expected.std() / ROOT(draws.size),
     )
+    # four deviations or more of a deviation
     np.testing.assert_allclose(draws.std(), expected.std(), rtol=0.06)
 
 
@@ -68,8 +72,11 @@ def test_orthogonal():
         lambda key: [init.orthogonal(2.0)(key, s, jnp.float32) for s in ((6, 4), (4, 2, 3), (5, 5))]
     )
     tall, wide, square = (np.asarray(m).reshape(m.shape[0], -1) for m in draw(KEY))
+    # float32: sums in another order
     np.testing.assert_allclose(tall.T @ tall, 4 * np.eye(4), atol=1e-5)
+    # float32: sums in another order
     np.testing.assert_allclose(wide @ wide.T, 4 * np.eye(4), atol=1e-5)
+    # float32: sums in another order
     np.testing.assert_allclose(square @ square.T, 4 * np.eye(5), atol=1e-5)
     signs = jax.vmap(lambda key: jnp.linalg.det(init.orthogonal()(key, (3, 3))))(
         jax.random.split(KEY, 64)
@@ -80,6 +87,7 @@ def test_orthogonal():
 def test_sparse_clears_a_share_of_each_column():
     weight = np.asarray(init.sparse(0.3, std=2.0)(KEY, (10, 400)))
     assert ((weight == 0).sum(axis=0) == 3).all()
+    # 2,800 draws: their deviation is known to 1.3 %
     np.testing.assert_allclose(weight[weight != 0].std(), 2.0, rtol=0.05)
     assert len(np.unique(weight == 0, axis=1).T) > 50
 
@@ -102,7 +110,8 @@ def test_fixed_values_equal_pytorch():
         "selu",
     ):
         assert init.calculate_gain(name) == pytest.approx(
-            torch.nn.init.calculate_gain(name), rel=1e-15
+            torch.nn.init.calculate_gain(name),
+            rel=1e-15,  # one bit
         )
     assert init.calculate_gain("leaky_relu", 0.3) == torch.nn.init.calculate_gain("leaky_relu", 0.3)
 

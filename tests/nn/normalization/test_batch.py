@@ -43,6 +43,7 @@ def test_synchronized_over_a_mesh_equals_the_whole_batch(rng, x64):
     value, new, grads = _shard_map(synchronized, mesh, specs, (P(), P(), specs))(params, x)
     expected = together(params, x)
     jax.tree.map(
+        # float64: means of means
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
         (value, new, grads),
         expected,
@@ -76,6 +77,7 @@ def test_channels_last_is_the_same_on_another_axis(dims, rng):
         b, new_b = last.apply(params, state, jnp.moveaxis(x, 1, -1), train=True)
         return (a, new_a), (jnp.moveaxis(b, -1, 1), new_b)
 
+    # float32: sums in another order
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *both(x))
 
 
@@ -93,6 +95,7 @@ def test_an_outlying_first_example_costs_few_digits(rng):
     x = rng.standard_normal((64, 1)).astype(np.float32)
     x[0] = 1e4  # the shift is then far from the mean, but so is the deviation
     _, _, var = F.batch_norm_update(jnp.asarray(x), jnp.zeros(1), jnp.ones(1), momentum=1.0)
+    # 1e4 squared beside a variance of 1.5e6 costs two of 7 digits
     np.testing.assert_allclose(var, x.astype(np.float64).var(0, ddof=1), rtol=1e-4)
 
 
@@ -116,5 +119,6 @@ def test_statistics_of_16_bits_are_taken_in_32(rng):
     output, mean, var = F.batch_norm_update(x, jnp.zeros(2), jnp.ones(2), momentum=1.0)
     assert output.dtype == jnp.bfloat16
     wide = np.asarray(x, np.float64)
+    # 512 terms in float32; in bfloat16 it would be 1e-2
     np.testing.assert_allclose(mean, wide.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(var, wide.var(0, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(var, wide.var(0, ddof=1), rtol=1e-4)  # the same, squared

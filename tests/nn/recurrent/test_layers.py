@@ -46,6 +46,7 @@ def test_what_lies_beyond_a_length_changes_nothing():
     run = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (_, output), grad = jax.tree.map(np.asarray, run(x))
     alone = jax.jit(net.apply)(params, state, x[0, :2])[0][0]
+    # float32: sums in another order
     np.testing.assert_allclose(output[0, :2], alone, rtol=1e-5, atol=1e-6)
     assert (output[0, 2:] == 0).all()
     assert (grad[0, 2:] == 0).all()
@@ -70,6 +71,7 @@ def test_forward_and_reverse_agree_and_go_to_second_order(layer, x64):
         return slope - jnp.sum(jax.grad(loss)(x) * direction), forward - backward
 
     for difference in both(x):
+        # float64: both sum some hundred terms of one
         np.testing.assert_allclose(difference, 0, atol=1e-12)
 
 

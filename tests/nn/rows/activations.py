@@ -96,18 +96,36 @@ ROWS = [
 ]
 
 RAISES = [
-    Layer("Hardtanh", (1.0, -1.0), inputs=[(3,)]),
-    Layer("Threshold", (1.0,), inputs=[(3,)]),
-    Layer("Softshrink", (-1.0,), inputs=[(3,)]),
-    Layer("CELU", (0.0,), inputs=[(3,)]),
-    Layer("GELU", ("erf",), inputs=[(3,)]),
-    Layer("RReLU", (0.5, 0.1), inputs=[(3,)]),
-    Layer("GLU", inputs=[(3, 5)]),
-    Layer("GLU", inputs=[()]),
-    Layer("Softmax", (2,), inputs=[(3, 5)]),
-    Layer("LogSoftmax", (-3,), inputs=[(3, 5)]),
-    Layer("Softmin", (1,), inputs=[()]),
-    Layer("Softmax2d", inputs=[(3, 5)]),
-    Layer("PReLU", (3,), inputs=[(3, 5)]),
-    Layer("PReLU", (2,), inputs=[()]),
+    Layer("Hardtanh", (1.0, -1.0), inputs=[(3,)]).raises(ValueError, "max_val must exceed min_val"),
+    Layer("Threshold", (1.0,), inputs=[(3,)]).raises(
+        TypeError, "missing 1 required positional argument: 'value'"
+    ),
+    Layer("Softshrink", (-1.0,), inputs=[(3,)]).raises(ValueError, "lambd must not be negative"),
+    Layer("CELU", (0.0,), inputs=[(3,)]).raises(ValueError, "alpha must not be zero"),
+    Layer("GELU", ("erf",), inputs=[(3,)]).raises(
+        ValueError, "approximate must be one of 'none', 'tanh'"
+    ),
+    Layer("RReLU", (0.5, 0.1), inputs=[(3,)]).raises(ValueError, "lower must not exceed upper"),
+    Layer("GLU", inputs=[(3, 5)]).raises(
+        ValueError, "axis -1 must be even to be halved; input has shape (3, 5)"
+    ),
+    Layer("GLU", inputs=[()]).raises(
+        ValueError, "axis -1 must be even to be halved; input has shape ()"
+    ),
+    Layer("Softmax", (2,), inputs=[(3, 5)]).raises(
+        ValueError, "axis 2 is out of bounds for array of dimension 2"
+    ),
+    Layer("LogSoftmax", (-3,), inputs=[(3, 5)]).raises(
+        ValueError, "axis -3 is out of bounds for array of dimension 2"
+    ),
+    Layer("Softmin", (1,), inputs=[()]).raises(ValueError, "dim must be 0 or -1 for a scalar"),
+    Layer("Softmax2d", inputs=[(3, 5)]).raises(
+        ValueError, "input must have shape (C, H, W) or (N, C, H, W)"
+    ),
+    Layer("PReLU", (3,), inputs=[(3, 5)]).raises(
+        ValueError, "weight has 3 slopes, but input of shape (3, 5) has 5"
+    ),
+    Layer("PReLU", (2,), inputs=[()]).raises(
+        ValueError, "weight has 2 slopes, but input of shape () has 1 channels"
+    ),
 ]

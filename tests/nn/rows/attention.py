@@ -83,17 +83,39 @@ def _refused(inputs, kwargs=None, call=None):
 
 
 RAISES = [
-    Layer("MultiheadAttention", (8, 3), inputs=[X, M, M]),
-    Layer("MultiheadAttention", (0, 1), inputs=[X, M, M]),
-    Layer("MultiheadAttention", (8, 0), inputs=[X, M, M]),
-    _refused([X, M, (7, 2, 8)]),
-    _refused([X, (6, 8), (6, 8)]),
-    _refused([X, (6, 3, 8), (6, 3, 8)]),
-    _refused([(5, 2, 7), M, M]),
-    _refused([(2, 5, 2, 8), M, M]),
-    _refused([X, M, M], call={"attn_mask": bools((5, 5))}),
-    _refused([X, M, M], call={"attn_mask": bools((3, 5, 6))}),
-    _refused([X, M, M], call={"key_padding_mask": bools((2, 5))}),
-    _refused([X, M, M], call={"key_padding_mask": bools((6,))}),
-    _refused([X, M, M], call={"is_causal": True}),
+    Layer("MultiheadAttention", (8, 3), inputs=[X, M, M]).raises(
+        ValueError, "embed_dim must be divisible by num_heads"
+    ),
+    Layer("MultiheadAttention", (0, 1), inputs=[X, M, M]).raises(
+        ValueError, "embed_dim must be greater than zero"
+    ),
+    Layer("MultiheadAttention", (8, 0), inputs=[X, M, M]).raises(
+        ValueError, "num_heads must be greater than zero"
+    ),
+    _refused([X, M, (7, 2, 8)]).raises(
+        ValueError, "key and value must agree but for their features"
+    ),
+    _refused([X, (6, 8), (6, 8)]).raises(
+        ValueError, "query, key and value must have equally many axes"
+    ),
+    _refused([X, (6, 3, 8), (6, 3, 8)]).raises(
+        ValueError, "query and key must have as many examples"
+    ),
+    _refused([(5, 2, 7), M, M]).raises(ValueError, "query must have 8 features"),
+    _refused([(2, 5, 2, 8), M, M]).raises(ValueError, "query must have shape (L, N, E) or (L, E)"),
+    _refused([X, M, M], call={"attn_mask": bools((5, 5))}).raises(
+        ValueError, "attn_mask must have shape (5, 6) or (4, 5, 6)"
+    ),
+    _refused([X, M, M], call={"attn_mask": bools((3, 5, 6))}).raises(
+        ValueError, "attn_mask must have shape (5, 6) or (4, 5, 6)"
+    ),
+    _refused([X, M, M], call={"key_padding_mask": bools((2, 5))}).raises(
+        ValueError, "key_padding_mask must have shape (2, 6)"
+    ),
+    _refused([X, M, M], call={"key_padding_mask": bools((6,))}).raises(
+        ValueError, "key_padding_mask must have shape (2, 6)"
+    ),
+    _refused([X, M, M], call={"is_causal": True}).raises(
+        ValueError, "is_causal=True is a hint about attn_mask"
+    ),
 ]

@@ -100,36 +100,72 @@ TRANSPOSED = [
 ROWS = FORWARD + TRANSPOSED
 
 RAISES = [
-    Layer("Conv1d", (3, 4, 3), {"groups": 2}, inputs=[(2, 3, 9)]),
-    Layer("Conv1d", (2, 3, 3), {"padding": "same", "stride": 2}, inputs=[(2, 2, 9)]),
-    Layer("Conv1d", (2, 3, 3), {"padding": "full"}, inputs=[(2, 2, 9)]),
-    Layer("Conv2d", (4, 3, 3), {"groups": 2}, inputs=[(2, 4, 9, 9)]),
-    Layer("Conv2d", (2, 2, 3), {"groups": 0}, inputs=[(2, 2, 9, 9)]),
-    Layer("Conv2d", (2, 3, 3), {"padding_mode": "mirror"}, inputs=[(2, 2, 9, 9)]),
-    Layer("Conv2d", (2, 3, 3), inputs=[(2, 3, 9, 9)]),
-    Layer("Conv2d", (2, 3, 3), inputs=[(9, 9)]),
-    Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 2, 9)]),
-    Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 0, 9)]),
-    Layer("Conv2d", (2, 3, 3), {"padding": 5, "padding_mode": "reflect"}, inputs=[(2, 2, 4, 9)]),
-    Layer("Conv3d", (2, 3, 3), {"stride": 0}, inputs=[(2, 2, 4, 4, 4)]),
-    Layer("ConvTranspose1d", (2, 3, 3), {"padding_mode": "reflect"}, inputs=[(2, 2, 4)]),
-    Layer("ConvTranspose2d", (3, 4, 3), {"groups": 2}, inputs=[(2, 3, 3, 4)]),
-    Layer("ConvTranspose2d", (2, 3, 3), {"output_padding": 1}, inputs=[(2, 2, 4, 4)]),
+    Layer("Conv1d", (3, 4, 3), {"groups": 2}, inputs=[(2, 3, 9)]).raises(
+        ValueError, "in_channels must be divisible by groups"
+    ),
+    Layer("Conv1d", (2, 3, 3), {"padding": "same", "stride": 2}, inputs=[(2, 2, 9)]).raises(
+        ValueError, "padding='same' needs stride 1"
+    ),
+    Layer("Conv1d", (2, 3, 3), {"padding": "full"}, inputs=[(2, 2, 9)]).raises(
+        ValueError, "padding must be one of 'same', 'valid'"
+    ),
+    Layer("Conv2d", (4, 3, 3), {"groups": 2}, inputs=[(2, 4, 9, 9)]).raises(
+        ValueError, "out_channels must be divisible by groups"
+    ),
+    Layer("Conv2d", (2, 2, 3), {"groups": 0}, inputs=[(2, 2, 9, 9)]).raises(
+        ValueError, "groups must be greater than zero"
+    ),
+    Layer("Conv2d", (2, 3, 3), {"padding_mode": "mirror"}, inputs=[(2, 2, 9, 9)]).raises(
+        ValueError, "padding_mode must be one of 'zeros', 'reflect'"
+    ),
+    Layer("Conv2d", (2, 3, 3), inputs=[(2, 3, 9, 9)]).raises(
+        ValueError, "conv2d: weight of shape (3, 2, 3, 3) with groups=1 expects"
+    ),
+    Layer("Conv2d", (2, 3, 3), inputs=[(9, 9)]).raises(
+        ValueError, "conv2d: input must have shape (N, C, H, W), N optional"
+    ),
+    Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 2, 9)]).raises(
+        ValueError, "conv2d: a kernel of 3 taps, 1 apart"
+    ),
+    Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 0, 9)]).raises(
+        ValueError, "conv2d: input must have shape (N, C, H, W), N optional"
+    ),
+    Layer(
+        "Conv2d", (2, 3, 3), {"padding": 5, "padding_mode": "reflect"}, inputs=[(2, 2, 4, 9)]
+    ).raises(ValueError, "reflection padding must be smaller than the axis"),
+    Layer("Conv3d", (2, 3, 3), {"stride": 0}, inputs=[(2, 2, 4, 4, 4)]).raises(
+        ValueError, "stride must be greater than zero"
+    ),
+    Layer("ConvTranspose1d", (2, 3, 3), {"padding_mode": "reflect"}, inputs=[(2, 2, 4)]).raises(
+        ValueError, "transposed convolution has only padding_mode 'zeros'"
+    ),
+    Layer("ConvTranspose2d", (3, 4, 3), {"groups": 2}, inputs=[(2, 3, 3, 4)]).raises(
+        ValueError, "in_channels must be divisible by groups"
+    ),
+    Layer("ConvTranspose2d", (2, 3, 3), {"output_padding": 1}, inputs=[(2, 2, 4, 4)]).raises(
+        ValueError, "output_padding must be smaller than stride or dilation"
+    ),
     Layer(
         "ConvTranspose2d",
         (2, 3, 3),
         {"stride": 2},
         inputs=[(2, 2, 4, 4)],
         call={"output_size": [11, 11]},
-    ),
+    ).raises(ValueError, "output_size must lie between [9, 9] and [10"),
     Layer(
         "ConvTranspose2d",
         (2, 3, 3),
         {"stride": 2},
         inputs=[(2, 2, 4, 4)],
         call={"output_size": [9]},
+    ).raises(ValueError, "output_size must hold 2 numbers, or 4 as the input"),
+    Layer("ConvTranspose2d", (2, 3, 3), {"padding": 3}, inputs=[(2, 2, 3, 4)]).raises(
+        ValueError, "conv_transpose2d: padding (3, 3) leaves nothing of the"
     ),
-    Layer("ConvTranspose2d", (2, 3, 3), {"padding": 3}, inputs=[(2, 2, 3, 4)]),
-    Layer("ConvTranspose2d", (2, 3, 3), inputs=[(2, 4, 3, 4)]),
-    Layer("ConvTranspose2d", (2, 3, 3), inputs=[(4, 4)]),
+    Layer("ConvTranspose2d", (2, 3, 3), inputs=[(2, 4, 3, 4)]).raises(
+        ValueError, "conv_transpose2d: weight of shape (2, 3, 3, 3) expects 2"
+    ),
+    Layer("ConvTranspose2d", (2, 3, 3), inputs=[(4, 4)]).raises(
+        ValueError, "conv_transpose2d: input must have shape (N, C, H, W)"
+    ),
 ]

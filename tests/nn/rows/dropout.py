@@ -18,4 +18,8 @@ ROWS = [
     ),
 ]
 
-RAISES = [Layer(name, (p,), inputs=[(2, 3, 4)]) for name in NAMES for p in (-0.1, 1.1)]
+RAISES = [
+    Layer(name, (p,), inputs=[(2, 3, 4)]).raises(ValueError, "p is a probability")
+    for name in NAMES
+    for p in (-0.1, 1.1)
+]

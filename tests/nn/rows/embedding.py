@@ -67,28 +67,48 @@ ROWS = [
 ]
 
 RAISES = [
-    Layer("Embedding", (5, 3, 5), inputs=[ints((2,), 5)]),
-    Layer("Embedding", (5, 3, -6), inputs=[ints((2,), 5)]),
-    Layer("Embedding", (5, 3), inputs=[(2,)]),
-    Layer("Embedding", (5, 3), inputs=[values([0, 5])]),
-    Layer("EmbeddingBag", (5, 3), inputs=[values([[0, -1]])]),
-    Layer("EmbeddingBag", (5, 3), {"padding_idx": 5}, inputs=[ints((2, 2), 5)]),
-    Layer("EmbeddingBag", (5, 3), {"mode": "min"}, inputs=[ints((2, 2), 5)]),
-    Layer("EmbeddingBag", (5, 3), inputs=[ints((2,), 5)]),
-    Layer("EmbeddingBag", (5, 3), inputs=[ints((2, 2), 5), ints((2,), 1)]),
-    Layer("EmbeddingBag", (5, 3), inputs=[ints((2, 2, 2), 5)]),
+    Layer("Embedding", (5, 3, 5), inputs=[ints((2,), 5)]).raises(
+        ValueError, "padding_idx must lie in [-5, 4] for 5 rows"
+    ),
+    Layer("Embedding", (5, 3, -6), inputs=[ints((2,), 5)]).raises(
+        ValueError, "padding_idx must lie in [-5, 4] for 5 rows"
+    ),
+    Layer("Embedding", (5, 3), inputs=[(2,)]).raises(TypeError, "input must hold integers"),
+    Layer("Embedding", (5, 3), inputs=[values([0, 5])]).raises(
+        IndexError, "input must lie in [0, 4]"
+    ),
+    Layer("EmbeddingBag", (5, 3), inputs=[values([[0, -1]])]).raises(
+        IndexError, "input must lie in [0, 4]"
+    ),
+    Layer("EmbeddingBag", (5, 3), {"padding_idx": 5}, inputs=[ints((2, 2), 5)]).raises(
+        ValueError, "padding_idx must lie in [-5, 4] for 5 rows"
+    ),
+    Layer("EmbeddingBag", (5, 3), {"mode": "min"}, inputs=[ints((2, 2), 5)]).raises(
+        ValueError, "mode must be one of 'sum', 'mean', 'max'"
+    ),
+    Layer("EmbeddingBag", (5, 3), inputs=[ints((2,), 5)]).raises(
+        ValueError, "an input of one axis needs offsets of one axis"
+    ),
+    Layer("EmbeddingBag", (5, 3), inputs=[ints((2, 2), 5), ints((2,), 1)]).raises(
+        ValueError, "offsets need an input of one axis"
+    ),
+    Layer("EmbeddingBag", (5, 3), inputs=[ints((2, 2, 2), 5)]).raises(
+        ValueError, "input must have one or two axes"
+    ),
     Layer(
         "EmbeddingBag",
         (5, 3),
         {"mode": "max", "scale_grad_by_freq": True},
         inputs=[ints((2, 2), 5)],
-    ),
-    Layer("EmbeddingBag", (5, 3), inputs=[ints((2, 2), 5)], call={"per_sample_weights": (2, 2)}),
+    ).raises(ValueError, "mode 'max' does not go with scale_grad_by_freq or sparse"),
+    Layer(
+        "EmbeddingBag", (5, 3), inputs=[ints((2, 2), 5)], call={"per_sample_weights": (2, 2)}
+    ).raises(NotImplementedError, "per_sample_weights need mode='sum'"),
     Layer(
         "EmbeddingBag",
         (5, 3),
         {"mode": "sum"},
         inputs=[ints((2, 2), 5)],
         call={"per_sample_weights": (4,)},
-    ),
+    ).raises(ValueError, "per_sample_weights must have the input's shape (2, 2)"),
 ]

@@ -54,17 +54,43 @@ ROWS = [
 ]
 
 RAISES = [
-    Layer("PixelShuffle", (2,), inputs=[(2, 6, 2, 3)]),
-    Layer("PixelShuffle", (2,), inputs=[(4, 3)]),
-    Layer("PixelUnshuffle", (2,), inputs=[(2, 6, 3, 4)]),
-    Layer("PixelUnshuffle", (0,), inputs=[(2, 6, 4, 4)]),
-    Layer("ChannelShuffle", (4,), inputs=[(2, 6, 3, 2)]),
-    Layer("ChannelShuffle", (2,), inputs=[(2, 6)]),
-    Layer("ChannelShuffle", (0,), inputs=[(2, 6, 3)]),
-    Layer("Upsample", (), inputs=[(2, 2, 3, 4)]),
-    Layer("Upsample", (4, 2), inputs=[(2, 2, 3, 4)]),
-    Layer("Upsample", (4,), {"mode": "linear"}, inputs=[(2, 2, 3, 4)]),
-    Layer("Upsample", (4,), {"mode": "nearest", "align_corners": True}, inputs=[(2, 2, 3, 4)]),
-    Layer("Upsample", (4,), {"mode": "spline"}, inputs=[(2, 2, 3, 4)]),
-    Layer("Upsample", ((4, 4, 4),), inputs=[(2, 2, 3, 4)]),
+    Layer("PixelShuffle", (2,), inputs=[(2, 6, 2, 3)]).raises(
+        ValueError, "channels must be divisible by upscale_factor squared"
+    ),
+    Layer("PixelShuffle", (2,), inputs=[(4, 3)]).raises(
+        ValueError, "pixel_shuffle: input must have shape (..., C, H, W)"
+    ),
+    Layer("PixelUnshuffle", (2,), inputs=[(2, 6, 3, 4)]).raises(
+        ValueError, "height must be divisible by downscale_factor"
+    ),
+    Layer("PixelUnshuffle", (0,), inputs=[(2, 6, 4, 4)]).raises(
+        ValueError, "downscale_factor must be greater than zero"
+    ),
+    Layer("ChannelShuffle", (4,), inputs=[(2, 6, 3, 2)]).raises(
+        ValueError, "channels must be divisible by groups"
+    ),
+    Layer("ChannelShuffle", (2,), inputs=[(2, 6)]).raises(
+        ValueError, "channel_shuffle: input must have shape (N, C, *)"
+    ),
+    Layer("ChannelShuffle", (0,), inputs=[(2, 6, 3)]).raises(
+        ValueError, "groups must be greater than zero"
+    ),
+    Layer("Upsample", (), inputs=[(2, 2, 3, 4)]).raises(
+        ValueError, "give either size or scale_factor"
+    ),
+    Layer("Upsample", (4, 2), inputs=[(2, 2, 3, 4)]).raises(
+        ValueError, "give either size or scale_factor"
+    ),
+    Layer("Upsample", (4,), {"mode": "linear"}, inputs=[(2, 2, 3, 4)]).raises(
+        ValueError, "mode 'linear' takes an input (N, C, ...) of 3 axes"
+    ),
+    Layer(
+        "Upsample", (4,), {"mode": "nearest", "align_corners": True}, inputs=[(2, 2, 3, 4)]
+    ).raises(ValueError, "align_corners has no meaning in mode 'nearest'; leave it out"),
+    Layer("Upsample", (4,), {"mode": "spline"}, inputs=[(2, 2, 3, 4)]).raises(
+        ValueError, "mode must be one of 'nearest', 'nearest-exact', 'area'"
+    ),
+    Layer("Upsample", ((4, 4, 4),), inputs=[(2, 2, 3, 4)]).raises(
+        ValueError, "size must be one number or 2"
+    ),
 ]

@@ -108,16 +108,36 @@ ROWS = [
 ]
 
 RAISES = [
-    Layer("Linear", (3, 4), inputs=[(5, 2)]),
-    Layer("Linear", (-1, 4), inputs=[(5, 2)]),
-    Layer("Bilinear", (0, 3, 4), inputs=[(5, 0), (5, 3)]),
-    Layer("Bilinear", (2, 3, 4), inputs=[(5, 2), (4, 3)]),
-    Layer("Bilinear", (2, 3, 4), inputs=[(5, 3), (5, 2)]),
-    Layer("Flatten", (2, 1), inputs=[(2, 3, 4)]),
-    Layer("Flatten", (3,), inputs=[(2, 3, 4)]),
-    Layer("Unflatten", (1, (2, 4)), inputs=[(4, 6)]),
-    Layer("Unflatten", (1, (-1, -1)), inputs=[(4, 6)]),
-    Layer("Unflatten", (1, 2), inputs=[(4, 6)]),
-    Layer("Unflatten", (1, (2.0, 3)), inputs=[(4, 6)]),
-    Layer("Sequential", (3,), inputs=[(4, 6)]),
+    Layer("Linear", (3, 4), inputs=[(5, 2)]).raises(
+        ValueError, "the last axis of input must have the 3 features of the"
+    ),
+    Layer("Linear", (-1, 4), inputs=[(5, 2)]).raises(
+        ValueError, "the sizes of a shape must not be negative"
+    ),
+    Layer("Bilinear", (0, 3, 4), inputs=[(5, 0), (5, 3)]).raises(
+        ValueError, "in1_features must be greater than zero"
+    ),
+    Layer("Bilinear", (2, 3, 4), inputs=[(5, 2), (4, 3)]).raises(
+        ValueError, "input1 and input2 must agree in all but the last axis"
+    ),
+    Layer("Bilinear", (2, 3, 4), inputs=[(5, 3), (5, 2)]).raises(
+        ValueError, "the last axes of the inputs must be (2, 3) for a weight of"
+    ),
+    Layer("Flatten", (2, 1), inputs=[(2, 3, 4)]).raises(
+        ValueError, "start_dim must not come after end_dim"
+    ),
+    Layer("Flatten", (3,), inputs=[(2, 3, 4)]).raises(ValueError, "start_dim must lie in [-3, 2]"),
+    Layer("Unflatten", (1, (2, 4)), inputs=[(4, 6)]).raises(
+        ValueError, "unflattened_size (2, 4) does not fit the length 6 of axis 1"
+    ),
+    Layer("Unflatten", (1, (-1, -1)), inputs=[(4, 6)]).raises(
+        ValueError, "unflattened_size (-1, -1) does not fit the length 6 of axis"
+    ),
+    Layer("Unflatten", (1, 2), inputs=[(4, 6)]).raises(
+        TypeError, "unflattened_size must be a tuple of integers"
+    ),
+    Layer("Unflatten", (1, (2.0, 3)), inputs=[(4, 6)]).raises(
+        TypeError, "unflattened_size must hold integers"
+    ),
+    Layer("Sequential", (3,), inputs=[(4, 6)]).raises(TypeError, "Sequential holds modules"),
 ]

@@ -1,5 +1,6 @@
 """Rows for losses and distances."""
 
+import jax
 import numpy as np
 
 from tests.parity import Layer, ints, uniform, values
@@ -174,16 +175,25 @@ def _log_probs(shape):
     return make
 
 
+def _log_softmax(scores, wanted):
+    """Of either library, where it is wanted."""
+    if not wanted:
+        return scores
+    return jax.nn.log_softmax(scores) if isinstance(scores, jax.Array) else scores.log_softmax(-1)
+
+
 _LABELS = values([[1, 1, 2, 3], [2, 3, 0, 0], [4, 3, 2, 0]])
 _JOINED = values([1, 1, 2, 3, 2, 3, 4, 3, 2])
 _CTC = [_log_probs((9, 3, 5)), _LABELS, (7, 6, 9), (4, 2, 3)]
 
 
-def _ctc(inputs, **kwargs):
+def _ctc(inputs, softmax=False, **kwargs):
     """Lengths stay plain tuples on both sides."""
     *arrays, steps, sizes = inputs
-    call = lambda loss: lambda *given: loss(*given, steps, sizes)
-    note = f"-{steps}-{sizes}"
+
+    def call(loss):
+        return lambda scores, labels: loss(_log_softmax(scores, softmax), labels, steps, sizes)
+
     return Layer(
         "CTCLoss",
         (),
@@ -193,12 +203,14 @@ def _ctc(inputs, **kwargs):
         theirs=call,
         train=False,
         vmap=False,
-        note=note,
+        differences=softmax,  # what PyTorch gives alone is the gradient of the two together
+        note=f"-{steps}-{sizes}{' of softmax' * softmax}",
     )
 
 
 SEQUENCES = [
     _ctc(_CTC),
+    _ctc([(9, 3, 5), *_CTC[1:]], softmax=True),
     _ctc([_CTC[0], _JOINED, (7, 6, 9), (4, 2, 3)], reduction="none"),
     _ctc([_log_probs((3, 3, 5)), _LABELS, (3, 3, 3), (4, 2, 3)], zero_infinity=True),
     _ctc([_log_probs((9, 5)), values([3, 1]), (8,), (2,)], reduction="sum"),
@@ -281,41 +293,105 @@ LINEAR = [
 ROWS = [*REGRESSION, *CLASSES, *MARGINS, *SEQUENCES, *LINEAR, *DISTANCES]
 
 RAISES = [
-    Layer("MSELoss", kwargs={"reduction": "average"}, inputs=PAIR),
-    Layer("SmoothL1Loss", kwargs={"beta": -1.0}, inputs=PAIR),
-    Layer("HuberLoss", kwargs={"delta": 0.0}, inputs=PAIR),
-    Layer("HuberLoss", kwargs={"delta": "1"}, inputs=PAIR),
-    Layer("GaussianNLLLoss", inputs=[*PAIR, uniform((3, 2))]),
-    Layer("GaussianNLLLoss", inputs=[*PAIR, -1.0]),
-    Layer("NLLLoss", inputs=[(5, 3), ints((4,), 3)]),
-    Layer("CrossEntropyLoss", kwargs={"label_smoothing": 1.1}, inputs=CLASS),
-    Layer("CrossEntropyLoss", inputs=[(5, 3), (5,)]),
-    Layer("CrossEntropyLoss", inputs=[(2, 3), values([0, 3])]),
-    Layer("NLLLoss", inputs=[(2, 3), values([0, -1])]),
-    Layer("MultiMarginLoss", inputs=[(2, 3), values([0, 3])]),
-    Layer("AdaptiveLogSoftmaxWithLoss", _ADAPTIVE, inputs=[(2, 8), values([0, 20])]),
-    Layer("CrossEntropyLoss", kwargs={"ignore_index": 0}, inputs=[(5, 3), uniform((5, 3))]),
-    Layer("BCELoss", inputs=[uniform((3, 4)), uniform((3, 1))]),
-    Layer("BCEWithLogitsLoss", inputs=[(3, 4), uniform((4,))]),
-    Layer("MarginRankingLoss", inputs=[(5,), (5, 1), _signs((5,))]),
-    Layer("CosineEmbeddingLoss", inputs=[*PAIR, _signs((3, 4))]),
-    Layer("TripletMarginLoss", kwargs={"margin": 0.0}, inputs=[*PAIR, (3, 4)]),
-    Layer("TripletMarginLoss", inputs=[*PAIR, (4,)]),
-    Layer("TripletMarginWithDistanceLoss", kwargs={"margin": -1.0}, inputs=[*PAIR, (3, 4)]),
-    Layer("MultiMarginLoss", kwargs={"p": 3}, inputs=CLASS),
-    Layer("MultiMarginLoss", inputs=[(5, 3), ints((4,), 3)]),
-    Layer("MultiLabelMarginLoss", inputs=[(5, 4), ints((5, 3), 4, -1)]),
-    Layer("CosineSimilarity", inputs=[(4,), (4,)]),
-    _ctc([_CTC[0], _LABELS, (7, 6, 10), (4, 2, 3)]),
-    _ctc([_CTC[0], _LABELS, (7, 6), (4, 2, 3)]),
-    _ctc([_CTC[0], _LABELS, (7, 6, 9), (5, 2, 3)]),
-    _ctc(_CTC, blank=5),
-    Layer("LinearCrossEntropyLoss", (3, 5), inputs=[(7, 4), ints((7,), 5)]),
+    Layer("MSELoss", kwargs={"reduction": "average"}, inputs=PAIR).raises(
+        ValueError, "reduction must be one of 'none', 'mean', 'sum'"
+    ),
+    Layer("SmoothL1Loss", kwargs={"beta": -1.0}, inputs=PAIR).raises(
+        ValueError, "beta must not be negative"
+    ),
+    Layer("HuberLoss", kwargs={"delta": 0.0}, inputs=PAIR).raises(
+        ValueError, "delta must be greater than zero"
+    ),
+    Layer("HuberLoss", kwargs={"delta": "1"}, inputs=PAIR).raises(
+        TypeError, "delta must be a number"
+    ),
+    Layer("GaussianNLLLoss", inputs=[*PAIR, uniform((3, 2))]).raises(
+        ValueError, "var must have the shape (3, 4) of input"
+    ),
+    Layer("GaussianNLLLoss", inputs=[*PAIR, -1.0]).raises(ValueError, "var must not be negative"),
+    Layer("NLLLoss", inputs=[(5, 3), ints((4,), 3)]).raises(
+        ValueError, "target must have shape (5,) for scores of shape (5, 3)"
+    ),
+    Layer("CrossEntropyLoss", kwargs={"label_smoothing": 1.1}, inputs=CLASS).raises(
+        ValueError, "label_smoothing is a probability and must lie in [0, 1]"
+    ),
+    Layer("CrossEntropyLoss", inputs=[(5, 3), (5,)]).raises(
+        TypeError, "a target of class indices must hold integers"
+    ),
+    Layer("CrossEntropyLoss", inputs=[(2, 3), values([0, 3])]).raises(
+        IndexError, "target must lie in [0, 2]"
+    ),
+    Layer("NLLLoss", inputs=[(2, 3), values([0, -1])]).raises(
+        IndexError, "target must lie in [0, 2]"
+    ),
+    Layer("MultiMarginLoss", inputs=[(2, 3), values([0, 3])]).raises(
+        IndexError, "target must lie in [0, 2]"
+    ),
+    Layer("AdaptiveLogSoftmaxWithLoss", _ADAPTIVE, inputs=[(2, 8), values([0, 20])]).raises(
+        IndexError, "target must lie in [0, 19]"
+    ),
+    Layer("CrossEntropyLoss", kwargs={"ignore_index": 0}, inputs=[(5, 3), uniform((5, 3))]).raises(
+        ValueError, "ignore_index needs class indices, not probabilities"
+    ),
+    Layer("BCELoss", inputs=[uniform((3, 4)), uniform((3, 1))]).raises(
+        ValueError, "target must have the shape (3, 4) of input"
+    ),
+    Layer("BCEWithLogitsLoss", inputs=[(3, 4), uniform((4,))]).raises(
+        ValueError, "target must have the shape (3, 4) of input"
+    ),
+    Layer("MarginRankingLoss", inputs=[(5,), (5, 1), _signs((5,))]).raises(
+        ValueError, "input1, input2 and target must have as many axes"
+    ),
+    Layer("CosineEmbeddingLoss", inputs=[*PAIR, _signs((3, 4))]).raises(
+        ValueError, "cosine_embedding_loss takes inputs (N, D) with a target"
+    ),
+    Layer("TripletMarginLoss", kwargs={"margin": 0.0}, inputs=[*PAIR, (3, 4)]).raises(
+        ValueError, "margin must be greater than zero"
+    ),
+    Layer("TripletMarginLoss", inputs=[*PAIR, (4,)]).raises(
+        ValueError, "anchor, positive and negative must have as many axes"
+    ),
+    Layer("TripletMarginWithDistanceLoss", kwargs={"margin": -1.0}, inputs=[*PAIR, (3, 4)]).raises(
+        ValueError, "margin must be greater than zero"
+    ),
+    Layer("MultiMarginLoss", kwargs={"p": 3}, inputs=CLASS).raises(
+        ValueError, "p must be one of 1, 2"
+    ),
+    Layer("MultiMarginLoss", inputs=[(5, 3), ints((4,), 3)]).raises(
+        ValueError, "multi_margin_loss takes scores (N, C) with a target (N,)"
+    ),
+    Layer("MultiLabelMarginLoss", inputs=[(5, 4), ints((5, 3), 4, -1)]).raises(
+        ValueError, "multilabel_margin_loss takes scores and a target of one"
+    ),
+    Layer("CosineSimilarity", inputs=[(4,), (4,)]).raises(
+        ValueError, "axis 1 is out of bounds for array of dimension 1"
+    ),
+    _ctc([_CTC[0], _LABELS, (7, 6, 10), (4, 2, 3)]).raises(
+        ValueError, "input_lengths must be at most 9"
+    ),
+    _ctc([_CTC[0], _LABELS, (7, 6), (4, 2, 3)]).raises(
+        ValueError, "input_lengths must have shape (3,)"
+    ),
+    _ctc([_CTC[0], _LABELS, (7, 6, 9), (5, 2, 3)]).raises(
+        ValueError, "targets must have shape (3, S) with S at least 5"
+    ),
+    _ctc(_CTC, blank=5).raises(ValueError, "blank must be one of 5 labels"),
+    Layer("LinearCrossEntropyLoss", (3, 5), inputs=[(7, 4), ints((7,), 5)]).raises(
+        ValueError, "linear_weight must have shape (C, *, 4) for an input of"
+    ),
     Layer(
         "LinearCrossEntropyLoss", (3, 5), {"label_smoothing": 2.0}, inputs=[(7, 3), ints((7,), 5)]
+    ).raises(ValueError, "label_smoothing is a probability and must lie in [0, 1]"),
+    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, []), inputs=[(6, 8), ints((6,), 20)]).raises(
+        ValueError, "cutoffs must be rising integers between 1 and 19"
     ),
-    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, []), inputs=[(6, 8), ints((6,), 20)]),
-    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, [5, 5]), inputs=[(6, 8), ints((6,), 20)]),
-    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, [5, 20]), inputs=[(6, 8), ints((6,), 20)]),
-    Layer("AdaptiveLogSoftmaxWithLoss", _ADAPTIVE, inputs=[(6, 8), ints((5,), 20)]),
+    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, [5, 5]), inputs=[(6, 8), ints((6,), 20)]).raises(
+        ValueError, "cutoffs must be rising integers between 1 and 19"
+    ),
+    Layer("AdaptiveLogSoftmaxWithLoss", (8, 20, [5, 20]), inputs=[(6, 8), ints((6,), 20)]).raises(
+        ValueError, "cutoffs must be rising integers between 1 and 19"
+    ),
+    Layer("AdaptiveLogSoftmaxWithLoss", _ADAPTIVE, inputs=[(6, 8), ints((5,), 20)]).raises(
+        ValueError, "input (N, in_features) goes with a target (N,)"
+    ),
 ]

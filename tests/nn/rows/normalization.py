@@ -96,26 +96,68 @@ ROWS = [
 ]
 
 RAISES = [
-    Layer("InstanceNorm1d", (3,), inputs=[(2, 3, 4, 5)]),
-    Layer("InstanceNorm2d", (3,), inputs=[(3, 4)]),
-    Layer("InstanceNorm3d", (3,), inputs=[(2, 3, 4)]),
-    Layer("InstanceNorm1d", (3,), inputs=[(2, 3, 1)]),
-    Layer("InstanceNorm1d", (3,), {"affine": True}, inputs=[(2, 4, 5)]),
-    Layer("BatchNorm1d", (3,), inputs=[(2, 3, 4, 5)]),
-    Layer("BatchNorm2d", (3,), inputs=[(2, 3, 4)]),
-    Layer("BatchNorm3d", (3,), inputs=[(3, 4, 5, 6)]),
-    Layer("BatchNorm1d", (3,), inputs=[(4, 2)]),
-    Layer("BatchNorm1d", (3,), {"track_running_stats": False}, inputs=[(1, 3)]),
-    Layer("BatchNorm1d", (3,), {"eps": -1.0}, inputs=[(2, 3)]),
-    Layer("SyncBatchNorm", (3,), inputs=[(3,)]),
-    Layer("LayerNorm", (4,), inputs=[(4, 3)]),
-    Layer("LayerNorm", ((2, 4),), inputs=[(4,)]),
-    Layer("RMSNorm", (4,), inputs=[(4, 3)]),
-    Layer("GroupNorm", (4, 6), inputs=[(2, 6)]),
-    Layer("GroupNorm", (0, 6), inputs=[(2, 6)]),
-    Layer("GroupNorm", (6, 6), inputs=[(1, 6)]),
-    Layer("GroupNorm", (3, 6), inputs=[(2, 9, 4)]),
-    Layer("GroupNorm", (3, 6), inputs=[(6,)]),
-    Layer("LocalResponseNorm", (2,), inputs=[(2, 3)]),
-    Layer("CrossMapLRN2d", (2,), inputs=[(2, 3, 4)]),
+    Layer("InstanceNorm1d", (3,), inputs=[(2, 3, 4, 5)]).raises(
+        ValueError, "input must have shape (C, L) or (N, C, L)"
+    ),
+    Layer("InstanceNorm2d", (3,), inputs=[(3, 4)]).raises(
+        ValueError, "input must have shape (C, H, W) or (N, C, H, W)"
+    ),
+    Layer("InstanceNorm3d", (3,), inputs=[(2, 3, 4)]).raises(
+        ValueError, "input must have shape (C, D, H, W) or (N, C, D, H, W)"
+    ),
+    Layer("InstanceNorm1d", (3,), inputs=[(2, 3, 1)]).raises(
+        ValueError, "each channel has one value only, whose variance is zero"
+    ),
+    Layer("InstanceNorm1d", (3,), {"affine": True}, inputs=[(2, 4, 5)]).raises(
+        ValueError, "expected one number for each of the 4 channels of the input"
+    ),
+    Layer("BatchNorm1d", (3,), inputs=[(2, 3, 4, 5)]).raises(
+        ValueError, "input must have shape (N, C) or (N, C, L)"
+    ),
+    Layer("BatchNorm2d", (3,), inputs=[(2, 3, 4)]).raises(
+        ValueError, "input must have shape (N, C, H, W)"
+    ),
+    Layer("BatchNorm3d", (3,), inputs=[(3, 4, 5, 6)]).raises(
+        ValueError, "input must have shape (N, C, D, H, W)"
+    ),
+    Layer("BatchNorm1d", (3,), inputs=[(4, 2)]).raises(
+        ValueError, "input of shape (4, 2) has 2 channels"
+    ),
+    Layer("BatchNorm1d", (3,), {"track_running_stats": False}, inputs=[(1, 3)]).raises(
+        ValueError, "in training each channel needs more than one value"
+    ),
+    Layer("BatchNorm1d", (3,), {"eps": -1.0}, inputs=[(2, 3)]).raises(
+        ValueError, "eps must be zero or more"
+    ),
+    Layer("SyncBatchNorm", (3,), inputs=[(3,)]).raises(
+        ValueError, "input must have shape (N, C, ...)"
+    ),
+    Layer("LayerNorm", (4,), inputs=[(4, 3)]).raises(
+        ValueError, "normalized_shape (4,) must be the end of the input's shape"
+    ),
+    Layer("LayerNorm", ((2, 4),), inputs=[(4,)]).raises(
+        ValueError, "normalized_shape (2, 4) must be the end of the input's shape"
+    ),
+    Layer("RMSNorm", (4,), inputs=[(4, 3)]).raises(
+        ValueError, "normalized_shape (4,) must be the end of the input's shape"
+    ),
+    Layer("GroupNorm", (4, 6), inputs=[(2, 6)]).raises(
+        ValueError, "num_channels must be divisible by num_groups"
+    ),
+    Layer("GroupNorm", (0, 6), inputs=[(2, 6)]).raises(
+        ValueError, "num_groups must be greater than zero"
+    ),
+    Layer("GroupNorm", (6, 6), inputs=[(1, 6)]).raises(ValueError, "each group has one value only"),
+    Layer("GroupNorm", (3, 6), inputs=[(2, 9, 4)]).raises(
+        ValueError, "expected one number for each of the 9 channels of the input"
+    ),
+    Layer("GroupNorm", (3, 6), inputs=[(6,)]).raises(
+        ValueError, "input must have shape (N, C, ...)"
+    ),
+    Layer("LocalResponseNorm", (2,), inputs=[(2, 3)]).raises(
+        ValueError, "input must have shape (N, C, *spatial)"
+    ),
+    Layer("CrossMapLRN2d", (2,), inputs=[(2, 3, 4)]).raises(
+        ValueError, "input must have shape (N, C, H, W)"
+    ),
 ]

@@ -56,17 +56,41 @@ ROWS = [
 ]
 
 RAISES = [
-    Layer("ReflectionPad1d", (4,), inputs=[(2, 3, 4)]),
-    Layer("ReflectionPad2d", ((1, 1, 4, 1),), inputs=[(2, 3, 4, 4)]),
-    Layer("CircularPad1d", (5,), inputs=[(2, 3, 4)]),
-    Layer("CircularPad2d", (1,), inputs=[(4, 4)]),
-    Layer("ReplicationPad2d", ((1, 2, 3),), inputs=[(2, 3, 4, 4)]),
-    Layer("ReplicationPad1d", (-3,), inputs=[(2, 3, 4)]),
-    Layer("ZeroPad2d", (-3,), inputs=[(2, 3, 4, 4)]),
-    Layer("ConstantPad2d", (1,), inputs=[(2, 3, 4, 4)]),
-    Layer("ZeroPad3d", (1,), inputs=[(4, 4)]),
-    Layer("Unfold", (5,), inputs=[(2, 3, 4, 4)]),
-    Layer("Unfold", (2,), inputs=[(4, 4)]),
-    Layer("Fold", ((4, 5), 2), inputs=[(2, 12, 11)]),
-    Layer("Fold", ((4, 5), 2), inputs=[(2, 13, 12)]),
+    Layer("ReflectionPad1d", (4,), inputs=[(2, 3, 4)]).raises(
+        ValueError, "reflection padding must be smaller than the axis"
+    ),
+    Layer("ReflectionPad2d", ((1, 1, 4, 1),), inputs=[(2, 3, 4, 4)]).raises(
+        ValueError, "reflection padding must be smaller than the axis"
+    ),
+    Layer("CircularPad1d", (5,), inputs=[(2, 3, 4)]).raises(
+        ValueError, "circular padding must not go around more than once"
+    ),
+    Layer("CircularPad2d", (1,), inputs=[(4, 4)]).raises(
+        ValueError, "padding mode 'circular' of 2 axes needs an array of more"
+    ),
+    Layer("ReplicationPad2d", ((1, 2, 3),), inputs=[(2, 3, 4, 4)]).raises(
+        ValueError, "padding must be one number or 4 of them"
+    ),
+    Layer("ReplicationPad1d", (-3,), inputs=[(2, 3, 4)]).raises(
+        ValueError, "padding (-3, -3) leaves nothing of an axis of 4 elements"
+    ),
+    Layer("ZeroPad2d", (-3,), inputs=[(2, 3, 4, 4)]).raises(
+        ValueError, "padding (-3, -3) leaves nothing of an axis of 4 elements"
+    ),
+    Layer("ConstantPad2d", (1,), inputs=[(2, 3, 4, 4)]).raises(
+        TypeError, "missing 1 required positional argument: 'value'"
+    ),
+    Layer("ZeroPad3d", (1,), inputs=[(4, 4)]).raises(
+        ValueError, "pad must hold two numbers for each padded axis"
+    ),
+    Layer("Unfold", (5,), inputs=[(2, 3, 4, 4)]).raises(ValueError, "a window of 5 taps, 1 apart"),
+    Layer("Unfold", (2,), inputs=[(4, 4)]).raises(
+        ValueError, "unfold: input must have shape (..., C, H, W)"
+    ),
+    Layer("Fold", ((4, 5), 2), inputs=[(2, 12, 11)]).raises(
+        ValueError, "fold: input must have shape (..., C * 4, 12) for"
+    ),
+    Layer("Fold", ((4, 5), 2), inputs=[(2, 13, 12)]).raises(
+        ValueError, "fold: input must have shape (..., C * 4, 12) for"
+    ),
 ]

@@ -157,15 +157,29 @@ POWER = [
 ]
 
 
-def _found(axes, shape, *args, **kwargs):
-    """Positions that pooling of that shape finds."""
+def _found(axes, shape, kernel, stride=None, padding=0):
+    """Positions that pooling of that shape finds, counted without the padding."""
+    kernel, stride, padding = (
+        np.broadcast_to(n, axes).tolist() for n in (kernel, stride or kernel, padding)
+    )
+    sides = [(n, n) for n in padding]
+
+    def windows(x):
+        last = tuple(range(x.ndim - axes, x.ndim))
+        views = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=last)
+        taken = views[(..., *(slice(None, None, n) for n in stride), *[slice(None)] * axes)]
+        return taken.reshape(*taken.shape[:-axes], np.prod(kernel))
 
     def make(rng):
-        torch = pytest.importorskip("torch")
-        pool = getattr(torch.nn.functional, f"max_pool{axes}d")
-        return pool(
-            torch.from_numpy(rng.standard_normal(shape)), *args, return_indices=True, **kwargs
-        )[1].numpy()
+        x = np.pad(
+            rng.standard_normal(shape),
+            [(0, 0)] * (len(shape) - axes) + sides,
+            constant_values=-np.inf,
+        )
+        places = np.arange(np.prod(shape[-axes:])).reshape(shape[-axes:])
+        best = windows(x).argmax(-1)[..., None]
+        where = np.broadcast_to(windows(np.pad(places, sides)), (*best.shape[:-1], np.prod(kernel)))
+        return np.take_along_axis(where, best, -1)[..., 0]
 
     return make
 
@@ -275,39 +289,78 @@ FRACTIONAL = [
 ROWS = MAX + AVERAGE + POWER + UNPOOL + FRACTIONAL
 
 RAISES = [
-    Layer("MaxPool1d", (3,), {"padding": 2}, inputs=[(2, 3, 7)]),
-    Layer("MaxPool1d", (8,), inputs=[(2, 3, 7)]),
-    Layer("MaxPool2d", (2,), {"dilation": 0}, inputs=[(2, 3, 6, 7)]),
-    Layer("MaxPool2d", (2, 0), inputs=[(2, 3, 6, 7)]),
-    Layer("MaxPool2d", (2.5,), inputs=[(2, 3, 6, 7)]),
-    Layer("MaxPool2d", (2,), inputs=[(6, 7)]),
-    Layer("MaxPool2d", (2,), inputs=[(2, 0, 6, 7)]),
-    Layer("MaxPool3d", ((2, 2),), inputs=[(2, 3, 4, 4, 4)]),
-    Layer("AvgPool1d", (3, 1, 2), inputs=[(2, 3, 7)]),
-    Layer("AvgPool2d", (2,), {"divisor_override": 0}, inputs=[(2, 3, 6, 7)]),
-    Layer("AvgPool2d", (0,), inputs=[(2, 3, 6, 7)]),
-    Layer("AvgPool3d", (5,), {"padding": 1}, inputs=[(2, 3, 4, 6, 6)]),
-    Layer("AdaptiveAvgPool2d", (-1,), inputs=[(2, 3, 6, 7)]),
-    Layer("AdaptiveAvgPool2d", ((2, 2, 2),), inputs=[(2, 3, 6, 7)]),
-    Layer("AdaptiveAvgPool3d", (2,), inputs=[(3, 6, 7)]),
-    Layer("AdaptiveMaxPool2d", (2,), inputs=[(6, 7)]),
-    Layer("LPPool2d", (2, 7), inputs=[(2, 3, 6, 6)]),
-    Layer("LPPool1d", (0, 2), inputs=[(2, 3, 6)]),
-    Layer("MaxUnpool2d", (2,), inputs=[(2, 3, 4), values(np.zeros((2, 3, 5), int))]),
+    Layer("MaxPool1d", (3,), {"padding": 2}, inputs=[(2, 3, 7)]).raises(
+        ValueError, "padding must be at most half of kernel_size"
+    ),
+    Layer("MaxPool1d", (8,), inputs=[(2, 3, 7)]).raises(ValueError, "a window of 8 taps, 1 apart"),
+    Layer("MaxPool2d", (2,), {"dilation": 0}, inputs=[(2, 3, 6, 7)]).raises(
+        ValueError, "dilation must be greater than zero"
+    ),
+    Layer("MaxPool2d", (2, 0), inputs=[(2, 3, 6, 7)]).raises(
+        ValueError, "stride must be greater than zero"
+    ),
+    Layer("MaxPool2d", (2.5,), inputs=[(2, 3, 6, 7)]).raises(
+        TypeError, "kernel_size must be a whole number or 2 of them"
+    ),
+    Layer("MaxPool2d", (2,), inputs=[(6, 7)]).raises(
+        ValueError, "max_pool2d: input must have shape (..., C, H, W)"
+    ),
+    Layer("MaxPool2d", (2,), inputs=[(2, 0, 6, 7)]).raises(
+        ValueError, "max_pool2d: input must have shape (..., C, H, W)"
+    ),
+    Layer("MaxPool3d", ((2, 2),), inputs=[(2, 3, 4, 4, 4)]).raises(
+        ValueError, "kernel_size must be one number or 3 of them"
+    ),
+    Layer("AvgPool1d", (3, 1, 2), inputs=[(2, 3, 7)]).raises(
+        ValueError, "padding must be at most half of kernel_size"
+    ),
+    Layer("AvgPool2d", (2,), {"divisor_override": 0}, inputs=[(2, 3, 6, 7)]).raises(
+        ValueError, "divisor_override must not be zero"
+    ),
+    Layer("AvgPool2d", (0,), inputs=[(2, 3, 6, 7)]).raises(
+        ValueError, "kernel_size must be greater than zero"
+    ),
+    Layer("AvgPool3d", (5,), {"padding": 1}, inputs=[(2, 3, 4, 6, 6)]).raises(
+        ValueError, "avg_pool3d: kernel_size must not exceed the input's sizes"
+    ),
+    Layer("AdaptiveAvgPool2d", (-1,), inputs=[(2, 3, 6, 7)]).raises(
+        ValueError, "output_size must not be negative"
+    ),
+    Layer("AdaptiveAvgPool2d", ((2, 2, 2),), inputs=[(2, 3, 6, 7)]).raises(
+        ValueError, "output_size must be one number or 2 of them"
+    ),
+    Layer("AdaptiveAvgPool3d", (2,), inputs=[(3, 6, 7)]).raises(
+        ValueError, "adaptive_avg_pool3d: input must have shape (..., C, D, H,"
+    ),
+    Layer("AdaptiveMaxPool2d", (2,), inputs=[(6, 7)]).raises(
+        ValueError, "adaptive_max_pool2d: input must have shape (..., C, H, W)"
+    ),
+    Layer("LPPool2d", (2, 7), inputs=[(2, 3, 6, 6)]).raises(
+        ValueError, "a window of 7 taps, 1 apart"
+    ),
+    Layer("LPPool1d", (0, 2), inputs=[(2, 3, 6)]).raises(ValueError, "norm_type must not be zero"),
+    Layer("MaxUnpool2d", (2,), inputs=[(2, 3, 4), values(np.zeros((2, 3, 5), int))]).raises(
+        ValueError, "max_unpool2d: input and indices must have one shape, (...,"
+    ),
     Layer(
         "MaxUnpool2d",
         (2,),
         inputs=[(2, 2, 2), values(np.zeros((2, 2, 2), int))],
         call={"output_size": [7, 4]},
-    ),
+    ).raises(ValueError, "output_size must differ from (4, 4) by less than the stride"),
     Layer(
         "MaxUnpool2d",
         (2,),
         inputs=[(2, 2, 2), values(np.zeros((2, 2, 2), int))],
         call={"output_size": [4]},
+    ).raises(ValueError, "output_size must hold 2 or 4 numbers"),
+    Layer("FractionalMaxPool2d", (2,), inputs=[(2, 6, 6)]).raises(
+        ValueError, "give either output_size or output_ratio"
     ),
-    Layer("FractionalMaxPool2d", (2,), inputs=[(2, 6, 6)]),
-    Layer("FractionalMaxPool2d", (2, 3, 0.5), inputs=[(2, 6, 6)]),
-    Layer("FractionalMaxPool2d", (2,), {"output_ratio": 1.5}, inputs=[(2, 6, 6)]),
-    Layer("FractionalMaxPool3d", (2, 5), inputs=[(2, 6, 6, 6)]),
+    Layer("FractionalMaxPool2d", (2, 3, 0.5), inputs=[(2, 6, 6)]).raises(
+        ValueError, "give either output_size or output_ratio"
+    ),
+    Layer("FractionalMaxPool2d", (2,), {"output_ratio": 1.5}, inputs=[(2, 6, 6)]).raises(
+        ValueError, "output_ratio must lie between 0 and 1"
+    ),
 ]

@@ -94,24 +94,58 @@ ROWS = [
 ]
 
 RAISES = [
-    Layer("RNN", (3, 4), {"nonlinearity": "gelu"}, inputs=[(6, 2, 3)]),
-    Layer("RNN", (3, 4), {"proj_size": 2}, inputs=[(6, 2, 3)]),
-    Layer("RNN", (3, 4), inputs=[(6, 2, 4)]),
-    Layer("RNN", (3, 4), inputs=[(3,)]),
-    Layer("RNN", (3, 4), inputs=[(6, 2, 3), (1, 4)]),
-    Layer("LSTM", (3, 0), inputs=[(6, 2, 3)]),
-    Layer("LSTM", (3, 4), {"num_layers": 0}, inputs=[(6, 2, 3)]),
-    Layer("LSTM", (3, 4), {"proj_size": 4}, inputs=[(6, 2, 3)]),
-    Layer("LSTM", (3, 4), {"proj_size": -1}, inputs=[(6, 2, 3)]),
-    Layer("LSTM", (3, 4), {"dropout": 1.5}, inputs=[(6, 2, 3)]),
-    Layer("LSTM", (3, 4), {"bias": 1}, inputs=[(6, 2, 3)]),
-    Layer("LSTM", (3, 4), inputs=[(6, 2, 3), ((1, 2, 4), (1, 3, 4))]),
-    Layer("GRU", (3.0, 4), inputs=[(6, 2, 3)]),
-    Layer("GRU", (3, 4), inputs=[(6, 2, 3), (2, 2, 4)]),
-    Layer("GRU", (3, 4), inputs=[(6, 3), (1, 1, 4)]),
-    Layer("RNNCell", (3, 4), {"nonlinearity": "gelu"}, inputs=[(2, 3)]),
-    Layer("RNNCell", (3, 4), inputs=[(2, 2, 3)]),
-    Layer("LSTMCell", (3, 4), inputs=[(2, 3), ((2, 4), (2, 5))]),
-    Layer("GRUCell", (3, 4), inputs=[(2, 3), (3, 4)]),
-    Layer("GRUCell", (3, 4), inputs=[(2, 5)]),
+    Layer("RNN", (3, 4), {"nonlinearity": "gelu"}, inputs=[(6, 2, 3)]).raises(
+        ValueError, "nonlinearity must be one of 'tanh', 'relu'"
+    ),
+    Layer("RNN", (3, 4), {"proj_size": 2}, inputs=[(6, 2, 3)]).raises(
+        TypeError, "got an unexpected keyword argument 'proj_size'"
+    ),
+    Layer("RNN", (3, 4), inputs=[(6, 2, 4)]).raises(ValueError, "input must have shape (T, N, 3)"),
+    Layer("RNN", (3, 4), inputs=[(3,)]).raises(ValueError, "input must have shape (T, N, 3)"),
+    Layer("RNN", (3, 4), inputs=[(6, 2, 3), (1, 4)]).raises(
+        ValueError, "the initial state must have shape (1, 2, 4)"
+    ),
+    Layer("LSTM", (3, 0), inputs=[(6, 2, 3)]).raises(
+        ValueError, "hidden_size must be greater than zero"
+    ),
+    Layer("LSTM", (3, 4), {"num_layers": 0}, inputs=[(6, 2, 3)]).raises(
+        ValueError, "num_layers must be greater than zero"
+    ),
+    Layer("LSTM", (3, 4), {"proj_size": 4}, inputs=[(6, 2, 3)]).raises(
+        ValueError, "proj_size must be at least 0 and below hidden_size=4"
+    ),
+    Layer("LSTM", (3, 4), {"proj_size": -1}, inputs=[(6, 2, 3)]).raises(
+        ValueError, "proj_size must be at least 0 and below hidden_size=4"
+    ),
+    Layer("LSTM", (3, 4), {"dropout": 1.5}, inputs=[(6, 2, 3)]).raises(
+        ValueError, "dropout is a probability and must lie in [0, 1]"
+    ),
+    Layer("LSTM", (3, 4), {"bias": 1}, inputs=[(6, 2, 3)]).raises(
+        TypeError, "bias must be True or False"
+    ),
+    Layer("LSTM", (3, 4), inputs=[(6, 2, 3), ((1, 2, 4), (1, 3, 4))]).raises(
+        ValueError, "the initial state must have shape (1, 2, 4) and (1, 2, 4)"
+    ),
+    Layer("GRU", (3.0, 4), inputs=[(6, 2, 3)]).raises(TypeError, "input_size must be an integer"),
+    Layer("GRU", (3, 4), inputs=[(6, 2, 3), (2, 2, 4)]).raises(
+        ValueError, "the initial state must have shape (1, 2, 4)"
+    ),
+    Layer("GRU", (3, 4), inputs=[(6, 3), (1, 1, 4)]).raises(
+        ValueError, "the initial state must have shape (1, 4)"
+    ),
+    Layer("RNNCell", (3, 4), {"nonlinearity": "gelu"}, inputs=[(2, 3)]).raises(
+        ValueError, "nonlinearity must be one of 'tanh', 'relu'"
+    ),
+    Layer("RNNCell", (3, 4), inputs=[(2, 2, 3)]).raises(
+        ValueError, "a cell takes an input (N, I) with states (N, H)"
+    ),
+    Layer("LSTMCell", (3, 4), inputs=[(2, 3), ((2, 4), (2, 5))]).raises(
+        ValueError, "the states of 4 units for an input of shape (2, 3) must"
+    ),
+    Layer("GRUCell", (3, 4), inputs=[(2, 3), (3, 4)]).raises(
+        ValueError, "the states of 4 units for an input of shape (2, 3) must"
+    ),
+    Layer("GRUCell", (3, 4), inputs=[(2, 5)]).raises(
+        ValueError, "the last axis of input must have the 3 features of the"
+    ),
 ]

@@ -9,7 +9,7 @@ CAUSAL = values(np.triu(np.ones((5, 5), bool), 1))
 TGT_CAUSAL = values(np.triu(np.ones((4, 4), bool), 1))
 PADDING = values(np.array([[False, False, False, True, True], [False, True, False, False, False]]))
 FORWARD = {"train": False, "gradients": False, "vmap": False, "dtypes": False}
-"""Stacks only pass arguments on: their layers' rows have the gradients."""
+"""Stacks only pass arguments on: their first rows and their layers' rows have the gradients."""
 
 SMALL = {"dim_feedforward": 6, "dropout": 0.0}
 
@@ -32,14 +32,14 @@ def _decoder_layer(kwargs, inputs=(TGT, SRC), call=None, **how):
     return Layer("TransformerDecoderLayer", (8, 2), settings, inputs=inputs, call=call, **how)
 
 
-def _encoder(build, inputs=(SRC,), call=None, note=""):
+def _encoder(build, inputs=(SRC,), call=None, **how):
     call = {} if call is None else call
-    return Layer("TransformerEncoder", build=build, inputs=inputs, call=call, note=note, **FORWARD)
+    return Layer("TransformerEncoder", build=build, inputs=inputs, call=call, **(FORWARD | how))
 
 
-def _decoder(build, inputs=(TGT, SRC), call=None, note=""):
+def _decoder(build, inputs=(TGT, SRC), call=None, **how):
     call = {} if call is None else call
-    return Layer("TransformerDecoder", build=build, inputs=inputs, call=call, note=note, **FORWARD)
+    return Layer("TransformerDecoder", build=build, inputs=inputs, call=call, **(FORWARD | how))
 
 
 def _encoders(count, last_norm=False, **kwargs):
@@ -86,14 +86,14 @@ ROWS = [
     _decoder_layer(
         {}, call={"memory_mask": bools((4, 5), 0.3), "memory_key_padding_mask": PADDING}
     ),
-    _encoder(_encoders(2), note=" two"),
+    _encoder(_encoders(2), note=" two", gradients=True),
     _encoder(_encoders(1, True, norm_first=True), note=" norm"),
     _encoder(_encoders(1, batch_first=True), [(2, 5, 8)], note=" batch first"),
     _encoder(_encoders(1), call={"mask": CAUSAL}, note=" causal, to be noticed"),
     _encoder(_encoders(1), call={"mask": CAUSAL, "is_causal": True}, note=" causal"),
     _encoder(_encoders(1), call={"src_key_padding_mask": PADDING}, note=" padding"),
     _encoder(_encoders(1), [(5, 8)], note=" one example"),
-    _decoder(_decoders(2), note=" two"),
+    _decoder(_decoders(2), note=" two", gradients=True),
     _decoder(_decoders(1, True, norm_first=True), note=" norm"),
     _decoder(_decoders(1, batch_first=True), [(2, 4, 8), (2, 5, 8)], note=" batch first"),
     _decoder(_decoders(1), call={"tgt_mask": TGT_CAUSAL}, note=" causal"),
@@ -109,10 +109,18 @@ ROWS = [
 ]
 
 RAISES = [
-    _encoder_layer({"activation": "tanh"}),
-    _encoder_layer({}, call={"is_causal": True}),
-    _encoder_layer({}, [(5, 2, 7)]),
-    _transformer({}, [(5, 2, 8), (4, 3, 8)]),
-    _transformer({}, [(5, 2, 7), (4, 2, 7)]),
-    Layer("TransformerEncoderLayer", (8, 3), inputs=[SRC]),
+    _encoder_layer({"activation": "tanh"}).raises(
+        ValueError, "activation must be 'relu', 'gelu' or a function"
+    ),
+    _encoder_layer({}, call={"is_causal": True}).raises(
+        ValueError, "is_causal=True is a hint about attn_mask"
+    ),
+    _encoder_layer({}, [(5, 2, 7)]).raises(ValueError, "query must have 8 features"),
+    _transformer({}, [(5, 2, 8), (4, 3, 8)]).raises(
+        ValueError, "src and tgt must have as many examples"
+    ),
+    _transformer({}, [(5, 2, 7), (4, 2, 7)]).raises(ValueError, "src and tgt must have 8 features"),
+    Layer("TransformerEncoderLayer", (8, 3), inputs=[SRC]).raises(
+        ValueError, "embed_dim must be divisible by num_heads"
+    ),
 ]

@@ -77,9 +77,10 @@ def test_adapted_layers(rng, case):
     at_start, after, (merged, _) = run(params, x)
     np.testing.assert_allclose(*at_start, rtol=1e-5, atol=1e-6)  # float32
     np.testing.assert_allclose(*after, rtol=1e-4, atol=1e-5)  # a sum in another order
-    assert not np.allclose(at_start[0], after[0], atol=1e-2)
+    assert not np.allclose(at_start[0], after[0], atol=1e-2)  # the addition shows
     a, b = (np.asarray(params[name]) for name in ("lora_A", "lora_B"))
     expected = np.asarray(params["weight"]) + 1.5 * np.tensordot(b, a, 1)
+    # float32: sums in another order
     np.testing.assert_allclose(merged, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -122,12 +123,14 @@ def test_a_model_by_patterns_with_stacked_layers_and_weights_that_are_read(rng):
     ours = output_of(adapted, params, state, x)
     merged = nn.merge_lora(adapted, params)
     # a few layers deep in float32
+    # float32: the merged weight is rounded before the product, not after
     np.testing.assert_allclose(ours, output_of(model, merged, state, x), rtol=1e-4, atol=1e-4)
     # attention reads the weight of its output projection instead of calling it
     one = jax.tree.map(
         jnp.zeros_like, params["blocks"]["module"]["attention"]["out_proj"]["lora_B"]
     )
     params["blocks"]["module"]["attention"]["out_proj"]["lora_B"] = one
+    # the addition shows
     assert not np.allclose(ours, output_of(adapted, params, state, x), atol=1e-2)
 
 
@@ -141,7 +144,10 @@ def test_pretrained_weights_load_by_name_and_only_the_addition_trains(rng):
     params, state = fn.load_state_dict(adapted, fresh | pretrained)
     x, y = rng.standard_normal((16, 4), np.float32), rng.standard_normal((16, 2), np.float32)
     np.testing.assert_allclose(
-        output_of(adapted, params, state, x), output_of(model, base, {}, x), rtol=1e-6
+        # float32, rounded once or twice
+        output_of(adapted, params, state, x),
+        output_of(model, base, {}, x),
+        rtol=1e-6,
     )
     assert np.abs(params["0"]["lora_A"]).max() <= 0.5  # uniform within 1 / sqrt(4)
     assert not np.asarray(params["0"]["lora_B"]).any()
@@ -169,7 +175,7 @@ def test_pretrained_weights_load_by_name_and_only_the_addition_trains(rng):
     np.testing.assert_allclose(
         output_of(model, nn.merge_lora(adapted, after), {}, x),
         output_of(adapted, after, state, x),
-        rtol=1e-4,
+        rtol=1e-4,  # float32: the merged weight is rounded before the product, not after
         atol=1e-5,
     )
 
@@ -198,7 +204,7 @@ def test_sharing_within_the_model_is_kept(rng):
     np.testing.assert_allclose(
         output_of(adapted, params, state, x),
         output_of(model, nn.merge_lora(adapted, params), state, x),
-        rtol=1e-4,
+        rtol=1e-4,  # float32: the merged weight is rounded before the product, not after
         atol=1e-5,
     )
     tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))

@@ -28,6 +28,7 @@ def built(module, *inputs):
 def same(a, b, rtol=1e-5):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        # float32: a scan fuses what a loop does not
         np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-6)
 
 
@@ -109,6 +110,7 @@ def test_repeats_within_repeats_and_lists(x):
             name = f"stages.0.{stage}.0.{layer}"
             expected = expected @ named[f"{name}.weight"].T + named[f"{name}.bias"]
         expected = jnp.tanh(expected)
+    # float32: sums in another order
     np.testing.assert_allclose(net.apply(params, state, x)[0], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -190,6 +192,7 @@ def test_vmap_with_copies_is_a_list_of_models(x):
     output, _ = net.apply(params, state, x)
     for copy in range(3):
         one = jax.tree.map(lambda leaf, copy=copy: leaf[copy], (params["module"], state["module"]))
+        # float32: sums in another order
         np.testing.assert_allclose(output[:, copy], fn.bind(Block(), *one)(x), rtol=1e-5, atol=1e-6)
     assert "2.linear.weight" in fn.state_dict(module, params, state)
     assert not np.allclose(
@@ -256,4 +259,5 @@ def test_a_stack_of_one(x):
     net, params, state = built(nn.Repeat(nn.Linear(4, 4), 1))
     assert params["module"]["weight"].shape == (1, 4, 4)
     expected = x @ params["module"]["weight"][0].T + params["module"]["bias"][0]
+    # float32: sums in another order
     np.testing.assert_allclose(net.apply(params, state, x)[0], expected, rtol=1e-5, atol=1e-6)
