@@ -16,8 +16,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from funcnet.core.errors import ModuleDefinitionError
-from funcnet.core.hiding_places import class_attributes, hiding_place
 from funcnet.core.paths import join
+from funcnet.module.hiding_places import class_attributes, hiding_place
 from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec, is_buffer, is_spec
 

@@ -19,7 +19,7 @@ from funcnet.module.initialize import draw
 from funcnet.module.layout import nested
 from funcnet.module.lazy_shapes import learned_specs
 from funcnet.module.module import Module, binding_of
-from funcnet.module.observation import Capture, Edit, Observation
+from funcnet.module.observe import Capture, Edit, Observation
 from funcnet.module.state_dict import load_state_dict
 
 __all__ = ["Functional", "functional_call", "functionalize"]
