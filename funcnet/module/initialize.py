@@ -5,7 +5,9 @@ time depends on the number of different shapes, not on the model's depth.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -35,7 +37,7 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
     """
     groups: dict[Kind, list[str]] = {}
     for path, spec in specs.items():
-        groups.setdefault((spec.init, spec.sizes, spec.dtype), []).append(path)
+        groups.setdefault((_by_value(spec.init), spec.sizes, spec.dtype), []).append(path)
     arrays: dict[str, Array] = {}
     for kind, paths in groups.items():
         names = [layout.names[layout.path_of(_source(layout.specs[path]))][0] for path in paths]
@@ -45,6 +47,46 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
             whole = layers[0] if len(layers) == 1 else layers
             arrays[path] = jnp.reshape(whole, (*sizes, *kind[1])) if sizes else whole
     return arrays
+
+
+@dataclass(frozen=True)
+class _ByValue:
+    """A function that equals any other of the same code and the same captured values.
+
+    ``jax.nn.initializers.normal()`` is another object in each layer, and a program for each would be compiled.
+    """
+
+    identity: Any
+    function: Initializer = field(compare=False)
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.function(key, shape, dtype)
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+
+def _by_value(init: Initializer) -> Initializer:
+    """Return an initializer that is compared by what it does, where that can be told."""
+    identity = _identity_of(init)
+    return init if identity is init else _ByValue(identity, init)
+
+
+def _identity_of(value: Any) -> Any:
+    """Return something hashable that is equal for functions that do the same; the value itself if not known."""
+    if isinstance(value, partial):
+        parts = (value.func, *value.args, *value.keywords.values())
+        return (partial, tuple(value.keywords), *map(_identity_of, parts))
+    if not isinstance(value, FunctionType):
+        return value
+    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    captured = (*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+    identity = (value.__code__, value.__module__, *map(_identity_of, captured))
+    try:
+        hash(identity)
+    except TypeError:  # it captured a list or an array: nobody knows whether two are the same
+        return value
+    return identity
 
 
 def _source(spec: Spec) -> Spec:

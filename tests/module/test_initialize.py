@@ -1,5 +1,7 @@
 """Initial values: from paths, drawn together, abstract, sharded, learned from an example."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -162,3 +164,40 @@ def test_nest_is_initialised_in_attribute_order():
         "layers",
         "heads",
     ]
+
+
+TRACED = []
+
+
+def counted(stddev):
+    def init(key, shape, dtype):
+        TRACED.append(stddev)
+        return stddev * jax.random.normal(key, shape, dtype)
+
+    return init
+
+
+def captures(value):
+    return lambda key, shape, dtype: jnp.full(shape, value[0], dtype)
+
+
+class Layer(fn.Module):
+    def __init__(self, init):
+        self.weight = fn.Parameter((3, 4), init)
+
+
+class Layers(fn.Module):
+    def __init__(self):
+        self.same = [Layer(counted(0.5)) for _ in range(4)]
+        self.others = [Layer(counted(0.25)), Layer(partial(counted(0.5)))]
+        self.unknown = [Layer(captures([i])) for i in range(2)]
+
+
+def test_initializers_of_the_same_code_and_values_share_a_program():
+    TRACED.clear()
+    _, params, _ = built(Layers())
+    assert TRACED == [0.5, 0.25, 0.5]
+    same = [params["same"][str(i)]["weight"] for i in range(4)]
+    assert len({float(layer[0, 0]) for layer in same}) == 4
+    # what captured a list may be anything, and is drawn by itself
+    assert [float(params["unknown"][str(i)]["weight"][0, 0]) for i in range(2)] == [0.0, 1.0]
