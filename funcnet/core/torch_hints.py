@@ -173,6 +173,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "matmul": "x @ y",
         "norm": "jnp.linalg.norm(x)",
         "cat": "jnp.concatenate(arrays, axis)",
+        "a tensor": "arrays are JAX's or NumPy's: pass tensor.numpy()",
     },
 }  # fmt: skip
 
@@ -239,6 +240,7 @@ _SIGNS = (
     ("as a data type", "view"),
     ("array.view()", "view"),
     ("'int' object is not callable", "size"),
+    ("torch.Tensor", "a tensor"),
 )
 """Words of JAX's messages by which a tensor's method is known."""
 

@@ -36,7 +36,7 @@ def declares(value: object) -> bool:
     return is_spec(value) or is_module(value)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Node:
     """A module, a container or a declared array, as it was when it was walked.
 
@@ -54,6 +54,10 @@ class Node:
     attributes: Mapping[str, Any] | None = None
     declares: bool = True
     has_buffers: bool = False
+
+    def __repr__(self) -> str:
+        """Show the kind of what it is a snapshot of."""
+        return f"Node({type(self.value).__name__})"
 
     @cached_property
     def layout(self) -> Layout:

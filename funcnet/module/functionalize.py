@@ -122,7 +122,7 @@ def functionalize(module: Module | Callable[..., Any]) -> Functional:
     return Functional(pure.init, pure.apply)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PureModule:
     """What stands behind a `Functional`: a snapshot of a description, and which method is the call.
 
@@ -137,6 +137,10 @@ class PureModule:
     method: str
     steps: tuple[Capture | Edit, ...] = ()
     around: Binding | None = None
+
+    def __repr__(self) -> str:
+        """Show in a line what JAX's messages name: ``<bound method PureModule.apply of PureModule(MLP)>``."""
+        return f"PureModule({type(self.module).__name__})"
 
     @property
     def module(self) -> Module:

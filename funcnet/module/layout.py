@@ -190,7 +190,14 @@ def placed(layout: Layout, tree: Mapping[str, Any], which: str) -> dict[int, Any
             f"{which} must be nested dicts of arrays, as init returns; got {kind_of(tree)}"
         )
     specs = layout.parameters if which == "params" else layout.buffers
-    values = match_paths(specs, flatten(tree), which)
+    values = flatten(tree)
+    absent = [path for path in specs if path in values and values[path] is None]
+    if absent:
+        raise ParameterTreeError(
+            f"{which} has None in place of {', '.join(absent)}: put the halves of a partition together again with "
+            "fn.merge(trained, frozen)"
+        )
+    values = match_paths(specs, {k: v for k, v in values.items() if v is not None}, which)
     for path in specs:
         _check_shape(path, layout.shape(path), values[path])
     return {id(spec): values[path] for path, spec in specs.items()}

@@ -310,4 +310,10 @@ def _checked(declared: Any, value: Any, current: Any, where: str) -> Any:
             f"{where} has shape {current.shape}; it was assigned an array of shape {value.shape}. "
             "The state must keep its shapes from call to call"
         )
+    for kind in (jnp.inexact, jnp.complexfloating):
+        if jnp.issubdtype(value.dtype, kind) and not jnp.issubdtype(current.dtype, kind):
+            raise TypeError(
+                f"{where} has dtype {current.dtype.name} and would lose what it was assigned, of dtype "
+                f"{value.dtype.name}: declare the Buffer with that dtype, or write .astype(jnp.{current.dtype.name})"
+            )
     return value.astype(current.dtype)

@@ -30,10 +30,12 @@ class Spec:
         dtype: of the array that ``init`` draws.
         drawn_with: another array, whose key ``init`` is given instead of one of its own, so that it can
             compute its values from the other's. See `Hooks` in ``module/module.py``.
+        optional: whether a file may lack it: it then starts as ``init`` makes it.
+            So do the counters of batch norm, which files older than PyTorch 0.4.1 lack.
         trained: whether it is a parameter; a class of one's own inherits this from `Parameter` or `Buffer`.
     """
 
-    __slots__ = ("drawn_with", "dtype", "init", "shape")
+    __slots__ = ("drawn_with", "dtype", "init", "optional", "shape")
 
     trained: ClassVar[bool] = True
 
@@ -57,6 +59,7 @@ class Spec:
         self.init = init
         self.dtype = jnp.dtype(jnp.float32 if dtype is None else dtype)
         self.drawn_with: Spec | None = None
+        self.optional = False
 
     @property
     def complete(self) -> bool:
@@ -234,6 +237,17 @@ else:
         __slots__ = ()
 
         trained = False
+
+
+def optional(declared: Any) -> Any:
+    """Let a file lack a declared array, which then starts as its initializer makes it.
+
+    >>> from funcnet.module.specs import optional
+    >>> optional(fn.Buffer((), nn.init.zeros())).optional
+    True
+    """
+    declared.optional = True
+    return declared
 
 
 def is_buffer(value: object) -> bool:

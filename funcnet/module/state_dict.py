@@ -94,6 +94,10 @@ def load_state_dict(
     for path, spec in layout.specs.items():
         aliases = layout.names[path]
         whole = [names for names in aliases if all(name in mapping for name in names)]
+        if not whole and spec.optional and not any(name in mapping for name in aliases[0]):
+            start = spec.init(jax.random.key(0), spec.sizes, spec.dtype)
+            found[path] = jnp.broadcast_to(start, (*layout.sizes[path], *spec.sizes))
+            continue
         if not whole:
             missing += [name for name in aliases[0] if name not in mapping]
             continue

@@ -134,6 +134,30 @@ def test_a_buffer_of_another_shape_or_kind():
         del model.calls
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"), [(jnp.int32, 0.9), (jnp.int32, 1j), (jnp.float32, 1j), (bool, 0.5)]
+)
+def test_a_buffer_does_not_lose_what_it_is_assigned(dtype, value):
+    class Holder(fn.Module):
+        def __init__(self):
+            self.held = fn.Buffer((), zeros, dtype)
+
+    model = fn.bind(Holder(), {}, {"held": jnp.zeros((), dtype)})
+    with pytest.raises(TypeError, match=rf"held has dtype {jnp.dtype(dtype).name} and would lose"):
+        model.held = jnp.asarray(value)
+    model.held = jnp.ones((), jnp.int8)
+    assert model.held.dtype == dtype
+
+
+def test_halves_of_a_partition_are_put_together_first():
+    net, params, state = built(Nest())
+    trained, frozen = fn.partition(params, "heads.*")
+    with pytest.raises(errors.ParameterTreeError, match=r"None in place of .*fn\.merge"):
+        net.apply(trained, state, jnp.ones(3))
+    net.apply(fn.merge(trained, frozen), state, jnp.ones(3))
+    net.apply({**params, "unused": None}, state, jnp.ones(3))
+
+
 def test_trees_that_do_not_fit_list_every_path():
     net, params, state = built(Nest())
     broken = {**params, "extra": {"weight": jnp.ones(1)}}
@@ -237,6 +261,9 @@ def test_habits_of_pytorch():
         assert not hasattr(module, "anything")
 
 
+Tensor = type("Tensor", (), {"__module__": "torch"})
+
+
 class Typed(fn.Module):
     """A module whose call is written as one for PyTorch."""
 
@@ -264,6 +291,7 @@ class Typed(fn.Module):
         (lambda x: x.float(), "astype"),
         (lambda x: x.add_(1), "immutable"),
         (lambda x: jnp.cat([x, x]), "concatenate"),
+        (lambda x: jnp.sin(Tensor()), r"tensor\.numpy\(\)"),
     ],
 )
 @pytest.mark.parametrize("jit", [False, True])

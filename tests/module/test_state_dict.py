@@ -91,3 +91,18 @@ def test_trees_that_do_not_fit():
     with pytest.raises(errors.StateDictError, match="bias"):
         fn.state_dict(Dense(3, 2), {"weight": jnp.ones((2, 3))})
     assert fn.state_dict(Counter(), {}) == {}
+
+
+def test_files_without_the_counters_of_batch_norm():
+    module = fn.nn.Sequential(fn.nn.BatchNorm1d(3), fn.nn.Repeat(fn.nn.BatchNorm1d(3), 2))
+    _, params, state = built(module)
+    state = jax.tree.map(lambda x: x + 1, state)
+    names = fn.state_dict(module, params, state)
+    older = {k: v for k, v in names.items() if not k.endswith("num_batches_tracked")}
+    _, loaded = fn.load_state_dict(module, older)
+    assert int(loaded["0"]["num_batches_tracked"]) == 0
+    assert loaded["1"]["module"]["num_batches_tracked"].tolist() == [0, 0]
+    assert loaded["0"]["running_mean"].tolist() == [1, 1, 1]
+    del older["0.running_mean"]
+    with pytest.raises(errors.StateDictError, match=r"missing: 0\.running_mean"):
+        fn.load_state_dict(module, older)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import DType
 from funcnet.core.checks import check_non_negative
 from funcnet.module import Buffer, Module, Parameter
+from funcnet.module.specs import optional
 from funcnet.nn import init
 
 __all__ = ["TrackedNorm"]
@@ -36,7 +37,9 @@ class TrackedNorm(Module):
         tracked = track_running_stats
         self.running_mean = Buffer(shape, init.zeros(), dtype) if tracked else None
         self.running_var = Buffer(shape, init.ones(), dtype) if tracked else None
-        self.num_batches_tracked = Buffer((), init.zeros(), jnp.int32) if tracked else None
+        self.num_batches_tracked = (
+            optional(Buffer((), init.zeros(), jnp.int32)) if tracked else None
+        )
 
     def _sizes(self, channels: int) -> dict[str, tuple[int, ...]]:
         names = ("weight", "bias", "running_mean", "running_var")
