@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import PyTree
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.core.keys import is_key
 from funcnet.core.leaf_kinds import is_none
 from funcnet.transforms.arguments import wraps
+from funcnet.transforms.differentiable_leaves import is_typed_key
 from funcnet.transforms.loops.chunked import (
     entry_each,
     mapped_in_front,
@@ -48,7 +48,8 @@ def vmap(
             in a loop inside one compiled program. The last chunk may be smaller.
         randomness: what a random key that all examples share means. ``"same"``: the same numbers
             for each, as in JAX; ``"different"``: the key is split, one for each example;
-            ``"error"``: raise. Keys that ``fun`` closes over are out of sight and stay the same.
+            ``"error"``: raise. Keys that ``fun`` closes over are out of sight and stay the same,
+            and so do the older pairs of ``uint32`` (``jax.random.PRNGKey``), which may be numbers.
 
     Returns:
         The mapped function.
@@ -105,7 +106,7 @@ def _share_keys(
     """Split the keys that all examples share, one for each example, or refuse them."""
     leaves, axes = list(leaves), list(axes)
     for index, (leaf, axis) in enumerate(zip(leaves, axes, strict=True)):
-        if axis is None and is_key(leaf):
+        if axis is None and is_typed_key(leaf):
             if randomness == "error":
                 raise ValueError(
                     'a random key is shared by all examples and randomness="error"; map over '

@@ -47,7 +47,8 @@ def squared_norms(loss: Callable[..., Any], params: PyTree, example: Sequence[An
     (of_formed, of_products), activations = gradient([moving[i] for i in formed], zeros)
     total = sum((jnp.sum(jnp.abs(g) ** 2) for g in of_formed), jnp.zeros(()))
     for product, delta, activation in zip(found, of_products, activations, strict=True):
-        total = total + product.squared_norm(activation, delta).astype(total.dtype)
+        real = not jnp.iscomplexobj(moving[product.weight])
+        total = total + product.squared_norm(activation, delta, real).astype(total.dtype)
     return total
 
 
@@ -76,13 +77,22 @@ class WeightProduct:
     shape: tuple[int, ...]
     dtype: Any
 
-    def squared_norm(self, activation: Array, delta: Array) -> Array:
-        """Return the squared norm of the weight's gradient, by the cheaper of two ways."""
+    def squared_norm(self, activation: Array, delta: Array, real: bool) -> Array:
+        """Return the squared norm of the weight's gradient, by the cheaper of two ways.
+
+        Args:
+            activation: the other operand.
+            delta: the gradient of the product.
+            real: whether the weight is. In a complex product only the real part then moves it, which the
+                positions' inner products do not tell apart.
+        """
         free = [axis for axis in range(activation.ndim) if axis not in self.contracted]
         inputs = math.prod(activation.shape[axis] for axis in self.contracted)
         a = activation.transpose(*free, *self.contracted).reshape(-1, inputs)
         positions = a.shape[0]
         d = delta.reshape(positions, -1) if self.side else delta.reshape(-1, positions).T
+        if real and jnp.iscomplexobj(a):
+            return jnp.sum(jnp.real(a.T @ d) ** 2)
         if positions * positions <= inputs * d.shape[1]:
             return jnp.real(jnp.sum((a @ a.conj().T) * (d @ d.conj().T)))
         return jnp.sum(jnp.abs(a.T @ d) ** 2)

@@ -54,6 +54,15 @@ def test_the_loop_holds_one_chunk():
     assert "f32[12,50,50]" not in jaxpr
 
 
+def test_a_pair_of_words_is_not_taken_for_a_key():
+    pair = jnp.array([3, 5], jnp.uint32)
+    for randomness in ("same", "different", "error"):
+        mapped = T.vmap(lambda p, x: p + x, (None, 0), randomness=randomness)
+        np.testing.assert_array_equal(
+            mapped(pair, jnp.arange(3, dtype=jnp.uint32)), [[3, 5], [4, 6], [5, 7]]
+        )
+
+
 def test_randomness():
     draw = lambda key, x: jax.random.uniform(key, ()) + x
     key, xs = jax.random.key(0), jnp.zeros(6)
