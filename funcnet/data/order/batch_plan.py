@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnet.data.order.indices import as_indices
 from funcnet.data.order.permutation import Order
 
 __all__ = ["BatchPlan", "ListBatchPlan", "Task"]
@@ -106,7 +107,7 @@ class ListBatchPlan:
 
 
 def _checked(indices: Any, length: int) -> np.ndarray:
-    indices = np.asarray(indices, dtype=np.intp)
+    indices = as_indices("the sampler", indices)
     if indices.size and not 0 <= indices.min() <= indices.max() < length:
         raise IndexError(
             f"the sampler must give indices in [0, {length}); got some from {indices.min()} to"
