@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
 from funcnet.data.datasets.map import MappedDataset
-from funcnet.data.datasets.transform import Transform
+from funcnet.data.datasets.transform import Transform, owned
 from funcnet.data.loading.batch_memory import Allocate
 from funcnet.data.loading.collate import collate
 from funcnet.data.loading.errors import sample_error
@@ -129,6 +129,8 @@ class BatchWork:
             sample_rng = SampleRng(task.seed, task.epoch, index)
             try:
                 sample = read_sample(self.source, index, sample_rng) if many is None else many[row]
+                if not self.untouched:
+                    sample = owned(sample)
                 begin = perf_counter()
                 for transform in self.transforms:
                     sample = transform(sample, sample_rng)

@@ -8,7 +8,7 @@ from funcnet.data.order.permutation import positions_of
 
 __all__ = ["DrawnOrder"]
 
-_BLOCK = 16384  # draws of one generator: enough that what it takes to make one is forgotten
+_BLOCK = 1 << 17  # draws of one generator: so many that neighbours in order are near in a long table
 
 
 class DrawnOrder:
@@ -34,26 +34,33 @@ class DrawnOrder:
         self.length = length
         self.seed = seed
         self.epoch = epoch
+        self._size = min(_BLOCK, length)
+        self._last: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, selection: Any) -> Any:
         positions, scalar = positions_of(selection, self.length)
-        blocks, places = np.divmod(positions, _BLOCK)
+        blocks, places = np.divmod(positions, self._size)
         indices = np.empty(len(positions), np.intp)
         for block in np.unique(blocks).tolist():
             rows = np.flatnonzero(blocks == block)
-            indices[rows] = self._draw(block)[places[rows]]
+            indices[rows] = self._block(block)[places[rows]]
         return int(indices[0]) if scalar else indices
+
+    def _block(self, block: int) -> np.ndarray:
+        if self._last is None or self._last[0] != block:
+            self._last = block, self._draw(block)
+        return self._last[1]
 
     def _draw(self, block: int) -> np.ndarray:
         entropy = np.random.SeedSequence([self.seed, self.epoch, block])
-        draws = np.random.Generator(np.random.Philox(entropy)).random(_BLOCK)
-        # A draw just below 1 times the sum may round to the sum, which is beyond the last edge.
-        draws = np.minimum(draws * self.edges[-1], np.nextafter(self.edges[-1], 0))
-        # In their order, neighbours look for neighbouring edges: far quicker in a long table.
-        ranks = np.argsort(draws)
-        found = np.empty(_BLOCK, np.intp)
-        found[ranks] = np.searchsorted(self.edges, draws[ranks], side="right")
-        return found
+        rng = np.random.Generator(np.random.Philox(entropy))
+        # Uniform draws in ascending order, without sorting: their gaps are exponential. Neighbours
+        # then look for neighbouring edges, which is far quicker in a long table.
+        sums = np.cumsum(rng.standard_exponential(self._size + 1))
+        draws = sums[:-1] * (self.edges[-1] / sums[-1])
+        # A draw may round to the sum of the weights, which is beyond the last edge.
+        draws = np.minimum(draws, np.nextafter(self.edges[-1], 0))
+        return rng.permutation(np.searchsorted(self.edges, draws, side="right"))

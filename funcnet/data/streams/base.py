@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from funcnet.data.datasets.transform import Transform
+from funcnet.data.datasets.transform import Transform, owned
 from funcnet.data.order.batch_plan import Task
 from funcnet.data.order.sample_rng import SampleRng
 
@@ -101,7 +101,7 @@ class ParallelStream(Stream):
 
     def transformed(self, sample: Any, sample_rng: SampleRng) -> list[Any]:
         """Apply all transforms to one source sample."""
-        samples = [sample]
+        samples = [owned(sample) if self.transforms else sample]
         for transform in self.transforms:
             # Not lazily: each transform sees all samples of one source sample before the next one
             # does, so that they ask the shared generator in the same order whoever reads.
