@@ -16,6 +16,8 @@ position     where a loader is: what its ``state_dict`` saves     loading/epoch.
 ============ ==================================================== ========================
 """
 
+from typing import Any
+
 from funcnet.data import augment
 from funcnet.data.datasets.arrays import ArrayDataset
 from funcnet.data.datasets.base import Dataset
@@ -33,6 +35,7 @@ from funcnet.data.loading.errors import SampleError, WorkerDiedError
 from funcnet.data.loading.loader import DataLoader
 from funcnet.data.loading.prefetch_to_device import prefetch_to_device
 from funcnet.data.loading.profiling import Profile
+from funcnet.data.loading.pytorch_names import teach_name
 from funcnet.data.order.batch_samplers import BatchSampler, BucketSampler
 from funcnet.data.order.permutation import Permutation
 from funcnet.data.order.samplers import (
@@ -114,3 +117,11 @@ __all__ = [
     "write_tokens",
     "zip",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return teach_name(name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -6,9 +6,7 @@ from typing import Any
 from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
 from funcnet.data.datasets.transform import Transform, as_transform, owned
 from funcnet.data.order.sample_rng import SampleRng
-from funcnet.data.streams.as_stream import add_transform, as_stream
-from funcnet.data.streams.base import Stream
-from funcnet.data.streams.indexed import IndexedStream
+from funcnet.data.streams.as_stream import add_transform, is_indexed
 
 __all__ = ["MappedDataset", "map"]
 
@@ -54,6 +52,6 @@ def map(function: Callable[..., Any], dataset: Any) -> Any:
         20
     """
     transform = as_transform("map", function, dataset)
-    if isinstance(as_stream(dataset), IndexedStream) and not isinstance(dataset, Stream):
+    if is_indexed(dataset):
         return MappedDataset(transform, dataset)
     return add_transform(dataset, transform, "map")

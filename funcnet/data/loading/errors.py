@@ -1,8 +1,20 @@
 """Errors of loading that say which sample, which dataset and which transform."""
 
+from dataclasses import dataclass
+
 from funcnet.data.order.sample_rng import SampleRng
 
-__all__ = ["SampleError", "WorkerDiedError", "sample_error"]
+__all__ = ["Failure", "SampleError", "WorkerDiedError", "sample_error"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What comes in the place of a batch or sample that could not be made; the others still come.
+
+    It travels as a value because a generator that raises is at its end.
+    """
+
+    error: Exception
 
 
 class SampleError(RuntimeError):

@@ -52,6 +52,14 @@ class BatchPlan:
     epoch: int = 0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        count = self.shard[1]
+        if count > 1 and self.last == "keep" and len(self.order) % self.batch_size:
+            raise ValueError(
+                f"{len(self.order)} samples leave an incomplete last batch, which cannot be split over"
+                f" {count} shards; pass drop_last=True or pad_last=True"
+            )
+
     def batches(self, position: int = 0) -> int:
         """Count the batches from a position to the end of the epoch."""
         remaining = max(len(self.order) - position, 0)

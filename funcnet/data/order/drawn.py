@@ -8,7 +8,9 @@ from funcnet.data.order.permutation import positions_of
 
 __all__ = ["DrawnOrder"]
 
-_BLOCK = 1 << 17  # draws of one generator: so many that neighbours in order are near in a long table
+_BLOCK = (
+    1 << 17
+)  # draws of one generator: so many that neighbours in order are near in a long table
 
 
 class DrawnOrder:

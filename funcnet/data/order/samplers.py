@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
+from funcnet.data.loading.pytorch_names import RANDOM, teaches
 from funcnet.data.order.drawn import DrawnOrder
 from funcnet.data.order.indices import as_indices, as_vector
 from funcnet.data.order.permutation import Order, Permutation, SequentialOrder
@@ -94,6 +95,7 @@ class RandomSampler(Sampler):
         [0, 1, 2, 3]
     """
 
+    @teaches("RandomSampler", RANDOM)
     def __init__(
         self, data_source: Any, replacement: bool = False, num_samples: int | None = None
     ) -> None:
@@ -101,6 +103,9 @@ class RandomSampler(Sampler):
         self.replacement = replacement
         self.num_samples = self.length if num_samples is None else num_samples
         check_positive("num_samples", self.num_samples)
+
+    def __len__(self) -> int:
+        return self.num_samples
 
     def order(self, seed: int, epoch: int) -> Order:
         """Return a keyed permutation, or a table of independent draws."""
@@ -135,6 +140,7 @@ class WeightedRandomSampler(Sampler):
         P. Efraimidis and P. Spirakis, "Weighted random sampling with a reservoir", 2006.
     """
 
+    @teaches("WeightedRandomSampler", RANDOM)
     def __init__(
         self, weights: Sequence[float] | np.ndarray, num_samples: int, replacement: bool = True
     ) -> None:
@@ -153,6 +159,9 @@ class WeightedRandomSampler(Sampler):
             )
         self.num_samples = num_samples
         self.replacement = replacement
+
+    def __len__(self) -> int:
+        return self.num_samples
 
     def order(self, seed: int, epoch: int) -> Order:
         """Return independent draws, made as they are asked for, or a table of distinct indices."""
@@ -190,6 +199,9 @@ class StratifiedSampler(Sampler):
         if values.ndim != 1:
             raise ValueError(f"labels must be one for each sample; got shape {values.shape}")
         _, self.labels = np.unique(values, return_inverse=True)
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     def order(self, seed: int, epoch: int) -> Order:
         """Return a table of the indices."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.loading.errors import WorkerDiedError
+from funcnet.data.loading.errors import Failure, WorkerDiedError
 from funcnet.data.loading.work import TaskResult
 from funcnet.data.order.batch_plan import Task
 from funcnet.data.workers.pickling import SharedCopies, dumps
@@ -166,7 +166,7 @@ class ProcessPool:
         self._finalizer()
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
-        """Do the tasks and yield ``(task, TaskResult)`` in their order.
+        """Do the tasks and yield ``(task, TaskResult)``, or a `Failure`, in their order.
 
         Raises:
             WorkerDiedError: a process ended by itself.
@@ -250,7 +250,10 @@ class ProcessPool:
         # would stand still: beyond `_HELD` it gets copies.
         slot.busy = False
         if note is not None:
-            raise _error([used, value, seconds, note])
+            error = _error([used, value, seconds, note])
+            if not isinstance(error, Exception):
+                raise error
+            return Failure(error)
         held = sum(other.held for other in member.slots if not other.busy and other is not slot)
         return TaskResult(slot.take(value, used, copy=held >= _HELD), seconds)
 

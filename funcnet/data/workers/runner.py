@@ -45,7 +45,7 @@ class TaskRunner:
         self._memory = MemoryPool(prefetch + 2)
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
-        """Yield ``(task, TaskResult)`` in the order of the tasks."""
+        """Yield ``(task, TaskResult)`` in the order of the tasks, with a `Failure` for those that fail."""
         if self.num_workers == 0:
             return run_here(self.work, tasks, self._memory)
         if self.kind == "thread":
