@@ -9,6 +9,7 @@ from funcnet.core.trees import fill_tree, map_tree, named_leaves
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
 from funcnet.data.loading.containers import as_array, plain_tree
 from funcnet.data.order.indices import as_indices
+from funcnet.data.sources.damaged import naming
 
 __all__ = ["ArrayDataset"]
 
@@ -75,6 +76,9 @@ class ArrayDataset:
         Returns:
             A dataset of one array, or of a dict of the archive's arrays.
 
+        Raises:
+            ValueError: the file is damaged, or of another format.
+
         Example:
             >>> import tempfile
             >>> path = tempfile.mkdtemp() + "/x.npy"
@@ -84,9 +88,14 @@ class ArrayDataset:
         """
         path = Path(path)
         if path.suffix == ".npz":
-            with np.load(path) as archive:
+            with naming(path, "an .npz archive of arrays"), np.load(path) as archive:
                 return cls({name: archive[name] for name in archive.files})
-        return cls(np.load(path, mmap_mode="r" if memory_map else None))
+        with naming(path, "an .npy file"):
+            mapped = np.load(path, mmap_mode="r")
+            expected = mapped.offset + mapped.nbytes
+            if path.stat().st_size != expected:
+                raise ValueError(f"its array ends at byte {expected} of {path.stat().st_size}")
+            return cls(mapped if memory_map else np.array(mapped))
 
     def __len__(self) -> int:
         return len(self._flat[0])

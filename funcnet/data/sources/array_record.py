@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from funcnet.data.order.indices import as_index
+from funcnet.data.sources.damaged import naming
+
 __all__ = ["ArrayRecordDataset"]
 
 
@@ -43,16 +46,16 @@ class ArrayRecordDataset:
             raise ImportError(
                 'reading ArrayRecord files needs array_record: pip install "funcnet[tables]"'
             ) from error
-        return ArrayRecordDataSource(self.paths)
+        # What the package raises names no file, and other than that it may end the program.
+        with naming(", ".join(self.paths), "ArrayRecord"):
+            return ArrayRecordDataSource(self.paths)
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Any:
         """Read one record."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {self!r}")
-        return self.__getitems__([index % len(self)])[0]
+        return self.__getitems__([as_index(index, len(self), self)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Read many records at once."""
