@@ -88,7 +88,12 @@ class ArrayDataset:
         """
         path = Path(path)
         if path.suffix == ".npz":
-            with naming(path, "an .npz archive of arrays"), np.load(path) as archive:
+            # Opened here: of a damaged archive `numpy.load` would leave the file open.
+            with (
+                naming(path, "an .npz archive of arrays"),
+                path.open("rb") as file,
+                np.load(file) as archive,
+            ):
                 return cls({name: archive[name] for name in archive.files})
         with naming(path, "an .npy file"):
             mapped = np.load(path, mmap_mode="r")

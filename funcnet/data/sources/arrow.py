@@ -59,6 +59,12 @@ class ArrowDataset:
         tables = [self._read(path) for path in self.paths]
         with naming(self.paths[0], "of the same columns as the files after it"):
             self.table = pa.concat_tables(tables)
+        batches = [table.to_batches() for table in tables]
+        self._batches = [
+            (path, batch) for path, each in zip(self.paths, batches, strict=True) for batch in each
+        ]
+        self._stops = np.cumsum([batch.num_rows for _, batch in self._batches], dtype=np.int64)
+        self._checked: set[int] = set()
         fixed = all(is_array_type(field.type) for field in self.table.schema)
         self._arrays = fixed and not any(column.null_count for column in self.table.columns)
 
@@ -68,9 +74,11 @@ class ArrowDataset:
             import pyarrow.parquet
 
             with naming(path, "a Parquet file"):
-                return pyarrow.parquet.read_table(
+                table = pyarrow.parquet.read_table(
                     path, columns=self.columns, memory_map=True, page_checksum_verification=True
                 )
+                _ = table.column_names  # fails for names that are no text
+                return table
         with naming(path, "an Arrow file or stream"):
             source = pa.memory_map(path)
             if source.read(6) == b"ARROW1":
@@ -79,6 +87,7 @@ class ArrowDataset:
                 _check_end(source)
                 table = pa.ipc.open_stream(source).read_all()
             table.validate()
+            _ = table.column_names
             return table if self.columns is None else table.select(self.columns)
 
     def __len__(self) -> int:
@@ -103,8 +112,19 @@ class ArrowDataset:
         return {name: np.array(values) for name, values in self._columns(indices).items()}
 
     def _columns(self, indices: np.ndarray) -> dict[str, Any]:
-        part = self.table.take(as_indices("gather", indices))
+        indices = as_indices("gather", indices)
+        for which in np.unique(np.searchsorted(self._stops, indices, side="right")).tolist():
+            self._check(which)
+        part = self.table.take(indices)
         return {name: column_values(part[name]) for name in part.column_names}
+
+    def _check(self, which: int) -> None:
+        """Check a batch of the file before it is first used: Arrow itself trusts its offsets."""
+        if which not in self._checked:
+            path, batch = self._batches[which]
+            with naming(path, "an Arrow file or stream"):
+                batch.validate(full=True)
+            self._checked.add(which)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"paths": self.paths, "columns": self.columns}

@@ -3,6 +3,7 @@
 import contextlib
 import lzma
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ __all__ = ["naming"]
 # an OSError with a number, and names itself.
 _RAISED = (
     ValueError, EOFError, OSError, KeyError, IndexError, TypeError, SyntaxError, OverflowError,
-    MemoryError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError,
+    MemoryError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError,
+    NotImplementedError, RecursionError, AttributeError,
 )  # fmt: skip
 
 

@@ -46,10 +46,17 @@ def read_image(file: str | Path | bytes, mode: str | None = "RGB") -> np.ndarray
     except ImportError as error:
         raise ImportError('reading images needs Pillow: pip install "funcnet[images]"') from error
     name = f"an image of {len(file)} bytes" if isinstance(file, bytes) else file
-    with (
-        naming(name, "an image that Pillow reads"),
-        Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image,
-    ):
+    with naming(name, "an image that Pillow reads"):
+        try:
+            return _decoded(io.BytesIO(file) if isinstance(file, bytes) else file, mode)
+        except Image.DecompressionBombError as error:  # so large that it is rather damaged
+            raise ValueError(str(error)) from error
+
+
+def _decoded(file: Any, mode: str | None) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(file) as image:
         if mode is None or image.mode == mode:
             return np.array(image)
         if not image.mode.startswith(("I", "F")):

@@ -141,6 +141,8 @@ def _index_tar(path: Path) -> list[_Sample]:
         if stem and dot and "__MACOSX" not in folder.split("/"):
             key = f"{folder}/{stem}" if folder else stem
             samples.setdefault(key, []).append((extension.lower(), offset, length))
+    if not samples:
+        raise ValueError(f"{path} holds no sample: no file whose name has a stem and an extension")
     for key, members in samples.items():
         extensions = [extension for extension, _, _ in members]
         if len(set(extensions)) < len(extensions):
