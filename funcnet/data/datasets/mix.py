@@ -110,9 +110,9 @@ class _MixedStream(Stream):
             position += 1
             yield sample, {"position": position, "inner": list(inner)}
 
-    def kind(self) -> str:
+    def position_kind(self) -> str:
         parts = [
-            f"{weight} of {stream.kind()}"
+            f"{weight} of {stream.position_kind()}"
             for weight, stream in zip(self.shares.weights, self.streams, strict=True)
         ]
         return f"mix({', '.join(parts)})"

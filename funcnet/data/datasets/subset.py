@@ -55,7 +55,7 @@ class Subset(DerivedDataset):
             return None
 
         def part(indices: np.ndarray, allocate: Allocate = fresh) -> Any:
-            return gather(self.indices[indices], allocate)
+            return gather(self.indices[as_indices("gather", indices)], allocate)
 
         return part
 

@@ -237,7 +237,7 @@ class DataLoader(Generic[Batch]):
             order = order if getattr(self, name) is None else name
         if self._stream is None:
             return {"order": order, "length": len(self.dataset)}
-        kind = self._stream.kind()
+        kind = self._stream.position_kind()
         if len(kind) > _KIND:
             kind = f"{kind[:_KIND]}… {blake2b(kind.encode(), digest_size=8).hexdigest()}"
         return {"order": order, "stream": kind}
@@ -315,7 +315,7 @@ class DataLoader(Generic[Batch]):
             TypeError: only reading tells, because the dataset is a stream or the sampler has no
                 ``__len__``.
         """
-        samples = self._samples() if self._stream is None else self._stream.length()
+        samples = self._samples() if self._stream is None else self._stream.length_if_known()
         if samples is None:
             unknown = self.sampler or self.batch_sampler or f"{self._stream!r} is a stream:"
             raise TypeError(f"{unknown} has no __len__: its length is not known beforehand")

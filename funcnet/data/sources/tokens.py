@@ -87,6 +87,7 @@ class TokenFile:
 
     def gather(self, indices: np.ndarray, allocate: Allocate = fresh) -> np.ndarray:
         """Return windows as int32 ``(len(indices), length)``."""
+        indices = as_indices("gather", indices)
         layout = BatchLayout([(np.int32, (len(indices), self.length))])
         (out,) = layout.views(*allocate(layout.nbytes))
         for row, start in enumerate((indices * self.stride).tolist()):

@@ -58,11 +58,11 @@ class Stream(ABC):
         A `Failure` stands in the place of a sample whose transform failed.
         """
 
-    def length(self) -> int | None:
+    def length_if_known(self) -> int | None:
         """Return how many samples there are, where that is known beforehand."""
         return None
 
-    def kind(self) -> str:
+    def position_kind(self) -> str:
         """Name what a position in the stream is a position in: another stream has another name."""
         return type(self).__name__
 

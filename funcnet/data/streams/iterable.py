@@ -35,7 +35,7 @@ class IterableDataset(Stream):
         """Iterate from the start and skip, or let the iterator go to its own state."""
         yield from _iterate(self, reading, state)
 
-    def length(self) -> int | None:
+    def length_if_known(self) -> int | None:
         """Return ``len`` if the class defines it."""
         return len(self) if isinstance(self, Sized) else None
 
@@ -52,7 +52,7 @@ class IterableStream(Stream):
         """Iterate from the start and skip, or let the iterator go to its own state."""
         yield from _iterate(self.iterable, reading, state)
 
-    def length(self) -> int | None:
+    def length_if_known(self) -> int | None:
         """Return ``len`` of the iterable if it has one."""
         return len(self.iterable) if isinstance(self.iterable, Sized) else None
 

@@ -83,13 +83,13 @@ class SequentialStream(ParallelStream):
             for count, group in enumerate(groups, task.start):
                 yield count, befores.popleft(), group
 
-    def length(self) -> int | None:
+    def length_if_known(self) -> int | None:
         """Return the length of the source, unless transforms change it."""
-        return self.stream.length() if self.keeps_length else None
+        return self.stream.length_if_known() if self.keeps_length else None
 
-    def kind(self) -> str:
+    def position_kind(self) -> str:
         """Name the source, and the transforms that change how many samples there are."""
-        return self.kind_over(self.stream.kind())
+        return self.kind_over(self.stream.position_kind())
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes get the transforms; what cannot be read twice stays here."""

@@ -80,8 +80,10 @@ class _PackedStream(Stream):
         if row.used:
             yield row.sample(), {"inner": before, "offset": 0}
 
-    def kind(self) -> str:
-        return f"pack({self.stream.kind()}, {self.length}{'' if self.split else ', whole'})"
+    def position_kind(self) -> str:
+        return (
+            f"pack({self.stream.position_kind()}, {self.length}{'' if self.split else ', whole'})"
+        )
 
     def __repr__(self) -> str:
         return f"pack({self.stream!r}, {self.length})"
