@@ -108,7 +108,7 @@ def owned(sample: Any) -> Any:
 def _owned_container(sample: Any) -> Any:
     if isinstance(sample, Mapping) and not hasattr(sample, "__setitem__"):
         return {name: owned(value) for name, value in sample.items()}
-    copied = copy.copy(sample)
+    copied: Any = copy.copy(sample)
     if dataclasses.is_dataclass(sample):
         for field in dataclasses.fields(sample):
             if hasattr(sample, field.name):

@@ -20,7 +20,7 @@ class DevicePrefetch:
         self.batches = batches
         self.size = size
         self.sharding = sharding
-        self._state: dict[str, Any] | None = None
+        self.state: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         """Count the batches of the source."""
@@ -28,24 +28,25 @@ class DevicePrefetch:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the loader's position after the batch last given out, not the one last sent ahead."""
-        return self.batches.state_dict() if self._state is None else self._state
+        return self.batches.state_dict() if self.state is None else self.state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next ``iter`` continue where a `state_dict` was taken."""
         self.batches.load_state_dict(state)
-        self._state = None
+        self.state = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``iter`` begins."""
         self.batches.set_epoch(epoch)
-        self._state = None
+        self.state = None
 
     def __iter__(self) -> "Iterator[Any]":
         source = iter(self.batches)
-        self._state = self._source_state()  # where the source is now, not where it was before
+        self.state = self.source_state()  # where the source is now, not where it was before
         return _Ahead(self, source)
 
-    def _source_state(self) -> dict[str, Any] | None:
+    def source_state(self) -> dict[str, Any] | None:
+        """Return the position of the source, if it has one."""
         state_dict = getattr(self.batches, "state_dict", None)
         return None if state_dict is None else state_dict()
 
@@ -72,17 +73,17 @@ class _Ahead:
         while self.error is None and len(self.ahead) < owner.size:
             try:
                 batch = next(self.source)
-                self.ahead.append((_put(batch, owner.sharding), owner._source_state()))
+                self.ahead.append((_put(batch, owner.sharding), owner.source_state()))
                 del batch
             except Exception as error:
                 self.error = error
         if self.ahead:
-            batch, owner._state = self.ahead.popleft()
+            batch, owner.state = self.ahead.popleft()
             return batch
         error, self.error = self.error, None
         assert error is not None
         if isinstance(error, StopIteration):
-            owner._state = None
+            owner.state = None
         try:
             raise error
         finally:

@@ -28,7 +28,7 @@ def fingerprint(plan: BatchPlan | ListBatchPlan) -> str:
     """
     digest = blake2b(digest_size=8)
     for part in _parts(plan):
-        digest.update(np.ascontiguousarray(part, np.int64))
+        digest.update(np.ascontiguousarray(part, np.int64).data)
     return digest.hexdigest()
 
 

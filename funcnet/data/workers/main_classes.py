@@ -28,6 +28,7 @@ _ENUMS_OWN = frozenset(
     | {"_inverted_", "_add_alias_", "_add_value_alias_"}
 )
 _SENTINELS = {id(value): name for name, value in vars(dataclasses).items()}
+_LRU_CACHE = type(functools.lru_cache(len))
 _TYPES = {value: name for name, value in vars(types).items() if isinstance(value, type)}
 
 
@@ -65,7 +66,7 @@ def reduce_special(value: Any) -> Any:
         return functools.singledispatchmethod, (_undefined,), state
     if kind is types.ClassMethodDescriptorType:
         return _class_method, (value.__objclass__, value.__name__)
-    if isinstance(value, functools._lru_cache_wrapper):
+    if isinstance(value, _LRU_CACHE):
         # As a name it would be found in the unfinished class: in its base, silently.
         made = functools.partial(functools.lru_cache, **value.cache_parameters())
         return _make_cached, (made, value.__wrapped__)
@@ -128,7 +129,7 @@ def _make_class(metaclass: Any, name: str, bases: tuple[type, ...], early: dict[
         type.__delattr__(base, "__init_subclass__")
     try:
         if issubclass(metaclass, enum.EnumType):
-            namespace = metaclass.__prepare__(name, bases)
+            namespace: Any = metaclass.__prepare__(name, bases)
             for key, value in early.items():
                 namespace[key] = value
         else:
