@@ -20,6 +20,7 @@ class ArrayRecordDataset:
 
     Raises:
         ImportError: array_record is not installed.
+        ValueError: a file is damaged, or of another format.
 
     Example:
         >>> data.ArrayRecordDataset.__name__
@@ -46,7 +47,6 @@ class ArrayRecordDataset:
             raise ImportError(
                 'reading ArrayRecord files needs array_record: pip install "funcnet[tables]"'
             ) from error
-        # What the package raises names no file, and other than that it may end the program.
         with naming(", ".join(self.paths), "ArrayRecord"):
             return ArrayRecordDataSource(self.paths)
 
@@ -59,7 +59,8 @@ class ArrayRecordDataset:
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Read many records at once."""
-        records = self._source.__getitems__(list(indices))
+        with naming(", ".join(self.paths), "ArrayRecord"):
+            records = self._source.__getitems__(list(indices))
         return list(records if self.decode is None else map(self.decode, records))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ __all__ = ["naming"]
 _RAISED = (
     ValueError, EOFError, OSError, KeyError, IndexError, TypeError, SyntaxError, OverflowError,
     MemoryError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError,
-    NotImplementedError, RecursionError, AttributeError,
+    RuntimeError, AttributeError,
 )  # fmt: skip
 
 

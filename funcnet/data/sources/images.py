@@ -59,7 +59,7 @@ def _decoded(file: Any, mode: str | None) -> np.ndarray:
     with Image.open(file) as image:
         if mode is None or image.mode == mode:
             return np.array(image)
-        if not image.mode.startswith(("I", "F")):
+        if not image.mode.startswith(("I", "F")) or mode.startswith(("I", "F")):
             return np.array(image.convert(mode))
         # Pillow clips these at 255, which makes them white.
         pixels = np.array(image)

@@ -29,6 +29,7 @@ _ENUMS_OWN = frozenset(
 )
 _SENTINELS = {id(value): name for name, value in vars(dataclasses).items()}
 _LRU_CACHE = type(functools.lru_cache(len))
+_BY_NAME = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple, typing.NewType)
 _TYPES = {value: name for name, value in vars(types).items() if isinstance(value, type)}
 
 
@@ -47,7 +48,7 @@ def reduce_class(cls: type) -> tuple[Any, ...]:
     if issubclass(cls, enum.Enum):
         early |= _enum_body(cls)
     arguments = (type(cls), cls.__name__, cls.__bases__, early)
-    return _make_class, arguments, body, None, None, _fill_class
+    return _make_class, arguments, (body, _member_attributes(cls)), None, None, _fill_class
 
 
 def reduce_special(value: Any) -> Any:
@@ -57,6 +58,13 @@ def reduce_special(value: Any) -> Any:
         ``NotImplemented`` for everything that `pickle` itself does right.
     """
     kind = type(value)
+    name, module = getattr(value, "__name__", None), getattr(value, "__module__", None)
+    if (
+        isinstance(value, (_LRU_CACHE, *_BY_NAME))
+        and module != "__main__"
+        and getattr(sys.modules.get(module or ""), name or "", None) is value
+    ):
+        return NotImplemented  # of a module that the worker imports
     if kind is types.MappingProxyType:
         return types.MappingProxyType, (dict(value),)
     if kind is type and value in _TYPES:  # they are not found under the names that they bear
@@ -72,14 +80,13 @@ def reduce_special(value: Any) -> Any:
         return _make_cached, (made, value.__wrapped__)
     if kind is functools.cached_property:  # up to Python 3.11 it holds a lock
         return _make_cached_property, (value.func, getattr(value, "attrname", None))
-    if kind in (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple):
+    if kind in _BY_NAME[:3]:
         return _make_type_variable, (kind, *_type_variable(value))
     if kind is typing.NewType:
         return typing.NewType, (value.__name__, value.__supertype__)
     if kind.__module__ == "dataclasses" and id(value) in _SENTINELS:
         return getattr, (dataclasses, _SENTINELS[id(value)])
-    main = getattr(value, "__module__", None) == "__main__"
-    if main and kind.__module__ != "__main__" and not isinstance(value, type):
+    if module == "__main__" and kind.__module__ != "__main__" and not isinstance(value, type):
         reduced = value.__reduce_ex__(5)
         if isinstance(reduced, str):
             raise TypeError(
@@ -118,7 +125,27 @@ def _enum_body(cls: type[enum.Enum]) -> dict[str, Any]:
     makers = {name: vars(cls)[name] for name in ("__init__", "_missing_") if name in vars(cls)}
     if "__new_member__" in vars(cls):
         makers["__new__"] = vars(cls)["__new_member__"]
+    if getattr(cls, "_member_type_", None) is object and (
+        "__init__" in makers or "__new__" in makers
+    ):
+        # Members get their attributes as they are: made again they would need the arguments.
+        makers.pop("__init__", None)
+        makers["__new__"] = _bare_member
     return makers | body
+
+
+def _bare_member(cls: type, *_: Any) -> Any:
+    return object.__new__(cls)
+
+
+def _member_attributes(cls: type) -> dict[str, dict[str, Any]]:
+    """Collect what the members of an enumeration have besides name and value."""
+    own = {"_value_", "_name_", "__objclass__", "_sort_order_"}
+    members = cls.__members__ if issubclass(cls, enum.Enum) else {}
+    return {
+        name: {key: value for key, value in vars(member).items() if key not in own}
+        for name, member in members.items()
+    }
 
 
 def _make_class(metaclass: Any, name: str, bases: tuple[type, ...], early: dict[str, Any]) -> type:
@@ -149,7 +176,10 @@ def _main_bases(bases: tuple[type, ...]) -> list[type]:
     return [b for b in found if b.__module__ == "__main__" and "__init_subclass__" in vars(b)]
 
 
-def _fill_class(cls: type, body: dict[str, Any]) -> None:
+def _fill_class(cls: Any, state: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> None:
+    body, members = state
+    for name, attributes in members.items():
+        vars(cls.__members__[name]).update(attributes)
     for name, value in body.items():
         if name != "__qualname__":
             type.__setattr__(cls, name, value)

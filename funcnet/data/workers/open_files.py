@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 __all__ = ["check_no_open_file"]
@@ -43,15 +44,19 @@ def _open_files(value: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, s
         return
     locked = any(isinstance(attribute, _LOCKS) for attribute in attributes.values())
     for name, attribute in list(attributes.items()):
-        if isinstance(attribute, io.IOBase) and not attribute.closed and not locked:
+        if not locked and _has_position(attribute):
             yield type(value).__name__, name
         for inner in _inner(attribute):
             yield from _open_files(inner, depth - 1, seen)
 
 
+def _has_position(value: Any) -> bool:
+    if not isinstance(value, io.IOBase) or value.closed:
+        return False
+    return value.readable() and value.seekable()  # not a log, not a terminal
+
+
 def _inner(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return list(value[:_ITEMS])
+    if isinstance(value, (dict, list, tuple)):
+        return list(islice(value.values() if isinstance(value, dict) else value, _ITEMS))
     return [value, getattr(value, "__self__", None)]

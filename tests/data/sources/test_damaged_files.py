@@ -53,6 +53,16 @@ def write_table(path):
         writer.write_table(table)
 
 
+def write_records(path):
+    pytest.importorskip("array_record")
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    for k in range(ROWS):
+        writer.write(b"record %d" % k)
+    writer.close()
+
+
 def lines(values, pack=bytes):
     return lambda path: path.write_bytes(pack("".join(f"{v}\n" for v in values).encode()))
 
@@ -77,6 +87,7 @@ FORMATS = {
     "a.parquet": (write_table, data.ArrowDataset),
     "a.arrow": (write_table, data.ArrowDataset),
     "a.arrows": (write_table, data.ArrowDataset),
+    "a.array_record": (write_records, lambda p: data.ArrayRecordDataset(p, bytes.decode)),
 }
 
 

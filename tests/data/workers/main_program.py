@@ -105,6 +105,31 @@ class Planet(enum.Enum):
         self.a, self.b = a, b
 
 
+class Coin(enum.Enum):
+    CENT = (1, "c")
+
+    def __new__(cls, value, sign):
+        made = object.__new__(cls)
+        made._value_, made.sign = value, sign
+        return made
+
+
+class Text(enum.StrEnum):
+    SHORT = enum.auto()
+
+
+@dataclasses.dataclass(kw_only=True)
+class Options:
+    a: int = 1
+    b: dataclasses.InitVar[int] = 3
+
+    class Nested:
+        c = 4
+
+    def __post_init__(self, b):
+        self.d = b
+
+
 class Record(typing.TypedDict, total=False):
     x: int
 
@@ -138,6 +163,9 @@ class Everything:
         assert list(Color) == [Color.RED, Color.BLUE]
         assert Access(3) == Access.READ | Access.WRITE
         assert Planet.EARTH.b == 4
+        assert Coin(1).sign == "c"
+        assert Text.SHORT == "short"
+        assert (Options(b=2).d, Options.Nested.c) == (2, 4)
         record: Record = {"x": index}
         assert Record.__optional_keys__ == {"x"}
         assert Registered.names == ["named"]
