@@ -77,8 +77,11 @@ class ArrowDataset:
                 table = pyarrow.parquet.read_table(
                     path, columns=self.columns, memory_map=True, page_checksum_verification=True
                 )
-                _ = table.column_names  # fails for names that are no text
-                return table
+                if os.path.isfile(path):  # Spark writes folders of this name
+                    rows = pyarrow.parquet.read_metadata(path).num_rows
+                    if table.num_rows != rows:
+                        raise ValueError(f"it has {table.num_rows} of {rows} rows")
+                return _checked(table)
         with naming(path, "an Arrow file or stream"):
             source = pa.memory_map(path)
             if source.read(6) == b"ARROW1":
@@ -86,8 +89,10 @@ class ArrowDataset:
             else:
                 _check_end(source)
                 table = pa.ipc.open_stream(source).read_all()
+                if source.tell() != source.size():
+                    raise ValueError(f"its stream ends at byte {source.tell()} of {source.size()}")
             table.validate()
-            _ = table.column_names
+            _checked(table)
             return table if self.columns is None else table.select(self.columns)
 
     def __len__(self) -> int:
@@ -143,3 +148,14 @@ def _check_end(source: Any) -> None:
     if source.read(8) not in (b"\xff\xff\xff\xff\0\0\0\0", b"\0\0\0\0"):
         raise ValueError("it is truncated: the mark of its end is missing")
     source.seek(0)
+
+
+def _checked(table: Any) -> Any:
+    """Check that the names of columns are text, and each there once."""
+    names = table.column_names
+    if not names:
+        raise ValueError("it has no columns")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"it has more than one column named {', '.join(twice)}")
+    return table

@@ -77,7 +77,8 @@ def _values(array: Any, pa: Any) -> np.ndarray | list[Any]:
     if types.is_struct(kind):
         fields = [_values(field, pa) for field in array.flatten()]
         names = [kind.field(k).name for k in range(kind.num_fields)]
-        return [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
+        rows = zip(*fields, strict=True) if fields else ((),) * len(array)
+        return [dict(zip(names, row, strict=True)) for row in rows]
     return array.to_pylist()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["naming"]
 
 # What readers raise over content that they did not expect. A file that is missing or may not be read is
-# an OSError with a number, and names itself.
+# an OSError that names it.
 _RAISED = (
     ValueError, EOFError, OSError, KeyError, IndexError, TypeError, SyntaxError, OverflowError,
     MemoryError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError,
@@ -42,7 +42,7 @@ def naming(path: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except _RAISED as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.filename is not None:
             raise
         reason = str(error) or type(error).__name__
         raise ValueError(f"{path} is not {what}, or damaged: {reason}") from error
