@@ -56,7 +56,9 @@ class DataLoader(Generic[Batch]):
         timeout: seconds to wait for a batch from the workers; 0 waits for ever.
         workers: ``"thread"``, right when the work is in NumPy, Pillow or files, or ``"process"``,
             right when it is in Python itself. Processes are never forked and do not run the main
-            program again; functions from it are sent to them.
+            program again; functions from it are sent to them. Threads share the dataset: a file that
+            one of its attributes holds open, with a position to read at, is refused unless a lock
+            lies beside it.
         prefetch: batches ahead, for each worker.
         persistent_workers: keep the processes from one epoch to the next, as long as the dataset and
             the transforms stay as they are.

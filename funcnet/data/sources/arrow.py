@@ -145,7 +145,7 @@ def _check_end(source: Any) -> None:
     """Check the mark at a stream's end, without which it would seem to end wherever it was cut off."""
     size = source.size()
     source.seek(max(size - 8, 0))
-    if source.read(8) not in (b"\xff\xff\xff\xff\0\0\0\0", b"\0\0\0\0"):
+    if source.read(8) != b"\xff\xff\xff\xff\0\0\0\0":
         raise ValueError("it is truncated: the mark of its end is missing")
     source.seek(0)
 
