@@ -68,8 +68,8 @@ def owned(sample: Any) -> Any:
     """Copy what a transform could change in place, so that it changes its own sample only.
 
     Samples of data in memory are views of it, or its very objects. Arrays and containers of any kind
-    are copied, and what else has a method ``clone`` or ``copy``, as tensors and images have. Other
-    objects are handed on as they are.
+    are copied, and what else has a method ``clone`` or ``copy``, as tensors and images have. Of other
+    objects the arrays and containers among their attributes are copied.
 
     Args:
         sample: what a dataset gave.
@@ -102,7 +102,20 @@ def owned(sample: Any) -> Any:
         method = getattr(sample, name, None)
         if callable(method):
             return method()
-    return sample
+    return _owned_object(sample) if isinstance(getattr(sample, "__dict__", None), dict) else sample
+
+
+def _owned_object(sample: Any) -> Any:
+    try:
+        copied = copy.copy(sample)
+    except Exception:  # a file, a lock: there is only one of it
+        return sample
+    if copied is not sample:
+        for name, value in vars(sample).items():
+            # No further down: objects may refer to each other in circles.
+            if isinstance(value, (np.ndarray, dict, list, set)):
+                vars(copied)[name] = copy.copy(value)
+    return copied
 
 
 def _owned_container(sample: Any) -> Any:

@@ -77,7 +77,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
         return np.asarray(value)
     except (TypeError, RuntimeError, ValueError) as error:
         raise TypeError(
-            f"{name or 'the array'} is a {type(value).__name__} that NumPy cannot take: {error}. Of a"
+            f"{name or 'the array'} is a {type(value).__name__} that NumPy cannot take: {str(error).rstrip('.')}. Of a"
             " tensor take tensor.detach().cpu().numpy(), of one in bfloat16"
             " tensor.float().detach().cpu().numpy()."
         ) from error

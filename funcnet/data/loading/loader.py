@@ -163,7 +163,8 @@ class DataLoader(Generic[Batch]):
                     f"{name} is an iterator, which is used up after one epoch; pass a list of it, or an"
                     " object whose __iter__ begins anew"
                 )
-        if hasattr(self.dataset, "batch_sampler") and hasattr(self.dataset, "dataset"):
+        loads = hasattr(self.dataset, "batch_sampler") and hasattr(self.dataset, "dataset")
+        if loads and not is_indexed(self.dataset):
             raise TypeError(
                 f"the dataset is a loader already, a {type(self.dataset).__name__} of batches; pass its"
                 " own dataset: DataLoader(loader.dataset, …)"

@@ -37,7 +37,7 @@ def _parts(plan: BatchPlan | ListBatchPlan) -> Sequence[Any]:
         lists = [np.asarray(indices) for indices in plan.lists]
         return [np.array([len(indices) for indices in lists], np.int64), *lists]
     order = plan.order
-    if isinstance(order, np.ndarray):
+    if isinstance(order, (np.ndarray, list, tuple)):
         return [order]
     starts = np.linspace(0, max(len(order) - _PROBE, 0), _PROBES).astype(np.int64).tolist()
     return [np.array([len(order)]), *(order[start : start + _PROBE] for start in starts)]

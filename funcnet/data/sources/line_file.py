@@ -1,5 +1,8 @@
 """Text files, one record a line, read at random by the offsets of their lines."""
 
+import mmap
+import weakref
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ from funcnet.data.order.indices import as_index
 from funcnet.data.sources.text_content import Content, line_bounds, line_number, text_content
 
 __all__ = ["LineFile"]
+
+_MAPS = 64  # files that are mapped at a time
 
 
 class LineFile:
@@ -47,9 +52,12 @@ class LineFile:
         return starts[kept], stops[kept]
 
     def _content(self) -> Content:
-        if self._bytes is None:
-            self._bytes = text_content(self.path, self.encoding)
-        return self._bytes
+        content = self._bytes
+        if content is None:
+            content = self._bytes = text_content(self.path, self.encoding)
+            if isinstance(content, mmap.mmap):
+                _forget_others(self)
+        return content
 
     def _text(self, record: int) -> str:
         start, stop = int(self._starts[record]), int(self._stops[record])
@@ -80,3 +88,15 @@ class LineFile:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r}, {len(self)} records)"
+
+
+_mapped: "deque[weakref.ref[LineFile]]" = deque()
+
+
+def _forget_others(new: LineFile) -> None:
+    """Let go of the map that was made first, if there are many: each holds a descriptor."""
+    _mapped.append(weakref.ref(new))
+    while len(_mapped) > _MAPS:
+        old = _mapped.popleft()()
+        if old is not None and old is not new:
+            old._bytes = None  # whoever reads from it at this moment keeps it

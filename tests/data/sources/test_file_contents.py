@@ -256,13 +256,19 @@ def test_tar_refuses_what_would_lose_samples(tmp_path):
         wrong[0]
 
 
-def test_shards_take_one_descriptor_each_and_those_of_tar_few(tmp_path):
+def test_shards_take_one_descriptor_each_and_those_of_text_and_tar_few(tmp_path):
     names = [f"x{k}" for k in range(20)]
-    paths, archives = [], []
+    paths, archives, texts = [], [], []
     for shard in range(70):
         paths.append(tmp_path / f"{shard}.safetensors")
         save_file({name: np.full(2, shard, np.float32) for name in names}, paths[-1])
         archives.append(tar(tmp_path / f"{shard}.tar", [("a.cls", str(shard).encode())]))
+        texts.append(write(tmp_path / f"{shard}.jsonl", f"{shard}\n"))
+    before = len(os.listdir("/proc/self/fd"))
+    lines = data.ConcatDataset([data.JsonLines(path) for path in texts])
+    assert list(lines) == list(range(70))
+    assert len(os.listdir("/proc/self/fd")) <= before + 64
+    del lines
     before = len(os.listdir("/proc/self/fd"))
     shards = data.safetensors_shards(paths)
     assert len(os.listdir("/proc/self/fd")) <= before + 70

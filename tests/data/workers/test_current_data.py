@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -137,6 +138,10 @@ def test_a_frozen_dataclass_a_named_tuple_and_a_collate_get_copies_too():
     for _ in data.DataLoader(np.ones((2, 2)), collate=lambda rows: rows[0].fill(3) or rows[0]):
         pass
     assert samples[0].x.tolist() == [1, 1]
+    plain = [types.SimpleNamespace(x=np.ones(2), names=["a"])]
+    for _ in data.DataLoader(plain, transforms=[lambda s: s.names.append(1) or write(s)]):
+        pass
+    assert (plain[0].x.tolist(), plain[0].names) == ([1, 1], ["a"])
     table = np.ones((2, 2))
     list(data.DataLoader(table, collate=lambda rows: rows[0].__imul__(3)))
     assert (table == 1).all()
