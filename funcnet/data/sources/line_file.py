@@ -59,6 +59,10 @@ class LineFile:
                 _forget_others(self)
         return content
 
+    def forget(self) -> None:
+        """Let go of the content; who reads from it at this moment keeps it."""
+        self._bytes = None
+
     def _text(self, record: int) -> str:
         start, stop = int(self._starts[record]), int(self._stops[record])
         try:
@@ -99,4 +103,4 @@ def _forget_others(new: LineFile) -> None:
     while len(_mapped) > _MAPS:
         old = _mapped.popleft()()
         if old is not None and old is not new:
-            old._bytes = None  # whoever reads from it at this moment keeps it
+            old.forget()

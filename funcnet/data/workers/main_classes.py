@@ -57,14 +57,9 @@ def reduce_special(value: Any) -> Any:
     Returns:
         ``NotImplemented`` for everything that `pickle` itself does right.
     """
-    kind = type(value)
-    name, module = getattr(value, "__name__", None), getattr(value, "__module__", None)
-    if (
-        isinstance(value, (_LRU_CACHE, *_BY_NAME))
-        and module != "__main__"
-        and getattr(sys.modules.get(module or ""), name or "", None) is value
-    ):
-        return NotImplemented  # of a module that the worker imports
+    kind: Any = type(value)
+    if kind in (_LRU_CACHE, *_BY_NAME) and _in_a_module(value):
+        return NotImplemented  # the worker imports it
     if kind is types.MappingProxyType:
         return types.MappingProxyType, (dict(value),)
     if kind is type and value in _TYPES:  # they are not found under the names that they bear
@@ -74,7 +69,7 @@ def reduce_special(value: Any) -> Any:
         return functools.singledispatchmethod, (_undefined,), state
     if kind is types.ClassMethodDescriptorType:
         return _class_method, (value.__objclass__, value.__name__)
-    if isinstance(value, _LRU_CACHE):
+    if kind is _LRU_CACHE:
         # As a name it would be found in the unfinished class: in its base, silently.
         made = functools.partial(functools.lru_cache, **value.cache_parameters())
         return _make_cached, (made, value.__wrapped__)
@@ -86,7 +81,8 @@ def reduce_special(value: Any) -> Any:
         return typing.NewType, (value.__name__, value.__supertype__)
     if kind.__module__ == "dataclasses" and id(value) in _SENTINELS:
         return getattr, (dataclasses, _SENTINELS[id(value)])
-    if module == "__main__" and kind.__module__ != "__main__" and not isinstance(value, type):
+    main = getattr(value, "__module__", None) == "__main__"
+    if main and kind.__module__ != "__main__" and not isinstance(value, type):
         reduced = value.__reduce_ex__(5)
         if isinstance(reduced, str):
             raise TypeError(
@@ -95,6 +91,14 @@ def reduce_special(value: Any) -> Any:
             )
         return reduced
     return NotImplemented
+
+
+def _in_a_module(value: Any) -> bool:
+    """Say whether another process finds a value under its name."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if module is None or module == "__main__" or name is None:
+        return False
+    return getattr(sys.modules.get(module), name, None) is value
 
 
 def reduce_dispatcher(function: Any) -> tuple[Any, ...] | None:

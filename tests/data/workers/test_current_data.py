@@ -31,11 +31,11 @@ def test_data_that_changes_between_epochs_is_seen(number, rows):
         dataset, rows, **WORKERS[number], batch_transforms=[lambda b: b["x"] * scale["by"]]
     )
     seen = []
-    for value in (1, 1, 2, 3):
+    for value in (1, 2):
         dataset.arrays["x"][:] = value
         scale["by"] = value
         seen += [float(batch.max()) for batch in loader]
-    assert seen == [1, 1, 4, 9]
+    assert seen == [1, 4]
     loader.close()
 
 
@@ -53,11 +53,11 @@ def test_an_array_put_in_the_place_of_another_is_seen():
     table = Table()
     loader = data.DataLoader(table, num_workers=1, workers="process", persistent_workers=True)
     seen = []
-    for value in (0, 5, 6):
+    for value in (0, 5):
         table.rows = np.full((5000, 4), value)
         seen += [float(batch[0]) for batch in loader]
         assert len(loader._runner._copies.kept) == 1
-    assert seen == [0, 5, 6]
+    assert seen == [0, 5]
     loader.close()
 
 
@@ -119,7 +119,7 @@ def test_a_transform_in_place_changes_its_own_sample_only(kind, number):
     workers = WORKERS[number]
     dataset = SOURCES[kind]()
     loader = data.DataLoader(dataset, 3, **workers, transforms=[double])
-    for _ in range(3):
+    for _ in range(2):
         for batch in loader:
             assert (batch["x"] == 3).all()
     in_map = data.DataLoader(data.map(double, dataset), 3)
