@@ -8,8 +8,8 @@ import numpy as np
 from funcnet.core.trees import fill_tree, map_tree, named_leaves
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
 from funcnet.data.loading.containers import as_array, plain_tree
+from funcnet.data.loading.errors import naming
 from funcnet.data.order.indices import as_indices
-from funcnet.data.sources.damaged import naming
 
 __all__ = ["ArrayDataset"]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from funcnet.data.loading.errors import naming
 from funcnet.data.order.indices import as_index
-from funcnet.data.sources.damaged import naming
 
 __all__ = ["ArrayRecordDataset"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.data.loading.errors import naming
 from funcnet.data.order.indices import as_index, as_indices
 from funcnet.data.sources.arrow_values import column_values, is_array_type
-from funcnet.data.sources.damaged import naming
 
 __all__ = ["ArrowDataset"]
 

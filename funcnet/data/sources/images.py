@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.data.loading.errors import naming
 from funcnet.data.order.indices import as_index
-from funcnet.data.sources.damaged import naming
 
 __all__ = ["ImageFolder", "read_image"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from funcnet.data.datasets.arrays import ArrayDataset
 from funcnet.data.datasets.concat import ConcatDataset
-from funcnet.data.sources.damaged import naming
+from funcnet.data.loading.errors import naming
 
 __all__ = ["safetensors_shards"]
 

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from funcnet.data.loading.errors import naming
 from funcnet.data.order.indices import as_index
-from funcnet.data.sources.damaged import naming
 from funcnet.data.sources.images import read_image
 
 __all__ = ["TarShards"]
