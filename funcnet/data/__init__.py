@@ -12,9 +12,12 @@ batch plan   what cuts an order into tasks                        order/batch_pl
 task         what a worker does at a time: mostly, one batch      order/batch_plan.py
 worker       a thread or process that does tasks                  workers/runner.py
 batch memory the bytes that a batch lies in, used again later     loading/batch_memory.py
+failure      what comes in place of a batch that cannot be made   loading/errors.py
 position     where a loader is: what its ``state_dict`` saves     loading/epoch.py
 ============ ==================================================== ========================
 """
+
+from typing import Any
 
 from funcnet.data import augment
 from funcnet.data.datasets.arrays import ArrayDataset
@@ -33,6 +36,7 @@ from funcnet.data.loading.errors import SampleError, WorkerDiedError
 from funcnet.data.loading.loader import DataLoader
 from funcnet.data.loading.prefetch_to_device import prefetch_to_device
 from funcnet.data.loading.profiling import Profile
+from funcnet.data.loading.pytorch_names import teach_name
 from funcnet.data.order.batch_samplers import BatchSampler, BucketSampler
 from funcnet.data.order.permutation import Permutation
 from funcnet.data.order.samplers import (
@@ -114,3 +118,11 @@ __all__ = [
     "write_tokens",
     "zip",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return teach_name(name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

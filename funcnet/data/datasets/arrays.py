@@ -7,6 +7,9 @@ import numpy as np
 
 from funcnet.core.trees import fill_tree, map_tree, named_leaves
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
+from funcnet.data.loading.containers import as_array, plain_tree
+from funcnet.data.loading.errors import naming
+from funcnet.data.order.indices import as_indices
 
 __all__ = ["ArrayDataset"]
 
@@ -19,8 +22,9 @@ class ArrayDataset:
     then a batch reads only the pages it needs.
 
     Args:
-        arrays: dicts, lists and tuples, nested, with arrays (NumPy's, or what ``np.asarray`` takes)
-            at the leaves.
+        arrays: dicts, lists and tuples, nested, with arrays at the leaves: NumPy's, or what
+            ``np.asarray`` takes, such as PyTorch's on the CPU. Other mappings and dataclasses become
+            dicts.
 
     Raises:
         ValueError: there is no array, one has no axis or holds Python objects, or the first axes
@@ -35,7 +39,9 @@ class ArrayDataset:
     """
 
     def __init__(self, arrays: Any) -> None:
-        self.arrays = map_tree(np.asarray, arrays)  # a memory map, too, as a plain array
+        plain = plain_tree(arrays)
+        # A memory map, too, becomes a plain array.
+        self.arrays = fill_tree(plain, (as_array(leaf, path) for path, leaf in named_leaves(plain)))
         named = list(named_leaves(self.arrays))
         if not named:
             raise ValueError("ArrayDataset needs at least one array; got an empty tree")
@@ -70,6 +76,9 @@ class ArrayDataset:
         Returns:
             A dataset of one array, or of a dict of the archive's arrays.
 
+        Raises:
+            ValueError: the file is damaged, or of another format.
+
         Example:
             >>> import tempfile
             >>> path = tempfile.mkdtemp() + "/x.npy"
@@ -79,15 +88,30 @@ class ArrayDataset:
         """
         path = Path(path)
         if path.suffix == ".npz":
-            with np.load(path) as archive:
+            # Opened here: of a damaged archive `numpy.load` would leave the file open.
+            with (
+                naming(path, "an .npz archive of arrays"),
+                path.open("rb") as file,
+                np.load(file) as archive,
+            ):
                 return cls({name: archive[name] for name in archive.files})
-        return cls(np.load(path, mmap_mode="r" if memory_map else None))
+        with naming(path, "an .npy file"):
+            mapped = np.load(path, mmap_mode="r")
+            expected = mapped.offset + mapped.nbytes
+            if path.stat().st_size != expected:
+                raise ValueError(f"its array ends at byte {expected} of {path.stat().st_size}")
+            return cls(mapped if memory_map else np.array(mapped))
 
     def __len__(self) -> int:
         return len(self._flat[0])
 
     def __getitem__(self, index: Any) -> Any:
-        """Return one sample, or the tree of slices for a slice or an array of indices."""
+        """Return one sample, or the tree of slices for a slice, a mask or an array of indices.
+
+        As with NumPy, a sample and a slice are views of the arrays.
+        """
+        if isinstance(index, (bool, np.bool_)):  # NumPy would add an axis
+            raise TypeError(f"an index is an integer; got the boolean {index} for {self!r}")
         return map_tree(lambda array: array[index], self.arrays)
 
     def gather(self, indices: np.ndarray, allocate: Allocate = fresh) -> Any:
@@ -104,6 +128,8 @@ class ArrayDataset:
             >>> data.ArrayDataset(np.arange(5) * 10).gather(np.array([3, 0]))
             array([30,  0])
         """
+        if indices.dtype.kind not in "iu":  # `take` would read a mask as zeros and ones
+            indices = as_indices("gather", indices)
         count = len(indices)
         layout = self._layouts.get(count)
         if layout is None:

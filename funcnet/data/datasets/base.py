@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from funcnet.data.order.indices import as_index
 from funcnet.data.order.sample_rng import SampleRng
 
 __all__ = ["Dataset", "DerivedDataset", "dataset_name", "read_sample"]
@@ -50,10 +51,8 @@ class DerivedDataset(ABC):
         """
 
     def __getitem__(self, index: int) -> Any:
-        position = index + len(self) if index < 0 else index
-        if not 0 <= position < len(self):
-            raise IndexError(f"index {index} is out of range for {self!r} of length {len(self)}")
-        return self.sample(int(position), SampleRng(0, 0, int(position)))
+        position = as_index(index, len(self), self)
+        return self.sample(position, SampleRng(0, 0, position))
 
 
 def read_sample(dataset: Any, index: int, sample_rng: SampleRng) -> Any:

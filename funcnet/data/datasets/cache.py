@@ -3,8 +3,8 @@
 import threading
 from typing import Any
 
-from funcnet.core.trees import map_tree
 from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
+from funcnet.data.datasets.transform import owned
 from funcnet.data.order.sample_rng import SampleRng
 
 __all__ = ["cache"]
@@ -29,7 +29,7 @@ class _CachedDataset(DerivedDataset):
                 if self.capacity is None or len(self._samples) < self.capacity:
                     self._samples[index] = found
         # A transform may write into what it gets, but what is kept has to stay as it is.
-        return map_tree(lambda leaf: leaf.copy() if hasattr(leaf, "copy") else leaf, found)
+        return owned(found)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"dataset": self.dataset, "capacity": self.capacity}

@@ -11,6 +11,7 @@ import numpy as np
 from funcnet.core.trees import fill_tree, named_leaves
 from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
+from funcnet.data.order.indices import as_indices
 from funcnet.data.order.sample_rng import SampleRng
 
 __all__ = ["ConcatDataset"]
@@ -68,6 +69,7 @@ class ConcatDataset(DerivedDataset):
         return {path: np.result_type(*(part[path] for part in parts)) for path in parts[0]}
 
     def _gather(self, indices: np.ndarray, allocate: Allocate = fresh) -> Any:
+        indices = as_indices("gather", indices)
         which = np.searchsorted(self.stops, indices, side="right")
         starts = np.array([0, *self.stops])
         empty = dict(named_leaves(self._empty[0]))

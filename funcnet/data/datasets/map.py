@@ -4,11 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
-from funcnet.data.datasets.transform import Transform, as_transform
+from funcnet.data.datasets.transform import Transform, as_transform, owned
 from funcnet.data.order.sample_rng import SampleRng
-from funcnet.data.streams.as_stream import add_transform, as_stream
-from funcnet.data.streams.base import Stream
-from funcnet.data.streams.indexed import IndexedStream
+from funcnet.data.streams.as_stream import add_transform, is_indexed
 
 __all__ = ["MappedDataset", "map"]
 
@@ -25,7 +23,10 @@ class MappedDataset(DerivedDataset):
 
     def sample(self, index: int, sample_rng: SampleRng) -> Any:
         """Read and transform."""
-        return self.transform(read_sample(self.dataset, index, sample_rng), sample_rng)
+        sample = read_sample(self.dataset, index, sample_rng)
+        if not isinstance(self.dataset, MappedDataset):  # what a transform made is its own already
+            sample = owned(sample)
+        return self.transform(sample, sample_rng)
 
     def __repr__(self) -> str:
         return f"map({self.transform.name}, {dataset_name(self.dataset)})"
@@ -36,7 +37,8 @@ def map(function: Callable[..., Any], dataset: Any) -> Any:
 
     Args:
         function: ``function(sample)``, or ``function(sample, rng)`` for a random one: ``rng`` is a
-            NumPy generator that depends on the loader's seed, the epoch and the index alone.
+            NumPy generator that depends on the loader's seed, the epoch and the index alone. It
+            gets a copy of the sample, which it may change in place.
         dataset: any dataset, stream or iterable.
 
     Returns:
@@ -50,6 +52,6 @@ def map(function: Callable[..., Any], dataset: Any) -> Any:
         20
     """
     transform = as_transform("map", function, dataset)
-    if isinstance(as_stream(dataset), IndexedStream) and not isinstance(dataset, Stream):
+    if is_indexed(dataset):
         return MappedDataset(transform, dataset)
     return add_transform(dataset, transform, "map")

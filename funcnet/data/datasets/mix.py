@@ -6,10 +6,10 @@ from fractions import Fraction
 from typing import Any
 
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.data.datasets.base import Dataset, DerivedDataset, dataset_name, read_sample
+from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
 from funcnet.data.order.permutation import Permutation
 from funcnet.data.order.sample_rng import SampleRng
-from funcnet.data.streams.as_stream import as_stream
+from funcnet.data.streams.as_stream import as_stream, is_indexed
 from funcnet.data.streams.base import Reading, Stream, StreamState
 
 __all__ = ["mix"]
@@ -110,6 +110,13 @@ class _MixedStream(Stream):
             position += 1
             yield sample, {"position": position, "inner": list(inner)}
 
+    def position_kind(self) -> str:
+        parts = [
+            f"{weight} of {stream.position_kind()}"
+            for weight, stream in zip(self.shares.weights, self.streams, strict=True)
+        ]
+        return f"mix({', '.join(parts)})"
+
     def __repr__(self) -> str:
         return f"mix({', '.join(map(repr, self.streams))})"
 
@@ -151,7 +158,7 @@ def mix(
         )
     check_positive("weights", weights)
     check_choice("stop", stop, ("shortest", "longest"))
-    if not all(isinstance(dataset, Dataset) for dataset in datasets):
+    if not all(map(is_indexed, datasets)):
         if stop != "shortest" or seed is not None:
             raise ValueError("a mix of streams ends with the shortest, and takes no seed")
         return _MixedStream(datasets, _Shares(weights))

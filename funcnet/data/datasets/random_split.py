@@ -6,11 +6,13 @@ from typing import Any
 
 from funcnet.core.checks import check_non_negative
 from funcnet.data.datasets.subset import Subset
+from funcnet.data.loading.pytorch_names import teaches
 from funcnet.data.order.permutation import Permutation
 
 __all__ = ["random_split"]
 
 
+@teaches("random_split", {"generator": "write seed="})
 def random_split(dataset: Any, lengths: Sequence[float], *, seed: int = 0) -> list[Subset]:
     """Split a dataset at random into parts that do not overlap.
 

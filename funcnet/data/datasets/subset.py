@@ -7,6 +7,7 @@ import numpy as np
 
 from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
 from funcnet.data.loading.batch_memory import Allocate, fresh
+from funcnet.data.order.indices import as_indices
 from funcnet.data.order.sample_rng import SampleRng
 
 __all__ = ["Subset"]
@@ -20,6 +21,7 @@ class Subset(DerivedDataset):
         indices: integers in ``[-len(dataset), len(dataset))``.
 
     Raises:
+        TypeError: the indices are no integers: of a mask, take ``np.flatnonzero(mask)``.
         IndexError: an index is out of range.
 
     Example:
@@ -29,7 +31,7 @@ class Subset(DerivedDataset):
 
     def __init__(self, dataset: Any, indices: Sequence[int] | np.ndarray) -> None:
         self.dataset = dataset
-        self.indices = np.asarray(indices, dtype=np.intp)
+        self.indices = as_indices("Subset", indices)
         length = len(dataset)
         if self.indices.size and not -length <= self.indices.min() <= self.indices.max() < length:
             raise IndexError(
@@ -53,7 +55,7 @@ class Subset(DerivedDataset):
             return None
 
         def part(indices: np.ndarray, allocate: Allocate = fresh) -> Any:
-            return gather(self.indices[indices], allocate)
+            return gather(self.indices[as_indices("gather", indices)], allocate)
 
         return part
 

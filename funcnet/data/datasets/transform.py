@@ -1,14 +1,20 @@
 """Transforms: functions of a sample, given a generator where they want one."""
 
+import copy
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from funcnet.data.datasets.base import dataset_name
 from funcnet.data.order.sample_rng import SampleRng
 
-__all__ = ["Transform", "as_transform"]
+__all__ = ["Transform", "as_transform", "owned"]
+
+_IMMUTABLE = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
 def _name(function: Any) -> str:
@@ -56,6 +62,76 @@ class Transform:
 
     def __repr__(self) -> str:
         return self.name
+
+
+def owned(sample: Any) -> Any:
+    """Copy what a transform could change in place, so that it changes its own sample only.
+
+    Samples of data in memory are views of it, or its very objects. Arrays and containers of any kind
+    are copied, and what else has a method ``clone`` or ``copy``, as tensors and images have. Of other
+    objects the arrays and containers among their attributes are copied.
+
+    Args:
+        sample: what a dataset gave.
+
+    Returns:
+        The same, of the same types.
+
+    Example:
+        >>> from funcnet.data.datasets.transform import owned
+        >>> table = np.zeros((2, 3))
+        >>> owned({"x": table[0]})["x"][:] = 1
+        >>> float(table.sum())
+        0.0
+    """
+    kind = type(sample)
+    if kind is np.ndarray:
+        return sample.copy()
+    if kind in _IMMUTABLE or isinstance(sample, (np.generic, type)):
+        return sample
+    if kind is dict:
+        return {name: owned(value) for name, value in sample.items()}
+    if kind is tuple or kind is list:
+        return kind(map(owned, sample))
+    if isinstance(sample, tuple):
+        fields = getattr(sample, "_fields", None)
+        return sample if fields is None else kind(*map(owned, sample))
+    if isinstance(sample, (Mapping, list)) or dataclasses.is_dataclass(sample):
+        return _owned_container(sample)
+    for name in ("clone", "copy"):
+        method = getattr(sample, name, None)
+        if callable(method):
+            return method()
+    return _owned_object(sample) if isinstance(getattr(sample, "__dict__", None), dict) else sample
+
+
+def _owned_object(sample: Any) -> Any:
+    try:
+        copied = copy.copy(sample)
+    except Exception:  # a file, a lock: there is only one of it
+        return sample
+    if copied is not sample:
+        for name, value in vars(sample).items():
+            # No further down: objects may refer to each other in circles.
+            if isinstance(value, (np.ndarray, dict, list, set)):
+                vars(copied)[name] = copy.copy(value)
+    return copied
+
+
+def _owned_container(sample: Any) -> Any:
+    if isinstance(sample, Mapping) and not hasattr(sample, "__setitem__"):
+        return {name: owned(value) for name, value in sample.items()}
+    copied: Any = copy.copy(sample)
+    if dataclasses.is_dataclass(sample):
+        for field in dataclasses.fields(sample):
+            if hasattr(sample, field.name):
+                # Past `__setattr__`, which a frozen class does not allow.
+                object.__setattr__(copied, field.name, owned(getattr(sample, field.name)))
+        return copied
+    names = range(len(sample)) if isinstance(sample, list) else list(sample)
+    for name in names:
+        copied[name] = owned(sample[name])
+    return copied
 
 
 def as_transform(caller: str, function: Any, dataset: Any) -> Transform:

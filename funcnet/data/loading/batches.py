@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from funcnet.data.loading.batch_memory import BatchMemory, MemoryPool
+from funcnet.data.loading.epoch import Batches
+from funcnet.data.loading.errors import Failure
 from funcnet.data.loading.work import BatchFinisher, Seconds, StreamWork, TaskResult
 from funcnet.data.order.batch_plan import BatchPlan, ListBatchPlan, Task
 from funcnet.data.streams.base import ParallelStream, Reading, Stream, StreamState
@@ -18,10 +20,8 @@ from funcnet.data.workers.threads import read_ahead, run_here
 __all__ = ["StreamBatches", "dataset_batches"]
 
 
-def dataset_batches(
-    plan: BatchPlan | ListBatchPlan, runner: TaskRunner, position: int
-) -> Iterator[tuple[TaskResult, StreamState]]:
-    """Yield the batches of a dataset with indices from a position on."""
+def dataset_batches(plan: BatchPlan | ListBatchPlan, runner: TaskRunner, position: int) -> Batches:
+    """Yield the batches of a dataset with indices from a position on, each with the one after it."""
     for task, result in runner.run(plan.tasks(position)):
         yield result, {"position": task.stop}
         # No reference may stay in this frame while the next batch is made: the memory of this one is
@@ -43,7 +43,7 @@ class StreamBatches:
     shard: tuple[int, int]
     finisher: BatchFinisher
 
-    def run(self, reading: Reading, state: StreamState) -> Iterator[tuple[TaskResult, StreamState]]:
+    def run(self, reading: Reading, state: StreamState) -> Batches:
         """Yield the batches after a state."""
         self._seconds_read = 0.0
         allocate = BatchMemory()
@@ -55,15 +55,18 @@ class StreamBatches:
         )
         start = count = state["position"]
         samples: list[Any] = []
-        for sample, after in self.stream.iterate(reading, state.get("stream")):
+        for sample, after in self.stream.iterate(reading, state.get("inner")):
+            if isinstance(sample, Failure):
+                yield sample, state
+                continue
             samples.append(sample)
             count += 1
             if len(samples) == self.batch_size:
                 result = self._batch(samples, start, count, reading, allocate)
-                yield result, {"position": count, "stream": after}
+                yield result, {"position": count, "inner": after}
                 del result  # see `dataset_batches`
                 samples, start = [], count
-            state = {"position": count, "stream": after}
+            state = {"position": count, "inner": after}
         if samples and self.last != "drop":
             yield self._batch(samples, start, count, reading, allocate), state
 
@@ -80,6 +83,9 @@ class StreamBatches:
             # A stream in a mixture or a chain: workers know the work of one stream only.
             results = run_here(StreamWork(stream), tasks, MemoryPool(0))
         for task, result in results:
+            if isinstance(result, Failure):  # of the task as a whole: its samples cannot be sent
+                yield task, [[result], *([] for _ in task.indices[1:])]
+                continue
             self._seconds_read += result.seconds.read
             yield task, result.value
         if failures:

@@ -7,6 +7,7 @@ import numpy as np
 
 from funcnet.core.trees import fill_tree, named_leaves
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
+from funcnet.data.loading.containers import as_array, is_plain, plain_tree, restored_tree
 
 __all__ = ["collate"]
 
@@ -19,7 +20,9 @@ def collate(samples: Sequence[Any], allocate: Allocate = fresh) -> Any:
     of them (``int64`` where one needs it). Anything else, such as text, becomes a list.
 
     Args:
-        samples: trees of dicts, lists and tuples with the same containers, names and shapes.
+        samples: trees of dicts, lists and tuples with the same containers, names and shapes. Other
+            mappings, such as tokenizers return, become dicts; dataclasses become one of the same
+            class, made without its ``__init__``.
         allocate: where the batch's memory comes from.
 
     Returns:
@@ -36,6 +39,9 @@ def collate(samples: Sequence[Any], allocate: Allocate = fresh) -> Any:
     """
     if not samples:
         raise ValueError("collate needs at least one sample; got none")
+    first = samples[0]
+    if not is_plain(first):
+        return restored_tree(first, collate([plain_tree(sample) for sample in samples], allocate))
     columns = [_arrays(column) for column in _columns(samples)]
     specs = [_spec(column, samples, leaf) for leaf, column in enumerate(columns)]
     layout = BatchLayout([spec for spec in specs if spec is not None])
@@ -86,7 +92,7 @@ def _arrays(column: tuple[Any, ...]) -> tuple[Any, ...]:
     """Convert the arrays of other libraries, those of JAX among them."""
     if isinstance(column[0], _DENSE) or not hasattr(column[0], "__array__"):
         return column
-    return tuple(np.asarray(value) for value in column)
+    return tuple(as_array(value, "the array") for value in column)
 
 
 def _spec(

@@ -1,8 +1,36 @@
-"""Errors of loading that say which sample, which dataset and which transform."""
+"""Errors of loading that say which sample, which dataset, which transform and which file."""
+
+import contextlib
+import lzma
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from funcnet.data.order.sample_rng import SampleRng
 
-__all__ = ["SampleError", "WorkerDiedError", "sample_error"]
+__all__ = ["Failure", "SampleError", "WorkerDiedError", "naming", "sample_error"]
+
+# What readers raise over content that they did not expect. A file that is missing or may not be read is
+# an OSError that names it.
+_RAISED = (
+    ValueError, EOFError, OSError, KeyError, IndexError, TypeError, SyntaxError, OverflowError,
+    MemoryError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError,
+    RuntimeError, AttributeError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What comes in the place of a batch or sample that could not be made; the others still come.
+
+    It travels as a value because a generator that raises is at its end.
+    """
+
+    error: Exception
 
 
 class SampleError(RuntimeError):
@@ -51,3 +79,31 @@ class WorkerDiedError(RuntimeError):
     No process, no shared memory and no half-written batch is left of it. Out of memory is the usual
     reason: lower ``num_workers``, ``prefetch`` or ``batch_size``, or use ``workers="thread"``.
     """
+
+
+@contextlib.contextmanager
+def naming(path: str | Path, what: str) -> Iterator[None]:
+    """Turn what a library raises over the content of a file into an error that names the file.
+
+    Args:
+        path: the file.
+        what: it should be.
+
+    Raises:
+        ValueError: the library raised.
+
+    Example:
+        >>> from funcnet.data.loading.errors import naming
+        >>> with naming("a.json", "a JSON file"):
+        ...     int("x")
+        Traceback (most recent call last):
+            ...
+        ValueError: a.json is not a JSON file, or damaged: invalid literal for int() with base 10: 'x'
+    """
+    try:
+        yield
+    except _RAISED as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not {what}, or damaged: {reason}") from error

@@ -1,6 +1,7 @@
 """The loader: an iterable of batches whose order, position and randomness are small and exact."""
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any, Generic
 
 from funcnet.core.checks import (
@@ -11,21 +12,24 @@ from funcnet.core.checks import (
 )
 from funcnet.data.datasets.transform import Transform
 from funcnet.data.loading.batches import StreamBatches, dataset_batches
-from funcnet.data.loading.epoch import Batch, Epoch, LoaderPosition
+from funcnet.data.loading.epoch import Batch, Batches, Epoch, LoaderPosition
 from funcnet.data.loading.profiling import Profile, profile_epoch
+from funcnet.data.loading.pytorch_names import LOADER, teaches
 from funcnet.data.loading.work import BatchFinisher, BatchWork, StreamWork
 from funcnet.data.order.batch_plan import BatchPlan, ListBatchPlan
 from funcnet.data.order.batch_samplers import as_batches
+from funcnet.data.order.fingerprint import fingerprint
 from funcnet.data.order.permutation import Order, Permutation, SequentialOrder
 from funcnet.data.order.samplers import as_order
-from funcnet.data.streams.as_stream import add_transform, as_stream
+from funcnet.data.streams.as_stream import add_transform, as_stream, is_indexed
 from funcnet.data.streams.base import Reading, Stream
 from funcnet.data.streams.sequential import SequentialStream
 from funcnet.data.workers.runner import TaskRunner
 
 __all__ = ["DataLoader"]
 
-_VERSION = 1  # of `state_dict`
+_VERSION = 2  # of `state_dict`
+_KIND = 80  # characters of a stream's kind in a state
 
 
 class DataLoader(Generic[Batch]):
@@ -40,7 +44,9 @@ class DataLoader(Generic[Batch]):
         batch_size: samples a batch, over all hosts together.
         shuffle: whether each epoch has a global random order of its own; of a stream made by
             `filter`, `flat_map` or `pack`, the dataset that it reads is shuffled.
-        sampler: what to visit instead: a `Sampler` or any iterable of indices.
+        sampler: what to visit instead: a `Sampler` or any iterable of indices, which is iterated
+            once an epoch. A position within an epoch resumes only if the order comes out the same
+            again: that of a `Sampler` does, that of PyTorch's ``RandomSampler`` does not.
         batch_sampler: likewise, whole batches: any iterable of lists of indices.
         num_workers: how many threads or processes make batches ahead of time; 0 for none. A stream
             that can only be iterated is read by one thread of its own, and they do what `map`,
@@ -50,16 +56,20 @@ class DataLoader(Generic[Batch]):
         timeout: seconds to wait for a batch from the workers; 0 waits for ever.
         workers: ``"thread"``, right when the work is in NumPy, Pillow or files, or ``"process"``,
             right when it is in Python itself. Processes are never forked and do not run the main
-            program again; functions from it are sent to them.
+            program again; functions from it are sent to them. Threads share the dataset: a file that
+            one of its attributes holds open, with a position to read at, is refused unless a lock
+            lies beside it.
         prefetch: batches ahead, for each worker.
-        persistent_workers: keep the processes from one epoch to the next.
+        persistent_workers: keep the processes from one epoch to the next, as long as the dataset and
+            the transforms stay as they are.
         pad_last: fill an incomplete last batch with copies, and say in each batch which rows are
             real, with a boolean array: ``batch["valid"]`` for a dict, one more item for a tuple.
         seed: of the order and of the samples' randomness.
         epoch: the first epoch.
         shard: ``(index, count)``: which of how many equal parts of every batch this host makes.
         transforms: functions of a sample, ``f(sample)`` or ``f(sample, rng)``; the generator
-            depends on (seed, epoch, index) alone.
+            depends on (seed, epoch, index) alone. They get samples of their own, which they may
+            change in place.
         batch_transforms: the same for whole batches; their generator depends on (seed, epoch,
             position, shard).
 
@@ -77,6 +87,7 @@ class DataLoader(Generic[Batch]):
         https://docs.pytorch.org/docs/stable/data.html
     """
 
+    @teaches("DataLoader", LOADER)
     def __init__(
         self,
         dataset: Any,
@@ -124,6 +135,8 @@ class DataLoader(Generic[Batch]):
         self._last = "drop" if drop_last else "pad" if pad_last else "keep"
         self._start: dict[str, Any] = {"position": 0}
         self._position: LoaderPosition | None = None
+        self._plan: tuple[int, BatchPlan | ListBatchPlan] | None = None
+        self._fingerprint: tuple[int, str] | None = None
         sample_transforms = [Transform(function) for function in transforms]
         finisher = BatchFinisher(
             collate, [Transform(f) for f in batch_transforms], pad_last, shard[0]
@@ -144,6 +157,18 @@ class DataLoader(Generic[Batch]):
         check_divisible("batch_size", self.batch_size, "the number of shards", count)
         if self.drop_last and self.pad_last:
             raise ValueError("drop_last and pad_last exclude each other")
+        for name in ("sampler", "batch_sampler"):
+            if hasattr(getattr(self, name), "__next__"):
+                raise TypeError(
+                    f"{name} is an iterator, which is used up after one epoch; pass a list of it, or an"
+                    " object whose __iter__ begins anew"
+                )
+        loads = hasattr(self.dataset, "batch_sampler") and hasattr(self.dataset, "dataset")
+        if loads and not is_indexed(self.dataset):
+            raise TypeError(
+                f"the dataset is a loader already, a {type(self.dataset).__name__} of batches; pass its"
+                " own dataset: DataLoader(loader.dataset, …)"
+            )
         if self.sampler is not None and self.shuffle:
             raise ValueError("sampler and shuffle exclude each other: the sampler is the order")
         if self.batch_sampler is not None and (
@@ -160,14 +185,10 @@ class DataLoader(Generic[Batch]):
             )
 
     def _as_stream(self, transforms: list[Transform]) -> Stream | None:
-        indexed = hasattr(self.dataset, "__len__") and hasattr(self.dataset, "__getitem__")
-        if indexed and not isinstance(self.dataset, Stream):
-            partial = self._last == "keep" and self._samples() % self.batch_size
-            if self.shard[1] > 1 and partial:
-                raise ValueError(
-                    f"{self._samples()} samples leave an incomplete last batch, which cannot be split"
-                    f" over {self.shard[1]} shards; pass drop_last=True or pad_last=True"
-                )
+        if is_indexed(self.dataset):
+            samples = self._samples()
+            if samples is not None and self.batch_sampler is None:
+                self._plan_of(SequentialOrder(samples))  # checks that shards are of one size
             return None
         stream = as_stream(self.dataset)
         for transform in transforms:
@@ -187,9 +208,11 @@ class DataLoader(Generic[Batch]):
         """Choose the epoch that the next ``iter`` begins.
 
         Args:
-            epoch: a non-negative integer.
+            epoch: a non-negative integer. That of a position just restored keeps the position.
         """
         check_non_negative("epoch", epoch)
+        if epoch == self.epoch and self._position is None:
+            return  # nothing was begun since this epoch was chosen, or restored with a position in it
         self.epoch, self._start, self._position = epoch, {"position": 0}, None
 
     def state_dict(self) -> dict[str, Any]:
@@ -198,14 +221,34 @@ class DataLoader(Generic[Batch]):
         It counts the batches that the latest iterator has given out, however many were made ahead.
 
         Returns:
-            What `load_state_dict` takes, of a loader with the same dataset, order and seed; numbers
-            of workers and of shards may differ.
+            What `load_state_dict` takes, of a loader with the same dataset, order and seed. Numbers
+            of workers and of shards may differ, and the batch size, except with a batch sampler.
         """
         epoch, state = self.epoch, self._start
         if self._position is not None:
             epoch, state = self._position.epoch, self._position.state
-        length = {} if self._stream is not None else {"length": self._samples()}
-        return {"version": _VERSION, "seed": self.seed, "epoch": epoch, **length, **state}
+        found = {"version": _VERSION, "seed": self.seed, "epoch": epoch, **self._kind(), **state}
+        sampled = self.sampler is not None or self.batch_sampler is not None
+        if sampled and state["position"]:
+            found["fingerprint"] = self._fingerprint_of(epoch)
+        return found
+
+    def _kind(self) -> dict[str, Any]:
+        """Say what a position of this loader is a position in."""
+        order = f"shuffle={self.shuffle}"
+        for name in ("sampler", "batch_sampler"):
+            order = order if getattr(self, name) is None else name
+        if self._stream is None:
+            return {"order": order, "length": len(self.dataset)}
+        kind = self._stream.position_kind()
+        if len(kind) > _KIND:
+            kind = f"{kind[:_KIND]}… {blake2b(kind.encode(), digest_size=8).hexdigest()}"
+        return {"order": order, "stream": kind}
+
+    def _fingerprint_of(self, epoch: int) -> str:
+        if self._fingerprint is None or self._fingerprint[0] != epoch:
+            self._fingerprint = epoch, fingerprint(self._drawn(epoch))
+        return self._fingerprint[1]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next ``iter`` continue exactly where a `state_dict` was taken.
@@ -214,27 +257,46 @@ class DataLoader(Generic[Batch]):
             state: what `state_dict` returned.
 
         Raises:
-            ValueError: it was taken with another seed, another number of samples, or by a later
-                release.
+            ValueError: it was taken with another seed, order or number of samples, by another
+                release, or its sampler does not give the order again that it was taken in.
         """
-        expected = {"version": _VERSION, "seed": self.seed}
-        if self._stream is None:
-            expected["length"] = self._samples()
-        for name, value in expected.items():
+        for name, value in {"version": _VERSION, "seed": self.seed, **self._kind()}.items():
             if state.get(name) != value:
                 raise ValueError(
                     f"the loader's state has {name}={state.get(name)!r}; this loader has"
                     f" {name}={value!r}: its order would not be the same"
                 )
-        self.set_epoch(state["epoch"])
-        self._start = {name: state[name] for name in ("position", "stream") if name in state}
+        before = self._plan, self._fingerprint
+        self._plan = self._fingerprint = None
+        epoch = state["epoch"]
+        if "fingerprint" in state and self._fingerprint_of(epoch) != state["fingerprint"]:
+            name = type(self.sampler or self.batch_sampler).__name__
+            self._plan, self._fingerprint = before
+            raise ValueError(
+                f"the state is a position in an order of epoch {epoch} that this loader's {name} does"
+                " not give: it is another sampler, or one whose order depends on more than (seed,"
+                " epoch), as PyTorch's RandomSampler, and cannot be resumed. Take shuffle=True or"
+                " data.RandomSampler."
+            )
+        self.epoch, self._position = epoch, None
+        self._start = {name: state[name] for name in ("position", "inner") if name in state}
 
-    def _samples(self) -> int:
-        """Count what a position counts: samples an epoch, or batches of a batch sampler."""
-        for source in (self.batch_sampler, self.sampler):
-            if source is not None:
-                return len(source)
-        return len(self.dataset)
+    def _samples(self) -> int | None:
+        """Count what a position counts, samples or batches; ``None`` if the sampler has no length."""
+        source = self.dataset
+        for sampler in (self.sampler, self.batch_sampler):
+            source = source if sampler is None else sampler
+        return len(source) if hasattr(source, "__len__") else None
+
+    def _drawn(self, epoch: int) -> BatchPlan | ListBatchPlan:
+        """Return the plan of an epoch; the latest is kept, as a sampler may give another next time."""
+        if self._plan is None or self._plan[0] != epoch:
+            self._plan = epoch, self._batch_plan(epoch)
+        return self._plan[1]
+
+    def _plan_of(self, order: Order, epoch: int = 0) -> BatchPlan:
+        length = len(self.dataset)
+        return BatchPlan(order, self.batch_size, self._last, self.shard, length, epoch, self.seed)
 
     def _batch_plan(self, epoch: int) -> BatchPlan | ListBatchPlan:
         length = len(self.dataset)
@@ -247,37 +309,56 @@ class DataLoader(Generic[Batch]):
             order = Permutation(length, self.seed, epoch)
         else:
             order = SequentialOrder(length)
-        return BatchPlan(order, self.batch_size, self._last, self.shard, length, epoch, self.seed)
+        return self._plan_of(order, epoch)
 
     def __len__(self) -> int:
         """Count the batches of a whole epoch.
 
         Raises:
-            TypeError: the dataset is a stream; only reading it tells.
+            TypeError: only reading tells, because the dataset is a stream or the sampler has no
+                ``__len__``.
         """
-        if self._stream is not None:
-            raise TypeError(f"{self._stream!r} is a stream: its length is not known beforehand")
+        samples = self._samples() if self._stream is None else self._stream.length_if_known()
+        if samples is None:
+            unknown = self.sampler or self.batch_sampler or f"{self._stream!r} is a stream:"
+            raise TypeError(f"{unknown} has no __len__: its length is not known beforehand")
         if self.batch_sampler is not None:
-            return len(self.batch_sampler)
-        order = SequentialOrder(self._samples())
-        return BatchPlan(order, self.batch_size, self._last, self.shard, len(order)).batches()
+            return samples
+        full, rest = divmod(samples, self.batch_size)
+        return full + (rest > 0 and self._last != "drop")
 
     def __iter__(self) -> Epoch[Batch]:
         """Begin the next epoch, or continue where `load_state_dict` says."""
-        position = LoaderPosition(self.epoch, self._start)
-        remaining = None
-        if self._stream is None:
-            plan = self._batch_plan(self.epoch)
-            remaining = plan.batches(self._start["position"])
-            batches = dataset_batches(plan, self._runner, self._start["position"])
-        else:
-            stream_batches = StreamBatches(
-                self._stream, self._runner, self.batch_size, self._last, self.shard, self._finisher
-            )
-            batches = stream_batches.run(Reading(self.seed, self.epoch, self.shuffle), self._start)
-        self.set_epoch(self.epoch + 1)
-        self._position = position
-        return Epoch(batches, position, remaining)
+        epoch = self._epoch_of_dataset() if self._stream is None else self._epoch_of(self._stream)
+        self.epoch, self._start = self.epoch + 1, {"position": 0}
+        return epoch
+
+    def _epoch_of_dataset(self) -> Epoch[Batch]:
+        start = self._start["position"]
+        if not start:
+            self._plan = self._fingerprint = None
+        remaining = self._drawn(self.epoch).batches(start)
+        if start and not remaining:  # saved by a loader that made another batch of what is left
+            self.epoch, start = self.epoch + 1, 0
+            remaining = self._drawn(self.epoch).batches()
+        self._position = LoaderPosition(self.epoch, {"position": start})
+        batches = dataset_batches(self._drawn(self.epoch), self._runner, start)
+        return Epoch(batches, self._position, remaining)
+
+    def _epoch_of(self, stream: Stream) -> Epoch[Batch]:
+        maker = StreamBatches(
+            stream, self._runner, self.batch_size, self._last, self.shard, self._finisher
+        )
+        epoch, start = self.epoch, self._start
+        self._position = LoaderPosition(epoch, start)
+
+        def restart() -> Batches:
+            """Begin the next epoch: the position was at the end, which only reading could tell."""
+            self.epoch = max(self.epoch, epoch + 2)
+            return maker.run(Reading(self.seed, epoch + 1, self.shuffle), {"position": 0})
+
+        batches = maker.run(Reading(self.seed, epoch, self.shuffle), start)
+        return Epoch(batches, self._position, None, restart if start["position"] else None)
 
     def profile(self, batches: int | None = None) -> Profile:
         """Measure where the time goes in an epoch; the next ``iter`` begins another.

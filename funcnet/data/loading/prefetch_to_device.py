@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
+from funcnet.data.loading.containers import as_array
+from funcnet.data.loading.pytorch_names import teaches
 
 __all__ = ["prefetch_to_device"]
 
@@ -18,7 +20,7 @@ class DevicePrefetch:
         self.batches = batches
         self.size = size
         self.sharding = sharding
-        self._state: dict[str, Any] | None = None
+        self.state: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         """Count the batches of the source."""
@@ -26,47 +28,71 @@ class DevicePrefetch:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the loader's position after the batch last given out, not the one last sent ahead."""
-        return self.batches.state_dict() if self._state is None else self._state
+        return self.batches.state_dict() if self.state is None else self.state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Make the next ``iter`` continue where a `state_dict` was taken."""
         self.batches.load_state_dict(state)
-        self._state = None
+        self.state = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``iter`` begins."""
         self.batches.set_epoch(epoch)
-        self._state = None
+        self.state = None
 
-    def __iter__(self) -> Iterator[Any]:
-        self._state = self._source_state()
-        return self._run(iter(self.batches))
+    def __iter__(self) -> "Iterator[Any]":
+        source = iter(self.batches)
+        self.state = self.source_state()  # where the source is now, not where it was before
+        return _Ahead(self, source)
 
-    def _run(self, source: Iterator[Any]) -> Iterator[Any]:
-        ahead: deque[tuple[Any, Any]] = deque()
-        more = True
-        while True:
-            # By now the consumer has dispatched its step: these transfers run beside it.
-            while more and len(ahead) < self.size:
-                try:
-                    batch = next(source)
-                except StopIteration:
-                    more = False
-                    break
-                ahead.append((_put(batch, self.sharding), self._source_state()))
-                del batch
-            if not ahead:
-                self._state = None
-                return
-            batch, self._state = ahead.popleft()
-            yield batch
-            del batch
-
-    def _source_state(self) -> dict[str, Any] | None:
+    def source_state(self) -> dict[str, Any] | None:
+        """Return the position of the source, if it has one."""
         state_dict = getattr(self.batches, "state_dict", None)
         return None if state_dict is None else state_dict()
 
 
+class _Ahead:
+    """The iterator: it sends batches ahead, and keeps the position of the batch last given out.
+
+    An error of the source waits until the batches before it have been given out. Like the source's
+    own iterator it may go on after one, which a generator could not.
+    """
+
+    def __init__(self, owner: DevicePrefetch, source: Iterator[Any]) -> None:
+        self.owner = owner
+        self.source = source
+        self.ahead: deque[tuple[Any, Any]] = deque()
+        self.error: Exception | None = None  # what the source raised last; StopIteration, too
+
+    def __iter__(self) -> "_Ahead":
+        return self
+
+    def __next__(self) -> Any:
+        owner = self.owner
+        # By now the consumer has dispatched its step: these transfers run beside it.
+        while self.error is None and len(self.ahead) < owner.size:
+            try:
+                batch = next(self.source)
+                self.ahead.append((_put(batch, owner.sharding), owner.source_state()))
+                del batch
+            except Exception as error:
+                self.error = error
+        if self.ahead:
+            batch, owner.state = self.ahead.popleft()
+            return batch
+        error, self.error = self.error, None
+        assert error is not None
+        if isinstance(error, StopIteration):
+            owner.state = None
+        try:
+            raise error
+        finally:
+            del (
+                error
+            )  # its traceback refers to this frame, which refers to the source and its workers
+
+
+@teaches("prefetch_to_device", {"device": "write sharding=device"})
 def prefetch_to_device(batches: Any, size: int = 2, *, sharding: Any = None) -> DevicePrefetch:
     """Send batches to the devices ahead of time.
 
@@ -98,6 +124,8 @@ def _put(batch: Any, sharding: Any) -> Any:
     import jax
 
     def put(leaf: Any, target: Any) -> Any:
+        if hasattr(leaf, "__array__") and not isinstance(leaf, jax.Array):
+            leaf = as_array(leaf, "a leaf of the batch")
         if not isinstance(leaf, (np.ndarray, np.generic)) or leaf.dtype.kind in "USO":
             return leaf
         leaf = np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))

@@ -8,10 +8,10 @@ import numpy as np
 
 from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
 from funcnet.data.datasets.map import MappedDataset
-from funcnet.data.datasets.transform import Transform
+from funcnet.data.datasets.transform import Transform, owned
 from funcnet.data.loading.batch_memory import Allocate
 from funcnet.data.loading.collate import collate
-from funcnet.data.loading.errors import sample_error
+from funcnet.data.loading.errors import Failure, sample_error
 from funcnet.data.order.batch_plan import Task
 from funcnet.data.order.sample_rng import SampleRng
 from funcnet.data.streams.base import ParallelStream
@@ -32,6 +32,8 @@ class TaskResult(NamedTuple):
 
     value: Any
     seconds: Seconds
+    failed: bool = False
+    """Whether a `Failure` is among the samples of the value."""
 
 
 class BatchFinisher:
@@ -129,6 +131,8 @@ class BatchWork:
             sample_rng = SampleRng(task.seed, task.epoch, index)
             try:
                 sample = read_sample(self.source, index, sample_rng) if many is None else many[row]
+                if not self.untouched:
+                    sample = owned(sample)
                 begin = perf_counter()
                 for transform in self.transforms:
                     sample = transform(sample, sample_rng)
@@ -154,12 +158,11 @@ class StreamWork:
     def __call__(self, task: Task, allocate: Allocate) -> TaskResult:
         """Make the lists of a task; reading and transforming count together."""
         begin = perf_counter()
-        groups = []
         indices = task.indices.tolist()
-        for index, source in zip(indices, task.samples or indices, strict=True):
-            sample_rng = SampleRng(task.seed, task.epoch, index)
-            try:
-                groups.append(self.stream.expand(source, sample_rng))
-            except Exception as error:
-                raise sample_error(repr(self.stream), sample_rng, error) from error
-        return TaskResult(groups, Seconds(read=perf_counter() - begin))
+        sources = task.samples or indices
+        groups = [
+            self.stream.expanded(source, SampleRng(task.seed, task.epoch, index))
+            for index, source in zip(indices, sources, strict=True)
+        ]
+        failed = any(isinstance(sample, Failure) for group in groups for sample in group)
+        return TaskResult(groups, Seconds(read=perf_counter() - begin), failed)

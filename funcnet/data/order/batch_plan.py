@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from funcnet.data.order.indices import as_indices
 from funcnet.data.order.permutation import Order
 
 __all__ = ["BatchPlan", "ListBatchPlan", "Task"]
@@ -50,6 +51,14 @@ class BatchPlan:
     length: int
     epoch: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        count = self.shard[1]
+        if count > 1 and self.last == "keep" and len(self.order) % self.batch_size:
+            raise ValueError(
+                f"{len(self.order)} samples leave an incomplete last batch, which cannot be split over"
+                f" {count} shards; pass drop_last=True or pad_last=True"
+            )
 
     def batches(self, position: int = 0) -> int:
         """Count the batches from a position to the end of the epoch."""
@@ -106,7 +115,7 @@ class ListBatchPlan:
 
 
 def _checked(indices: Any, length: int) -> np.ndarray:
-    indices = np.asarray(indices, dtype=np.intp)
+    indices = as_indices("the sampler", indices)
     if indices.size and not 0 <= indices.min() <= indices.max() < length:
         raise IndexError(
             f"the sampler must give indices in [0, {length}); got some from {indices.min()} to"

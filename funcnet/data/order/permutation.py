@@ -11,8 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from funcnet.core.checks import check_non_negative
+from funcnet.data.order.indices import as_indices
 
-__all__ = ["Order", "Permutation", "SequentialOrder"]
+__all__ = ["Order", "Permutation", "SequentialOrder", "positions_of"]
 
 _SMALL = 4096  # below this length a table costs nothing, and is exactly uniform
 _ROUNDS = 6
@@ -27,13 +28,12 @@ class Order(Protocol):
     def __getitem__(self, positions: Any, /) -> Any: ...
 
 
-def _positions(selection: Any, length: int) -> tuple[np.ndarray, bool]:
+def positions_of(selection: Any, length: int) -> tuple[np.ndarray, bool]:
     """Turn what stands in the brackets into an array of positions, and say if it was one number."""
     if isinstance(selection, slice):
         return np.arange(*selection.indices(length), dtype=np.intp), False
-    positions = np.asarray(selection, dtype=np.intp)
-    scalar = positions.ndim == 0
-    positions = np.atleast_1d(positions)
+    scalar = np.ndim(selection) == 0
+    positions = as_indices("an order", np.atleast_1d(selection))
     positions = np.where(positions < 0, positions + length, positions)
     if positions.size and not 0 <= positions.min() <= positions.max() < length:
         raise IndexError(f"position {selection!r} is out of range for an order of length {length}")
@@ -60,7 +60,7 @@ class SequentialOrder:
         return self.length
 
     def __getitem__(self, selection: Any) -> Any:
-        positions, scalar = _positions(selection, self.length)
+        positions, scalar = positions_of(selection, self.length)
         return int(positions[0]) if scalar else positions
 
 
@@ -114,9 +114,9 @@ class Permutation:
         return self.length
 
     def __getitem__(self, selection: Any) -> Any:
+        positions, scalar = positions_of(selection, self.length)
         if self._table is not None:
-            return self._table[selection]
-        positions, scalar = _positions(selection, self.length)
+            return int(self._table[positions[0]]) if scalar else self._table[positions]
         indices = self._permute(positions.astype(self._dtype))
         while (outside := np.flatnonzero(indices >= self._dtype.type(self.length))).size:
             indices[outside] = self._permute(indices[outside])

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core.checks import check_non_negative, check_positive
+from funcnet.core.checks import check_positive
+from funcnet.data.loading.pytorch_names import RANDOM, teaches
+from funcnet.data.order.drawn import DrawnOrder
+from funcnet.data.order.indices import as_indices, as_vector
 from funcnet.data.order.permutation import Order, Permutation, SequentialOrder
 
 __all__ = [
@@ -92,6 +95,7 @@ class RandomSampler(Sampler):
         [0, 1, 2, 3]
     """
 
+    @teaches("RandomSampler", RANDOM)
     def __init__(
         self, data_source: Any, replacement: bool = False, num_samples: int | None = None
     ) -> None:
@@ -99,6 +103,9 @@ class RandomSampler(Sampler):
         self.replacement = replacement
         self.num_samples = self.length if num_samples is None else num_samples
         check_positive("num_samples", self.num_samples)
+
+    def __len__(self) -> int:
+        return self.num_samples
 
     def order(self, seed: int, epoch: int) -> Order:
         """Return a keyed permutation, or a table of independent draws."""
@@ -123,7 +130,7 @@ class WeightedRandomSampler(Sampler):
         replacement: whether a sample may be drawn again.
 
     Raises:
-        ValueError: a weight is negative, all are zero, or too few are positive.
+        ValueError: a weight is negative, NaN or infinite, or too few are positive.
 
     Example:
         >>> list(data.WeightedRandomSampler([0.0, 1.0, 0.0], 3))
@@ -133,13 +140,18 @@ class WeightedRandomSampler(Sampler):
         P. Efraimidis and P. Spirakis, "Weighted random sampling with a reservoir", 2006.
     """
 
+    @teaches("WeightedRandomSampler", RANDOM)
     def __init__(
         self, weights: Sequence[float] | np.ndarray, num_samples: int, replacement: bool = True
     ) -> None:
-        self.weights = np.asarray(weights, dtype=np.float64)
+        self.weights = as_vector("weights", weights).astype(np.float64)
         check_positive("num_samples", num_samples)
-        check_non_negative("weights", self.weights.tolist())
-        positive = int((self.weights > 0).sum())
+        if self.weights.size and self.weights.min() < 0:
+            where = int(self.weights.argmin())
+            raise ValueError(
+                f"weights must not be negative; got {self.weights[where]} for sample {where}"
+            )
+        positive = int(np.count_nonzero(self.weights))
         if positive < (1 if replacement else num_samples):
             raise ValueError(
                 f"WeightedRandomSampler needs enough positive weights; got {positive} to draw"
@@ -148,16 +160,21 @@ class WeightedRandomSampler(Sampler):
         self.num_samples = num_samples
         self.replacement = replacement
 
+    def __len__(self) -> int:
+        return self.num_samples
+
     def order(self, seed: int, epoch: int) -> Order:
-        """Return a table of the drawn indices."""
-        rng = _generator(seed, epoch)
+        """Return independent draws, made as they are asked for, or a table of distinct indices."""
+        weights = self.weights / self.weights.max()  # the sum of huge weights would be infinite
         if self.replacement:
-            edges = np.cumsum(self.weights)
-            draws = rng.random(self.num_samples) * edges[-1]
-            return np.searchsorted(edges, draws, side="right")
-        with np.errstate(divide="ignore"):
-            keys = np.log(rng.random(len(self.weights))) / self.weights
-        return np.argsort(-keys, kind="stable")[: self.num_samples]
+            return DrawnOrder(np.cumsum(weights), self.num_samples, seed, epoch)
+        possible = np.flatnonzero(weights)
+        with np.errstate(divide="ignore", over="ignore"):
+            keys = -np.log(_generator(seed, epoch).random(len(possible))) / weights[possible]
+        if self.num_samples < len(possible):  # sort no more than what is drawn
+            drawn = np.argpartition(keys, self.num_samples)[: self.num_samples]
+            possible, keys = possible[drawn], keys[drawn]
+        return possible[np.lexsort((possible, keys))]
 
 
 class StratifiedSampler(Sampler):
@@ -178,7 +195,13 @@ class StratifiedSampler(Sampler):
     """
 
     def __init__(self, labels: Sequence[Any] | np.ndarray) -> None:
-        _, self.labels = np.unique(np.asarray(labels), return_inverse=True)
+        values = np.asarray(labels)
+        if values.ndim != 1:
+            raise ValueError(f"labels must be one for each sample; got shape {values.shape}")
+        _, self.labels = np.unique(values, return_inverse=True)
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     def order(self, seed: int, epoch: int) -> Order:
         """Return a table of the indices."""
@@ -253,4 +276,5 @@ def as_order(sampler: Any, seed: int, epoch: int) -> Order:
         return sampler.order(seed, epoch)
     if hasattr(sampler, "set_epoch"):
         sampler.set_epoch(epoch)
-    return np.asarray(sampler if isinstance(sampler, (np.ndarray, range)) else list(sampler))
+    known = isinstance(sampler, (np.ndarray, range))
+    return as_indices(f"the sampler {type(sampler).__name__}", sampler if known else list(sampler))

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from funcnet.data.loading.errors import naming
+from funcnet.data.order.indices import as_index
+
 __all__ = ["ArrayRecordDataset"]
 
 
@@ -17,6 +20,7 @@ class ArrayRecordDataset:
 
     Raises:
         ImportError: array_record is not installed.
+        ValueError: a file is damaged, or of another format.
 
     Example:
         >>> data.ArrayRecordDataset.__name__
@@ -43,20 +47,20 @@ class ArrayRecordDataset:
             raise ImportError(
                 'reading ArrayRecord files needs array_record: pip install "funcnet[tables]"'
             ) from error
-        return ArrayRecordDataSource(self.paths)
+        with naming(", ".join(self.paths), "ArrayRecord"):
+            return ArrayRecordDataSource(self.paths)
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Any:
         """Read one record."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {self!r}")
-        return self.__getitems__([index % len(self)])[0]
+        return self.__getitems__([as_index(index, len(self), self)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Read many records at once."""
-        records = self._source.__getitems__(list(indices))
+        with naming(", ".join(self.paths), "ArrayRecord"):
+            records = self._source.__getitems__(list(indices))
         return list(records if self.decode is None else map(self.decode, records))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES or not content[3]:
         raise ValueError(
@@ -55,7 +57,7 @@ def read_idx(path: str | Path) -> np.ndarray:
             f"{path} is truncated: its header has {header} bytes, the file {len(content)}"
         )
     shape = struct.unpack(f">{axes}I", content[4:header])
-    expected = header + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    expected = header + prod(shape) * dtype.itemsize
     if len(content) != expected:
         fault = "truncated" if len(content) < expected else "too long"
         raise ValueError(

@@ -1,14 +1,18 @@
 """Safetensors files as one dataset, mapped into memory."""
 
+import errno
 import json
 import struct
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from funcnet.data.datasets.arrays import ArrayDataset
 from funcnet.data.datasets.concat import ConcatDataset
+from funcnet.data.loading.errors import naming
 
 __all__ = ["safetensors_shards"]
 
@@ -43,7 +47,19 @@ def safetensors_shards(paths: str | Path | Sequence[str | Path]) -> ArrayDataset
         https://github.com/huggingface/safetensors, section "Format".
     """
     several = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    parts = [ArrayDataset(_map_safetensors(Path(path))) for path in several]
+    parts = []
+    for path in several:
+        try:
+            parts.append(ArrayDataset(_map_safetensors(Path(path))))
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            raise OSError(
+                errno.EMFILE,
+                f"each of the {len(several)} files takes a descriptor while it is mapped, and there are"
+                " no more: raise the limit (ulimit -n) or merge files",
+                str(path),
+            ) from error
     return parts[0] if len(parts) == 1 else ConcatDataset(parts)
 
 
@@ -56,20 +72,44 @@ def _map_safetensors(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"{path} is not a safetensors file: its header cannot be {length} bytes"
             )
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    arrays = {}
-    for name, entry in header.items():
-        if entry["dtype"] not in _DTYPES:
-            raise ValueError(f"{name} in {path} is {entry['dtype']}, which NumPy does not have")
-        begin, end = entry["data_offsets"]
-        if 8 + length + end > size:
-            raise ValueError(
-                f"{path} is truncated: {name} ends at byte {8 + length + end} of {size}"
-            )
-        shape, dtype = tuple(entry["shape"]), np.dtype(_DTYPES[entry["dtype"]])
-        if begin == end:
-            arrays[name] = np.zeros(shape, dtype)
-        else:
-            arrays[name] = np.memmap(path, dtype, "r", 8 + length + begin, shape)
-    return arrays
+        with naming(path, "a safetensors file"):
+            header = json.loads(file.read(length), object_pairs_hook=_unique)
+            header.pop("__metadata__", None)
+            entries = {name: _entry(name, value) for name, value in header.items()}
+    # One map for all arrays of a file: each takes a descriptor.
+    whole = np.memmap(path, np.uint8, "r")[8 + length :]
+    place = 0
+    for name, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if begin != place:
+            raise ValueError(f"{path} is damaged: {name} begins at byte {begin}, not {place}")
+        place = end
+    if place != len(whole):
+        fault = "truncated" if place > len(whole) else "too long"
+        raise ValueError(f"{path} is {fault}: its arrays have {place} bytes, it has {len(whole)}")
+    return {
+        name: np.frombuffer(whole[begin:end], dtype).reshape(shape)
+        if begin < end
+        else np.zeros(shape, dtype)
+        for name, (dtype, shape, begin, end) in entries.items()
+    }
+
+
+def _entry(name: str, entry: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...], int, int]:
+    """Check what a header says of an array."""
+    if entry["dtype"] not in _DTYPES:
+        raise ValueError(f"{name} is {entry['dtype']}, which NumPy does not have")
+    dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
+    begin, end = entry["data_offsets"]
+    if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
+        raise ValueError(f"{name} has the shape {shape} and lies at {begin} to {end}")
+    if end - begin != prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} takes {end - begin} bytes, which is not {dtype} {shape}")
+    return dtype, shape, begin, end
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"it names {', '.join(twice)} twice")
+    return dict(pairs)

@@ -4,16 +4,22 @@ import io
 import json
 import mmap
 import tarfile
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from funcnet.data.loading.errors import naming
+from funcnet.data.order.indices import as_index
 from funcnet.data.sources.images import read_image
 
 __all__ = ["TarShards"]
+
+_BLOCK = 512  # bytes of a header
+_MAPS = 64  # shards that are mapped at a time
 
 _Decoder = Callable[[bytes], Any]
 
@@ -43,7 +49,8 @@ class TarShards:
             integer), npy and the images (through Pillow); what has none stays bytes.
 
     Raises:
-        ValueError: an archive is compressed, or not a tar archive.
+        ValueError: an archive is compressed or not a tar archive, is truncated or damaged, or has a
+            member twice; or a member is not what its extension says, when it is read.
 
     Example:
         >>> import io, tarfile, tempfile
@@ -77,16 +84,16 @@ class TarShards:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read and decode one sample."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {self!r}")
-        shard = next(k for k, stop in enumerate(self._stops) if index < stop)
+        index = as_index(index, len(self), self)
+        shard = bisect_right(self._stops, index)
         samples = self._index[shard]
         key, members = samples[index - self._stops[shard] + len(samples)]
         content = self._map(shard)
         sample: dict[str, Any] = {"__key__": key}
         for extension, start, size in members:
             decode = self.decoders.get(extension.rsplit(".", 1)[-1], bytes)
-            sample[extension] = decode(content[start : start + size])
+            with naming(f"{key}.{extension} of {self.paths[shard]}", f"what .{extension} says"):
+                sample[extension] = decode(content[start : start + size])
         return sample
 
     def _map(self, shard: int) -> mmap.mmap:
@@ -94,6 +101,9 @@ class TarShards:
         if found is None:
             with self.paths[shard].open("rb") as file:
                 found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # Each map holds a descriptor. One that is forgotten lives while a thread reads from it.
+            while len(self._maps) >= _MAPS:
+                self._maps.pop(next(iter(self._maps), -1), None)
             self._maps[shard] = found
         return found
 
@@ -104,21 +114,77 @@ class TarShards:
         return f"TarShards({len(self.paths)} files, {len(self)} samples)"
 
 
-def _index_tar(path: Path) -> list[tuple[str, list[tuple[str, int, int]]]]:
+_Sample: TypeAlias = tuple[str, list[tuple[str, int, int]]]
+
+
+def _index_tar(path: Path) -> list[_Sample]:
     """List ``(stem, [(extension, offset, size)])`` of an archive, in its order."""
-    samples: dict[str, list[tuple[str, int, int]]] = {}
+    size = path.stat().st_size
+    places: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
-                folder, _, name = member.name.rpartition("/")
-                stem, dot, extension = name.partition(".")
-                if not member.isfile() or not dot:
-                    continue
-                key = f"{folder}/{stem}" if folder else stem
-                entry = (extension.lower(), member.offset_data, member.size)
-                samples.setdefault(key, []).append(entry)
-    except tarfile.ReadError as error:
+                _add_member(places, member, path, size)
+            end = archive.offset
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
         raise ValueError(
             f"{path} must be an uncompressed tar archive, to be read at random: {error}"
         ) from error
+    _check_end(path, end)
+    samples: dict[str, list[tuple[str, int, int]]] = {}
+    for name, (offset, length) in places.items():
+        folder, _, file = name.rpartition("/")
+        stem, dot, extension = file.partition(".")
+        # What begins with a dot is not part of a sample, such as the "._" files that a Mac adds.
+        if stem and dot and "__MACOSX" not in folder.split("/"):
+            key = f"{folder}/{stem}" if folder else stem
+            samples.setdefault(key, []).append((extension.lower(), offset, length))
+    if not samples:
+        raise ValueError(f"{path} holds no sample: no file whose name has a stem and an extension")
+    for key, members in samples.items():
+        extensions = [extension for extension, _, _ in members]
+        if len(set(extensions)) < len(extensions):
+            raise ValueError(f"{path} has {key}.{extensions} more than once, but for their case")
     return list(samples.items())
+
+
+def _add_member(
+    places: dict[str, tuple[int, int]], member: tarfile.TarInfo, path: Path, size: int
+) -> None:
+    """Note where a member lies."""
+    where = f"{path}, {member.name} at byte {member.offset}"
+    if member.isdir():
+        return
+    if member.islnk() and member.linkname in places:  # the same file once more
+        place = places[member.linkname]
+    elif not member.isreg() or member.issparse():
+        raise ValueError(f"{where} is no plain file but a link, a device or sparse")
+    else:
+        place = member.offset_data, member.size
+    if sum(place) > size:
+        raise ValueError(f"{where} is truncated: it ends at byte {sum(place)} of {size}")
+    if member.name in places:
+        raise ValueError(f"{where} is there a second time")
+    places[member.name] = place
+
+
+def _check_end(path: Path, end: int) -> None:
+    """Check that the members end with the archive: `tarfile` takes a damaged header for its end."""
+    with path.open("rb") as file:
+        file.seek(end)
+        block = file.read(_BLOCK)
+        if len(block) < _BLOCK:
+            raise ValueError(f"{path} is truncated: the mark of its end is missing at byte {end}")
+        if any(block):
+            raise ValueError(
+                f"{path} has a damaged header at byte {end}, where a member should begin"
+            )
+        place = end
+        while block := file.read(1 << 20):
+            if any(block):
+                raise ValueError(
+                    f"{path} goes on after the end of its members at byte {place}: archives are joined"
+                    " with tar --concatenate, or given as a list"
+                )

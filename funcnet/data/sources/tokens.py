@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
+from funcnet.data.datasets.arrays import ArrayDataset
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
+from funcnet.data.order.indices import as_index, as_indices
 
 __all__ = ["TokenFile", "write_tokens"]
 
@@ -25,7 +27,7 @@ class TokenFile:
         offset: bytes to skip at the start of a raw file.
 
     Raises:
-        ValueError: the file is no whole number of tokens.
+        ValueError: the file is no whole number of tokens, or a token does not fit int32.
 
     Example:
         >>> import tempfile
@@ -52,7 +54,7 @@ class TokenFile:
         self.length = length
         self.stride = length if stride is None else stride
         if self.path.suffix == ".npy":
-            tokens = np.load(self.path, mmap_mode="r")
+            tokens: Any = ArrayDataset.load(self.path).arrays
         else:
             size = self.path.stat().st_size - offset
             if size <= 0 or size % np.dtype(dtype).itemsize:
@@ -62,23 +64,34 @@ class TokenFile:
                 )
             tokens = np.memmap(self.path, dtype, mode="r", offset=offset)
         self.tokens = np.asarray(tokens)
+        if self.tokens.ndim != 1 or self.tokens.dtype.kind not in "iu":
+            raise ValueError(
+                f"{path} must hold one row of integers; got {self.tokens.dtype} {self.tokens.shape}"
+            )
 
     def __len__(self) -> int:
         return max((len(self.tokens) - self.length) // self.stride + 1, 0)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Return one window as int32."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {self!r}")
-        start = (index % len(self)) * self.stride
-        return self.tokens[start : start + self.length].astype(np.int32)
+        start = as_index(index, len(self), self) * self.stride
+        return self._narrow(self.tokens[start : start + self.length]).astype(np.int32)
+
+    def _narrow(self, window: np.ndarray) -> np.ndarray:
+        """Check that tokens of a wider type fit in 32 bits; NumPy would cut them off."""
+        if window.dtype.itemsize >= 4 and window.dtype != np.int32 and window.size:
+            low, high = window.min(), window.max()
+            if low < -(2**31) or high >= 2**31:
+                raise ValueError(f"tokens of {self.path} must fit int32; got {low} to {high}")
+        return window
 
     def gather(self, indices: np.ndarray, allocate: Allocate = fresh) -> np.ndarray:
         """Return windows as int32 ``(len(indices), length)``."""
+        indices = as_indices("gather", indices)
         layout = BatchLayout([(np.int32, (len(indices), self.length))])
         (out,) = layout.views(*allocate(layout.nbytes))
         for row, start in enumerate((indices * self.stride).tolist()):
-            out[row] = self.tokens[start : start + self.length]
+            out[row] = self._narrow(self.tokens[start : start + self.length])
         return out
 
     def __repr__(self) -> str:
@@ -110,7 +123,9 @@ def write_tokens(
     count = 0
     with Path(path).open("wb") as file:
         for document in documents:
-            tokens = np.fromiter(document, np.int64)
+            tokens = as_indices(
+                "write_tokens", document if isinstance(document, np.ndarray) else list(document)
+            )
             if tokens.size and not limits.min <= tokens.min() <= tokens.max() <= limits.max:
                 raise ValueError(
                     f"tokens must fit {np.dtype(dtype)}; got some from {tokens.min()} to"

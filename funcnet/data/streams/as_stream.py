@@ -8,7 +8,25 @@ from funcnet.data.streams.indexed import IndexedStream
 from funcnet.data.streams.iterable import IterableStream
 from funcnet.data.streams.sequential import SequentialStream
 
-__all__ = ["add_transform", "as_stream"]
+__all__ = ["add_transform", "as_stream", "is_indexed"]
+
+
+def is_indexed(dataset: Any) -> bool:
+    """Say whether samples can be asked for by index.
+
+    A stream of ours or of PyTorch's is none even if it has a length: PyTorch's inherits a
+    ``__getitem__`` that only raises.
+
+    >>> from funcnet.data.streams.as_stream import is_indexed
+    >>> is_indexed("abc"), is_indexed(iter("abc"))
+    (True, False)
+    """
+    if isinstance(dataset, Stream):
+        return False
+    names = {f"{base.__module__}.{base.__name__}" for base in type(dataset).__mro__}
+    if "torch.utils.data.dataset.IterableDataset" in names:
+        return False
+    return hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
 
 
 def as_stream(dataset: Any) -> Stream:
@@ -20,7 +38,7 @@ def as_stream(dataset: Any) -> Stream:
     """
     if isinstance(dataset, Stream):
         return dataset
-    if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
+    if is_indexed(dataset):
         return IndexedStream(dataset)
     if hasattr(dataset, "__iter__"):
         return IterableStream(dataset)

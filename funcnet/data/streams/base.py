@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from funcnet.data.datasets.transform import Transform
+from funcnet.data.datasets.transform import Transform, owned
+from funcnet.data.loading.errors import Failure, sample_error
 from funcnet.data.order.batch_plan import Task
 from funcnet.data.order.sample_rng import SampleRng
 
@@ -27,7 +28,7 @@ def _run_here(
 ) -> Iterator[tuple[Task, list[list[Any]]]]:
     for task in tasks:
         indices = task.indices.tolist()
-        yield task, [stream.expand(i, SampleRng(task.seed, task.epoch, i)) for i in indices]
+        yield task, [stream.expanded(i, SampleRng(task.seed, task.epoch, i)) for i in indices]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,18 @@ class Stream(ABC):
     def iterate(
         self, reading: Reading, state: StreamState | None
     ) -> Iterator[tuple[Any, StreamState]]:
-        """Yield each sample after a state (``None``: from the start) with the state after it."""
+        """Yield each sample after a state (``None``: from the start) with the state after it.
+
+        A `Failure` stands in the place of a sample whose transform failed.
+        """
+
+    def length_if_known(self) -> int | None:
+        """Return how many samples there are, where that is known beforehand."""
+        return None
+
+    def position_kind(self) -> str:
+        """Name what a position in the stream is a position in: another stream has another name."""
+        return type(self).__name__
 
     @property
     def parallel_part(self) -> "ParallelStream | None":
@@ -60,7 +72,10 @@ class Stream(ABC):
         return None
 
     def __iter__(self) -> Iterator[Any]:
-        return (sample for sample, _ in self.iterate(Reading(), None))
+        for sample, _ in self.iterate(Reading(), None):
+            if isinstance(sample, Failure):
+                raise sample.error
+            yield sample
 
 
 class StreamTransform(NamedTuple):
@@ -99,14 +114,36 @@ class ParallelStream(Stream):
             sample_rng: the generator of its transforms.
         """
 
+    def expanded(self, source: Any, sample_rng: SampleRng) -> list[Any]:
+        """Return the samples that one source sample becomes, or the `Failure` to make them."""
+        if isinstance(source, Failure):  # of a stream further in
+            return [source]
+        try:
+            return list(self.expand(source, sample_rng))
+        except Exception as error:
+            failed = sample_error(repr(self), sample_rng, error)
+            failed.__cause__ = error
+            return [Failure(failed)]
+
     def transformed(self, sample: Any, sample_rng: SampleRng) -> list[Any]:
         """Apply all transforms to one source sample."""
-        samples = [sample]
+        samples = [owned(sample) if self.transforms else sample]
         for transform in self.transforms:
             # Not lazily: each transform sees all samples of one source sample before the next one
             # does, so that they ask the shared generator in the same order whoever reads.
             samples = [result for one in samples for result in transform.results(one, sample_rng)]
         return samples
+
+    @property
+    def keeps_length(self) -> bool:
+        """Whether there are as many samples as in the source."""
+        return all(kind == "map" for kind, _ in self.transforms)
+
+    def kind_over(self, source: str) -> str:
+        """Write the calls around the name of a source, except those of `map`: they move nothing."""
+        for kind, _ in self.transforms:
+            source = source if kind == "map" else f"{kind}({source})"
+        return source
 
     def described(self, source: str) -> str:
         """Write down the calls that made the stream out of its source."""

@@ -34,5 +34,15 @@ class ChainDataset(Stream):
                 yield sample, {"which": which, "inner": after}
             inner = None
 
+    def length_if_known(self) -> int | None:
+        """Return the sum of the lengths, if all are known."""
+        lengths = [stream.length_if_known() for stream in self.datasets]
+        known = [length for length in lengths if length is not None]
+        return sum(known) if len(known) == len(lengths) else None
+
+    def position_kind(self) -> str:
+        """Name the streams."""
+        return f"chain({', '.join(stream.position_kind() for stream in self.datasets)})"
+
     def __repr__(self) -> str:
         return f"ChainDataset({', '.join(map(repr, self.datasets))})"

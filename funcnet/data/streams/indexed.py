@@ -52,5 +52,13 @@ class IndexedStream(ParallelStream):
                     yield sample, {"position": source, "offset": offset}
                 skip = 0
 
+    def length_if_known(self) -> int | None:
+        """Return the length of the dataset, unless transforms change it."""
+        return len(self.dataset) if self.keeps_length else None
+
+    def position_kind(self) -> str:
+        """Name the dataset's length, and the transforms that change how many samples there are."""
+        return self.kind_over(f"{len(self.dataset)} samples")
+
     def __repr__(self) -> str:
         return self.described(dataset_name(self.dataset))

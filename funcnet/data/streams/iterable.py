@@ -1,7 +1,7 @@
 """`IterableDataset`, and any other iterable, as a stream."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from typing import Any
 
@@ -35,6 +35,10 @@ class IterableDataset(Stream):
         """Iterate from the start and skip, or let the iterator go to its own state."""
         yield from _iterate(self, reading, state)
 
+    def length_if_known(self) -> int | None:
+        """Return ``len`` if the class defines it."""
+        return len(self) if isinstance(self, Sized) else None
+
 
 class IterableStream(Stream):
     """Any iterable, as a stream."""
@@ -47,6 +51,10 @@ class IterableStream(Stream):
     ) -> Iterator[tuple[Any, StreamState]]:
         """Iterate from the start and skip, or let the iterator go to its own state."""
         yield from _iterate(self.iterable, reading, state)
+
+    def length_if_known(self) -> int | None:
+        """Return ``len`` of the iterable if it has one."""
+        return len(self.iterable) if isinstance(self.iterable, Sized) else None
 
     def __repr__(self) -> str:
         return dataset_name(self.iterable)

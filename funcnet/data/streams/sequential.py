@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.loading.errors import sample_error
 from funcnet.data.order.batch_plan import Task
 from funcnet.data.order.sample_rng import SampleRng
 from funcnet.data.streams.base import (
@@ -64,11 +63,7 @@ class SequentialStream(ParallelStream):
         if reading.on_workers is not self:
             for sample, after in source:
                 sample_rng = SampleRng(reading.seed, reading.epoch, count)
-                try:
-                    group = self.expand(sample, sample_rng)
-                except Exception as error:
-                    raise sample_error(repr(self), sample_rng, error) from error
-                yield count, before, group
+                yield count, before, self.expanded(sample, sample_rng)
                 before, count = after, count + 1
             return
         # Workers are ahead of what is given out, and the source is ahead of the workers: its states
@@ -87,6 +82,14 @@ class SequentialStream(ParallelStream):
         for task, groups in reading.run(self, tasks()):
             for count, group in enumerate(groups, task.start):
                 yield count, befores.popleft(), group
+
+    def length_if_known(self) -> int | None:
+        """Return the length of the source, unless transforms change it."""
+        return self.stream.length_if_known() if self.keeps_length else None
+
+    def position_kind(self) -> str:
+        """Name the source, and the transforms that change how many samples there are."""
+        return self.kind_over(self.stream.position_kind())
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes get the transforms; what cannot be read twice stays here."""

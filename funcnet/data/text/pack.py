@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
+from funcnet.data.loading.errors import Failure
 from funcnet.data.streams.as_stream import as_stream
 from funcnet.data.streams.base import ParallelStream, Reading, Stream, StreamState
 
@@ -53,6 +54,10 @@ class _PackedStream(Stream):
         before, first = (state["inner"], state["offset"]) if state else (None, 0)
         row = _Row(self.length, self.pad)
         for document, after in self.stream.iterate(reading, before):
+            if isinstance(document, Failure):
+                yield document, {"inner": before, "offset": first}
+                before, first = after, 0
+                continue
             tokens = np.asarray(document)
             if tokens.ndim != 1:
                 raise ValueError(
@@ -74,6 +79,11 @@ class _PackedStream(Stream):
                 row = _Row(self.length, self.pad)
         if row.used:
             yield row.sample(), {"inner": before, "offset": 0}
+
+    def position_kind(self) -> str:
+        return (
+            f"pack({self.stream.position_kind()}, {self.length}{'' if self.split else ', whole'})"
+        )
 
     def __repr__(self) -> str:
         return f"pack({self.stream!r}, {self.length})"

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from funcnet.core.trees import map_tree
+from funcnet.data.loading.errors import Failure
 from funcnet.data.workers.slots import Slot
 
 __all__ = ["main"]
@@ -54,7 +56,7 @@ def _serve(connection: Connection, work: Any, number: int, slot: Slot, task: Any
         if task.samples is not None:
             task = task._replace(samples=pickle.loads(task.samples) if task.samples else None)
         result = work(task, slot)
-        value = slot.place(result.value)
+        value = slot.place(map_tree(_portable, result.value) if result.failed else result.value)
         message = pickle.dumps((number, slot.used, value, result.seconds, None), protocol=5)
     except BaseException as error:
         _send_error(connection, number, error)
@@ -68,6 +70,12 @@ def _load(fd: int) -> Any:
 
 
 def _send_error(connection: Connection, number: int, error: BaseException) -> None:
+    kept, note = _packed(error)
+    connection.send_bytes(pickle.dumps((number, 0, kept, None, note)))
+
+
+def _packed(error: BaseException) -> tuple[bytes, str]:
+    """Pickle an exception, and write its traceback down."""
     text = "".join(traceback.format_exception(error))
     note = f"\nIn worker process {os.getpid()}:\n{text}"
     try:
@@ -75,7 +83,16 @@ def _send_error(connection: Connection, number: int, error: BaseException) -> No
         pickle.loads(kept)
     except Exception:  # an exception that cannot travel: its text does
         kept = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    connection.send_bytes(pickle.dumps((number, 0, kept, None, note)))
+    return kept, note
+
+
+def _portable(leaf: Any) -> Any:
+    if not isinstance(leaf, Failure):
+        return leaf
+    kept, note = _packed(leaf.error)
+    error = pickle.loads(kept)
+    error.add_note(note)
+    return Failure(error)
 
 
 def _end_with_parent(fd: int) -> None:

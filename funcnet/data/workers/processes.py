@@ -5,6 +5,7 @@ program is not run again in them, and nothing here imports JAX. Each owns a few 
 memory that batches are written into and read from in place.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -19,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.loading.errors import WorkerDiedError
+from funcnet.data.loading.errors import Failure, WorkerDiedError
 from funcnet.data.loading.work import TaskResult
 from funcnet.data.order.batch_plan import Task
-from funcnet.data.workers.pickling import SharedCopies, dumps
+from funcnet.data.workers.pickling import Payload, fingerprint
 from funcnet.data.workers.shared_memory import create_fd
 from funcnet.data.workers.slots import Slot
 
@@ -42,34 +43,61 @@ _HELD = 2  # batches of one worker that the consumer may hold before further one
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+def _search_path() -> list[str]:
+    """Return where modules are looked for: text only, which is also all that Python itself heeds."""
+    return [
+        os.fsdecode(entry) for entry in sys.path if isinstance(entry, (str, bytes, os.PathLike))
+    ]
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    for name in _ONE_THREAD:
+        environment.setdefault(name, "1")
+    # If a user's module imports JAX all the same, it shall not take the accelerator.
+    environment["JAX_PLATFORMS"] = "cpu"
+    return environment
+
+
 class _Member:
     """One worker process, as its parent sees it."""
 
-    def __init__(self, payload_fd: int, fds: list[int], slots: int) -> None:
-        self.slots = [Slot(create_fd()) for _ in range(slots)]
-        self.tasks: dict[int, tuple[Task, Slot]] = {}
-        self.connection, theirs = Pipe()
-        # Nobody ever writes to this pipe: it ends, in the worker, when this process does.
-        life, self.life = os.pipe()
-        numbers = [theirs.fileno(), life, payload_fd, *(slot.fd for slot in self.slots)]
-        environment = dict(os.environ)
-        for name in _ONE_THREAD:
-            environment.setdefault(name, "1")
-        # If a user's module imports JAX all the same, it shall not take the accelerator.
-        environment["JAX_PLATFORMS"] = "cpu"
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), *map(str, numbers)],
-                pass_fds=[*numbers, *fds],
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                process_group=0,  # a Ctrl-C in the terminal is the parent's to handle
-            )
-        finally:
-            # The worker has its own copies. While this process had them open, too, it would never see
-            # the connection end when the worker dies.
-            theirs.close()
-            os.close(life)
+    def __init__(
+        self, members: list["_Member"], payload_fd: int, fds: list[int], slots: int
+    ) -> None:
+        with contextlib.ExitStack() as opened:  # a Ctrl-C in here leaves nothing open
+            self.slots: list[Slot] = []
+            opened.callback(lambda: [slot.close() for slot in self.slots])
+            for _ in range(slots):
+                self.slots.append(Slot(create_fd()))
+            self.tasks: dict[int, tuple[Task, Slot]] = {}
+            self.connection, theirs = Pipe()
+            opened.callback(self.connection.close)
+            # Nobody ever writes to this pipe: it ends, in the worker, when this process does.
+            life, self.life = os.pipe()
+            opened.callback(self._close_life)
+            numbers = [theirs.fileno(), life, payload_fd, *(slot.fd for slot in self.slots)]
+            try:
+                self.process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-c",
+                        _PROGRAM,
+                        json.dumps(_search_path()),
+                        *map(str, numbers),
+                    ],
+                    pass_fds=[*numbers, *fds],
+                    stdin=subprocess.DEVNULL,
+                    env=_environment(),
+                    process_group=0,  # a Ctrl-C in the terminal is the parent's to handle
+                )
+                members.append(self)
+            finally:
+                # The worker has its own copies. While this process had them open, too, it would never
+                # see the connection end when the worker dies.
+                theirs.close()
+                os.close(life)
+            opened.pop_all()
 
     def free_slot(self) -> Slot | None:
         """Find a slot that neither the worker nor the consumer uses."""
@@ -93,7 +121,12 @@ class _Member:
     def close(self) -> None:
         """Tell the worker to end: it sees either file close, even amidst a transform."""
         self.connection.close()
-        os.close(self.life)
+        self._close_life()
+
+    def _close_life(self) -> None:
+        life, self.life = self.life, -1
+        if life >= 0:
+            os.close(life)
 
 
 def _shut_down(members: list[_Member]) -> None:
@@ -117,15 +150,14 @@ class ProcessPool:
     ends.
 
     Args:
-        work: makes a `TaskResult` of a task and an allocator; sent to each process once.
+        payload: the pickled work, which makes a `TaskResult` of a task and an allocator.
         workers: processes.
         prefetch: tasks ahead for each.
         timeout: seconds to wait for a result; ``None`` waits for ever.
-        copies: the arrays that earlier pools have copied into shared memory; added to.
     """
 
     def __init__(
-        self, work: Any, workers: int, prefetch: int, timeout: float | None, copies: SharedCopies
+        self, payload: Payload, workers: int, prefetch: int, timeout: float | None
     ) -> None:
         if os.name != "posix":
             raise RuntimeError('worker processes need a POSIX system; use workers="thread"')
@@ -136,15 +168,16 @@ class ProcessPool:
         self._done: dict[int, tuple[Slot, tuple[Any, ...]]] = {}
         self._stale: set[int] = set()
         self._finalizer = weakref.finalize(self, _shut_down, self._members)
-        payload, fds = dumps(work, copies)
+        content, files = payload
+        self.given = fingerprint(content), files
         # Through a file in memory, not a pipe: a pipe is full after 64 kB, and writing would wait for
         # a worker that is still starting. All workers map the same file.
         payload_fd = create_fd()
         try:
             with open(payload_fd, "wb", closefd=False) as file:
-                file.write(payload)
+                file.write(content)
             for _ in range(workers):
-                self._members.append(_Member(payload_fd, fds, prefetch + _HELD))
+                _Member(self._members, payload_fd, [file.fd for file in files], prefetch + _HELD)
         except BaseException:
             self.close()
             raise
@@ -166,7 +199,7 @@ class ProcessPool:
         self._finalizer()
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
-        """Do the tasks and yield ``(task, TaskResult)`` in their order.
+        """Do the tasks and yield ``(task, TaskResult)``, or a `Failure`, in their order.
 
         Raises:
             WorkerDiedError: a process ended by itself.
@@ -250,7 +283,10 @@ class ProcessPool:
         # would stand still: beyond `_HELD` it gets copies.
         slot.busy = False
         if note is not None:
-            raise _error([used, value, seconds, note])
+            error = _error([used, value, seconds, note])
+            if not isinstance(error, Exception):
+                raise error
+            return Failure(error)
         held = sum(other.held for other in member.slots if not other.busy and other is not slot)
         return TaskResult(slot.take(value, used, copy=held >= _HELD), seconds)
 

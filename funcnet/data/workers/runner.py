@@ -5,7 +5,8 @@ from typing import Any
 
 from funcnet.data.loading.batch_memory import MemoryPool
 from funcnet.data.order.batch_plan import Task
-from funcnet.data.workers.pickling import SharedCopies
+from funcnet.data.workers.open_files import check_no_open_file
+from funcnet.data.workers.pickling import SharedCopies, dumps, fingerprint
 from funcnet.data.workers.processes import ProcessPool
 from funcnet.data.workers.threads import run_here, run_threads
 
@@ -21,7 +22,7 @@ class TaskRunner:
         kind: ``"thread"`` or ``"process"``.
         prefetch: tasks ahead for each worker.
         timeout: seconds to wait for a result; 0 waits for ever.
-        persistent: keep the processes from one run to the next.
+        persistent: keep the processes from one run to the next, unless the work has changed since.
     """
 
     def __init__(
@@ -40,26 +41,43 @@ class TaskRunner:
         self.timeout = timeout or None
         self.persistent = persistent
         self._kept: ProcessPool | None = None
-        self._copies: SharedCopies = {}
+        self._copies = SharedCopies()
         # The batches ahead of each worker, the one in hand and the one that the consumer has.
         self._memory = MemoryPool(prefetch + 2)
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
-        """Yield ``(task, TaskResult)`` in the order of the tasks."""
+        """Yield ``(task, TaskResult)`` in the order of the tasks, with a `Failure` for those that fail."""
         if self.num_workers == 0:
             return run_here(self.work, tasks, self._memory)
         if self.kind == "thread":
-            return run_threads(
-                self.work, tasks, self.num_workers, self.prefetch, self.timeout, self._memory
-            )
+            return self._run_threads(tasks)
         return self._run_processes(tasks)
+
+    def _run_threads(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
+        several = self.num_workers > 1
+        if several:
+            check_no_open_file(self.work)
+        results = run_threads(
+            self.work, tasks, self.num_workers, self.prefetch, self.timeout, self._memory
+        )
+        for first in results:
+            if several:  # a file that is opened at first use is open now
+                check_no_open_file(self.work)
+            yield first
+            del first  # see `run_threads`
+            break
+        yield from results
 
     def _run_processes(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Any]]:
         pool, self._kept = self._kept, None  # a second iteration at once gets a pool of its own
-        if pool is None or pool.closed:
-            pool = ProcessPool(
-                self.work, self.num_workers, self.prefetch, self.timeout, self._copies
-            )
+        payload = dumps(self.work, self._copies)
+        if pool is not None and (
+            pool.closed or pool.given != (fingerprint(payload[0]), payload[1])
+        ):
+            pool.close()  # the dataset or a transform is no longer what these workers were given
+            pool = None
+        if pool is None:
+            pool = ProcessPool(payload, self.num_workers, self.prefetch, self.timeout)
         keep = False
         try:
             yield from pool.run(tasks)

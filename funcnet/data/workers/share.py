@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.trees import map_tree
+from funcnet.data.loading.containers import plain_tree
 from funcnet.data.workers.shared_memory import SharedFile, mapped_file, shared_base
 
 __all__ = ["share"]
@@ -29,7 +30,7 @@ def share(dataset: Any) -> Any:
     """
     if hasattr(dataset, "arrays"):
         return type(dataset)(map_tree(_shared, dataset.arrays))
-    return map_tree(_shared, dataset)
+    return map_tree(_shared, plain_tree(dataset))
 
 
 def _shared(array: Any) -> np.ndarray:

@@ -10,11 +10,24 @@ import mmap
 import os
 import sys
 import tempfile
+from math import prod
 from typing import Any
 
 import numpy as np
 
-__all__ = ["SharedFile", "address", "attach", "create_fd", "mapped_file", "shared_base"]
+__all__ = [
+    "Arena",
+    "SharedFile",
+    "address",
+    "attach",
+    "create_fd",
+    "mapped_file",
+    "open_map",
+    "shared_base",
+]
+
+_ALIGNMENT = 64
+_ARENA = 1 << 26  # bytes of a file for many arrays; those that nobody writes take no memory
 
 
 class SharedFile(mmap.mmap):
@@ -40,6 +53,31 @@ class SharedFile(mmap.mmap):
         if fd is not None:
             with contextlib.suppress(OSError):
                 os.close(fd)
+
+
+class Arena:
+    """Shared files that many arrays lie in: a descriptor for each array would soon be too many.
+
+    Example:
+        >>> from funcnet.data.workers.shared_memory import Arena
+        >>> arena = Arena()
+        >>> first, second = (arena.empty((3,), np.dtype("f4"))[1] for _ in range(2))
+        >>> first is second
+        True
+    """
+
+    def __init__(self) -> None:
+        self._file: SharedFile | None = None
+        self._used = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, SharedFile]:
+        """Make an array in a shared file; the file lives as long as an array in it."""
+        nbytes = prod(shape) * dtype.itemsize
+        if self._file is None or self._used + nbytes > len(self._file):
+            self._file, self._used = SharedFile.create(max(nbytes, _ARENA)), 0
+        array = np.ndarray(shape, dtype, self._file, self._used)
+        self._used += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        return array, self._file
 
 
 def create_fd() -> int:
@@ -90,7 +128,19 @@ def mapped_file(array: np.ndarray) -> tuple[str, int] | None:
     return str(base.filename), base.offset + address(array) - address(base)
 
 
+_maps: dict[int | str, Any] = {}
+"""Of a worker process: what it has mapped, by descriptor or by file name, once for all arrays in it."""
+
+
 def attach(fd: int, offset: int, dtype: Any, shape: Any, strides: Any) -> np.ndarray:
     """Map an array of an inherited file, to be read only: a write in a worker would reach all."""
-    size = os.fstat(fd).st_size
-    return np.ndarray(shape, dtype, mmap.mmap(fd, size, prot=mmap.PROT_READ), offset, strides)
+    if fd not in _maps:
+        _maps[fd] = mmap.mmap(fd, os.fstat(fd).st_size, prot=mmap.PROT_READ)
+    return np.ndarray(shape, dtype, _maps[fd], offset, strides)
+
+
+def open_map(file: str, offset: int, dtype: Any, shape: Any, strides: Any) -> np.ndarray:
+    """Map an array of a file on disk, to be read only."""
+    if file not in _maps:
+        _maps[file] = np.memmap(file, np.uint8, mode="r")
+    return np.ndarray(shape, dtype, _maps[file], offset, strides)

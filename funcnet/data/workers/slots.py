@@ -113,8 +113,10 @@ class Slot:
     def close(self) -> None:
         """Close the file; arrays that are still held keep their memory."""
         self._blocks.clear()
-        with contextlib.suppress(OSError):
-            os.close(self.fd)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
 
 def _unheld() -> int:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from funcnet.data.loading.batch_memory import Allocate, MemoryPool
+from funcnet.data.loading.errors import Failure
 from funcnet.data.order.batch_plan import Task
 
 __all__ = ["read_ahead", "run_here", "run_threads"]
@@ -20,6 +21,8 @@ _Work = Callable[[Task, Allocate], Any]
 def run_here(work: _Work, tasks: Iterator[Task], pool: MemoryPool) -> Iterator[tuple[Task, Any]]:
     """Do the tasks one after the other, each when its result is asked for.
 
+    The result of a task that fails is a `Failure`.
+
     >>> from funcnet.data.workers.threads import MemoryPool, run_here
     >>> next(run_here(lambda task, allocate: task + 1, iter([1]), MemoryPool(4)))
     (1, 2)
@@ -27,7 +30,12 @@ def run_here(work: _Work, tasks: Iterator[Task], pool: MemoryPool) -> Iterator[t
     allocate = pool.take()
     try:
         for task in tasks:
-            yield task, work(task, allocate)
+            try:
+                result = work(task, allocate)
+            except Exception as error:
+                result = Failure(error)
+            yield task, result
+            del result  # see `run_threads`
     finally:
         pool.give_back(allocate)
 
@@ -41,6 +49,8 @@ def run_threads(
     pool: MemoryPool,
 ) -> Iterator[tuple[Task, Any]]:
     """Do the tasks in threads, ``workers * prefetch`` of them ahead, and yield them in order.
+
+    The result of a task that fails is a `Failure`.
 
     Closing the iterator, also by leaving it to the garbage collector, ends the threads once each
     has finished the task in hand.
@@ -80,14 +90,14 @@ def run_threads(
                 return
             task, future = ahead.popleft()
             try:
-                result = future.result(timeout)
+                failed = future.exception(timeout)
             except TimeoutError as error:
-                if future.done():  # the work itself raised it
-                    raise
                 raise TimeoutError(
                     f"a batch was not ready after timeout={timeout} seconds; its first samples are"
                     f" {task.indices[:8].tolist()}"
                 ) from error
+            result = Failure(failed) if isinstance(failed, Exception) else future.result()
+            del failed
             del future  # it refers to the result
             yield task, result
             # No reference may stay in this frame while the next batch is made: the memory of this one

@@ -1,0 +1,79 @@
+"""What a PyTorch user types first, and what to write here instead."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = ["LOADER", "NAMES", "RANDOM", "teach_name", "teaches"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_DEVICE = (
+    "batches are NumPy arrays on the host: write data.prefetch_to_device(loader, sharding=device)"
+)
+_RANDOM = "the order is a function of (seed, epoch): write seed= of DataLoader"
+
+LOADER: Mapping[str, str] = {
+    "collate_fn": "write collate=, a function of a list of samples",
+    "pin_memory": _DEVICE,
+    "pin_memory_device": _DEVICE,
+    "device": _DEVICE,
+    "generator": "the order is a function of (seed, epoch): write seed=",
+    "prefetch_factor": "write prefetch=, batches ahead for each worker",
+    "multiprocessing_context": (
+        'processes are never forked: write workers="process" or workers="thread"'
+    ),
+    "worker_init_fn": (
+        "workers need no seeding: a transform with a parameter named rng is given the generator of"
+        " its sample"
+    ),
+    "in_order": "batches always come in order",
+    "num_epochs": "write a loop: each iter(loader) is one epoch",
+}
+"""Arguments of PyTorch's loader."""
+
+RANDOM: Mapping[str, str] = {"generator": _RANDOM}
+"""Arguments of PyTorch's samplers."""
+
+NAMES: Mapping[str, str] = {
+    "TensorDataset": "write data.ArrayDataset((x, y))",
+    "SubsetRandomSampler": "write DataLoader(data.Subset(dataset, indices), shuffle=True)",
+    "default_collate": "write data.collate",
+    "default_convert": "samples become NumPy arrays in data.collate",
+    "get_worker_info": "workers share no state: a transform's parameter rng depends on the sample",
+    "IterDataPipe": "write data.IterableDataset, data.map, data.filter and data.flat_map",
+    "MapDataPipe": "write a class with __len__ and __getitem__, and data.map",
+    "Dataloader": "write data.DataLoader",
+}
+"""Names of ``torch.utils.data``."""
+
+
+def teaches(owner: str, words: Mapping[str, str]) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Make a function say, for arguments of PyTorch's that it lacks, what to write instead.
+
+    >>> from funcnet.data.loading.pytorch_names import teaches
+    >>> f = teaches("f", {"y": "write x="})(lambda x: x)
+    >>> f(y=1)
+    Traceback (most recent call last):
+        ...
+    TypeError: f takes no y=: write x=
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            for name in kwargs:
+                if name in words:
+                    raise TypeError(f"{owner} takes no {name}=: {words[name]}")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def teach_name(name: str) -> Any:
+    """Raise ``AttributeError`` for a name that `funcnet.data` lacks, with what to write instead."""
+    hint = f": {NAMES[name]}" if name in NAMES else ""
+    raise AttributeError(f"module 'funcnet.data' has no attribute {name!r}{hint}")

@@ -1,0 +1,120 @@
+"""What a PyTorch user types first works, or says what to write."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+
+from funcnet import data
+
+ROWS = np.arange(6)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("collate_fn", "collate="),
+        ("pin_memory", "prefetch_to_device"),
+        ("device", "prefetch_to_device"),
+        ("generator", "seed="),
+        ("prefetch_factor", "prefetch="),
+        ("multiprocessing_context", "never forked"),
+        ("worker_init_fn", "rng"),
+    ],
+)
+def test_arguments_of_pytorchs_loader_are_answered(name, hint):
+    with pytest.raises(TypeError, match=rf"DataLoader takes no {name}=: .*{hint}"):
+        data.DataLoader(ROWS, **{name: None})
+
+
+def test_other_arguments_are_refused_as_ever():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'shufle'"):
+        data.DataLoader(ROWS, shufle=True)
+    for call in (
+        lambda: data.RandomSampler(ROWS, generator=1),
+        lambda: data.WeightedRandomSampler(ROWS, 2, generator=1),
+        lambda: data.random_split(ROWS, [3, 3], generator=1),
+    ):
+        with pytest.raises(TypeError, match=r"takes no generator=: .*seed="):
+            call()
+
+
+def test_names_of_pytorch_are_answered_and_only_public_names_are_listed():
+    with pytest.raises(AttributeError, match=r"'TensorDataset': write data\.ArrayDataset"):
+        data.TensorDataset  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        data.nothing  # noqa: B018
+    assert dir(data) == sorted(data.__all__)
+    assert "augment" in dir(data)
+
+
+def test_datasets_and_loaders_of_pytorch():
+    torch = pytest.importorskip("torch")
+    from torch.utils import data as theirs
+
+    tensors = theirs.TensorDataset(torch.arange(6), torch.ones(6, 2))
+    numbers, ones = next(iter(data.DataLoader(tensors, 4)))
+    assert type(numbers) is np.ndarray
+    assert (numbers.dtype, ones.shape) == (np.int64, (4, 2))
+    arrays = data.ArrayDataset({"x": torch.ones(6, 2), "y": [torch.arange(6)]})
+    assert arrays[2]["y"][0] == 2
+    for loader in (theirs.DataLoader(tensors), data.DataLoader(ROWS)):
+        with pytest.raises(TypeError, match=r"a loader already.*DataLoader\(loader\.dataset"):
+            data.DataLoader(loader)
+    (batch,) = data.prefetch_to_device(theirs.DataLoader(tensors, 6))
+    assert float(batch[1].sum()) == 12
+    with pytest.raises(TypeError, match=r"w is a Tensor that NumPy cannot take.*tensor\.detach"):
+        data.ArrayDataset({"w": torch.ones(2, requires_grad=True)})
+
+    class Stream(theirs.IterableDataset):
+        def __iter__(self):
+            return iter(range(5))
+
+        def __len__(self):
+            return 5
+
+    loader = data.DataLoader(data.map(lambda x: x + 1, Stream()), 2)
+    assert [batch.tolist() for batch in loader] == [[1, 2], [3, 4], [5]]
+    assert len(loader) == 3
+    for sampler in (theirs.RandomSampler(ROWS), theirs.SubsetRandomSampler([1, 3])):
+        batches = list(data.DataLoader(ROWS, 2, sampler=sampler))
+        assert set(np.concatenate(batches).tolist()) >= {1, 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    x: np.ndarray
+    rest: dict
+
+    def __post_init__(self):
+        assert self.x.shape == (2,)  # of one sample, not of a batch
+
+
+class Encoding(collections.UserDict):
+    """As tokenizers of Hugging Face return it."""
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["data"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@pytest.mark.parametrize("kind", [0, "process"])
+def test_mappings_and_dataclasses_are_collated(kind):
+    workers = {"num_workers": 1, "workers": "process"} if kind else {}
+    samples = [Encoding(ids=np.full(2, k), deep=Encoding(n=k)) for k in range(4)]
+    _, batch = data.DataLoader(samples, 2, **workers)
+    assert batch["ids"].tolist() == [[2, 2], [3, 3]]
+    assert batch["deep"]["n"].dtype == np.int32
+    pairs = [Pair(np.full(2, k), {"y": [k]}) for k in range(4)]
+    _, made = data.DataLoader(pairs, 2, **workers)
+    assert type(made) is Pair
+    assert made.x.tolist() == [[2, 2], [3, 3]]
+    assert made.rest["y"][0].tolist() == [2, 3]
+    attributes = data.DataLoader(samples, 4, transforms=[lambda s: s.ids * 2])
+    assert next(iter(attributes))[3].tolist() == [6, 6]
+    assert data.ArrayDataset(Encoding(ids=ROWS))[2] == {"ids": 2}
+    with pytest.raises(ValueError, match="one structure"):
+        data.collate([samples[0], {"ids": np.ones(2)}])
