@@ -93,13 +93,15 @@ def read_header(file: BinaryIO, name: Any) -> tuple[dict[str, ArrayEntry], dict[
             )
         end = entry.end
     if end != size:
-        problem = "is cut off" if end > size else "holds bytes that belong to no array"
-        raise _refusal(name, f"it {problem}: its arrays end at byte {end} of {size}")
+        problem = "is truncated" if end > size else "holds bytes that belong to no array"
+        raise ValueError(
+            f"{name} is not a whole safetensors file: it {problem}: its arrays end at byte {end} of {size}"
+        )
     return dict(sorted(entries.items(), key=lambda item: item[1].begin)), metadata
 
 
 def _refusal(name: Any, problem: str) -> ValueError:
-    return ValueError(f"{name} is not a whole safetensors file: {problem}")
+    return ValueError(f"{name} is not a safetensors file: {problem}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
