@@ -68,7 +68,7 @@ LIES = {
 def test_headers_that_lie(tmp_path, header, body):
     path = _file(tmp_path / "a.safetensors", header, body)
     tracemalloc.start()
-    with pytest.raises(ValueError, match="not a (whole )?safetensors file"):
+    with pytest.raises(ValueError, match=r"not a (whole )?safetensors file"):
         checkpoint.load_arrays(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
