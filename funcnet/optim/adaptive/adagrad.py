@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
@@ -13,6 +14,7 @@ from funcnet.optim.settings import Numbers, Settings, number, optional
 __all__ = ["adagrad"]
 
 
+@factory
 def adagrad(
     lr: Hyperparameter = 1e-2,
     lr_decay: Hyperparameter = 0.0,

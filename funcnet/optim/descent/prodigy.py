@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Measure, Move, Slots
 from funcnet.optim.protocol import GradientTransformation
@@ -14,6 +15,7 @@ from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 __all__ = ["prodigy"]
 
 
+@factory
 def prodigy(
     lr: Hyperparameter = 1.0,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),

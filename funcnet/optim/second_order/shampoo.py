@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
@@ -22,6 +23,7 @@ def _inverse_root(matrix: Array, power: float) -> Array:
     return (vectors * jnp.power(jnp.maximum(values, tiny), -power)) @ vectors.T
 
 
+@factory
 def shampoo(
     lr: Hyperparameter = 1e-1,
     momentum: Hyperparameter = 0.0,

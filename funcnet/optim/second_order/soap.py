@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
@@ -18,6 +19,7 @@ from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 __all__ = ["soap"]
 
 
+@factory
 def soap(
     lr: Hyperparameter = 3e-3,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.95, 0.95),
