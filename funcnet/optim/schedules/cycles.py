@@ -141,7 +141,8 @@ def cyclic(
 
 def _anneal(strategy: str, start: Array, end: Array, fraction: Array) -> Array:
     if strategy == "linear":
-        return start + (end - start) * fraction
+        # Both ends are exact, so that a last value of almost nothing is met.
+        return start * (1 - fraction) + end * fraction
     return end + (start - end) / 2 * (1 + jnp.cos(math.pi * fraction))
 
 

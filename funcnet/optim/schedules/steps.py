@@ -98,6 +98,7 @@ def since(step: ArrayLike, milestone: float) -> tuple[Array, Array]:
     """
     t = as_step(step)
     if jnp.issubdtype(t.dtype, jnp.integer):
+        t = jnp.maximum(t, 0)
         if milestone > jnp.iinfo(t.dtype).max:
             return jnp.zeros_like(t, bool), jnp.zeros_like(t)
         milestone = math.ceil(milestone)
