@@ -222,6 +222,6 @@ def schedule_free_params(state: RuleState, params: PyTree) -> PyTree:
         if not is_trainable(y):
             return y
         wide = as_array(y).astype(z.dtype)
-        return (z + (wide - z) / beta.astype(jnp.finfo(z.dtype).dtype)).astype(jnp.result_type(y))
+        return (z + (wide - z) / beta.astype(z.dtype)).astype(jnp.result_type(y))
 
     return jax.tree.map(average, params, state.slots["z"], is_leaf=is_none)

@@ -71,7 +71,7 @@ def add_noise(eta: float = 0.01, gamma: float = 0.55, seed: int = 0) -> Gradient
                 g = g.add_to(jnp.zeros(jnp.shape(p), g.values.dtype))
             g = as_array(g)
             noise = jax.random.normal(one, g.shape, at_least_float32(g.dtype))
-            scaled = deviation.astype(jnp.finfo(noise.dtype).dtype) * noise
+            scaled = deviation.astype(noise.dtype) * noise
             return (g.astype(noise.dtype) + scaled).astype(g.dtype)
 
         # The keys are counted as if leaves without a gradient were not there.

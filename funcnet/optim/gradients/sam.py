@@ -63,7 +63,7 @@ def sam(
         towards = conjugated(map_moved(sized, scaled, params))
 
         def away(p: Any, g: Any) -> Any:
-            return add_wide(p, reach.astype(jnp.finfo(g.dtype).dtype) * g, jnp.result_type(p))
+            return add_wide(p, reach.astype(g.dtype) * g, jnp.result_type(p))
 
         worst = jax.tree.map(lambda p, g: away(p, g) if moves(g, p) else p, params, towards)
         return value, differentiate(worst, *args, **kwargs)[1]

@@ -85,7 +85,7 @@ def average(
             if not is_trainable(p):
                 return p
             new = as_array(apply_updates(p, u)).astype(old.dtype)
-            return old + weight.astype(jnp.finfo(old.dtype).dtype) * (new - old)
+            return old + weight.astype(old.dtype) * (new - old)
 
         mean = jax.tree.map(blend, params, state.average, updates, is_leaf=is_none)
         return updates, AverageState(count, mean, inner)
