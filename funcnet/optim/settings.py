@@ -6,7 +6,7 @@ terms take no part. From it come the state's vector of numbers and, at every ste
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -246,6 +246,18 @@ class Settings:
             **self.unused,
             **current.as_dict(dtype),
         )
+
+
+def if_known(check: Callable[[str, Any], None], name: str, value: Any) -> None:
+    """Check a number of an optimizer, unless its value is not known while tracing.
+
+    `optax.inject_hyperparams` gives such numbers to a factory.
+
+    >>> from funcnet.core.checks import check_positive
+    >>> if_known(check_positive, "eps", 1e-8)
+    """
+    if not isinstance(value, jax.core.Tracer):
+        check(name, value)
 
 
 def _is_array(value: Any) -> bool:

@@ -10,7 +10,7 @@ from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Measure, Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import decayed, from_rule, oriented
-from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
+from funcnet.optim.settings import Numbers, Settings, if_known, number, numbers, optional
 
 __all__ = ["prodigy"]
 
@@ -79,7 +79,7 @@ def prodigy(
         eps=number(eps),
         weight_decay=optional(weight_decay),
     )
-    check_positive("d0", d0)
+    if_known(check_positive, "d0", d0)
 
     def slots(p: Array) -> Slots:
         zeros = {name: jnp.zeros_like(p) for name in ("exp_avg", "exp_avg_sq", "s")}

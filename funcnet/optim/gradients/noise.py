@@ -11,6 +11,7 @@ from funcnet.core.dtypes import at_least_float32
 from funcnet.optim.leaf_rule import as_array, counted, is_gradient, moves, require_state
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, require_params
 from funcnet.optim.row_sparse import RowSparse
+from funcnet.optim.settings import if_known
 
 __all__ = ["NoiseState", "add_noise"]
 
@@ -47,7 +48,7 @@ def add_noise(eta: float = 0.01, gamma: float = 0.55, seed: int = 0) -> Gradient
     Reference: Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks",
     2015
     """
-    check_non_negative("eta", eta)
+    if_known(check_non_negative, "eta", eta)
 
     def init(params: PyTree) -> NoiseState:
         words = jax.random.key_data(jax.random.key(seed))

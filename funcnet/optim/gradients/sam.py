@@ -11,6 +11,7 @@ from funcnet.core.checks import check_non_negative
 from funcnet.optim.gradients.conjugate import conjugated
 from funcnet.optim.gradients.global_norm import global_norm
 from funcnet.optim.leaf_rule import add_wide, map_moved, moves, widened
+from funcnet.optim.settings import if_known
 
 __all__ = ["sam"]
 
@@ -45,7 +46,7 @@ def sam(
     Reference: Foret et al., "Sharpness-Aware Minimization", ICLR 2021; Kwon et al., "ASAM", ICML
     2021
     """
-    check_non_negative("rho", rho)
+    if_known(check_non_negative, "rho", rho)
     differentiate = jax.value_and_grad(loss, has_aux=has_aux, allow_int=True)
 
     def value_and_grad(params: PyTree, *args: Any, **kwargs: Any) -> tuple[Any, PyTree]:

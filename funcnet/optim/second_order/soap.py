@@ -14,7 +14,7 @@ from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import decoupled_decay, from_rule, oriented, refuse_complex
 from funcnet.optim.second_order.matrix_axes import along, gram
-from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
+from funcnet.optim.settings import Numbers, Settings, if_known, number, numbers, optional
 
 __all__ = ["soap"]
 
@@ -80,7 +80,7 @@ def soap(
         eps=number(eps),
         weight_decay=optional(weight_decay),
     )
-    check_positive("precondition_frequency", precondition_frequency)
+    if_known(check_positive, "precondition_frequency", precondition_frequency)
 
     def sides(p: Array) -> dict[str, int]:
         if p.ndim < 2 or p.size == 0:

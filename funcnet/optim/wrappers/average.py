@@ -16,6 +16,7 @@ from funcnet.optim.protocol import (
     require_params,
     with_extra,
 )
+from funcnet.optim.settings import if_known
 
 __all__ = ["AverageState", "average"]
 
@@ -64,7 +65,7 @@ def average(
     and Better Generalization", UAI 2018; ``torch.optim.swa_utils.AveragedModel``
     """
     if decay is not None:
-        check_probability("decay", decay)
+        if_known(check_probability, "decay", decay)
     start = whole("start", start, at_least=0)
     inner_update = with_extra(optimizer.update)
 

@@ -24,6 +24,7 @@ from funcnet.optim.protocol import (
     with_extra,
 )
 from funcnet.optim.row_sparse import RowSparse
+from funcnet.optim.settings import if_known
 
 __all__ = ["LookaheadState", "lookahead"]
 
@@ -66,7 +67,7 @@ def lookahead(
     Reference: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", NeurIPS 2019
     """
     k = whole("k", k)
-    check_probability("alpha", alpha)
+    if_known(check_probability, "alpha", alpha)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> LookaheadState:

@@ -10,6 +10,7 @@ from funcnet.core.checks import check_positive
 from funcnet.core.dtypes import at_least_float32
 from funcnet.optim.leaf_rule import as_array, counted, map_moved, on_values, require_state, whole
 from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.settings import if_known
 from funcnet.optim.wrappers.finite import all_finite, step_if
 
 __all__ = ["LossScaleState", "loss_scale", "scale_loss"]
@@ -65,14 +66,13 @@ def loss_scale(
         ("growth_factor", growth_factor),
         ("backoff_factor", backoff_factor),
     ):
-        check_positive(name, value)
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite; got {value!r}")
+        if_known(_check_scale, name, value)
     growth_interval = whole("growth_interval", growth_interval)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> LossScaleState:
-        scale, zero = jnp.asarray(bounded(init_scale), jnp.float32), jnp.zeros((), jnp.int32)
+        scale, zero = jnp.asarray(init_scale, jnp.float32), jnp.zeros((), jnp.int32)
+        scale = jnp.clip(scale, SMALLEST, LARGEST)
         return LossScaleState(scale, zero, zero.copy(), optimizer.init(params))
 
     def update(
@@ -108,9 +108,10 @@ the smallest the gradients of a float16 step are themselves zero or infinite, wh
 """
 
 
-def bounded(scale: float) -> float:
-    """Bring a first scale into the bounds."""
-    return min(max(scale, SMALLEST), LARGEST)
+def _check_scale(name: str, value: float) -> None:
+    check_positive(name, value)
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite; got {value!r}")
 
 
 def scale_loss(state: LossScaleState, loss: Array) -> Array:
