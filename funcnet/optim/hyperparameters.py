@@ -25,18 +25,16 @@ class Hyperparameters:
     """The current numbers of one optimizer: a vector, and the names of its entries.
 
     Attributes:
-        values: the numbers, in the default float dtype, along the last axis.
+        values: the numbers, in the default float dtype, along the last axis; and once more, as the
+            optimizer itself was given them.
         names: static; ``"lr"``, or ``"betas.0"`` and ``"betas.1"`` for a pair.
         scheduled: static; the names that a schedule overwrites at every step.
-        given: what the optimizer itself was given for each number, where some of it was an array;
-            ``None`` where all were plain numbers and schedules.
         held: static; the names of a schedule in whose place a number was set by hand.
     """
 
     values: Array | None
     names: tuple[str, ...] = field(metadata={"static": True})
     scheduled: tuple[str, ...] = field(metadata={"static": True})
-    given: Array | None = None
     held: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     def as_dict(self, dtype: Any = None) -> dict[str, Any]:

@@ -170,9 +170,8 @@ class Settings:
     def init(self) -> Hyperparameters:
         """Make the vector that the state starts from."""
         values = self._evaluated(jnp.zeros((), jnp.int32)) if self.entries else None
-        # A buffer of its own, which can be donated.
-        given = None if values is None or not self.has_arrays else jnp.copy(values)
-        return Hyperparameters(values, tuple(self.entries), tuple(self.schedules), given)
+        both = None if values is None else jnp.concatenate([values, values])
+        return Hyperparameters(both, tuple(self.entries), tuple(self.schedules))
 
     def _evaluated(self, step: Array) -> Array:
         values = [value(step) if callable(value) else value for value in self.entries.values()]
@@ -191,8 +190,7 @@ class Settings:
                 f"optimizer with {', '.join(self.entries) or 'none'}: take the state that this "
                 "optimizer's init returns"
             )
-        follows_arrays = self.has_arrays and current.given is not None
-        if current.values is None or not (self.schedules or current.scheduled or follows_arrays):
+        if current.values is None or not (self.schedules or current.scheduled or self.has_arrays):
             return current
         # The names are static: they stay what they are wherever they can, so that nothing recompiles.
         new = tuple(name for name in self.schedules if name not in current.scheduled)
@@ -206,20 +204,21 @@ class Settings:
         def cast(value: Any) -> Array:
             return jnp.asarray(value).astype(current.values.dtype)
 
-        numbers, given = [], []
+        def entry(position: int) -> Array:
+            return jax.lax.index_in_dim(current.values, position, keepdims=False)
+
+        count = len(self.entries)
+        numbers, given = [], current.values[count:]
         for position, (name, value) in enumerate(self.entries.items()):
-            number = jax.lax.index_in_dim(current.values, position, keepdims=False)
-            told = number
+            number = entry(position)
             if name in own:
-                told = number = cast(value(step) if callable(value) else value)
-            elif _is_array(value) and current.given is not None:
+                number = cast(value(step) if callable(value) else value)
+            elif _is_array(value):
                 told = cast(value)
-                last = jax.lax.index_in_dim(current.given, position, keepdims=False)
-                number = jnp.where(told != last, told, number)
+                number = jnp.where(told != entry(count + position), told, number)
+                given = given.at[position].set(told)
             numbers.append(number)
-            given.append(told)
-        new_given = None if current.given is None else jnp.stack(given)
-        return replace(current, values=jnp.stack(numbers), given=new_given)
+        return replace(current, values=jnp.concatenate([jnp.stack(numbers), given]))
 
     def step_numbers(
         self,
