@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from funcnet.core.aliases import Array
 from funcnet.optim.hyperparameters import Hyperparameters
@@ -199,16 +200,18 @@ class Settings:
 
     def _chosen(self, current: Hyperparameters, own: set[str], step: Array) -> Hyperparameters:
         """Take this optimizer's own value of the numbers named, and of arrays that are others than before."""
-        assert current.values is not None
+        old = current.values
+        assert old is not None
+        dtype = old.dtype
 
         def cast(value: Any) -> Array:
-            return jnp.asarray(value).astype(current.values.dtype)
+            return jnp.asarray(value).astype(dtype)
 
         def entry(position: int) -> Array:
-            return jax.lax.index_in_dim(current.values, position, keepdims=False)
+            return jax.lax.index_in_dim(old, position, keepdims=False)
 
         count = len(self.entries)
-        numbers, given = [], current.values[count:]
+        numbers, given = [], old[count:]
         for position, (name, value) in enumerate(self.entries.items()):
             number = entry(position)
             if name in own:
@@ -255,7 +258,7 @@ def if_known(check: Callable[[str, Any], None], name: str, value: Any) -> None:
     >>> from funcnet.core.checks import check_positive
     >>> if_known(check_positive, "eps", 1e-8)
     """
-    if not isinstance(value, jax.core.Tracer):
+    if not isinstance(value, Tracer):
         check(name, value)
 
 

@@ -60,15 +60,16 @@ def add_noise(eta: float = 0.01, gamma: float = 0.55, seed: int = 0) -> Gradient
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         require_state("add_noise", state, NoiseState)
         leaves, treedef = jax.tree.flatten(grads, is_leaf=is_gradient)
-        owners = leaves if params is None else treedef.flatten_up_to(params)
+        owners: list[Any] = (
+            [None] * len(leaves) if params is None else treedef.flatten_up_to(params)
+        )
         deviation = jnp.sqrt(eta / jnp.power(1 + state.step.astype(float), gamma))
 
         def noisy(one: Array, g: Any, p: Any) -> Any:
             if not moves(g):
                 return g
             if isinstance(g, RowSparse):
-                if isinstance(p, RowSparse):
-                    require_params("add_noise to a RowSparse gradient", None)
+                require_params("add_noise to a RowSparse gradient", params)
                 g = g.add_to(jnp.zeros(jnp.shape(p), g.values.dtype))
             g = as_array(g)
             noise = jax.random.normal(one, g.shape, at_least_float32(g.dtype))

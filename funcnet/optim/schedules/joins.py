@@ -130,7 +130,7 @@ def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Recu
         )
     if list(milestones) != sorted(milestones):
         raise ValueError(f"milestones must rise; got {list(milestones)}")
-    milestones = [length("a milestone", mark, open_end=False) for mark in milestones]
+    marks = [length("a milestone", mark, open_end=False) for mark in milestones]
     first, *rest = parts = [sets(schedule) for schedule in schedules]
     base = next((part.base for part in parts if part.base is not None), None)
 
@@ -139,7 +139,7 @@ def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Recu
         return jnp.where(t == 0, 0, scale), jnp.where(t == 0, first(0), shift)
 
     joined = Recurrence(first.closed, begin, base)
-    for milestone, following in zip(milestones, rest, strict=True):
+    for milestone, following in zip(marks, rest, strict=True):
         joined = _followed(joined, following, milestone)
     return joined
 
