@@ -1,12 +1,16 @@
 """What kind of leaf stands in a tree: one that a gradient moves, a constant, or none at all."""
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["is_none", "is_trainable"]
+from funcnet.core.aliases import PyTree
+
+__all__ = ["is_none", "is_trainable", "trainable_leaves"]
 
 
 @lru_cache(maxsize=256)
@@ -40,3 +44,26 @@ def is_none(node: Any) -> bool:
     [None, 1.0]
     """
     return node is None
+
+
+def trainable_leaves(tree: PyTree) -> tuple[list[Any], Callable[[Sequence[Any]], PyTree]]:
+    """Take a tree apart into the leaves that a gradient moves, and a function that puts others in their place.
+
+    The other leaves stay as they are, so that a function of the tree can be differentiated though it holds
+    integers or ``None``.
+
+    >>> from funcnet.core.leaf_kinds import trainable_leaves
+    >>> leaves, rebuild = trainable_leaves({"count": 3, "none": None, "w": 1.0})
+    >>> leaves, rebuild([2.0])
+    ([1.0], {'count': 3, 'none': None, 'w': 2.0})
+    """
+    leaves, treedef = jax.tree.flatten(tree)
+    places = [i for i, leaf in enumerate(leaves) if is_trainable(leaf)]
+
+    def rebuild(moved: Sequence[Any]) -> PyTree:
+        new = list(leaves)
+        for i, leaf in zip(places, moved, strict=True):
+            new[i] = leaf
+        return treedef.unflatten(new)
+
+    return [leaves[i] for i in places], rebuild

@@ -56,4 +56,6 @@ def probe_diagonal(matvec: Callable[[PyTree], PyTree], like: PyTree, key: Key) -
     Bekas, Kokiopoulou and Saad, "An estimator for the diagonal of a matrix", 2007
     """
     signs = signs_like(key, like)
-    return jax.tree.map(jnp.multiply, signs, matvec(signs))
+    return jax.tree.map(
+        lambda s, product: s * product if is_trainable(s) else s, signs, matvec(signs)
+    )

@@ -1,5 +1,8 @@
 """Optimizers as pairs of pure functions over pytrees, composed from small transformations."""
 
+from typing import TYPE_CHECKING
+
+from funcnet.core.torch_hints import package_attributes
 from funcnet.optim import schedules
 from funcnet.optim.adaptive.adadelta import adadelta
 from funcnet.optim.adaptive.adafactor import adafactor
@@ -166,3 +169,6 @@ __all__ = [
     "yogi",
     "zeros_slot",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = package_attributes(__name__, __all__)

@@ -25,14 +25,17 @@ class Hyperparameters:
     """The current numbers of one optimizer: a vector, and the names of its entries.
 
     Attributes:
-        values: the numbers, in the default float dtype, along the last axis.
+        values: the numbers, in the default float dtype, along the last axis; and once more, as the
+            optimizer itself was given them.
         names: static; ``"lr"``, or ``"betas.0"`` and ``"betas.1"`` for a pair.
         scheduled: static; the names that a schedule overwrites at every step.
+        held: static; the names of a schedule in whose place a number was set by hand.
     """
 
     values: Array | None
     names: tuple[str, ...] = field(metadata={"static": True})
     scheduled: tuple[str, ...] = field(metadata={"static": True})
+    held: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     def as_dict(self, dtype: Any = None) -> dict[str, Any]:
         """Give each number under its name, pairs as tuples, cast to a dtype if one is named."""
@@ -55,15 +58,12 @@ class Hyperparameters:
         numbers = list(value) if "." in entries[0][1] else [value]
         if len(numbers) != len(entries):
             raise ValueError(f"{name} takes {len(entries)} numbers; got {value!r}")
-        for (position, entry), number in zip(entries, numbers, strict=True):
-            if entry in self.scheduled:
-                raise ValueError(
-                    f"{name} follows a schedule, which would overwrite a new value at the next "
-                    "step; build the optimizer with a number to change it by hand"
-                )
+        for (position, _), number in zip(entries, numbers, strict=True):
             assert values is not None
             values = values.at[..., position].set(jnp.asarray(number, values.dtype))
-        return replace(self, values=values)
+        set_now = {entry for _, entry in entries}
+        held = tuple(n for n in self.scheduled if n in self.held or n in set_now)
+        return replace(self, values=values, held=held)
 
 
 def _nodes(state: PyTree) -> list[tuple[str, Hyperparameters]]:
@@ -101,6 +101,9 @@ def with_hyperparams(
 ) -> PyTree:
     """Return a state with some hyperparameters changed; a jitted step does not recompile.
 
+    A number set by hand takes the place of a schedule, from then on. Only then does a jitted step
+    compile once more.
+
     Args:
         state: the state of any optimizer, chain, group or wrapper.
         values: new numbers under the names that `hyperparams` gives, for names with dots.
@@ -112,7 +115,7 @@ def with_hyperparams(
     Raises:
         KeyError: no part of the state has such a name; the message lists the names there are. A
             term switched off by a plain 0 has no entry: give ``jnp.array(0.0)`` to change it later.
-        ValueError: the hyperparameter follows a schedule.
+        ValueError: a name of several numbers is given another count of them.
 
     Example:
         >>> state = optim.adam(1e-2).init({"w": jnp.ones(3)})

@@ -2,7 +2,8 @@
 
 Arithmetic is real and has at least 32 bits, whatever the arrays are: leaves of 16 bits are widened
 and their results rounded once; complex arrays become real ones with a last axis of length two.
-Leaves that are in that form already, which is most of them, are handed on as they are.
+Leaves that are in that form already, which is most of them, are handed on as they are. What is remembered is
+stored in 32 bits at least (`leaf_rule.py`).
 """
 
 from collections.abc import Callable
@@ -16,6 +17,8 @@ import numpy as np
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import is_none, is_trainable
+from funcnet.optim.leaf_rule import as_array, is_gradient
+from funcnet.optim.row_sparse import RowSparse
 
 __all__ = ["Move", "Slots"]
 
@@ -44,16 +47,37 @@ def compute_dtype(dtype: Any) -> Any:
 
 
 def init_slots(slots: Callable[[Array], Slots], params: PyTree) -> dict[str, PyTree]:
-    """Make each leaf's slots and turn them inside out: by name, then by path.
+    """Make each leaf's slots, in 32 bits at least, and turn them inside out: by name, then by path.
 
     Example:
         >>> init_slots(lambda p: {"m": jnp.zeros_like(p)}, {"w": jnp.ones(2)})["m"]["w"].tolist()
         [0.0, 0.0]
     """
     leaves, treedef = jax.tree.flatten(params, is_leaf=is_none)
-    each = [slots(jnp.asarray(p)) if is_trainable(p) else {} for p in leaves]
+    each = [slots(_widest_form(p)) if is_trainable(p) else {} for p in leaves]
     names = dict.fromkeys(name for one in each for name in one)
+    if not leaves:
+        # A tree without leaves may stand for one that has some (`optax.tree.map_params` asks so).
+        names = _names(slots)
     return {name: treedef.unflatten([one.get(name) for one in each]) for name in names}
+
+
+def _names(slots: Callable[[Array], Slots]) -> dict[str, None]:
+    """Name the slots of a scalar, a vector and a matrix."""
+    names: dict[str, None] = {}
+    for shape in ((), (1,), (1, 1)):
+        try:
+            names.update(dict.fromkeys(jax.eval_shape(slots, jax.ShapeDtypeStruct(shape, float))))
+        except ValueError:
+            # An optimizer may refuse some shapes.
+            continue
+    return names
+
+
+def _widest_form(p: Any) -> Array:
+    p = as_array(p)
+    dtype = at_least_float32(p.dtype)
+    return p if p.dtype == dtype else p.astype(dtype)
 
 
 class Leaves:
@@ -71,14 +95,19 @@ class Leaves:
         params: PyTree,
         slots: dict[str, PyTree],
         extra: dict[str, PyTree],
+        reads_params: bool = True,
     ) -> None:
-        self.grads, self.treedef = jax.tree.flatten(grads, is_leaf=is_none)
+        self.grads, self.treedef = jax.tree.flatten(grads, is_leaf=is_gradient)
         self.name = name
         no_params: list[Any] = [None] * len(self.grads)
         self.params = no_params if params is None else self._aligned("parameters", params)
         self.slots = {slot: self._aligned(f"slots {slot!r}", tree) for slot, tree in slots.items()}
         others = {key: self._aligned(key, tree) for key, tree in extra.items()}
         self.remembered = {**self.slots, **others}
+        self.rows: dict[int, Array] = {}
+        for i, g in enumerate(self.grads):
+            if isinstance(g, RowSparse):
+                self._take_apart(i, g, reads_params)
         owners: list[Any] = self.grads if params is None else self.params
         self.active = [
             i
@@ -98,6 +127,22 @@ class Leaves:
             raise ValueError(
                 f"{self.name}: {what} and gradients differ in structure ({error})"
             ) from None
+
+    def _take_apart(self, i: int, g: RowSparse, reads_params: bool) -> None:
+        """Keep the values of the rows of a gradient, each once, or where that is not enough the whole array."""
+        p = self.params[i]
+        if reads_params or any(column[i] is not None for column in self.remembered.values()):
+            if p is None:
+                raise ValueError(
+                    f"{self.name}: a RowSparse gradient is made a whole array here, whose shape only the "
+                    "parameters tell: call update(grads, state, params)"
+                )
+            self.grads[i] = g.add_to(jnp.zeros(jnp.shape(p), g.values.dtype))
+            return
+        # A row number beyond any array's stands for no row.
+        g = g.coalesced(jnp.iinfo(g.rows.dtype).max if p is None else jnp.shape(p)[0])
+        self.rows[i], self.grads[i] = g.rows, g.values
+        self.params[i] = None if p is None else g.values
 
     def _row(self, i: int, dtype: Any) -> tuple[Array, Any, Slots]:
         """Give a leaf's gradient, parameter and slots, all in the form of the arithmetic."""
@@ -124,6 +169,8 @@ class Leaves:
             for slot, x in moved.items():
                 like = self.slots[slot][i].dtype
                 new[slot][i] = x if x.dtype == like else _to_storage(x, like)
+        for i, rows in self.rows.items():
+            updates[i] = RowSparse(rows, updates[i])
         moved_slots = {slot: self.treedef.unflatten(column) for slot, column in new.items()}
         return self.treedef.unflatten(updates), moved_slots
 
@@ -139,7 +186,7 @@ class Leaves:
 
 
 def _to_compute(x: Any, dtype: Any) -> Array:
-    x = jnp.asarray(x)
+    x = as_array(x)
     if jnp.iscomplexobj(x):
         x = jnp.stack([x.real, x.imag], axis=-1)
     return x if x.dtype == dtype or not jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(dtype)

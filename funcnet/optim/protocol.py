@@ -6,7 +6,7 @@ the other's chains; neither imports the other.
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.leaf_kinds import is_none, is_trainable
+from funcnet.core.torch_hints import missing_attribute
+from funcnet.optim.leaf_rule import as_array
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = [
@@ -48,6 +50,11 @@ class GradientTransformation(NamedTuple):
     init: Callable[[PyTree], PyTree]
     update: Callable[..., tuple[PyTree, PyTree]]
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(missing_attribute("optimizer", type(self).__name__, name))
+
 
 class ShapedTransformation(GradientTransformation):
     """A transformation whose result depends on each leaf's shape or on the leaf as a whole.
@@ -66,8 +73,8 @@ def of_same_kind(inner: GradientTransformation, init: Any, update: Any) -> Gradi
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """Add updates to parameters: ``p + u``, in the wider dtype, rounded to the dtype of ``p``.
 
-    A leaf without an update (``None``) and a leaf of integers or booleans stays as it is; a
-    `RowSparse` update changes its rows alone.
+    A leaf without an update (``None``, ``float0``, integers) and a leaf of integers or booleans stays
+    as it is; a `RowSparse` update changes its rows alone.
 
     Args:
         params: any pytree of arrays.
@@ -82,13 +89,18 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """
 
     def add(p: Any, u: Any) -> Any:
-        if isinstance(u, RowSparse):
-            return u.add_to(p)
         if u is None or not is_trainable(p):
             return p
-        p, u = (x if isinstance(x, jax.Array) else jnp.asarray(x) for x in (p, u))
+        if isinstance(u, RowSparse):
+            return u.add_to(p)
+        if not isinstance(p, jax.Array) or not isinstance(u, jax.Array):
+            if not is_trainable(u):
+                return p
+            p, u = as_array(p), as_array(u)
         if p.dtype == u.dtype:
             return p + u
+        if not is_trainable(u):
+            return p
         wide = np.promote_types(p.dtype, u.dtype)
         return (p.astype(wide) + u.astype(wide)).astype(p.dtype)
 
@@ -164,10 +176,10 @@ def chain(*transformations: Any) -> GradientTransformation:
     def update(
         grads: PyTree, state: tuple[PyTree, ...], params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, tuple[PyTree, ...]]:
-        if len(state) != len(updates_):
+        if not isinstance(state, tuple | list) or len(state) != len(updates_):
+            size = len(state) if isinstance(state, tuple | list) else type(state).__name__
             raise ValueError(
-                f"a chain of {len(updates_)} got a state of {len(state)}: was it made by this "
-                "chain's init?"
+                f"a chain of {len(updates_)} got a state of {size}: was it made by this chain's init?"
             )
         states = []
         for one, old in zip(updates_, state, strict=True):

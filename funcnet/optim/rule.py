@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.optim.hyperparameters import Hyperparameters
+from funcnet.optim.leaf_rule import counted, require_state
 from funcnet.optim.per_leaf import Leaves, Measure, Move, Slots, init_slots
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, require_params
 from funcnet.optim.settings import Numbers, Settings
@@ -29,7 +30,7 @@ class RuleState(NamedTuple):
     """The state of an optimizer made by `from_rule`.
 
     Attributes:
-        step: the count of steps taken, ``int32``.
+        step: the count of steps taken, ``int32``; it stops at 2**31 - 1.
         hyper: the hyperparameters as of the latest step.
         slots: by name, a pytree shaped like the parameters: ``slots["exp_avg"]["fc"]["weight"]``.
         memory: by name, a number that the whole tree shares; most optimizers have none.
@@ -112,7 +113,7 @@ def from_rule(
         name: the optimizer's name, for messages.
         rule: the rule. Arithmetic is real and at least 32 bits wide; complex arrays come with a
             last axis of length two, as in PyTorch.
-        slots: what to remember of one parameter, by name.
+        slots: what to remember of one parameter, by name, made of the parameter in 32 bits at least.
         hyper: numbers or schedules by name, tuples of them, or ``None`` for those not in use; or
             `Settings`, which also have ranges.
         reads_params: whether ``move`` needs ``p``, so that ``update`` must be given the parameters.
@@ -151,17 +152,13 @@ def from_rule(
     def update(
         grads: PyTree, state: RuleState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, RuleState]:
-        if not isinstance(state, RuleState):
-            raise TypeError(
-                f"{name}: expected the state that init or the last update returned; got "
-                f"{type(state).__name__}. Call update(grads, state, params)"
-            )
+        require_state(name, state, RuleState)
         if reads_params:
             require_params(name, params)
         given = {key: extra[key] for key in reads if extra.get(key) is not None}
-        leaves = Leaves(name, grads, params, state.slots, given)
+        leaves = Leaves(name, grads, params, state.slots, given, reads_params)
         hyper_now = settings.at(state.hyper, state.step)
-        count = state.step + jnp.ones((), jnp.int32)
+        count = counted(state.step)
 
         if not leaves.active:
             return grads, RuleState(count, hyper_now, state.slots, state.memory)

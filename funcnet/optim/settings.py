@@ -6,7 +6,7 @@ terms take no part. From it come the state's vector of numbers and, at every ste
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from funcnet.core.aliases import Array
 from funcnet.optim.hyperparameters import Hyperparameters
@@ -160,33 +161,67 @@ class Settings:
         for name, value in self.entries.items():
             _check_scalar(name, value)
         self.schedules = {name: value for name, value in self.entries.items() if callable(value)}
+        # Plain numbers are where the state starts from. An array may be another one whenever the
+        # optimizer is made anew, as `optax.inject_hyperparams` does at every step.
+        self.has_arrays = any(map(_is_array, self.entries.values()))
 
     def __contains__(self, name: str) -> bool:
         return name in self.entries
 
     def init(self) -> Hyperparameters:
         """Make the vector that the state starts from."""
-        step = jnp.zeros((), jnp.int32)
+        values = self._evaluated(jnp.zeros((), jnp.int32)) if self.entries else None
+        both = None if values is None else jnp.concatenate([values, values])
+        return Hyperparameters(both, tuple(self.entries), tuple(self.schedules))
+
+    def _evaluated(self, step: Array) -> Array:
         values = [value(step) if callable(value) else value for value in self.entries.values()]
-        stacked = jnp.stack([jnp.asarray(x, dtype=float) for x in values]) if values else None
-        return Hyperparameters(stacked, tuple(self.entries), tuple(self.schedules))
+        return jnp.stack([jnp.asarray(value).astype(float) for value in values])
 
     def at(self, current: Hyperparameters, step: Array) -> Hyperparameters:
-        """Evaluate the schedules at a step; numbers stay as the state has them."""
+        """Give the numbers of a step.
+
+        A schedule is evaluated, unless a number was set by hand in its place. A plain number stays as the
+        state has it, except where the state followed a schedule that this optimizer does not have. An array
+        counts where it is another one than before.
+        """
         if current.names != tuple(self.entries):
             raise ValueError(
                 f"a state with the hyperparameters {', '.join(current.names) or 'none'} came to an "
                 f"optimizer with {', '.join(self.entries) or 'none'}: take the state that this "
                 "optimizer's init returns"
             )
-        if not self.schedules or current.values is None:
+        if current.values is None or not (self.schedules or current.scheduled or self.has_arrays):
             return current
-        values = [
-            self.schedules[name](step) if name in self.schedules else current.values[position]
-            for position, name in enumerate(current.names)
-        ]
-        values = [jnp.asarray(value).astype(current.values.dtype) for value in values]
-        return replace(current, values=jnp.stack(values))
+        # The names are static: they stay what they are wherever they can, so that nothing recompiles.
+        new = tuple(name for name in self.schedules if name not in current.scheduled)
+        current = replace(current, scheduled=current.scheduled + new)
+        return self._chosen(current, set(current.scheduled) - set(current.held), step)
+
+    def _chosen(self, current: Hyperparameters, own: set[str], step: Array) -> Hyperparameters:
+        """Take this optimizer's own value of the numbers named, and of arrays that are others than before."""
+        old = current.values
+        assert old is not None
+        dtype = old.dtype
+
+        def cast(value: Any) -> Array:
+            return jnp.asarray(value).astype(dtype)
+
+        def entry(position: int) -> Array:
+            return jax.lax.index_in_dim(old, position, keepdims=False)
+
+        count = len(self.entries)
+        numbers, given = [], old[count:]
+        for position, (name, value) in enumerate(self.entries.items()):
+            number = entry(position)
+            if name in own:
+                number = cast(value(step) if callable(value) else value)
+            elif _is_array(value):
+                told = cast(value)
+                number = jnp.where(told != entry(count + position), told, number)
+                given = given.at[position].set(told)
+            numbers.append(number)
+        return replace(current, values=jnp.concatenate([jnp.stack(numbers), given]))
 
     def step_numbers(
         self,
@@ -213,6 +248,22 @@ class Settings:
             **self.unused,
             **current.as_dict(dtype),
         )
+
+
+def if_known(check: Callable[[str, Any], None], name: str, value: Any) -> None:
+    """Check a number of an optimizer, unless its value is not known while tracing.
+
+    `optax.inject_hyperparams` gives such numbers to a factory.
+
+    >>> from funcnet.core.checks import check_positive
+    >>> if_known(check_positive, "eps", 1e-8)
+    """
+    if not isinstance(value, Tracer):
+        check(name, value)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, jax.Array | np.ndarray)
 
 
 def _check_scalar(name: str, value: Any) -> None:

@@ -76,5 +76,5 @@ def test_leaves_that_need_no_conversion_get_none():
     assert (many - equations(params)) / 99 == 13
     assert eager(optim.adamw(1e-3), inside=PACKAGE) <= 1100
     halves = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
-    # Gradient, parameter and two moments are widened; two moments and the update are rounded.
-    assert equations(halves) - equations(params) == 7
+    # Gradient and parameter are widened, the update is rounded; the moments are wide already.
+    assert equations(halves) - equations(params) == 3

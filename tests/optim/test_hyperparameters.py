@@ -42,9 +42,6 @@ def test_errors_name_what_there_is():
         optim.with_hyperparams(state, momentum=0.9)
     with pytest.raises(ValueError, match="takes 2 numbers"):
         optim.with_hyperparams(optim.adam().init(PARAMS), betas=(0.9,))
-    scheduled = optim.sgd(optim.schedules.exponential(1.0, 0.5)).init(PARAMS)
-    with pytest.raises(ValueError, match="follows a schedule"):
-        optim.with_hyperparams(scheduled, lr=0.1)
     with pytest.raises(ValueError, match="betas must be in"):
         optim.adam(betas=(0.9, 1.0))
     with pytest.raises(ValueError, match="rho must be in"):

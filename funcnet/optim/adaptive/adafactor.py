@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
@@ -14,6 +15,7 @@ from funcnet.optim.settings import Numbers, Settings, number, optional
 __all__ = ["adafactor"]
 
 
+@factory
 def adafactor(
     lr: Hyperparameter = 1e-2,
     beta2_decay: Hyperparameter = -0.8,

@@ -4,15 +4,17 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule, oriented
-from funcnet.optim.settings import Numbers, Settings, number, optional
+from funcnet.optim.settings import Numbers, Settings, if_known, number, optional
 
 __all__ = ["adagrad"]
 
 
+@factory
 def adagrad(
     lr: Hyperparameter = 1e-2,
     lr_decay: Hyperparameter = 0.0,
@@ -57,7 +59,7 @@ def adagrad(
         eps=number(eps),
         weight_decay=optional(weight_decay),
     )
-    check_non_negative("initial_accumulator_value", initial_accumulator_value)
+    if_known(check_non_negative, "initial_accumulator_value", initial_accumulator_value)
 
     def slots(p: Array) -> Slots:
         first = initial_accumulator_value

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
@@ -35,6 +36,7 @@ def moving_average(beta: Array) -> Callable[[Array, Array], Array]:
     return lambda old, new: beta * old + rest * new
 
 
+@factory
 def adam(
     lr: Hyperparameter = 1e-3,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
@@ -110,6 +112,7 @@ def adam(
     return from_rule(name, rule, slots, hyper=hyper, reads_params="weight_decay" in hyper)
 
 
+@factory
 def adamw(
     lr: Hyperparameter = 1e-3,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),

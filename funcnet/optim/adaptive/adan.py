@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
@@ -13,6 +14,7 @@ from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 __all__ = ["adan"]
 
 
+@factory
 def adan(
     lr: Hyperparameter = 1e-3,
     betas: tuple[Hyperparameter, Hyperparameter, Hyperparameter] = (0.98, 0.92, 0.99),

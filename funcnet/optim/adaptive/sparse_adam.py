@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.leaf_kinds import is_trainable
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.leaf_rule import as_array, counted, is_gradient, moves, require_state
 from funcnet.optim.per_leaf import compute_dtype, init_slots
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, zeros_slot
 from funcnet.optim.row_sparse import RowSparse
@@ -18,6 +19,7 @@ from funcnet.optim.settings import Numbers, Settings, number, numbers
 __all__ = ["sparse_adam"]
 
 
+@factory
 def sparse_adam(
     lr: Hyperparameter = 1e-3,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
@@ -76,15 +78,16 @@ def sparse_adam(
         return -rate * m / (jnp.sqrt(v) + h.eps), m, v
 
     def rows_of(h: Numbers, g: RowSparse, m: Array, v: Array) -> tuple[Any, Array, Array]:
-        g = g.coalesced(m.shape[0])
-        old = [slot.at[g.rows].get(mode="fill", fill_value=0) for slot in (m, v)]
         wide = h.step.dtype
-        step, *new = moved(h, g.values.astype(wide), *(x.astype(wide) for x in old))
+        # Rows that are named twice are added up in the wide dtype and not rounded before they are used.
+        each = RowSparse(g.rows, g.values.astype(wide)).coalesced(m.shape[0])
+        old = [slot.at[each.rows].get(mode="fill", fill_value=0) for slot in (m, v)]
+        step, *new = moved(h, each.values, *(x.astype(wide) for x in old))
         m, v = (
-            slot.at[g.rows].set(x.astype(slot.dtype), mode="drop")
+            slot.at[each.rows].set(x.astype(slot.dtype), mode="drop")
             for slot, x in zip((m, v), new, strict=True)
         )
-        return RowSparse(g.rows, step.astype(g.values.dtype)), m, v
+        return RowSparse(each.rows, step.astype(g.values.dtype)), m, v
 
     def dense(h: Numbers, g: Array, m: Array, v: Array) -> tuple[Any, Array, Array]:
         touched = jnp.any(g != 0, axis=tuple(range(1, g.ndim)), keepdims=True)
@@ -99,17 +102,19 @@ def sparse_adam(
     def update(
         grads: PyTree, state: RuleState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, RuleState]:
+        require_state("sparse_adam", state, RuleState)
         hyper = settings.at(state.hyper, state.step)
-        count = state.step + jnp.ones((), jnp.int32)
+        count = counted(state.step)
 
         def one(g: Any, m: Any, v: Any) -> tuple[Any, Any, Any]:
-            values = g.values if isinstance(g, RowSparse) else g
-            if not is_trainable(values):
+            if m is None or not moves(g):
                 return g, m, v
-            h = settings.step_numbers(hyper, count, compute_dtype(values.dtype))
+            g = g if isinstance(g, RowSparse) else as_array(g)
+            dtype = g.values.dtype if isinstance(g, RowSparse) else g.dtype
+            h = settings.step_numbers(hyper, count, compute_dtype(dtype))
             return rows_of(h, g, m, v) if isinstance(g, RowSparse) else dense(h, g, m, v)
 
-        leaves, treedef = jax.tree.flatten(grads, is_leaf=_is_gradient)
+        leaves, treedef = jax.tree.flatten(grads, is_leaf=is_gradient)
         names = ("exp_avg", "exp_avg_sq")
         old = [treedef.flatten_up_to(state.slots[name]) for name in names]
         results = [one(*row) for row in zip(leaves, *old, strict=True)]
@@ -117,7 +122,3 @@ def sparse_adam(
         return updates, RuleState(count, hyper, dict(zip(names, new, strict=True)), {})
 
     return ShapedTransformation(init, update)
-
-
-def _is_gradient(node: Any) -> bool:
-    return node is None or isinstance(node, RowSparse)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
 from funcnet.optim.descent.trust_ratio import leaf_norm, trust_ratio
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
@@ -14,6 +15,7 @@ from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
 __all__ = ["lamb"]
 
 
+@factory
 def lamb(
     lr: Hyperparameter = 1e-3,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),

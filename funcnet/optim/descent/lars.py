@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.optim.descent.trust_ratio import leaf_norm, trust_ratio
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
@@ -13,6 +14,7 @@ from funcnet.optim.settings import Numbers, Settings, number, optional
 __all__ = ["lars"]
 
 
+@factory
 def lars(
     lr: Hyperparameter = 1.0,
     momentum: Hyperparameter = 0.9,

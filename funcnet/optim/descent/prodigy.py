@@ -5,15 +5,17 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Measure, Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import decayed, from_rule, oriented
-from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
+from funcnet.optim.settings import Numbers, Settings, if_known, number, numbers, optional
 
 __all__ = ["prodigy"]
 
 
+@factory
 def prodigy(
     lr: Hyperparameter = 1.0,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
@@ -77,7 +79,7 @@ def prodigy(
         eps=number(eps),
         weight_decay=optional(weight_decay),
     )
-    check_positive("d0", d0)
+    if_known(check_positive, "d0", d0)
 
     def slots(p: Array) -> Slots:
         zeros = {name: jnp.zeros_like(p) for name in ("exp_avg", "exp_avg_sq", "s")}

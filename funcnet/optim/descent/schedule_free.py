@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
+from funcnet.optim.leaf_rule import as_array
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import RuleState, decayed, from_rule, oriented
@@ -22,6 +24,7 @@ Direction = Callable[[Array, Slots], tuple[Array, Slots]]
 """``direction(gradient, slots) -> (step, slots)``: what tells one of the optimizers from another."""
 
 
+@factory
 def schedule_free_sgd(
     lr: Hyperparameter = 1.0,
     momentum: Hyperparameter = 0.9,
@@ -78,6 +81,7 @@ def schedule_free_sgd(
     return _schedule_free("schedule_free_sgd", hyper, as_it_is, (), weights, maximize)
 
 
+@factory
 def schedule_free_adamw(
     lr: Hyperparameter = 2.5e-3,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.9, 0.999),
@@ -217,6 +221,7 @@ def schedule_free_params(state: RuleState, params: PyTree) -> PyTree:
     def average(y: Any, z: Any) -> Any:
         if not is_trainable(y):
             return y
-        return z + (y - z) / beta.astype(jnp.finfo(y.dtype).dtype)
+        wide = as_array(y).astype(z.dtype)
+        return (z + (wide - z) / beta.astype(z.dtype)).astype(jnp.result_type(y))
 
-    return jax.tree.map(average, params, state.slots["z"])
+    return jax.tree.map(average, params, state.slots["z"], is_leaf=is_none)

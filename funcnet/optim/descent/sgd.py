@@ -3,6 +3,7 @@
 import math
 
 from funcnet.core.aliases import Array
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
@@ -12,6 +13,7 @@ from funcnet.optim.settings import Numbers, Settings, number, optional
 __all__ = ["sgd"]
 
 
+@factory
 def sgd(
     lr: Hyperparameter = 1e-3,
     momentum: Hyperparameter = 0.0,

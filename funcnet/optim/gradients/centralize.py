@@ -1,11 +1,8 @@
 """Gradients whose mean over each unit is zero."""
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.core.aliases import Array
+from funcnet.core.dtypes import at_least_float32
+from funcnet.optim.leaf_rule import map_moved, on_values
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, stateless
 
 __all__ = ["centralize"]
@@ -29,10 +26,11 @@ def centralize() -> GradientTransformation:
     Reference: Yong et al., "Gradient Centralization", ECCV 2020
     """
 
-    def centre(g: Any) -> Any:
-        if not is_trainable(g) or jnp.ndim(g) < 2 or jnp.size(g) == 0:
+    def centre(g: Array) -> Array:
+        if g.ndim < 2 or g.size == 0:
             return g
-        return g - jnp.mean(g, axis=tuple(range(1, jnp.ndim(g))), keepdims=True)
+        wide = g.astype(at_least_float32(g.dtype))
+        return (wide - wide.mean(axis=tuple(range(1, g.ndim)), keepdims=True)).astype(g.dtype)
 
-    made = stateless(lambda grads, params: jax.tree.map(centre, grads))
+    made = stateless(lambda grads, params: map_moved(on_values(centre), grads))
     return ShapedTransformation(*made)

@@ -10,7 +10,7 @@ from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule
-from funcnet.optim.settings import Numbers, Settings, number
+from funcnet.optim.settings import Numbers, Settings, if_known, number
 
 __all__ = ["adaptive_clip", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
 
@@ -136,7 +136,7 @@ def adaptive_clip(clipping: Hyperparameter = 0.01, *, eps: float = 1e-3) -> Grad
     ICML 2021
     """
     hyper = Settings(clipping=number(clipping))
-    check_non_negative("eps", eps)
+    if_known(check_non_negative, "eps", eps)
 
     def rule(h: Numbers) -> Move:
         def norms(x: Array) -> Array:

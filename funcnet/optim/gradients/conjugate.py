@@ -1,11 +1,9 @@
 """Gradients of complex parameters, turned to what an optimizer descends."""
 
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.core.aliases import Array, PyTree
+from funcnet.optim.leaf_rule import map_moved, on_values
 from funcnet.optim.protocol import GradientTransformation, stateless
 
 __all__ = ["conjugate"]
@@ -30,8 +28,19 @@ def conjugate() -> GradientTransformation:
 
     Reference: https://docs.jax.dev/en/latest/notebooks/autodiff_cookbook.html
     """
+    return stateless(lambda grads, params: conjugated(grads))
 
-    def flip(g: Any) -> Any:
-        return jnp.conj(g) if is_trainable(g) and jnp.iscomplexobj(g) else g
 
-    return stateless(lambda grads, params: jax.tree.map(flip, grads))
+def conjugated(grads: PyTree) -> PyTree:
+    """Conjugate the complex leaves of gradients that ``jax.grad`` made.
+
+    A loop that is given any optimizer does so before the optimizer's ``update``.
+
+    >>> conjugated({"real": 1.0, "complex": jnp.array(1 + 2j), "none": None})["complex"].item()
+    (1-2j)
+    """
+
+    def flip(g: Array) -> Array:
+        return jnp.conj(g) if jnp.iscomplexobj(g) else g
+
+    return map_moved(on_values(flip), grads)

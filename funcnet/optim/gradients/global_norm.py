@@ -1,11 +1,15 @@
 """The norm of a whole tree."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import at_least_float32
+from funcnet.optim.leaf_rule import as_array, is_gradient, moves
+from funcnet.optim.row_sparse import RowSparse
 
 __all__ = ["global_norm"]
 
@@ -19,13 +23,16 @@ def global_norm(tree: PyTree) -> Array:
         >>> float(optim.global_norm({"a": jnp.array([3.0]), "b": jnp.array(4.0)}))
         5.0
     """
-    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-    leaves = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+    leaves = [x for x in jax.tree.leaves(tree, is_leaf=is_gradient) if moves(x)]
     if not leaves:
         return jnp.zeros(())
-    squares = [_square_sum(x) for x in leaves]
+    squares = [_square_sum(as_array(_each_row_once(x))) for x in leaves]
     wide = np.result_type(*[s.dtype for s in squares])
     return jnp.sqrt(sum((s.astype(wide) for s in squares), start=jnp.zeros((), wide)))
+
+
+def _each_row_once(x: Any) -> Any:
+    return x.coalesced(jnp.iinfo(x.rows.dtype).max).values if isinstance(x, RowSparse) else x
 
 
 def _square_sum(x: Array) -> Array:

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_non_negative
-from funcnet.core.leaf_kinds import is_trainable
-from funcnet.optim.protocol import GradientTransformation, ShapedTransformation
+from funcnet.core.dtypes import at_least_float32
+from funcnet.optim.leaf_rule import as_array, counted, is_gradient, moves, require_state
+from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, require_params
+from funcnet.optim.row_sparse import RowSparse
+from funcnet.optim.settings import if_known
 
 __all__ = ["NoiseState", "add_noise"]
 
@@ -45,7 +48,7 @@ def add_noise(eta: float = 0.01, gamma: float = 0.55, seed: int = 0) -> Gradient
     Reference: Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks",
     2015
     """
-    check_non_negative("eta", eta)
+    if_known(check_non_negative, "eta", eta)
 
     def init(params: PyTree) -> NoiseState:
         words = jax.random.key_data(jax.random.key(seed))
@@ -55,15 +58,31 @@ def add_noise(eta: float = 0.01, gamma: float = 0.55, seed: int = 0) -> Gradient
         grads: PyTree, state: NoiseState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, NoiseState]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        leaves, treedef = jax.tree.flatten(grads)
+        require_state("add_noise", state, NoiseState)
+        leaves, treedef = jax.tree.flatten(grads, is_leaf=is_gradient)
+        owners: list[Any] = (
+            [None] * len(leaves) if params is None else treedef.flatten_up_to(params)
+        )
         deviation = jnp.sqrt(eta / jnp.power(1 + state.step.astype(float), gamma))
-        noisy = [
-            g
-            + deviation.astype(jnp.finfo(g.dtype).dtype) * jax.random.normal(one, g.shape, g.dtype)
-            if is_trainable(g)
-            else g
-            for one, g in zip(jax.random.split(key, max(len(leaves), 1)), leaves, strict=False)
+
+        def noisy(one: Array, g: Any, p: Any) -> Any:
+            if not moves(g):
+                return g
+            if isinstance(g, RowSparse):
+                require_params("add_noise to a RowSparse gradient", params)
+                g = g.add_to(jnp.zeros(jnp.shape(p), g.values.dtype))
+            g = as_array(g)
+            noise = jax.random.normal(one, g.shape, at_least_float32(g.dtype))
+            scaled = deviation.astype(noise.dtype) * noise
+            return (g.astype(noise.dtype) + scaled).astype(g.dtype)
+
+        # The keys are counted as if leaves without a gradient were not there.
+        there = [leaf is not None for leaf in leaves]
+        keys = iter(jax.random.split(key, max(sum(there), 1)))
+        moved = [
+            noisy(next(keys), g, p) if known else g
+            for known, g, p in zip(there, leaves, owners, strict=True)
         ]
-        return treedef.unflatten(noisy), state._replace(step=state.step + jnp.ones((), jnp.int32))
+        return treedef.unflatten(moved), state._replace(step=counted(state.step))
 
     return ShapedTransformation(init, update)

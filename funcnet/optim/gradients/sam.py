@@ -8,7 +8,10 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_non_negative
+from funcnet.optim.gradients.conjugate import conjugated
 from funcnet.optim.gradients.global_norm import global_norm
+from funcnet.optim.leaf_rule import add_wide, map_moved, moves, widened
+from funcnet.optim.settings import if_known
 
 __all__ = ["sam"]
 
@@ -43,23 +46,27 @@ def sam(
     Reference: Foret et al., "Sharpness-Aware Minimization", ICLR 2021; Kwon et al., "ASAM", ICML
     2021
     """
-    check_non_negative("rho", rho)
-    differentiate = jax.value_and_grad(loss, has_aux=has_aux)
+    if_known(check_non_negative, "rho", rho)
+    differentiate = jax.value_and_grad(loss, has_aux=has_aux, allow_int=True)
 
     def value_and_grad(params: PyTree, *args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
         value, grads = differentiate(params, *args, **kwargs)
-        size = jax.tree.map(jnp.abs, params) if adaptive else None
-        scaled = jax.tree.map(jnp.multiply, size, grads) if adaptive else grads
+
+        def sized(g: Any, p: Any) -> Array:
+            g = widened(g)
+            return jnp.abs(widened(p)).astype(g.dtype) * g if adaptive else g
+
+        scaled = map_moved(sized, grads, params)
         norm = global_norm(scaled)
         reach = rho / jnp.where(norm > 0, norm, 1)
-        towards = jax.tree.map(jnp.multiply, size, scaled) if adaptive else grads
 
-        def away(p: Array, g: Array) -> Array:
-            # The gradient of a complex parameter points uphill once conjugated.
-            g = jnp.conj(g) if jnp.iscomplexobj(g) else g
-            return p + (reach.astype(jnp.finfo(g.dtype).dtype) * g).astype(p.dtype)
+        # The gradient of a complex parameter points uphill once conjugated.
+        towards = conjugated(map_moved(sized, scaled, params))
 
-        worst = jax.tree.map(away, params, towards)
+        def away(p: Any, g: Any) -> Any:
+            return add_wide(p, reach.astype(g.dtype) * g, jnp.result_type(p))
+
+        worst = jax.tree.map(lambda p, g: away(p, g) if moves(g, p) else p, params, towards)
         return value, differentiate(worst, *args, **kwargs)[1]
 
     return value_and_grad

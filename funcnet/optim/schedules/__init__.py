@@ -3,6 +3,9 @@
 Any hyperparameter of any optimizer takes one. To plot one: ``jax.vmap(schedule)(jnp.arange(n))``.
 """
 
+from typing import TYPE_CHECKING
+
+from funcnet.core.torch_hints import package_attributes
 from funcnet.optim.schedules.cycles import (
     cosine_warm_restarts,
     cyclic,
@@ -56,3 +59,6 @@ __all__ = [
     "warmup_cosine",
     "warmup_stable_decay",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = package_attributes(__name__, __all__)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
-from funcnet.core.checks import check_choice, check_positive, check_probability
-from funcnet.optim.schedules.steps import as_float
+from funcnet.core.checks import check_choice, check_probability
+from funcnet.optim.schedules.steps import as_float, base_value, factor, finite, length
 
 __all__ = ["cosine_warm_restarts", "cyclic", "one_cycle", "one_cycle_momentum"]
 
@@ -43,25 +43,28 @@ def cosine_warm_restarts(
     ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``
     """
     for name, value in (("T_0", T_0), ("T_mult", T_mult)):
-        if value < 1 or value != int(value):
+        if length(name, value) < 1 or value != int(value):
             raise ValueError(f"{name} must be a whole number of steps, at least 1; got {value!r}")
+    first, ratio = float(T_0), float(T_mult)
+    lr, eta_min = base_value("lr", lr), base_value("eta_min", eta_min)
 
-    def period(t: Array) -> tuple[Array, Array]:
-        """Give the time since the latest restart, and that period's length."""
-        if T_mult == 1:
-            return t % T_0, jnp.full_like(t, T_0)
+    def fraction(t: Array) -> Array:
+        """Give the time since the latest restart, as a part of that period."""
+        if ratio == 1:
+            return t % first / first
 
         def start(n: Array) -> Array:
-            return jnp.round(T_0 * (jnp.power(float(T_mult), n) - 1) / (T_mult - 1))
+            return jnp.round(first * ((jnp.power(ratio, n) - 1) / (ratio - 1)))
 
-        n = jnp.floor(jnp.log(t / T_0 * (T_mult - 1) + 1) / math.log(T_mult))
+        n = jnp.floor(jnp.log(t / first * (ratio - 1) + 1) / math.log(ratio))
         # The logarithm may round across a whole number; the starts themselves are exact.
         n = jnp.where(t < start(n), n - 1, jnp.where(t >= start(n + 1), n + 1, n))
-        return t - start(n), T_0 * jnp.power(float(T_mult), n)
+        return jnp.clip((t - start(n)) / (first * jnp.power(ratio, n)), 0, 1)
 
     def schedule(step: ArrayLike) -> Array:
-        since, length = period(as_float(step))
-        return eta_min + (lr - eta_min) * (1 + jnp.cos(math.pi * since / length)) / 2
+        # Restarts of a time beyond this one are further apart than any run is long.
+        t = jnp.minimum(as_float(step), 2.0**62)
+        return eta_min + (lr - eta_min) * (1 + jnp.cos(math.pi * fraction(t))) / 2
 
     return schedule
 
@@ -109,9 +112,12 @@ def cyclic(
     """
     check_choice("mode", mode, ("triangular", "triangular2", "exp_range"))
     check_choice("scale_mode", scale_mode, ("cycle", "iterations"))
-    check_positive("step_size_up", step_size_up)
-    down = step_size_up if step_size_down is None else step_size_down
-    total = step_size_up + down
+    up = length("step_size_up", step_size_up)
+    down = (
+        up if step_size_down is None else length("step_size_down", step_size_down, open_end=False)
+    )
+    total, gamma = up + down, factor("gamma", gamma)
+    base_lr, max_lr = base_value("base_lr", base_lr), base_value("max_lr", max_lr)
 
     def height(cycle: Array, t: Array) -> Array:
         if scale_fn is not None:
@@ -124,18 +130,19 @@ def cyclic(
 
     def schedule(step: ArrayLike) -> Array:
         t = as_float(step)
-        cycle = jnp.floor(1 + t / total)
-        within = t - (cycle - 1) * total
-        rising = within <= step_size_up
-        slope = jnp.where(rising, within / step_size_up, (total - within) / max(down, 1))
-        return base_lr + (max_lr - base_lr) * slope * height(cycle, t)
+        within = t % total
+        cycle = 1 + jnp.round((t - within) / total)
+        slope = jnp.where(within <= up, within / up, (total - within) / (down or 1.0))
+        heights = finite(jnp.asarray(height(cycle, t)).astype(t.dtype))
+        return finite(base_lr + (max_lr - base_lr) * jnp.clip(slope, 0, 1) * heights)
 
     return schedule
 
 
 def _anneal(strategy: str, start: Array, end: Array, fraction: Array) -> Array:
     if strategy == "linear":
-        return start + (end - start) * fraction
+        # Both ends are exact, so that a last value of almost nothing is met.
+        return start * (1 - fraction) + end * fraction
     return end + (start - end) / 2 * (1 + jnp.cos(math.pi * fraction))
 
 
@@ -152,20 +159,23 @@ def _phases(
         if epochs is None or steps_per_epoch is None:
             raise ValueError("give either total_steps, or epochs and steps_per_epoch")
         total_steps = epochs * steps_per_epoch
-    check_positive("total_steps", total_steps)
+    total = length("total_steps", total_steps, 1, open_end=False)
     check_probability("pct_start", pct_start)
     check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
-    last = total_steps - 1.0
-    turns = [pct_start * total_steps - 1, 2 * pct_start * total_steps - 2]
+    last = total - 1
+    turns = [pct_start * total - 1, 2 * pct_start * total - 2]
     ends = [*turns[: len(values) - 2], last]
     starts = [0.0, *ends[:-1]]
 
     def schedule(step: ArrayLike) -> Array:
-        t = jnp.minimum(as_float(step), total_steps)
+        t = jnp.minimum(as_float(step), last)
         where = jnp.sum(t > jnp.asarray(ends[:-1], t.dtype)).astype(jnp.int32)
         begin, end = jnp.asarray(starts, t.dtype)[where], jnp.asarray(ends, t.dtype)[where]
         points = jnp.stack([jnp.asarray(value, t.dtype) for value in values])
-        fraction = (t - begin) / (end - begin)
+        # A phase of no width is over where it begins.
+        width = end - begin
+        fraction = jnp.where(width > 0, (t - begin) / jnp.where(width > 0, width, 1), 1)
+        fraction = jnp.clip(fraction, 0, 1)
         return _anneal(anneal_strategy, points[where], points[where + 1], fraction)
 
     return schedule
@@ -184,12 +194,15 @@ def one_cycle(
 ) -> Schedule:
     """Warm up to ``max_lr``, then fall far below where it began.
 
+    After the last of its steps, where PyTorch's scheduler raises, it holds the last value. A phase of no
+    width, at which PyTorch's divides by zero, is passed at once.
+
     PyTorch cycles the momentum too: give the optimizer `one_cycle_momentum` for ``momentum``, or
     for the first of ``betas``.
 
     Args:
         max_lr: the peak.
-        total_steps: the number of steps in all; or
+        total_steps: the number of steps in all, at least 1; or
         epochs: the number of epochs, with
         steps_per_epoch: their length.
         pct_start: the fraction of steps that rise.
@@ -211,8 +224,9 @@ def one_cycle(
 
     Reference: Smith and Topin, "Super-Convergence", 2018; ``torch.optim.lr_scheduler.OneCycleLR``
     """
-    first = max_lr / div_factor
-    low = first / final_div_factor
+    max_lr = base_value("max_lr", max_lr)
+    first = max_lr / length("div_factor", div_factor)
+    low = first / length("final_div_factor", final_div_factor)
     values = (first, max_lr, first, low) if three_phase else (first, max_lr, low)
     return _phases(values, total_steps, epochs, steps_per_epoch, pct_start, anneal_strategy)
 
@@ -256,6 +270,6 @@ def one_cycle_momentum(
 
     Reference: ``torch.optim.lr_scheduler.OneCycleLR``, ``cycle_momentum``
     """
-    high, low = max_momentum, base_momentum
+    high, low = base_value("max_momentum", max_momentum), base_value("base_momentum", base_momentum)
     values = (high, low, high, high) if three_phase else (high, low, high)
     return _phases(values, total_steps, epochs, steps_per_epoch, pct_start, anneal_strategy)

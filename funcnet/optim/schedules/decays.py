@@ -7,8 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, DType
-from funcnet.core.checks import check_positive, check_probability
-from funcnet.optim.schedules.steps import Affine, Recurrence, as_float, multiplies
+from funcnet.core.checks import check_probability
+from funcnet.optim.schedules.steps import (
+    Affine,
+    Recurrence,
+    as_float,
+    base_value,
+    factor,
+    length,
+    multiplies,
+)
 
 __all__ = ["constant", "cosine", "exponential", "linear", "multi_step", "polynomial", "step"]
 
@@ -27,7 +35,7 @@ def constant(lr: float | Array, factor: float = 1.0 / 3, total_iters: int = 5) -
         ``step -> value``.
 
     Raises:
-        ValueError: the factor is not in [0, 1].
+        ValueError: the factor is not in [0, 1], or a negative number of steps.
 
     Example:
         >>> schedule = optim.schedules.constant(0.5, factor=0.5, total_iters=2)
@@ -37,14 +45,17 @@ def constant(lr: float | Array, factor: float = 1.0 / 3, total_iters: int = 5) -
     Reference: ``torch.optim.lr_scheduler.ConstantLR``
     """
     check_probability("factor", factor)
+    total = length("total_iters", total_iters, open_end=False)
 
     def factor_at(t: Array) -> Array:
         # Without an end the factor stays, as in PyTorch.
-        early = t < total_iters if total_iters > 0 else jnp.ones_like(t, bool)
+        early = t < total if total > 0 else jnp.ones_like(t, bool)
         return jnp.where(early, factor, 1.0).astype(t.dtype)
 
     def ratio(t: Array) -> Array:
-        return jnp.where(t == 0, factor, jnp.where(t == total_iters, 1 / factor, 1.0))
+        if factor == 0:
+            raise ValueError("constant can be chained only with a factor above zero")
+        return jnp.where(t == 0, factor, jnp.where(t == total, 1 / factor, 1.0))
 
     return multiplies(lr, factor_at, ratio)
 
@@ -78,19 +89,19 @@ def linear(
 
     Reference: ``torch.optim.lr_scheduler.LinearLR``
     """
-    check_positive("total_iters", total_iters)
+    total = length("total_iters", total_iters)
     check_probability("start_factor", start_factor)
     check_probability("end_factor", end_factor)
     rise = end_factor - start_factor
 
     def factor(t: Array) -> Array:
-        return start_factor + rise * (jnp.minimum(t, total_iters) / total_iters)
+        return start_factor + rise * (jnp.minimum(t, total) / total)
 
     def ratio(t: Array) -> Array:
         if start_factor == 0:
             raise ValueError("linear can be chained only from a start_factor above zero")
-        moving = (t > 0) & (t <= total_iters)
-        before = total_iters * start_factor + jnp.where(moving, t - 1, 0) * rise
+        moving = (t > 0) & (t <= total)
+        before = total * start_factor + jnp.where(moving, t - 1, 0) * rise
         return jnp.where(t == 0, start_factor, jnp.where(moving, 1 + rise / before, 1.0))
 
     return multiplies(lr, factor, ratio)
@@ -120,15 +131,18 @@ def cosine(lr: float | Array, T_max: int, eta_min: float = 0.0) -> Recurrence:
     Reference: Loshchilov and Hutter, "SGDR", ICLR 2017;
     ``torch.optim.lr_scheduler.CosineAnnealingLR``
     """
-    check_positive("T_max", T_max)
+    T = length("T_max", T_max)
+    lr, eta_min = base_value("lr", lr), base_value("eta_min", eta_min)
 
     def closed(step: ArrayLike) -> Array:
-        return eta_min + (lr - eta_min) * (1 + jnp.cos(math.pi * as_float(step) / T_max)) / 2
+        # The time within a period is exact; the cosine of a long time is not.
+        angle = math.pi * (as_float(step) % (2 * T)) / T
+        return eta_min + (lr - eta_min) * (1 + jnp.cos(angle)) / 2
 
     def move(t: Array) -> Affine:
         # (1 + cos a) / (1 + cos b) without cancellation; at the bottom, where b is π, a fixed rise.
-        leaves = (t > 0) & ((t - 1 - T_max) % (2 * T_max) == 0)
-        half = math.pi / (2 * T_max)
+        leaves = (t > 0) & ((t - 1 - T) % (2 * T) == 0)
+        half = math.pi / (2 * T)
         ratio = jnp.square(jnp.cos(half * t) / jnp.where(leaves, 1, jnp.cos(half * (t - 1))))
         rest = leaves | (t == 0)
         rise = jnp.where(leaves, (lr - eta_min) * math.sin(half) ** 2, jnp.zeros_like(t))
@@ -147,6 +161,9 @@ def exponential(lr: float | Array, gamma: float) -> Recurrence:
     Returns:
         ``step -> value``.
 
+    Raises:
+        ValueError: ``gamma`` is negative.
+
     Example:
         >>> schedule = optim.schedules.exponential(1.0, 0.5)
         >>> [float(schedule(t)) for t in range(3)]
@@ -154,11 +171,12 @@ def exponential(lr: float | Array, gamma: float) -> Recurrence:
 
     Reference: ``torch.optim.lr_scheduler.ExponentialLR``
     """
+    gamma = factor("gamma", gamma)
 
-    def factor(t: Array) -> Array:
+    def in_all(t: Array) -> Array:
         return jnp.power(jnp.asarray(gamma, t.dtype), t)
 
-    return multiplies(lr, factor, lambda t: jnp.where(t == 0, 1.0, gamma))
+    return multiplies(lr, in_all, lambda t: jnp.where(t == 0, 1.0, gamma))
 
 
 def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Recurrence:
@@ -175,7 +193,7 @@ def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Recurrence:
         ``step -> value``.
 
     Raises:
-        ValueError: ``step_size`` is not positive.
+        ValueError: ``step_size`` is not positive, or ``gamma`` negative.
 
     Example:
         >>> schedule = optim.schedules.step(1.0, step_size=2, gamma=0.5)
@@ -184,15 +202,15 @@ def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Recurrence:
 
     Reference: ``torch.optim.lr_scheduler.StepLR``
     """
-    check_positive("step_size", step_size)
+    size, gamma = length("step_size", step_size), factor("gamma", gamma)
 
-    def factor(t: Array) -> Array:
-        return jnp.power(jnp.asarray(gamma, t.dtype), jnp.floor(t / step_size))
+    def in_all(t: Array) -> Array:
+        return jnp.power(jnp.asarray(gamma, t.dtype), jnp.floor(t / size))
 
     def ratio(t: Array) -> Array:
-        return jnp.where((t > 0) & (t % step_size == 0), gamma, 1.0)
+        return jnp.where((t > 0) & (t % size == 0), gamma, 1.0)
 
-    return multiplies(lr, factor, ratio)
+    return multiplies(lr, in_all, ratio)
 
 
 def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1) -> Recurrence:
@@ -206,6 +224,9 @@ def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1)
     Returns:
         ``step -> value``.
 
+    Raises:
+        ValueError: a milestone or ``gamma`` is negative.
+
     Example:
         >>> schedule = optim.schedules.multi_step(1.0, [2, 3], gamma=0.5)
         >>> [float(schedule(t)) for t in range(5)]
@@ -213,7 +234,8 @@ def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1)
 
     Reference: ``torch.optim.lr_scheduler.MultiStepLR``
     """
-    marks = np.array(sorted(milestones), dtype=np.float64)
+    checked = [length("a milestone", mark, open_end=False) for mark in milestones]
+    marks, gamma = np.array(sorted(checked), dtype=np.float64), factor("gamma", gamma)
 
     def power(passed: Array, dtype: DType) -> Array:
         return jnp.power(jnp.asarray(gamma, dtype), jnp.sum(passed).astype(dtype))
@@ -239,7 +261,7 @@ def polynomial(lr: float | Array, total_iters: int = 5, power: float = 1.0) -> R
         ``step -> value``.
 
     Raises:
-        ValueError: ``total_iters`` is not positive.
+        ValueError: ``total_iters`` is not positive, or ``power`` negative.
 
     Example:
         >>> schedule = optim.schedules.polynomial(1.0, total_iters=4, power=2.0)
@@ -248,14 +270,14 @@ def polynomial(lr: float | Array, total_iters: int = 5, power: float = 1.0) -> R
 
     Reference: ``torch.optim.lr_scheduler.PolynomialLR``
     """
-    check_positive("total_iters", total_iters)
+    total, power = length("total_iters", total_iters), factor("power", power)
 
-    def factor(t: Array) -> Array:
-        return jnp.power(jnp.maximum(total_iters - t, 0) / total_iters, power)
+    def in_all(t: Array) -> Array:
+        return jnp.power(jnp.maximum(total - t, 0) / total, power)
 
     def ratio(t: Array) -> Array:
-        moving = (t > 0) & (t <= total_iters)
-        left = total_iters - jnp.where(moving, t, 1)
+        moving = (t > 0) & (t <= total)
+        left = total - jnp.where(moving, t, 1)
         return jnp.where(moving, jnp.power(left / (left + 1), power), 1.0)
 
-    return multiplies(lr, factor, ratio)
+    return multiplies(lr, in_all, ratio)

@@ -9,7 +9,19 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
 from funcnet.core.checks import check_positive
-from funcnet.optim.schedules.steps import Affine, Recurrence, as_float, multiplies, sets
+from funcnet.optim.schedules.steps import (
+    Affine,
+    Recurrence,
+    as_float,
+    as_index,
+    as_step,
+    base_value,
+    finite,
+    length,
+    multiplies,
+    sets,
+    since,
+)
 
 __all__ = ["chained", "lambda_", "multiplicative", "piecewise", "sequential", "values"]
 
@@ -31,9 +43,10 @@ def lambda_(lr: float | Array, lr_lambda: Callable[[Array], ArrayLike]) -> Sched
 
     Reference: ``torch.optim.lr_scheduler.LambdaLR``
     """
+    lr = base_value("lr", lr)
 
     def schedule(step: ArrayLike) -> Array:
-        return lr * jnp.asarray(lr_lambda(as_float(step))).astype(float)
+        return finite(lr * finite(jnp.asarray(lr_lambda(as_float(step))).astype(float)))
 
     return schedule
 
@@ -66,7 +79,19 @@ def multiplicative(lr: float | Array, lr_lambda: Callable[[Array], ArrayLike]) -
         def times(i: Array, so_far: Array) -> Array:
             return so_far * one(as_float(i))
 
-        return jax.lax.fori_loop(first, t.astype(jnp.int32) + 1, times, jnp.ones((), float))
+        last = as_index(t)
+
+        def turn(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            i, so_far = carry
+            return i + 1, finite(times(i, so_far))
+
+        def goes_on(carry: tuple[Array, Array]) -> Array:
+            # A product of zero stays zero, however long the run.
+            i, so_far = carry
+            return (i <= last) & (so_far != 0)
+
+        start = (jnp.full((), first, jnp.int32), jnp.ones((), float))
+        return jax.lax.while_loop(goes_on, turn, start)[1]
 
     def ratio(t: Array) -> Array:
         return jnp.where(t == 0, 1.0, one(jnp.maximum(t, 1)))
@@ -105,6 +130,7 @@ def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Recu
         )
     if list(milestones) != sorted(milestones):
         raise ValueError(f"milestones must rise; got {list(milestones)}")
+    marks = [length("a milestone", mark, open_end=False) for mark in milestones]
     first, *rest = parts = [sets(schedule) for schedule in schedules]
     base = next((part.base for part in parts if part.base is not None), None)
 
@@ -113,23 +139,20 @@ def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Recu
         return jnp.where(t == 0, 0, scale), jnp.where(t == 0, first(0), shift)
 
     joined = Recurrence(first.closed, begin, base)
-    for milestone, following in zip(milestones, rest, strict=True):
+    for milestone, following in zip(marks, rest, strict=True):
         joined = _followed(joined, following, milestone)
     return joined
 
 
-def _followed(before: Recurrence, after: Recurrence, milestone: int) -> Recurrence:
+def _followed(before: Recurrence, after: Recurrence, milestone: float) -> Recurrence:
     """Join two schedules at a milestone."""
     resumed = after.resumed if milestone > 0 else None
 
     def closed(step: ArrayLike) -> Array:
-        t = jnp.asarray(step)
-        # Before its milestone a schedule is not used, but it is evaluated: keep its time valid.
-        since = jnp.maximum(t - milestone, 0)
-        later = (
-            after(since) if resumed is None else before(milestone - 1) * resumed(as_float(since))
-        )
-        return jnp.where(t >= milestone, later.astype(float), before(t).astype(float))
+        # Before its milestone a schedule is not used, but it is evaluated: its time stays 0.
+        reached, time = since(step, milestone)
+        later = after(time) if resumed is None else before(milestone - 1) * resumed(as_float(time))
+        return jnp.where(reached, later.astype(float), before(step).astype(float))
 
     def move(t: Array) -> Affine:
         scale, shift = after.move(jnp.maximum(t - milestone, 0))
@@ -203,12 +226,12 @@ def chained(schedules: Sequence[Schedule]) -> Recurrence:
         return Recurrence(after_fixed, move, base)
     assert base is not None
     if len(factors) < len(parts):
-        return Recurrence(lambda step: _moved(base, move, jnp.asarray(step)), move, base)
+        return Recurrence(lambda step: _moved(base, move, as_step(step)), move, base)
 
     def factor(t: Array) -> Array:
-        return functools.reduce(jnp.multiply, [one(t) for one in factors])
+        return finite(functools.reduce(jnp.multiply, [one(t) for one in factors]))
 
-    return Recurrence(lambda step: base * factor(as_float(step)), move, base, factor)
+    return Recurrence(lambda step: finite(base * factor(as_float(step))), move, base, factor)
 
 
 def _moved(base: float | Array, move: Callable[[Array], Affine], last: Array) -> Array:
@@ -220,10 +243,11 @@ def _moved(base: float | Array, move: Callable[[Array], Affine], last: Array) ->
         scale, shift = jax.vmap(move)(as_float(steps))
         scale, shift = jnp.where(steps <= last, scale, 1), jnp.where(steps <= last, shift, 0)
         # A shift is multiplied by all scales that come after it.
-        tail = jax.lax.cumprod(scale, reverse=True)
-        return tail[0] * value + jnp.sum(shift[:-1] * tail[1:]) + shift[-1]
+        tail = finite(jax.lax.cumprod(scale, reverse=True))
+        parts = [tail[:1] * value, shift[:-1] * tail[1:], shift[-1:]]
+        return finite(jnp.sum(finite(jnp.concatenate(parts))))
 
-    last = last.astype(jnp.int32)
+    last = as_index(last)
     first = jnp.asarray(base, float)
     return jax.lax.fori_loop(0, last // block + 1, advance, first)
 
@@ -252,9 +276,13 @@ def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
             f"{list(values)} and {list(boundaries)}"
         )
 
+    marks = [length("a boundary", mark, open_end=False) for mark in boundaries]
+    for value in values:
+        base_value("a value", value)
+
     def schedule(step: ArrayLike) -> Array:
         t = as_float(step)
-        passed = jnp.sum(t >= jnp.asarray(np.array(boundaries, float), t.dtype)).astype(jnp.int32)
+        passed = jnp.sum(t >= jnp.asarray(np.array(marks, float), t.dtype)).astype(jnp.int32)
         return jnp.asarray(np.array(values, float), t.dtype)[passed]
 
     return schedule

@@ -3,18 +3,27 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, ArrayLike
+from funcnet.core.aliases import Array, ArrayLike, PyTree
 from funcnet.core.checks import check_choice
+from funcnet.optim.leaf_rule import LAST_STEP, counted
 
 __all__ = ["Plateau", "PlateauState", "reduce_on_plateau"]
 
 
 class PlateauState(NamedTuple):
-    """State of `reduce_on_plateau`: scalars only, so that it is saved with everything else."""
+    """State of `reduce_on_plateau`: arrays only, so that it is saved with everything else.
 
-    lr: Array
+    Attributes:
+        lr: the learning rate, or the tree of them that ``init`` was given.
+        best: the best value so far.
+        bad_epochs: evaluations since then, those of a cooldown left out.
+        cooldown: evaluations that are left of it.
+    """
+
+    lr: PyTree
     best: Array
     bad_epochs: Array
     cooldown: Array
@@ -23,7 +32,7 @@ class PlateauState(NamedTuple):
 class Plateau(NamedTuple):
     """A pair of pure functions: ``init(lr) -> state`` and ``update(state, value) -> state``."""
 
-    init: Callable[[ArrayLike], PlateauState]
+    init: Callable[[PyTree], PlateauState]
     update: Callable[[PlateauState, ArrayLike], PlateauState]
 
 
@@ -42,6 +51,10 @@ def reduce_on_plateau(
     After each evaluation, update the plateau's state with the value and put ``state.lr`` into the
     optimizer's state with `with_hyperparams`; nothing recompiles.
 
+    Groups keep the ratios of their rates where ``init`` gets all of them, under the names that
+    `hyperparams` gives: each is multiplied on its own, as in PyTorch. ``init(1.0)`` makes ``state.lr``
+    a factor for rates that are kept elsewhere.
+
     Args:
         mode: whether ``"min"`` or ``"max"`` of the value is good.
         factor: what the learning rate is multiplied by.
@@ -56,7 +69,7 @@ def reduce_on_plateau(
         A pair ``(init, update)``.
 
     Raises:
-        ValueError: an unknown mode, or a factor that is not below one.
+        ValueError: an unknown mode, or a factor that is not in [0, 1).
 
     Example:
         >>> plateau = optim.schedules.reduce_on_plateau(factor=0.5, patience=0)
@@ -67,13 +80,23 @@ def reduce_on_plateau(
         ...     rates.append(float(state.lr))
         >>> rates
         [1.0, 1.0, 0.5, 0.25]
+        >>> optimizer = optim.groups({"head": optim.sgd(0.5), "*": optim.sgd(0.25)})
+        >>> opt_state = optimizer.init({"head": jnp.ones(1), "body": jnp.ones(1)})
+        >>> state = plateau.init(optim.hyperparams(opt_state))
+        >>> for value in (1.0, 2.0):
+        ...     state = plateau.update(state, value)
+        >>> opt_state = optim.with_hyperparams(opt_state, state.lr)
+        >>> {name: float(lr) for name, lr in optim.hyperparams(opt_state).items()}
+        {'*.lr': 0.125, 'head.lr': 0.25}
 
     Reference: ``torch.optim.lr_scheduler.ReduceLROnPlateau``
     """
     check_choice("mode", mode, ("min", "max"))
     check_choice("threshold_mode", threshold_mode, ("rel", "abs"))
-    if factor >= 1:
-        raise ValueError(f"factor must be below one; got {factor}")
+    if not 0 <= factor < 1:
+        raise ValueError(f"factor must be at least zero and below one; got {factor}")
+    # Counters stop at these, long before they could overflow.
+    patience, cooldown = (min(int(steps), LAST_STEP - 1) for steps in (patience, cooldown))
     sign = 1 if mode == "min" else -1
 
     def better(value: Array, best: Array) -> Array:
@@ -81,20 +104,27 @@ def reduce_on_plateau(
             return sign * value < sign * best - threshold
         return sign * value < sign * best * (1 - sign * threshold)
 
-    def init(lr: ArrayLike) -> PlateauState:
+    def init(lr: PyTree) -> PlateauState:
         zero = jnp.zeros((), jnp.int32)
         worst = jnp.asarray(sign * float("inf"), float)
-        return PlateauState(jnp.asarray(lr, float), worst, zero, zero.copy())
+        rates = jax.tree.map(lambda rate: jnp.array(rate, float), lr)
+        return PlateauState(rates, worst, zero, zero.copy())
 
     def update(state: PlateauState, value: ArrayLike) -> PlateauState:
         value = jnp.asarray(value).astype(state.best.dtype)
-        improved = better(value, state.best)
+        # Nothing was measured before: any number is better, whatever the threshold makes of infinity.
+        first = jnp.isinf(state.best) & jnp.isfinite(value)
+        improved = first | better(value, state.best)
         resting = state.cooldown > 0
-        bad = jnp.where(improved | resting, 0, state.bad_epochs + 1)
+        bad = jnp.where(improved | resting, 0, counted(state.bad_epochs))
         exhausted = bad > patience
-        lower = jnp.maximum(state.lr * factor, min_lr)
+
+        def lowered(rate: Array) -> Array:
+            lower = jnp.maximum(rate * factor, min_lr)
+            return jnp.where(exhausted & (rate - lower > eps), lower, rate)
+
         return PlateauState(
-            jnp.where(exhausted & (state.lr - lower > eps), lower, state.lr),
+            jax.tree.map(lowered, state.lr),
             jnp.where(improved, value, state.best),
             jnp.where(exhausted, 0, bad),
             jnp.where(exhausted, cooldown, state.cooldown - resting.astype(jnp.int32)),

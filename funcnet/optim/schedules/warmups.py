@@ -1,12 +1,13 @@
 """Schedules that begin with a warm-up: what large models are trained with."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
-from funcnet.core.checks import check_choice, check_positive
-from funcnet.optim.schedules.steps import as_float
+from funcnet.core.checks import check_choice
+from funcnet.optim.schedules.steps import as_float, base_value, length
 
 __all__ = ["inverse_sqrt", "warmup_cosine", "warmup_stable_decay"]
 
@@ -38,20 +39,26 @@ def warmup_cosine(
     SGD", 2017 (the warm-up)
     """
     check_span(warmup_steps, total_steps)
+    warmup, total = float(warmup_steps), float(total_steps)
+    lr, start, end = _values(lr, start, end)
 
     def schedule(step: ArrayLike) -> Array:
         t = as_float(step)
-        rise = start + (lr - start) * (t / max(warmup_steps, 1))
-        progress = jnp.clip((t - warmup_steps) / (total_steps - warmup_steps), 0.0, 1.0)
+        rise = start + (lr - start) * (jnp.minimum(t, warmup) / (warmup or 1.0))
+        progress = jnp.clip((t - warmup) / (total - warmup), 0.0, 1.0)
         fall = end + (lr - end) * (1 + jnp.cos(math.pi * progress)) / 2
-        return jnp.where(t < warmup_steps, rise, fall)
+        return jnp.where(t < warmup, rise, fall)
 
     return schedule
 
 
+def _values(lr: Any, start: Any, end: Any = 0.0) -> tuple[Any, Any, Any]:
+    return base_value("lr", lr), base_value("start", start), base_value("end", end)
+
+
 def check_span(warmup_steps: int, total_steps: int) -> None:
     """Raise ``ValueError`` unless the warm-up ends before the whole does."""
-    if not 0 <= warmup_steps < total_steps:
+    if not 0 <= warmup_steps < total_steps < math.inf:
         raise ValueError(
             "expected 0 <= warmup_steps < total_steps; "
             f"got warmup_steps={warmup_steps}, total_steps={total_steps}"
@@ -93,23 +100,26 @@ def warmup_stable_decay(
     Beyond Fixed Training Durations", NeurIPS 2024 (the square root)
     """
     check_choice("shape", shape, ("linear", "cosine", "sqrt"))
-    check_positive("decay_steps", decay_steps)
-    if warmup_steps < 0 or warmup_steps + decay_steps > total_steps:
+    warmup = length("warmup_steps", warmup_steps, open_end=False)
+    decay, total = length("decay_steps", decay_steps), length("total_steps", total_steps)
+    if warmup + decay > total:
         raise ValueError(
             "expected warmup_steps + decay_steps <= total_steps; got "
             f"{warmup_steps} + {decay_steps} and {total_steps}"
         )
 
+    lr, start, end = _values(lr, start, end)
+
     def schedule(step: ArrayLike) -> Array:
         t = as_float(step)
-        rise = start + (lr - start) * jnp.minimum(t / max(warmup_steps, 1), 1.0)
-        progress = jnp.clip((t - (total_steps - decay_steps)) / decay_steps, 0.0, 1.0)
+        rise = start + (lr - start) * (jnp.minimum(t, warmup) / (warmup or 1.0))
+        progress = jnp.clip((t - (total - decay)) / decay, 0.0, 1.0)
         left = {
             "linear": 1 - progress,
             "cosine": (1 + jnp.cos(math.pi * progress)) / 2,
             "sqrt": 1 - jnp.sqrt(progress),
         }[shape]
-        return jnp.where(t < warmup_steps, rise, end + (lr - end) * left)
+        return jnp.where(t < warmup, rise, end + (lr - end) * left)
 
     return schedule
 
@@ -135,11 +145,12 @@ def inverse_sqrt(lr: float | Array, warmup_steps: int, start: float = 0.0) -> Sc
 
     Reference: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 5.3
     """
-    check_positive("warmup_steps", warmup_steps)
+    warmup = length("warmup_steps", warmup_steps)
+    lr, start, _ = _values(lr, start)
 
     def schedule(step: ArrayLike) -> Array:
         t = as_float(step)
-        rise = start + (lr - start) * t / warmup_steps
-        return jnp.where(t < warmup_steps, rise, lr * jnp.sqrt(warmup_steps / jnp.maximum(t, 1)))
+        rise = start + (lr - start) * (jnp.minimum(t, warmup) / warmup)
+        return jnp.where(t < warmup, rise, lr * jnp.sqrt(warmup / jnp.maximum(t, warmup)))
 
     return schedule

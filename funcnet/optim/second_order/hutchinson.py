@@ -5,7 +5,9 @@ from collections.abc import Callable
 import jax
 
 from funcnet.core.aliases import Array, Key, PyTree
+from funcnet.core.leaf_kinds import trainable_leaves
 from funcnet.core.probes import probe_diagonal
+from funcnet.optim.leaf_rule import as_array
 
 __all__ = ["hutchinson"]
 
@@ -21,7 +23,8 @@ def hutchinson(loss: Callable[[PyTree], Array], key: Key) -> Callable[[PyTree], 
         key: for the signs.
 
     Returns:
-        A function of the parameters that returns a pytree like them.
+        A function of the parameters that returns a pytree like them; integers and other constants
+        stay as they are.
 
     Example:
         >>> optim.hutchinson(lambda p: jnp.sum(p**3), jax.random.key(0))(jnp.ones(2)).tolist()
@@ -31,9 +34,13 @@ def hutchinson(loss: Callable[[PyTree], Array], key: Key) -> Callable[[PyTree], 
     """
 
     def estimate(params: PyTree) -> PyTree:
-        def hessian_times(vector: PyTree) -> PyTree:
-            return jax.jvp(jax.grad(loss), (params,), (vector,))[1]
+        leaves, rebuild = trainable_leaves(params)
+        leaves = [as_array(leaf) for leaf in leaves]
 
-        return probe_diagonal(hessian_times, params, key)
+        def hessian_times(vector: list[Array]) -> list[Array]:
+            gradient = jax.grad(lambda leaves: loss(rebuild(leaves)))
+            return jax.jvp(gradient, (leaves,), (vector,))[1]
+
+        return rebuild(probe_diagonal(hessian_times, leaves, key))
 
     return estimate

@@ -1,7 +1,7 @@
 """L-BFGS: a quasi-Newton method that remembers a few steps instead of a Hessian."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +10,13 @@ import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice, check_positive
+from funcnet.core.dtypes import at_least_float32, widest
+from funcnet.core.leaf_kinds import is_trainable, trainable_leaves
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter, Hyperparameters
+from funcnet.optim.leaf_rule import as_array, counted, moves, require_state
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, require_params
+from funcnet.optim.row_sparse import RowSparse
 from funcnet.optim.second_order.line_search import Point, strong_wolfe
 from funcnet.optim.settings import Settings, number
 
@@ -56,6 +61,7 @@ class _Loop(NamedTuple):
     stop: Array
 
 
+@factory
 def lbfgs(
     lr: Hyperparameter = 1.0,
     max_iter: int = 20,
@@ -117,7 +123,8 @@ def lbfgs(
     most = max_iter * 5 // 4 if max_eval is None else max_eval
 
     def init(params: PyTree) -> LBFGSState:
-        x = _flatten(params)
+        vector = _Vector(params)
+        x = vector.join(vector.leaves)
         zero, count = jnp.zeros((), x.dtype), jnp.zeros((), jnp.int32)
         history = jnp.zeros((history_size, x.size), x.dtype)
         return LBFGSState(
@@ -142,25 +149,33 @@ def lbfgs(
         loss: Callable[[PyTree], Array] | None = None,
         **extra: Any,
     ) -> tuple[PyTree, LBFGSState]:
+        require_state("lbfgs", state, LBFGSState)
         require_params("lbfgs", params)
         if loss is None or value is None:
             raise ValueError(
                 "lbfgs evaluates the loss along its way: call update(grads, state, params, "
                 "value=value, loss=loss), where loss(params) is a scalar and value its value"
             )
-        begin = _flatten(params)
+        vector = _Vector(params)
+        begin = vector.join(vector.leaves)
+        treedef = jax.tree.structure(params)
+        gradients = treedef.flatten_up_to(grads)
+        mine = [gradients[i] for i in vector.places]
+
+        def tree_at(x: Array) -> PyTree:
+            rows = zip(vector.cut(x), vector.leaves, mine, strict=True)
+            return vector.rebuild([new if moves(g) else old for new, old, g in rows])
 
         def evaluate(x: Array) -> tuple[Array, Array]:
-            value, grads = jax.value_and_grad(loss)(_unflatten(x, params))
-            # JAX's gradient of a complex parameter points uphill once conjugated.
-            return value.astype(x.dtype), _flatten(jax.tree.map(jnp.conj, grads))
+            # Differentiated as a function of the real vector, a complex parameter is two reals.
+            return jax.value_and_grad(lambda x: jnp.asarray(loss(tree_at(x))).astype(x.dtype))(x)
 
         state = state._replace(
-            hyper=settings.at(state.hyper, state.n_iter), func_evals=state.func_evals + 1
+            hyper=settings.at(state.hyper, state.n_iter), func_evals=counted(state.func_evals)
         )
         rate = state.hyper.as_dict(begin.dtype)["lr"]
         one = jnp.ones((), jnp.int32)
-        gradient = _flatten(grads)
+        gradient = vector.join(mine)
         settled = _largest(gradient) <= tolerance_grad
         value = jnp.asarray(value).astype(begin.dtype)
         loop = _Loop(state, begin, value, gradient, 0 * one, one, settled)
@@ -191,12 +206,15 @@ def lbfgs(
                 | (_largest(direction * point.t) <= tolerance_change)
                 | (jnp.abs(point.value - loop.value) < tolerance_change)
             )
-            state = loop.state._replace(t=point.t, func_evals=loop.state.func_evals + used)
+            state = loop.state._replace(t=point.t, func_evals=counted(loop.state.func_evals, used))
             x = loop.x + point.t * direction
             return _Loop(state, x, point.value, point.grad, loop.iterations, evals, stop)
 
         loop = jax.lax.while_loop(lambda loop: ~loop.stop, iterate, loop)
-        return _unflatten(loop.x - begin, params), loop.state
+        updates = list(gradients)
+        for i, g, step in zip(vector.places, mine, vector.cut(loop.x - begin), strict=True):
+            updates[i] = step if moves(g) else g
+        return treedef.unflatten(updates), loop.state
 
     return ShapedTransformation(init, update)
 
@@ -248,7 +266,7 @@ def _remember(state: LBFGSState, grad: Array) -> LBFGSState:
     ro = push(state.ro, 1 / safe)
     h_diag = jnp.where(take, safe / jnp.where(take, jnp.vdot(y, y), 1), state.h_diag)
     return state._replace(
-        n_iter=state.n_iter + 1,
+        n_iter=counted(state.n_iter),
         old_dirs=dirs,
         old_stps=stps,
         ro=ro,
@@ -278,29 +296,43 @@ def _largest(x: Array) -> Array:
     return jnp.max(jnp.abs(x), initial=0.0)
 
 
-def _flatten(tree: PyTree) -> Array:
-    """Join all leaves to one real vector, in the widest of their dtypes."""
-    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-    parts = [
-        jnp.stack([x.real, x.imag], -1).ravel() if jnp.iscomplexobj(x) else x.ravel()
-        for x in leaves
-    ]
-    if not parts:
-        return jnp.zeros((0,))
-    wide = np.result_type(*[part.dtype for part in parts])
-    return jnp.concatenate([part.astype(wide) for part in parts])
+class _Vector:
+    """The leaves of a tree that move, as one real vector in the widest of their dtypes, float32 at least."""
 
+    def __init__(self, params: PyTree) -> None:
+        self.leaves, self.rebuild = trainable_leaves(params)
+        self.places = [i for i, p in enumerate(jax.tree.leaves(params)) if is_trainable(p)]
+        self.dtypes = [np.dtype(jnp.result_type(x)) for x in self.leaves]
+        self.shapes = [
+            (*jnp.shape(x), 2) if np.issubdtype(dtype, np.complexfloating) else jnp.shape(x)
+            for x, dtype in zip(self.leaves, self.dtypes, strict=True)
+        ]
+        reals = [at_least_float32(jnp.finfo(dtype).dtype) for dtype in self.dtypes]
+        self.dtype = widest(*reals) if reals else jnp.zeros(()).dtype
+        self.size = sum(map(math.prod, self.shapes))
 
-def _unflatten(x: Array, like: PyTree) -> PyTree:
-    """Cut a vector into leaves of the shapes and dtypes of another tree."""
-    leaves, treedef = jax.tree.flatten(like)
-    cut, begin = [], 0
-    for leaf in leaves:
-        shape, dtype = jnp.shape(leaf), jnp.result_type(leaf)
-        double = jnp.issubdtype(dtype, jnp.complexfloating)
-        size = math.prod(shape) * (2 if double else 1)
-        part = x[begin : begin + size].reshape((*shape, 2) if double else shape)
-        part = jax.lax.complex(part[..., 0], part[..., 1]) if double else part
-        cut.append(part.astype(dtype))
-        begin += size
-    return treedef.unflatten(cut)
+    def join(self, leaves: Sequence[Any]) -> Array:
+        """Make the vector of the leaves that move; one without a gradient gives zeros."""
+        parts = [self._flat(*row) for row in zip(leaves, self.leaves, self.shapes, strict=True)]
+        return jnp.concatenate([jnp.zeros((0,), self.dtype), *parts])
+
+    def _flat(self, leaf: Any, like: Any, shape: tuple[int, ...]) -> Array:
+        if not moves(leaf):
+            return jnp.zeros((math.prod(shape),), self.dtype)
+        if isinstance(leaf, RowSparse):
+            leaf = leaf.add_to(jnp.zeros(jnp.shape(like), leaf.values.dtype))
+        x = as_array(leaf)
+        if jnp.iscomplexobj(x):
+            x = jnp.stack([x.real, x.imag], -1)
+        return x.ravel().astype(self.dtype)
+
+    def cut(self, x: Array) -> list[Array]:
+        """Cut a vector into leaves of their shapes and dtypes."""
+        parts, begin = [], 0
+        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
+            part = x[begin : begin + math.prod(shape)].reshape(shape)
+            begin += math.prod(shape)
+            if np.issubdtype(dtype, np.complexfloating):
+                part = jax.lax.complex(part[..., 0], part[..., 1])
+            parts.append(part.astype(dtype))
+        return parts

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import at_least_float32
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
@@ -73,6 +74,7 @@ def orthogonalize(
     return x.mT if tall else x
 
 
+@factory
 def muon(
     lr: Hyperparameter = 1e-3,
     weight_decay: Hyperparameter = 0.1,
@@ -144,6 +146,8 @@ def muon(
         shrink = decoupled_decay(h)
 
         def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
+            if g.size == 0:
+                return g, {}
             buffer = slots["momentum_buffer"]
             buffer = buffer + (1 - h.momentum) * (g - buffer)
             ahead = g + h.momentum * (buffer - g) if nesterov else buffer

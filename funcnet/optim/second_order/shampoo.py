@@ -5,12 +5,13 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule, oriented, refuse_complex
 from funcnet.optim.second_order.matrix_axes import along, gram
-from funcnet.optim.settings import Numbers, Settings, number, optional
+from funcnet.optim.settings import Numbers, Settings, if_known, number, optional
 
 __all__ = ["shampoo"]
 
@@ -22,6 +23,7 @@ def _inverse_root(matrix: Array, power: float) -> Array:
     return (vectors * jnp.power(jnp.maximum(values, tiny), -power)) @ vectors.T
 
 
+@factory
 def shampoo(
     lr: Hyperparameter = 1e-1,
     momentum: Hyperparameter = 0.0,
@@ -71,8 +73,8 @@ def shampoo(
     hyper = Settings(
         lr=number(lr), momentum=optional(momentum), weight_decay=optional(weight_decay)
     )
-    check_positive("eps", eps)
-    check_positive("every", every)
+    if_known(check_positive, "eps", eps)
+    if_known(check_positive, "every", every)
     heavy = "momentum" in hyper
 
     def axes(p: Array) -> list[int]:

@@ -8,16 +8,18 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
+from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import decoupled_decay, from_rule, oriented, refuse_complex
 from funcnet.optim.second_order.matrix_axes import along, gram
-from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
+from funcnet.optim.settings import Numbers, Settings, if_known, number, numbers, optional
 
 __all__ = ["soap"]
 
 
+@factory
 def soap(
     lr: Hyperparameter = 3e-3,
     betas: tuple[Hyperparameter, Hyperparameter] = (0.95, 0.95),
@@ -78,7 +80,7 @@ def soap(
         eps=number(eps),
         weight_decay=optional(weight_decay),
     )
-    check_positive("precondition_frequency", precondition_frequency)
+    if_known(check_positive, "precondition_frequency", precondition_frequency)
 
     def sides(p: Array) -> dict[str, int]:
         if p.ndim < 2 or p.size == 0:

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.checks import check_positive
-from funcnet.core.dtypes import at_least_float32
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.core.leaf_kinds import is_none
+from funcnet.optim.leaf_rule import as_array, moves, require_state, whole, zeros_like_moved
 from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.row_sparse import RowSparse
 
 __all__ = ["AccumulateState", "accumulate"]
 
@@ -25,7 +25,8 @@ class AccumulateState(NamedTuple):
 def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransformation:
     r"""Step once for every ``steps`` calls, with the mean of their gradients.
 
-    Between steps the updates change nothing. The mean is taken in at least 32 bits. Where all
+    Between steps the updates change nothing. The mean is taken in at least 32 bits; a gradient of
+    ``None`` adds nothing to it. Where all
     micro-batches are at hand at once, ``value_and_grad(..., microbatches=k)`` does the same
     without a buffer in the state.
 
@@ -37,7 +38,7 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
         An optimizer with an `AccumulateState`.
 
     Raises:
-        ValueError: ``steps`` is not positive.
+        ValueError: ``steps`` is not a whole number from 1 on.
 
     Example:
         >>> optimizer = optim.accumulate(optim.sgd(1.0), 2)
@@ -47,30 +48,27 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
         >>> first.tolist(), second.tolist()
         ([-0.0], [-2.0])
     """
-    check_positive("steps", steps)
+    steps = whole("steps", steps)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> AccumulateState:
-        zeros = jax.tree.map(
-            lambda p: (
-                jnp.zeros(jnp.shape(p), at_least_float32(jnp.result_type(p)))
-                if is_trainable(p)
-                else p
-            ),
-            params,
-        )
+        zeros = zeros_like_moved(params)
         return AccumulateState(jnp.zeros((), jnp.int32), zeros, optimizer.init(params))
 
     def update(
         grads: PyTree, state: AccumulateState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, AccumulateState]:
-        mean = jax.tree.map(
-            lambda total, g: (
-                total + jnp.asarray(g).astype(total.dtype) / steps if is_trainable(g) else total
-            ),
-            state.grads,
-            grads,
-        )
+        require_state("accumulate", state, AccumulateState)
+
+        def add(total: Any, g: Any) -> Any:
+            if total is None or not moves(g):
+                return total
+            if isinstance(g, RowSparse):
+                values = g.values.astype(total.dtype)
+                return RowSparse(g.rows, values / steps).add_to(total)
+            return total + as_array(g).astype(total.dtype) / steps
+
+        mean = jax.tree.map(add, state.grads, grads, is_leaf=is_none)
 
         def step(inner: PyTree) -> tuple[PyTree, PyTree, PyTree]:
             updates, inner = inner_update(mean, inner, params, **extra)
@@ -81,8 +79,9 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
             quiet = jax.tree.map(lambda x: jnp.full(x.shape, -0.0, x.dtype), shapes)
             return quiet, inner, mean
 
-        last = state.micro_step == steps - 1
+        last = state.micro_step >= steps - 1
         updates, inner, kept = jax.lax.cond(last, step, wait, state.inner)
+        updates = jax.tree.map(lambda u, g: g if u is None else u, updates, grads, is_leaf=is_none)
         micro_step = jnp.where(last, 0, state.micro_step + 1).astype(jnp.int32)
         return updates, AccumulateState(micro_step, kept, inner)
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_probability
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.core.leaf_kinds import is_none, is_trainable
+from funcnet.optim.leaf_rule import as_array, counted, remembered, require_state, whole
 from funcnet.optim.protocol import (
     GradientTransformation,
     apply_updates,
@@ -15,6 +16,7 @@ from funcnet.optim.protocol import (
     require_params,
     with_extra,
 )
+from funcnet.optim.settings import if_known
 
 __all__ = ["AverageState", "average"]
 
@@ -35,7 +37,8 @@ def average(
     .. math:: a_t = d\, a_{t-1} + (1 - d)\, p_t \qquad\text{or}\qquad
               a_t = a_{t-1} + (p_t - a_{t-1}) / (t - t_0)
 
-    The average is ``state.average``, of the parameters' structure; evaluate with it.
+    The average is ``state.average``, of the parameters' structure; evaluate with it. It is kept in float32
+    where parameters have 16 bits, in which an average of a thousand steps would not move.
 
     Args:
         optimizer: the optimizer inside.
@@ -48,7 +51,7 @@ def average(
         An optimizer with an `AverageState`; its ``update`` needs the parameters.
 
     Raises:
-        ValueError: ``decay`` is not in [0, 1].
+        ValueError: ``decay`` is not in [0, 1], or ``start`` no whole number from 0 on.
 
     Example:
         >>> optimizer = optim.average(optim.sgd(1.0), decay=0.5)
@@ -62,29 +65,30 @@ def average(
     and Better Generalization", UAI 2018; ``torch.optim.swa_utils.AveragedModel``
     """
     if decay is not None:
-        check_probability("decay", decay)
+        if_known(check_probability, "decay", decay)
+    start = whole("start", start, at_least=0)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> AverageState:
-        return AverageState(
-            jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params), optimizer.init(params)
-        )
+        return AverageState(jnp.zeros((), jnp.int32), remembered(params), optimizer.init(params))
 
     def update(
         grads: PyTree, state: AverageState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, AverageState]:
+        require_state("average", state, AverageState)
         require_params("average", params)
         updates, inner = inner_update(grads, state.inner, params, **extra)
-        count = state.step + jnp.ones((), jnp.int32)
+        count = counted(state.step)
         since = jnp.maximum(count - start, 1).astype(float)
         weight = 1 / since if decay is None else jnp.where(count > start, 1 - decay, 1.0)
 
-        def blend(old: Any, p: Any) -> Any:
+        def blend(p: Any, old: Any, u: Any) -> Any:
             if not is_trainable(p):
                 return p
-            return old + (weight.astype(jnp.finfo(p.dtype).dtype) * (p - old)).astype(p.dtype)
+            new = as_array(apply_updates(p, u)).astype(old.dtype)
+            return old + weight.astype(old.dtype) * (new - old)
 
-        mean = jax.tree.map(blend, state.average, apply_updates(params, updates))
+        mean = jax.tree.map(blend, params, state.average, updates, is_leaf=is_none)
         return updates, AverageState(count, mean, inner)
 
     return of_same_kind(optimizer, init, update)

@@ -1,12 +1,11 @@
 """Whether all gradients are finite, and the step that is taken only if they are."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.leaf_kinds import is_trainable
+from funcnet.optim.leaf_rule import map_moved, on_values
 
 __all__ = ["all_finite"]
 
@@ -39,10 +38,6 @@ def step_if(good: Array, updates: PyTree, inner: PyTree, before: PyTree) -> tupl
         >>> updates.tolist(), int(inner)
         ([-0.0], 2)
     """
-
-    def choose(yes: Any, no: Any) -> Array:
-        return jnp.where(good, yes, no)
-
     # A negative zero is the one number that changes nothing it is added to.
-    nothing = jax.tree.map(lambda u: jnp.full_like(u, -0.0) if is_trainable(u) else u, updates)
-    return jax.tree.map(choose, updates, nothing), jax.tree.map(choose, inner, before)
+    taken = map_moved(on_values(lambda u: jnp.where(good, u, jnp.full_like(u, -0.0))), updates)
+    return taken, jax.tree.map(lambda yes, no: jnp.where(good, yes, no), inner, before)

@@ -1,8 +1,8 @@
 """The optimizer that changes nothing."""
 
-import jax
 import jax.numpy as jnp
 
+from funcnet.optim.leaf_rule import map_moved, on_values
 from funcnet.optim.protocol import GradientTransformation, stateless
 
 __all__ = ["frozen"]
@@ -20,4 +20,6 @@ def frozen() -> GradientTransformation:
     return _FROZEN
 
 
-_FROZEN = stateless(lambda grads, params: jax.tree.map(lambda g: jnp.full_like(g, -0.0), grads))
+_FROZEN = stateless(
+    lambda grads, params: map_moved(on_values(lambda g: jnp.full_like(g, -0.0)), grads)
+)

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from funcnet.core.aliases import PyTree
-from funcnet.core.leaf_kinds import is_none
 from funcnet.core.paths import leaves_with_paths, matches, select
 from funcnet.optim.hyperparameters import Hyperparameters, hyperparams
+from funcnet.optim.leaf_rule import is_gradient, leaf_names
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
 from funcnet.optim.wrappers.frozen import frozen
 
@@ -177,43 +177,52 @@ def _partition(members: Mapping[str, GradientTransformation]) -> Groups:
     patterns = list(members)
 
     def owners_of(tree: PyTree) -> tuple[list[str], list[str]]:
-        paths = [path for path, _ in leaves_with_paths(tree, is_leaf=is_none)]
-        return paths, assign(patterns, paths)
+        pairs = leaves_with_paths(tree, is_leaf=is_gradient)
+        return leaf_names(tree), assign(patterns, [path for path, _ in pairs])
 
-    def part(tree: PyTree, treedef: Any, paths: list[str], owners: list[str], one: str) -> Any:
+    def part(tree: PyTree, treedef: Any, names: list[str], owners: list[str], one: str) -> Any:
         leaves = treedef.flatten_up_to(tree)
-        rows = zip(paths, owners, leaves, strict=True)
-        return {path: leaf for path, owner, leaf in rows if owner == one}
+        rows = zip(names, owners, leaves, strict=True)
+        return {name: leaf for name, owner, leaf in rows if owner == one}
 
     def init(params: PyTree) -> dict[str, PyTree]:
-        paths, owners = owners_of(params)
-        treedef = jax.tree.structure(params, is_leaf=is_none)
+        names, owners = owners_of(params)
+        if not names:
+            # A tree without leaves may stand for one that has some (`optax.tree.map_params` asks so).
+            return {pattern: member.init(params) for pattern, member in members.items()}
+        treedef = jax.tree.structure(params, is_leaf=is_gradient)
         return {
-            pattern: member.init(part(params, treedef, paths, owners, pattern))
+            pattern: member.init(part(params, treedef, names, owners, pattern))
             for pattern, member in members.items()
         }
 
     def update(
         grads: PyTree, state: dict[str, PyTree], params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, dict[str, PyTree]]:
-        paths, owners = owners_of(grads)
-        treedef = jax.tree.structure(grads, is_leaf=is_none)
+        if not isinstance(state, Mapping) or set(state) != set(patterns):
+            theirs = list(state) if isinstance(state, Mapping) else type(state).__name__
+            raise ValueError(
+                f"groups of {sorted(patterns)} got a state of {theirs}: take the state that this "
+                "optimizer's init returns"
+            )
+        names, owners = owners_of(grads)
+        treedef = jax.tree.structure(grads, is_leaf=is_gradient)
         trees = {
             name
             for name, value in extra.items()
-            if jax.tree.structure(value, is_leaf=is_none) == treedef
+            if jax.tree.structure(value, is_leaf=is_gradient) == treedef
         }
         found, states = {}, {}
         for pattern, one in updates_.items():
 
             def mine(tree: PyTree, pattern: str = pattern) -> Any:
-                return part(tree, treedef, paths, owners, pattern)
+                return part(tree, treedef, names, owners, pattern)
 
             given = {name: mine(v) if name in trees else v for name, v in extra.items()}
             own_params = None if params is None else mine(params)
             new, states[pattern] = one(mine(grads), state[pattern], own_params, **given)
             found.update(new)
-        return treedef.unflatten([found[path] for path in paths]), states
+        return treedef.unflatten([found[name] for name in names]), states
 
     made = Groups(init, update)
     made.members = dict(members)

@@ -6,15 +6,31 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.checks import check_positive, check_probability
-from funcnet.core.leaf_kinds import is_trainable
-from funcnet.optim.protocol import GradientTransformation, of_same_kind, require_params, with_extra
+from funcnet.core.checks import check_probability
+from funcnet.optim.leaf_rule import (
+    as_array,
+    is_gradient,
+    map_moved,
+    moves,
+    remembered,
+    require_state,
+    whole,
+)
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    apply_updates,
+    of_same_kind,
+    require_params,
+    with_extra,
+)
+from funcnet.optim.row_sparse import RowSparse
+from funcnet.optim.settings import if_known
 
 __all__ = ["LookaheadState", "lookahead"]
 
 
 class LookaheadState(NamedTuple):
-    """State of `lookahead`: the count of steps, the slow parameters, the inner state."""
+    """State of `lookahead`: steps since the slow parameters moved, those parameters, the inner state."""
 
     step: Array
     slow: PyTree
@@ -32,13 +48,14 @@ def lookahead(
     Args:
         optimizer: the optimizer of the fast weights *p*, which are the parameters.
         alpha: how far the slow weights φ follow.
-        k: how many fast steps make a slow one.
+        k: how many fast steps make a slow one. A leaf without a gradient in the last of them waits
+            for the next.
 
     Returns:
         An optimizer with a `LookaheadState`; its ``update`` needs the parameters.
 
     Raises:
-        ValueError: ``k`` is not positive or ``alpha`` not in [0, 1].
+        ValueError: ``k`` is not a whole number from 1 on, or ``alpha`` not in [0, 1].
 
     Example:
         >>> optimizer = optim.lookahead(optim.sgd(1.0), alpha=0.5, k=1)
@@ -49,35 +66,35 @@ def lookahead(
 
     Reference: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", NeurIPS 2019
     """
-    check_positive("k", k)
-    check_probability("alpha", alpha)
+    k = whole("k", k)
+    if_known(check_probability, "alpha", alpha)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> LookaheadState:
-        return LookaheadState(
-            jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params), optimizer.init(params)
-        )
+        return LookaheadState(jnp.zeros((), jnp.int32), remembered(params), optimizer.init(params))
 
     def update(
         grads: PyTree, state: LookaheadState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, LookaheadState]:
+        require_state("lookahead", state, LookaheadState)
         require_params("lookahead", params)
         updates, inner = inner_update(grads, state.inner, params, **extra)
-        count = state.step + jnp.ones((), jnp.int32)
-        sync = count % k == 0
+        sync = state.step >= k - 1
 
-        def slower(slow: Any, p: Any, u: Any) -> Any:
-            if not is_trainable(p):
+        def slower(u: Any, p: Any, slow: Any) -> Any:
+            if not moves(u, p):
                 return slow
-            return jnp.where(sync, slow + alpha * (p + u.astype(p.dtype) - slow), slow)
+            fast = as_array(apply_updates(as_array(p).astype(slow.dtype), u))
+            return jnp.where(sync, slow + alpha * (fast - slow), slow)
 
-        slow = jax.tree.map(slower, state.slow, params, updates)
-        updates = jax.tree.map(
-            lambda u, s, p: jnp.where(sync, (s - p).astype(u.dtype), u) if is_trainable(p) else u,
-            updates,
-            slow,
-            params,
-        )
-        return updates, LookaheadState(count, slow, inner)
+        def towards(u: Any, p: Any, slow: Any) -> Array:
+            p = as_array(p)
+            u = u.add_to(jnp.zeros_like(p)) if isinstance(u, RowSparse) else as_array(u)
+            return jnp.where(sync, (slow - p.astype(slow.dtype)).astype(u.dtype), u)
+
+        slow = jax.tree.map(slower, updates, params, state.slow, is_leaf=is_gradient)
+        updates = map_moved(towards, updates, params, slow)
+        step = jnp.where(sync, 0, state.step + 1).astype(jnp.int32)
+        return updates, LookaheadState(step, slow, inner)
 
     return of_same_kind(optimizer, init, update)

@@ -1,15 +1,16 @@
 """A loss scale that adapts, for gradients in float16."""
 
+import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive
 from funcnet.core.dtypes import at_least_float32
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.optim.leaf_rule import as_array, counted, map_moved, on_values, require_state, whole
 from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.settings import if_known
 from funcnet.optim.wrappers.finite import all_finite, step_if
 
 __all__ = ["LossScaleState", "loss_scale", "scale_loss"]
@@ -34,7 +35,8 @@ def loss_scale(
     """Undo the scale of a scaled loss, skip steps that overflowed, and adapt the scale.
 
     Multiply the loss with `scale_loss` before differentiating it; the rest happens here. After an
-    overflow the scale shrinks; after ``growth_interval`` good steps it grows.
+    overflow the scale shrinks; after ``growth_interval`` good steps it grows, both between
+    :math:`2^{-24}` and :math:`2^{100}`. Steps that are not finite are skipped at every scale.
 
     Args:
         optimizer: the optimizer inside; it sees unscaled gradients.
@@ -47,7 +49,7 @@ def loss_scale(
         An optimizer with a `LossScaleState`.
 
     Raises:
-        ValueError: a number that is not positive.
+        ValueError: a number that is not positive and finite.
 
     Example:
         >>> optimizer = optim.loss_scale(optim.sgd(1.0), init_scale=8.0)
@@ -59,37 +61,57 @@ def loss_scale(
 
     Reference: Micikevicius et al., "Mixed Precision Training", ICLR 2018; ``torch.amp.GradScaler``
     """
-    check_positive("init_scale", init_scale)
-    check_positive("growth_interval", growth_interval)
+    for name, value in (
+        ("init_scale", init_scale),
+        ("growth_factor", growth_factor),
+        ("backoff_factor", backoff_factor),
+    ):
+        if_known(_check_scale, name, value)
+    growth_interval = whole("growth_interval", growth_interval)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> LossScaleState:
         scale, zero = jnp.asarray(init_scale, jnp.float32), jnp.zeros((), jnp.int32)
+        scale = jnp.clip(scale, SMALLEST, LARGEST)
         return LossScaleState(scale, zero, zero.copy(), optimizer.init(params))
 
     def update(
         grads: PyTree, state: LossScaleState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, LossScaleState]:
+        require_state("loss_scale", state, LossScaleState)
         good = all_finite(grads)
         inverse = 1 / state.scale
 
-        def unscale(g: Any) -> Any:
-            if not is_trainable(g):
-                return g
+        def unscale(g: Array) -> Array:
             wide = at_least_float32(g.dtype)
             return g.astype(wide) * inverse.astype(wide)
 
-        unscaled = jax.tree.map(unscale, grads)
+        unscaled = map_moved(on_values(unscale), grads)
         updates, inner = inner_update(unscaled, state.inner, params, **extra)
         updates, inner = step_if(good, updates, inner, state.inner)
-        count = (state.good_steps + 1) * good.astype(jnp.int32)
-        grow = count == growth_interval
+        count = counted(state.good_steps) * good.astype(jnp.int32)
+        grow = count >= growth_interval
         factor = jnp.where(good, jnp.where(grow, growth_factor, 1.0), backoff_factor)
-        skipped = state.skipped + (~good).astype(jnp.int32)
-        scale = state.scale * factor.astype(jnp.float32)
+        skipped = jnp.where(good, state.skipped, counted(state.skipped))
+        scale = jnp.clip(state.scale * factor.astype(jnp.float32), SMALLEST, LARGEST)
         return updates, LossScaleState(scale, jnp.where(grow, 0, count), skipped, inner)
 
     return of_same_kind(optimizer, init, update)
+
+
+SMALLEST, LARGEST = 2.0**-24, 2.0**100
+"""The bounds of a loss scale.
+
+The scale and one over it are ordinary float32 numbers with room for a loss of any size that float32 training
+meets: past the bounds lie infinity, which the scale would never leave, and zero, which lets NaN through. Below
+the smallest the gradients of a float16 step are themselves zero or infinite, whatever the scale.
+"""
+
+
+def _check_scale(name: str, value: float) -> None:
+    check_positive(name, value)
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite; got {value!r}")
 
 
 def scale_loss(state: LossScaleState, loss: Array) -> Array:
@@ -100,5 +122,6 @@ def scale_loss(state: LossScaleState, loss: Array) -> Array:
         >>> float(optim.scale_loss(state, jnp.float16(2.0)))
         16.0
     """
+    loss = as_array(loss)
     wide = at_least_float32(loss.dtype)
     return loss.astype(wide) * state.scale.astype(wide)

@@ -2,12 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet.core.aliases import DType, PyTree
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.core.aliases import Array, DType, PyTree
+from funcnet.optim.leaf_rule import as_array, map_moved, on_values, require_state
 from funcnet.optim.protocol import (
     GradientTransformation,
     apply_updates,
@@ -56,31 +55,26 @@ def master_copy(
     """
     inner_update = with_extra(optimizer.update)
 
-    def widen(x: Any) -> Any:
-        if not is_trainable(x):
-            return x
+    def widen(x: Array) -> Array:
         return jnp.array(x, np.promote_types(x.dtype, jnp.dtype(dtype)), copy=True)
 
     def init(params: PyTree) -> MasterState:
-        master = jax.tree.map(widen, params)
+        master = map_moved(on_values(widen), params)
         return MasterState(master, optimizer.init(master))
 
     def update(
         grads: PyTree, state: MasterState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, MasterState]:
+        require_state("master_copy", state, MasterState)
         require_params("master_copy", params)
-        wide = jax.tree.map(widen, grads)
+        wide = map_moved(on_values(widen), grads)
         updates, inner = inner_update(wide, state.inner, state.master, **extra)
         master = apply_updates(state.master, updates)
-        updates = jax.tree.map(
-            lambda m, p: (
-                m.astype(p.dtype).astype(m.dtype) - p.astype(m.dtype)
-                if is_trainable(p)
-                else jnp.zeros_like(p)
-            ),
-            master,
-            params,
-        )
-        return updates, MasterState(master, inner)
+
+        def rounded(u: Any, m: Array, p: Any) -> Array:
+            p = as_array(p)
+            return m.astype(p.dtype).astype(m.dtype) - p.astype(m.dtype)
+
+        return map_moved(rounded, updates, master, params), MasterState(master, inner)
 
     return of_same_kind(optimizer, init, update)

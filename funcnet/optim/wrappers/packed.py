@@ -17,11 +17,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.leaf_kinds import is_none, is_trainable
-from funcnet.core.paths import leaves_with_paths
+from funcnet.core.dtypes import widest
+from funcnet.core.leaf_kinds import is_trainable
+from funcnet.optim.leaf_rule import as_array, is_gradient, leaf_names, moves, require_state
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
+from funcnet.optim.row_sparse import RowSparse
 
 __all__ = ["PackedState", "packed"]
 
@@ -41,8 +44,9 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
     """Run an optimizer on its small leaves as a few flat buffers of each dtype.
 
     The parameters and updates keep their structure; only the state is laid out differently. The
-    results are the same numbers. It pays for trees of dozens of small leaves and more; leaves
-    larger than ``limit`` stay as they are, for copying them would cost more than it saves.
+    results are the same numbers; of a leaf without a gradient nothing changes. It pays for trees of
+    dozens of small leaves and more; leaves larger than ``limit`` stay as they are, because copying them
+    would cost more than it saves.
 
     Args:
         optimizer: one that treats every number alike, as most do, or that depends on the tree as a
@@ -71,19 +75,25 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> PackedState:
-        layout = _Packing(params, limit)
-        return PackedState(jnp.zeros((), jnp.int32), optimizer.init(layout.pack(params)))
+        begin, layout = jnp.zeros((), jnp.int32), _Packing(params, limit)
+        # A tree without leaves may stand for one that has some (`optax.tree.map_params` asks so).
+        return PackedState(begin, optimizer.init(layout.pack(params) if layout.names else params))
 
     def update(
         grads: PyTree, state: PackedState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, PackedState]:
+        require_state("packed", state, PackedState)
         layout = _Packing(grads if params is None else params, limit)
+        if not layout.names:
+            updates, inner = inner_update(grads, state.inner, params, **extra)
+            return updates, PackedState(state.begin, inner)
         extra = {n: layout.pack(v) if layout.fits(v) else v for n, v in extra.items()}
         own_params = None if params is None else layout.pack(params)
         updates, inner = inner_update(layout.pack(grads), state.inner, own_params, **extra)
         # The barrier keeps the arithmetic in one pass: fused into each copy, it would run slower.
-        updates = jax.lax.optimization_barrier(updates)
-        return layout.unpack(updates, state.begin), PackedState(state.begin, inner)
+        updates = _barrier(updates)
+        updates, inner = layout.keep_without_gradient(grads, updates, inner, state)
+        return updates, PackedState(state.begin, inner)
 
     return GradientTransformation(init, update)
 
@@ -92,19 +102,18 @@ class _Packing:
     """Which leaves go into which buffer, and where."""
 
     def __init__(self, tree: PyTree, limit: int) -> None:
-        self.treedef = jax.tree.structure(tree, is_leaf=is_none)
-        pairs = leaves_with_paths(tree, is_leaf=is_none)
-        self.names = [path for path, _ in pairs]
-        self.shapes = [jnp.shape(leaf) if leaf is not None else () for _, leaf in pairs]
+        leaves, self.treedef = jax.tree.flatten(tree, is_leaf=is_gradient)
+        self.names = leaf_names(tree)
+        self.shapes = [jnp.shape(leaf) if is_trainable(leaf) else () for leaf in leaves]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         small: dict[str, list[int]] = {}
-        for i, (_, leaf) in enumerate(pairs):
+        for i, leaf in enumerate(leaves):
             if is_trainable(leaf) and self.sizes[i] <= limit:
                 small.setdefault(str(jnp.result_type(leaf)), []).append(i)
         filled = {dtype: self._fill(members, limit) for dtype, members in small.items()}
         self.buffers = {dtype: buffers for dtype, buffers in filled.items() if buffers}
         taken = {i for buffers in self.buffers.values() for members in buffers for i in members}
-        self.alone = [i for i in range(len(pairs)) if i not in taken]
+        self.alone = [i for i in range(len(leaves)) if i not in taken]
 
     def _fill(self, candidates: list[int], limit: int) -> list[list[int]]:
         """Put leaves into buffers of up to ``limit`` elements, in order."""
@@ -120,15 +129,69 @@ class _Packing:
         return [members for members in buffers if len(members) > 1]
 
     def fits(self, tree: PyTree) -> bool:
-        return jax.tree.structure(tree, is_leaf=is_none) == self.treedef
+        return jax.tree.structure(tree, is_leaf=is_gradient) == self.treedef
 
     def pack(self, tree: PyTree) -> dict[str, Any]:
         leaves = self.treedef.flatten_up_to(tree)
+
+        def joined(members: list[int], dtype: str) -> Array:
+            parts = [self._flat(leaves[i], i, dtype) for i in members]
+            wide = widest(*(part.dtype for part in parts))
+            return jnp.concatenate([part.astype(wide) for part in parts])
+
         found = {
-            dtype: [jnp.concatenate([jnp.ravel(leaves[i]) for i in members]) for members in buffers]
+            dtype: [joined(members, dtype) for members in buffers]
             for dtype, buffers in self.buffers.items()
         }
         return {"packed": found, "alone": {self.names[i]: leaves[i] for i in self.alone}}
+
+    def _flat(self, leaf: Any, i: int, dtype: str) -> Array:
+        """Give one leaf as a vector; zeros where there is none."""
+        if isinstance(leaf, RowSparse):
+            return leaf.add_to(jnp.zeros(self.shapes[i], leaf.values.dtype)).ravel()
+        return as_array(leaf).ravel() if moves(leaf) else jnp.zeros((self.sizes[i],), dtype)
+
+    def keep_without_gradient(
+        self, grads: PyTree, updates: dict[str, Any], inner: PyTree, before: "PackedState"
+    ) -> tuple[PyTree, PyTree]:
+        """Unpack the updates; where there is no gradient, take back what the step did to the inner state."""
+        leaves = self.treedef.flatten_up_to(grads)
+        unpacked = self.treedef.flatten_up_to(self.unpack(updates, before.begin))
+        still = {
+            i
+            for buffers in self.buffers.values()
+            for members in buffers
+            for i in members
+            if not moves(leaves[i])
+        }
+        for i in still:
+            unpacked[i] = leaves[i]
+        if still:
+            inner = jax.tree.map(
+                lambda new, old: self._kept(still, new, old),
+                inner,
+                before.inner,
+                is_leaf=_is_packed,
+            )
+        return self.treedef.unflatten(unpacked), inner
+
+    def _kept(self, still: set[int], new: Any, old: Any) -> Any:
+        """Take the old numbers of some leaves of a packed tree."""
+        if not _is_packed(new):
+            return new
+
+        def choose(members: list[int], new: Array, old: Array) -> Array:
+            parts = [np.full(self.sizes[i], i in still) for i in members]
+            return jnp.where(np.concatenate(parts), old, new)
+
+        found = {
+            dtype: [
+                choose(*row)
+                for row in zip(buffers, new["packed"][dtype], old["packed"][dtype], strict=True)
+            ]
+            for dtype, buffers in self.buffers.items()
+        }
+        return {**new, "packed": found}
 
     def unpack(self, tree: dict[str, Any], begin: Array) -> PyTree:
         leaves: list[Any] = [None] * len(self.names)
@@ -146,6 +209,20 @@ class _Packing:
                 part = jax.lax.dynamic_slice(buffer, (offsets[start],), (self.sizes[i],))
                 leaves[i] = part.reshape(self.shapes[i])
         return self.treedef.unflatten(leaves)
+
+
+def _is_packed(node: Any) -> bool:
+    return isinstance(node, dict) and set(node) == {"packed", "alone"}
+
+
+def _barrier(updates: PyTree) -> PyTree:
+    """Keep what computes the arrays of a tree apart from what uses them."""
+    leaves, treedef = jax.tree.flatten(updates)
+    arrays = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
+    held = jax.lax.optimization_barrier([leaves[i] for i in arrays])
+    for i, leaf in zip(arrays, held, strict=True):
+        leaves[i] = leaf
+    return treedef.unflatten(leaves)
 
 
 def _offsets(starts: Sequence[int], begin: Array) -> dict[int, Array]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
+from funcnet.optim.leaf_rule import counted, require_state
 from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
 from funcnet.optim.wrappers.finite import all_finite, step_if
 
@@ -46,10 +47,12 @@ def skip_nonfinite(optimizer: GradientTransformation) -> GradientTransformation:
     def update(
         grads: PyTree, state: SkipState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, SkipState]:
+        require_state("skip_nonfinite", state, SkipState)
         good = all_finite(grads)
         updates, inner = inner_update(grads, state.inner, params, **extra)
         updates, inner = step_if(good, updates, inner, state.inner)
-        bad = (~good).astype(jnp.int32)
-        return updates, SkipState(state.skipped + bad, (state.in_a_row + 1) * bad, inner)
+        skipped = jnp.where(good, state.skipped, counted(state.skipped))
+        in_a_row = jnp.where(good, 0, counted(state.in_a_row))
+        return updates, SkipState(skipped, in_a_row, inner)
 
     return of_same_kind(optimizer, init, update)
