@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.optim import apply_updates
+from funcnet.optim.gradients.conjugate import conjugated
 from funcnet.training.objective import Metrics, Objective
 from funcnet.training.train_state import TrainState
 
@@ -45,7 +45,7 @@ def make_train_step(
 
         (_, (metrics, state)), grads = jax.value_and_grad(loss, has_aux=True)(run.params)
         # JAX's gradient for a complex parameter is the conjugate of the direction of steepest ascent
-        grads = jax.tree.map(jnp.conj, grads)
+        grads = conjugated(grads)
         updates, opt_state = optimizer.update(grads, run.opt_state, run.params)
         params = apply_updates(run.params, updates)
         return TrainState(params, state, opt_state, run.step + 1, run.key), metrics
