@@ -239,11 +239,11 @@ else:
         trained = False
 
 
-def optional(declared: Any) -> Any:
+def may_be_missing(declared: Any) -> Any:
     """Let a file lack a declared array, which then starts as its initializer makes it.
 
-    >>> from funcnet.module.specs import optional
-    >>> optional(fn.Buffer((), nn.init.zeros())).optional
+    >>> from funcnet.module.specs import may_be_missing
+    >>> may_be_missing(fn.Buffer((), nn.init.zeros())).optional
     True
     """
     declared.optional = True

@@ -67,16 +67,16 @@ def on_values(function: Callable[[Array], Array]) -> Callable[[Any], Any]:
 
     def apply(g: Any) -> Any:
         if isinstance(g, RowSparse):
-            return RowSparse(g.rows, function(as_array(g.values)))
-        return function(as_array(g))
+            return RowSparse(g.rows, function(jax_leaf(g.values)))
+        return function(jax_leaf(g))
 
     return apply
 
 
-def as_array(x: Any) -> Array:
+def jax_leaf(x: Any) -> Array:
     """Make an array of a number, whose dtype is then not up to what it meets.
 
-    >>> as_array(1.0).weak_type
+    >>> jax_leaf(1.0).weak_type
     False
     """
     return x if isinstance(x, jax.Array) else jnp.asarray(x, jnp.result_type(x))
@@ -106,7 +106,7 @@ def zeros_like_moved(params: PyTree) -> PyTree:
 
 def add_wide(x: Any, y: Any, dtype: Any) -> Array:
     """Add two arrays in the wider of their dtypes and of 32 bits, and round once."""
-    x, y = as_array(x), as_array(y)
+    x, y = jax_leaf(x), jax_leaf(y)
     wide = np.promote_types(at_least_float32(x.dtype), at_least_float32(y.dtype))
     return (x.astype(wide) + y.astype(wide)).astype(dtype)
 

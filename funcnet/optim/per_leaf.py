@@ -17,7 +17,7 @@ import numpy as np
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import is_none, is_trainable
-from funcnet.optim.leaf_rule import as_array, is_gradient
+from funcnet.optim.leaf_rule import is_gradient, jax_leaf
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = ["Move", "Slots"]
@@ -75,7 +75,7 @@ def _names(slots: Callable[[Array], Slots]) -> dict[str, None]:
 
 
 def _widest_form(p: Any) -> Array:
-    p = as_array(p)
+    p = jax_leaf(p)
     dtype = at_least_float32(p.dtype)
     return p if p.dtype == dtype else p.astype(dtype)
 
@@ -186,7 +186,7 @@ class Leaves:
 
 
 def _to_compute(x: Any, dtype: Any) -> Array:
-    x = as_array(x)
+    x = jax_leaf(x)
     if jnp.iscomplexobj(x):
         x = jnp.stack([x.real, x.imag], axis=-1)
     return x if x.dtype == dtype or not jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(dtype)

@@ -15,7 +15,7 @@ import numpy as np
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.core.torch_hints import missing_attribute
-from funcnet.optim.leaf_rule import as_array
+from funcnet.optim.leaf_rule import jax_leaf
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = [
@@ -96,7 +96,7 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
         if not isinstance(p, jax.Array) or not isinstance(u, jax.Array):
             if not is_trainable(u):
                 return p
-            p, u = as_array(p), as_array(u)
+            p, u = jax_leaf(p), jax_leaf(u)
         if p.dtype == u.dtype:
             return p + u
         if not is_trainable(u):

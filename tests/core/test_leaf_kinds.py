@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from funcnet.core.keys import probe_diagonal, signs_like
 from funcnet.core.leaf_kinds import is_trainable
-from funcnet.core.probes import probe_diagonal, signs_like
 
 TRAINABLE = [1.0, 1j, np.float32(1), np.ones(2), jnp.ones(2), jnp.ones(2, jnp.bfloat16)]
 CONSTANT = [None, 1, True, "adam", np.arange(2), jnp.arange(2), jnp.array(True), jax.random.key(0)]

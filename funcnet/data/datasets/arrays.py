@@ -7,7 +7,7 @@ import numpy as np
 
 from funcnet.core.trees import fill_tree, map_tree, named_leaves
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
-from funcnet.data.loading.containers import as_array, plain_tree
+from funcnet.data.loading.containers import numpy_leaf, plain_tree
 from funcnet.data.loading.errors import naming
 from funcnet.data.order.indices import as_indices
 
@@ -41,7 +41,9 @@ class ArrayDataset:
     def __init__(self, arrays: Any) -> None:
         plain = plain_tree(arrays)
         # A memory map, too, becomes a plain array.
-        self.arrays = fill_tree(plain, (as_array(leaf, path) for path, leaf in named_leaves(plain)))
+        self.arrays = fill_tree(
+            plain, (numpy_leaf(leaf, path) for path, leaf in named_leaves(plain))
+        )
         named = list(named_leaves(self.arrays))
         if not named:
             raise ValueError("ArrayDataset needs at least one array; got an empty tree")

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from funcnet.data.order.indices import as_index
+from funcnet.data.order.indices import checked_index
 from funcnet.data.order.sample_rng import SampleRng
 
 __all__ = ["Dataset", "DerivedDataset", "dataset_name", "read_sample"]
@@ -51,7 +51,7 @@ class DerivedDataset(ABC):
         """
 
     def __getitem__(self, index: int) -> Any:
-        position = as_index(index, len(self), self)
+        position = checked_index(index, len(self), self)
         return self.sample(position, SampleRng(0, 0, position))
 
 

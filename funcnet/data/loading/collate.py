@@ -7,7 +7,7 @@ import numpy as np
 
 from funcnet.core.trees import fill_tree, named_leaves
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
-from funcnet.data.loading.containers import as_array, is_plain, plain_tree, restored_tree
+from funcnet.data.loading.containers import is_plain, numpy_leaf, plain_tree, restored_tree
 
 __all__ = ["collate"]
 
@@ -92,7 +92,7 @@ def _arrays(column: tuple[Any, ...]) -> tuple[Any, ...]:
     """Convert the arrays of other libraries, those of JAX among them."""
     if isinstance(column[0], _DENSE) or not hasattr(column[0], "__array__"):
         return column
-    return tuple(as_array(value, "the array") for value in column)
+    return tuple(numpy_leaf(value, "the array") for value in column)
 
 
 def _spec(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_array", "is_plain", "plain_tree", "restored_tree"]
+__all__ = ["numpy_leaf", "is_plain", "plain_tree", "restored_tree"]
 
 
 def is_plain(tree: Any) -> bool:
@@ -66,11 +66,11 @@ def restored_tree(like: Any, plain: Any) -> Any:
     return plain
 
 
-def as_array(value: Any, name: str) -> np.ndarray:
+def numpy_leaf(value: Any, name: str) -> np.ndarray:
     """Make a NumPy array of an array of any library, or say what to write.
 
-    >>> from funcnet.data.loading.containers import as_array
-    >>> as_array(3.5, "x")
+    >>> from funcnet.data.loading.containers import numpy_leaf
+    >>> numpy_leaf(3.5, "x")
     array(3.5)
     """
     try:

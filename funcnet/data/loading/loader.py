@@ -18,7 +18,7 @@ from funcnet.data.loading.pytorch_names import LOADER, teaches
 from funcnet.data.loading.work import BatchFinisher, BatchWork, StreamWork
 from funcnet.data.order.batch_plan import BatchPlan, ListBatchPlan
 from funcnet.data.order.batch_samplers import as_batches
-from funcnet.data.order.fingerprint import fingerprint
+from funcnet.data.order.fingerprint import order_fingerprint
 from funcnet.data.order.permutation import Order, Permutation, SequentialOrder
 from funcnet.data.order.samplers import as_order
 from funcnet.data.streams.as_stream import add_transform, as_stream, is_indexed
@@ -247,7 +247,7 @@ class DataLoader(Generic[Batch]):
 
     def _fingerprint_of(self, epoch: int) -> str:
         if self._fingerprint is None or self._fingerprint[0] != epoch:
-            self._fingerprint = epoch, fingerprint(self._drawn(epoch))
+            self._fingerprint = epoch, order_fingerprint(self._drawn(epoch))
         return self._fingerprint[1]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
-from funcnet.data.loading.containers import as_array
+from funcnet.data.loading.containers import numpy_leaf
 from funcnet.data.loading.pytorch_names import teaches
 
 __all__ = ["prefetch_to_device"]
@@ -125,7 +125,7 @@ def _put(batch: Any, sharding: Any) -> Any:
 
     def put(leaf: Any, target: Any) -> Any:
         if hasattr(leaf, "__array__") and not isinstance(leaf, jax.Array):
-            leaf = as_array(leaf, "a leaf of the batch")
+            leaf = numpy_leaf(leaf, "a leaf of the batch")
         if not isinstance(leaf, (np.ndarray, np.generic)) or leaf.dtype.kind in "USO":
             return leaf
         leaf = np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))

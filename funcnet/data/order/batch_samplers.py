@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.checks import check_positive
-from funcnet.data.order.indices import as_vector
+from funcnet.data.order.indices import number_vector
 from funcnet.data.order.permutation import Permutation
 from funcnet.data.order.samplers import as_order
 
@@ -89,7 +89,7 @@ class BucketSampler:
     ) -> None:
         if (batch_size is None) == (max_tokens is None):
             raise ValueError("BucketSampler needs either batch_size or max_tokens")
-        self.lengths = as_vector("lengths", lengths)
+        self.lengths = number_vector("lengths", lengths)
         if self.lengths.size and self.lengths.min() < 0:
             raise ValueError(f"lengths must not be negative; got {self.lengths.min()}")
         check_positive("batch_size or max_tokens", batch_size or max_tokens)

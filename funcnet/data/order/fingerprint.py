@@ -1,4 +1,4 @@
-"""A short fingerprint of an order, by which a saved position knows the order that it belongs to."""
+"""A short order_fingerprint of an order, by which a saved position knows the order that it belongs to."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -8,22 +8,22 @@ import numpy as np
 
 from funcnet.data.order.batch_plan import BatchPlan, ListBatchPlan
 
-__all__ = ["fingerprint"]
+__all__ = ["order_fingerprint"]
 
 _PROBES, _PROBE = 32, 128  # of an order without a table: so many places, so many indices at each
 
 
-def fingerprint(plan: BatchPlan | ListBatchPlan) -> str:
+def order_fingerprint(plan: BatchPlan | ListBatchPlan) -> str:
     """Return a few characters that another order does not have.
 
     Args:
         plan: of an epoch. A table of indices is read whole, an order that is computed in 32 places.
 
     Example:
-        >>> from funcnet.data.order.fingerprint import fingerprint
+        >>> from funcnet.data.order.fingerprint import order_fingerprint
         >>> from funcnet.data.order.batch_plan import ListBatchPlan
         >>> a, b = ListBatchPlan([[0, 1], [2]], 3), ListBatchPlan([[0], [1, 2]], 3)
-        >>> fingerprint(a) == fingerprint(a), fingerprint(a) == fingerprint(b)
+        >>> order_fingerprint(a) == order_fingerprint(a), order_fingerprint(a) == order_fingerprint(b)
         (True, False)
     """
     digest = blake2b(digest_size=8)

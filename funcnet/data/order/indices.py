@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_index", "as_indices", "as_vector"]
+__all__ = ["checked_index", "as_indices", "number_vector"]
 
 
-def as_index(index: Any, length: int, dataset: Any) -> int:
+def checked_index(index: Any, length: int, dataset: Any) -> int:
     """Check the index of one sample, and count negative ones from the end.
 
     Args:
@@ -21,8 +21,8 @@ def as_index(index: Any, length: int, dataset: Any) -> int:
         IndexError: it is out of range.
 
     Example:
-        >>> from funcnet.data.order.indices import as_index
-        >>> as_index(np.int64(-1), 5, "a dataset")
+        >>> from funcnet.data.order.indices import checked_index
+        >>> checked_index(np.int64(-1), 5, "a dataset")
         4
     """
     if type(index) is not int:
@@ -69,15 +69,15 @@ def as_indices(name: str, indices: Any) -> np.ndarray:
     return array.astype(np.intp, copy=False)
 
 
-def as_vector(name: str, values: Any) -> np.ndarray:
+def number_vector(name: str, values: Any) -> np.ndarray:
     """Make a one-dimensional array of one finite number for each sample.
 
     Raises:
         ValueError: it has another shape, or a number is NaN or infinite; the message says where.
 
     Example:
-        >>> from funcnet.data.order.indices import as_vector
-        >>> as_vector("lengths", [3, 5])
+        >>> from funcnet.data.order.indices import number_vector
+        >>> number_vector("lengths", [3, 5])
         array([3, 5])
     """
     array = np.asarray(values)

@@ -16,7 +16,7 @@ import numpy as np
 from funcnet.core.checks import check_positive
 from funcnet.data.loading.pytorch_names import RANDOM, teaches
 from funcnet.data.order.drawn import DrawnOrder
-from funcnet.data.order.indices import as_indices, as_vector
+from funcnet.data.order.indices import as_indices, number_vector
 from funcnet.data.order.permutation import Order, Permutation, SequentialOrder
 
 __all__ = [
@@ -144,7 +144,7 @@ class WeightedRandomSampler(Sampler):
     def __init__(
         self, weights: Sequence[float] | np.ndarray, num_samples: int, replacement: bool = True
     ) -> None:
-        self.weights = as_vector("weights", weights).astype(np.float64)
+        self.weights = number_vector("weights", weights).astype(np.float64)
         check_positive("num_samples", num_samples)
         if self.weights.size and self.weights.min() < 0:
             where = int(self.weights.argmin())

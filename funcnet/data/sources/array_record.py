@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from funcnet.data.loading.errors import naming
-from funcnet.data.order.indices import as_index
+from funcnet.data.order.indices import checked_index
 
 __all__ = ["ArrayRecordDataset"]
 
@@ -55,7 +55,7 @@ class ArrayRecordDataset:
 
     def __getitem__(self, index: int) -> Any:
         """Read one record."""
-        return self.__getitems__([as_index(index, len(self), self)])[0]
+        return self.__getitems__([checked_index(index, len(self), self)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Read many records at once."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.data.loading.errors import naming
-from funcnet.data.order.indices import as_index, as_indices
+from funcnet.data.order.indices import as_indices, checked_index
 from funcnet.data.sources.arrow_values import column_values, is_array_type
 
 __all__ = ["ArrowDataset"]
@@ -100,7 +100,7 @@ class ArrowDataset:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one row."""
-        return self.__getitems__([as_index(index, len(self), self)])[0]
+        return self.__getitems__([checked_index(index, len(self), self)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return many rows at once."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.order.indices import as_index
+from funcnet.data.order.indices import checked_index
 from funcnet.data.sources.line_file import LineFile
 from funcnet.data.sources.text_content import Content, line_bounds, line_number
 
@@ -115,7 +115,7 @@ class CsvDataset(LineFile):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Parse one record."""
-        record = as_index(index, len(self), self)
+        record = checked_index(index, len(self), self)
         cells = list(_cells(self._text(record), self.delimiter))
         if len(cells) != len(self.names):
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from funcnet.data.loading.errors import naming
-from funcnet.data.order.indices import as_index
+from funcnet.data.order.indices import checked_index
 
 __all__ = ["ImageFolder", "read_image"]
 
@@ -133,7 +133,7 @@ class ImageFolder:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return ``{"image": uint8 array, "label": int32}``."""
-        index = as_index(index, len(self), self)
+        index = checked_index(index, len(self), self)
         return {
             "image": read_image(self.paths[index], self.mode),
             "label": self.labels[index],

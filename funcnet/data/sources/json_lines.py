@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.order.indices import as_index
+from funcnet.data.order.indices import checked_index
 from funcnet.data.sources.line_file import LineFile
 
 __all__ = ["JsonLines"]
@@ -54,7 +54,7 @@ class JsonLines(LineFile):
 
     def __getitem__(self, index: int) -> Any:
         """Parse one line."""
-        record = as_index(index, len(self), self)
+        record = checked_index(index, len(self), self)
         text = self._text(record)
         try:
             value = json.loads(text)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.data.order.indices import as_index
+from funcnet.data.order.indices import checked_index
 from funcnet.data.sources.text_content import Content, line_bounds, line_number, text_content
 
 __all__ = ["LineFile"]
@@ -85,7 +85,7 @@ class LineFile:
 
     def __getitem__(self, index: int) -> Any:
         """Return one line, without its end."""
-        return self._text(as_index(index, len(self), self))
+        return self._text(checked_index(index, len(self), self))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_bytes": None}

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from funcnet.data.loading.errors import naming
-from funcnet.data.order.indices import as_index
+from funcnet.data.order.indices import checked_index
 from funcnet.data.sources.images import read_image
 
 __all__ = ["TarShards"]
@@ -84,7 +84,7 @@ class TarShards:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read and decode one sample."""
-        index = as_index(index, len(self), self)
+        index = checked_index(index, len(self), self)
         shard = bisect_right(self._stops, index)
         samples = self._index[shard]
         key, members = samples[index - self._stops[shard] + len(samples)]

@@ -9,7 +9,7 @@ import numpy as np
 from funcnet.core.checks import check_positive
 from funcnet.data.datasets.arrays import ArrayDataset
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
-from funcnet.data.order.indices import as_index, as_indices
+from funcnet.data.order.indices import as_indices, checked_index
 
 __all__ = ["TokenFile", "write_tokens"]
 
@@ -74,7 +74,7 @@ class TokenFile:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Return one window as int32."""
-        start = as_index(index, len(self), self) * self.stride
+        start = checked_index(index, len(self), self) * self.stride
         return self._narrow(self.tokens[start : start + self.length]).astype(np.int32)
 
     def _narrow(self, window: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import DType
 from funcnet.core.checks import check_non_negative
 from funcnet.module import Buffer, Module, Parameter
-from funcnet.module.specs import optional
+from funcnet.module.specs import may_be_missing
 from funcnet.nn import init
 
 __all__ = ["TrackedNorm"]
@@ -38,7 +38,7 @@ class TrackedNorm(Module):
         self.running_mean = Buffer(shape, init.zeros(), dtype) if tracked else None
         self.running_var = Buffer(shape, init.ones(), dtype) if tracked else None
         self.num_batches_tracked = (
-            optional(Buffer((), init.zeros(), jnp.int32)) if tracked else None
+            may_be_missing(Buffer((), init.zeros(), jnp.int32)) if tracked else None
         )
 
     def _sizes(self, channels: int) -> dict[str, tuple[int, ...]]:

@@ -9,7 +9,7 @@ from funcnet.core.aliases import Array, PyTree
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
 from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
-from funcnet.optim.leaf_rule import as_array, counted, is_gradient, moves, require_state
+from funcnet.optim.leaf_rule import counted, is_gradient, jax_leaf, moves, require_state
 from funcnet.optim.per_leaf import compute_dtype, init_slots
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, zeros_slot
 from funcnet.optim.row_sparse import RowSparse
@@ -109,7 +109,7 @@ def sparse_adam(
         def one(g: Any, m: Any, v: Any) -> tuple[Any, Any, Any]:
             if m is None or not moves(g):
                 return g, m, v
-            g = g if isinstance(g, RowSparse) else as_array(g)
+            g = g if isinstance(g, RowSparse) else jax_leaf(g)
             dtype = g.values.dtype if isinstance(g, RowSparse) else g.dtype
             h = settings.step_numbers(hyper, count, compute_dtype(dtype))
             return rows_of(h, g, m, v) if isinstance(g, RowSparse) else dense(h, g, m, v)

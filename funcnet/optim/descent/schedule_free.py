@@ -11,7 +11,7 @@ from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
 from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
-from funcnet.optim.leaf_rule import as_array
+from funcnet.optim.leaf_rule import jax_leaf
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation, zeros_slot
 from funcnet.optim.rule import RuleState, decayed, from_rule, oriented
@@ -221,7 +221,7 @@ def schedule_free_params(state: RuleState, params: PyTree) -> PyTree:
     def average(y: Any, z: Any) -> Any:
         if not is_trainable(y):
             return y
-        wide = as_array(y).astype(z.dtype)
+        wide = jax_leaf(y).astype(z.dtype)
         return (z + (wide - z) / beta.astype(z.dtype)).astype(jnp.result_type(y))
 
     return jax.tree.map(average, params, state.slots["z"], is_leaf=is_none)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_non_negative
 from funcnet.core.dtypes import at_least_float32
-from funcnet.optim.leaf_rule import as_array, counted, is_gradient, moves, require_state
+from funcnet.optim.leaf_rule import counted, is_gradient, jax_leaf, moves, require_state
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, require_params
 from funcnet.optim.row_sparse import RowSparse
 from funcnet.optim.settings import if_known
@@ -71,7 +71,7 @@ def add_noise(eta: float = 0.01, gamma: float = 0.55, seed: int = 0) -> Gradient
             if isinstance(g, RowSparse):
                 require_params("add_noise to a RowSparse gradient", params)
                 g = g.add_to(jnp.zeros(jnp.shape(p), g.values.dtype))
-            g = as_array(g)
+            g = jax_leaf(g)
             noise = jax.random.normal(one, g.shape, at_least_float32(g.dtype))
             scaled = deviation.astype(noise.dtype) * noise
             return (g.astype(noise.dtype) + scaled).astype(g.dtype)

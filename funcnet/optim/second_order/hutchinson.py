@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 
 from funcnet.core.aliases import Array, Key, PyTree
+from funcnet.core.keys import probe_diagonal
 from funcnet.core.leaf_kinds import trainable_leaves
-from funcnet.core.probes import probe_diagonal
-from funcnet.optim.leaf_rule import as_array
+from funcnet.optim.leaf_rule import jax_leaf
 
 __all__ = ["hutchinson"]
 
@@ -35,7 +35,7 @@ def hutchinson(loss: Callable[[PyTree], Array], key: Key) -> Callable[[PyTree], 
 
     def estimate(params: PyTree) -> PyTree:
         leaves, rebuild = trainable_leaves(params)
-        leaves = [as_array(leaf) for leaf in leaves]
+        leaves = [jax_leaf(leaf) for leaf in leaves]
 
         def hessian_times(vector: list[Array]) -> list[Array]:
             gradient = jax.grad(lambda leaves: loss(rebuild(leaves)))

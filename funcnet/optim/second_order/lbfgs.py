@@ -14,7 +14,7 @@ from funcnet.core.dtypes import at_least_float32, widest
 from funcnet.core.leaf_kinds import is_trainable, trainable_leaves
 from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter, Hyperparameters
-from funcnet.optim.leaf_rule import as_array, counted, moves, require_state
+from funcnet.optim.leaf_rule import counted, jax_leaf, moves, require_state
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, require_params
 from funcnet.optim.row_sparse import RowSparse
 from funcnet.optim.second_order.line_search import Point, strong_wolfe
@@ -321,7 +321,7 @@ class _Vector:
             return jnp.zeros((math.prod(shape),), self.dtype)
         if isinstance(leaf, RowSparse):
             leaf = leaf.add_to(jnp.zeros(jnp.shape(like), leaf.values.dtype))
-        x = as_array(leaf)
+        x = jax_leaf(leaf)
         if jnp.iscomplexobj(x):
             x = jnp.stack([x.real, x.imag], -1)
         return x.ravel().astype(self.dtype)

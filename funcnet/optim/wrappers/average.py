@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_probability
 from funcnet.core.leaf_kinds import is_none, is_trainable
-from funcnet.optim.leaf_rule import as_array, counted, remembered, require_state, whole
+from funcnet.optim.leaf_rule import counted, jax_leaf, remembered, require_state, whole
 from funcnet.optim.protocol import (
     GradientTransformation,
     apply_updates,
@@ -85,7 +85,7 @@ def average(
         def blend(p: Any, old: Any, u: Any) -> Any:
             if not is_trainable(p):
                 return p
-            new = as_array(apply_updates(p, u)).astype(old.dtype)
+            new = jax_leaf(apply_updates(p, u)).astype(old.dtype)
             return old + weight.astype(old.dtype) * (new - old)
 
         mean = jax.tree.map(blend, params, state.average, updates, is_leaf=is_none)

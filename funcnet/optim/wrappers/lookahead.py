@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_probability
 from funcnet.optim.leaf_rule import (
-    as_array,
     is_gradient,
+    jax_leaf,
     map_moved,
     moves,
     remembered,
@@ -84,12 +84,12 @@ def lookahead(
         def slower(u: Any, p: Any, slow: Any) -> Any:
             if not moves(u, p):
                 return slow
-            fast = as_array(apply_updates(as_array(p).astype(slow.dtype), u))
+            fast = jax_leaf(apply_updates(jax_leaf(p).astype(slow.dtype), u))
             return jnp.where(sync, slow + alpha * (fast - slow), slow)
 
         def towards(u: Any, p: Any, slow: Any) -> Array:
-            p = as_array(p)
-            u = u.add_to(jnp.zeros_like(p)) if isinstance(u, RowSparse) else as_array(u)
+            p = jax_leaf(p)
+            u = u.add_to(jnp.zeros_like(p)) if isinstance(u, RowSparse) else jax_leaf(u)
             return jnp.where(sync, (slow - p.astype(slow.dtype)).astype(u.dtype), u)
 
         slow = jax.tree.map(slower, updates, params, state.slow, is_leaf=is_gradient)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive
 from funcnet.core.dtypes import at_least_float32
-from funcnet.optim.leaf_rule import as_array, counted, map_moved, on_values, require_state, whole
+from funcnet.optim.leaf_rule import counted, jax_leaf, map_moved, on_values, require_state, whole
 from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
 from funcnet.optim.settings import if_known
 from funcnet.optim.wrappers.finite import all_finite, step_if
@@ -122,6 +122,6 @@ def scale_loss(state: LossScaleState, loss: Array) -> Array:
         >>> float(optim.scale_loss(state, jnp.float16(2.0)))
         16.0
     """
-    loss = as_array(loss)
+    loss = jax_leaf(loss)
     wide = at_least_float32(loss.dtype)
     return loss.astype(wide) * state.scale.astype(wide)

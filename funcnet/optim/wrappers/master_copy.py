@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, DType, PyTree
-from funcnet.optim.leaf_rule import as_array, map_moved, on_values, require_state
+from funcnet.optim.leaf_rule import jax_leaf, map_moved, on_values, require_state
 from funcnet.optim.protocol import (
     GradientTransformation,
     apply_updates,
@@ -72,7 +72,7 @@ def master_copy(
         master = apply_updates(state.master, updates)
 
         def rounded(u: Any, m: Array, p: Any) -> Array:
-            p = as_array(p)
+            p = jax_leaf(p)
             return m.astype(p.dtype).astype(m.dtype) - p.astype(m.dtype)
 
         return map_moved(rounded, updates, master, params), MasterState(master, inner)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.core.checks import check_positive
-from funcnet.core.probes import signs_like
+from funcnet.core.keys import signs_like
 from funcnet.transforms.tree_vectors import Matvec, as_vector
 
 __all__ = ["hutchinson_diagonal", "hutchinson_trace"]
