@@ -1,4 +1,4 @@
-"""A short order_fingerprint of an order, by which a saved position knows the order that it belongs to."""
+"""A short fingerprint of an order, by which a saved position knows the order that it belongs to."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
