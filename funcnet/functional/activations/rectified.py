@@ -6,6 +6,8 @@ them integers; the others multiply, and refuse them.
 At a kink the gradient is PyTorch's: that of the piece which the definition puts the kink in.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -81,11 +83,13 @@ def threshold(input: Array, threshold: float, value: float) -> Array:
     Reference: ``torch.nn.functional.threshold``.
     """
     x = _real_numbers("threshold", input)
-    if not jnp.issubdtype(x.dtype, jnp.floating) and not float(value).is_integer():
-        raise TypeError(
-            f"threshold keeps the dtype {x.dtype.name} of its input, and {value} is no integer: "
-            "write input.astype(jnp.float32)"
-        )
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        if not float(value).is_integer():
+            raise TypeError(
+                f"threshold keeps the dtype {x.dtype.name} of its input, and {value} is no integer: "
+                "write input.astype(jnp.float32)"
+            )
+        threshold = math.floor(threshold)  # the same for integers, which are not compared as floats
     return jnp.where(x <= threshold, jnp.asarray(value, x.dtype), x)
 
 

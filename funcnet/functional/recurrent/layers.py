@@ -113,9 +113,8 @@ def recurrent(
     Reference: https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
     """
     check_choice("mode", mode, GATES)
-    input, *parts = as_floats(
-        f"recurrent {mode}", input=input, **{f"hx[{place}]": part for place, part in enumerate(hx)}
-    )
+    names = zip(("hidden", "cell"), hx, strict=False)
+    input, *parts = as_floats("recurrent", input=input, **dict(names))
     directions = 2 if bidirectional else 1
     counts = None
     if lengths is not None:
