@@ -160,4 +160,11 @@ def pdist(input: Array, p: float = 2.0) -> Array:
     left, right = np.triu_indices(x.shape[0], k=1)
     if x.shape[1] == 0:
         return jnp.zeros(left.shape, dtype)
-    return vector_norm(x[left] - x[right], p).astype(dtype)
+    if p == 0:
+        return vector_norm(x[left] - x[right], p).astype(dtype)
+    # Numbers about one have squares that neither overflow nor vanish; a power of two rounds nothing.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0))
+    exponent = jnp.where(jnp.isfinite(largest), jnp.frexp(largest)[1], 1) - 1
+    scale = jnp.ldexp(jnp.ones((), x.dtype), exponent)
+    x = x / scale
+    return (vector_norm(x[left] - x[right], p) * scale).astype(dtype)

@@ -7,6 +7,7 @@ import jax
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import widened, widest
 from funcnet.functional.normalization.standardize import (
+    moments,
     over_channels,
     running_average,
     scale_and_shift,
@@ -106,11 +107,13 @@ def instance_norm_update(
     output = instance_norm(input, None, None, weight, bias, eps=eps)
     axes = _spatial_axes(input)
     _, x = widened("instance_norm_update", input=jax.lax.stop_gradient(input))
-    mean, var = x.mean(axes).mean(0), x.var(axes, ddof=1).mean(0)
+    _, mean, var = moments(x, axes)
+    size = math.prod(x.shape[2:])
+    examples = (0, *axes)
     return (
         output,
-        running_average(running_mean, mean, momentum),
-        running_average(running_var, var, momentum),
+        running_average(running_mean, mean.mean(examples), momentum),
+        running_average(running_var, var.mean(examples) * (size / max(size - 1, 1)), momentum),
     )
 
 

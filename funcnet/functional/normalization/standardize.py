@@ -9,13 +9,27 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import widest
 
-__all__ = ["over_channels", "running_average", "scale_and_shift", "standardize"]
+__all__ = ["moments", "over_channels", "running_average", "scale_and_shift", "standardize"]
 
 
 def standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
     """Return ``(x - mean) / sqrt(var + eps)`` over some axes, of numbers in float32 at least."""
-    centred = x - x.mean(axes, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axes, keepdims=True) + eps)
+    centred, _, var = moments(x, axes)
+    return centred * jax.lax.rsqrt(var + eps)
+
+
+def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Return ``x - mean``, the mean and the biased variance; the axes stay, with length one.
+
+    The mean of numbers that lie far from zero is rounded by more than they may differ. What is left of
+    it is therefore measured again on the small numbers after the subtraction, together with their
+    squares.
+    """
+    rough = jax.lax.stop_gradient(x.mean(axes, keepdims=True))
+    near = x - rough
+    rest = near.mean(axes, keepdims=True)
+    var = jnp.square(near).mean(axes, keepdims=True) - jnp.square(rest)
+    return near - rest, rough + rest, jnp.maximum(var, 0)
 
 
 def scale_and_shift(x: Array, weight: Array | None, bias: Array | None) -> Array:
