@@ -105,7 +105,7 @@ def binary_cross_entropy(
     x, y = mask_operands(where, x, jnp.broadcast_to(y, x.shape))
     loss = _bernoulli_nll(x, y)
     if weight is not None:
-        loss = loss * spread_weight("binary_cross_entropy", weight, loss)
+        loss = loss * spread_weight("binary_cross_entropy", weight, loss, where)
     return reduce_loss(loss, dtype, reduction, where)
 
 
@@ -154,8 +154,8 @@ def binary_cross_entropy_with_logits(
     x, y = mask_operands(where, x, y)
     surprise = jax.nn.softplus(-x)
     if pos_weight is not None:
-        surprise = surprise * (1 + (spread_weight(function, pos_weight, x) - 1) * y)
+        surprise = surprise * (1 + (spread_weight(function, pos_weight, x, where) - 1) * y)
     loss = (1 - y) * x + surprise
     if weight is not None:
-        loss = loss * spread_weight(function, weight, loss)
+        loss = loss * spread_weight(function, weight, loss, where)
     return reduce_loss(loss, dtype, reduction, where)

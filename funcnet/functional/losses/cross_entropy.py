@@ -150,7 +150,7 @@ def nll_loss(
     axis = _class_axis(scores.shape)
     weight = _class_weight(weight, scores.shape[axis], scores.dtype)
     samples = read_class_targets(scores.shape, target, weight, ignore_index, where)
-    loss = -_pick(_mask_scores(scores, where, axis), samples.target, axis)
+    loss = jnp.where(samples.counts, -_pick(scores, samples.target, axis), 0)
     if samples.weight is not None:
         loss = loss * samples.weight
     return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
@@ -216,7 +216,6 @@ def cross_entropy(
         weight = _class_weight(weight, logits.shape[axis], logits.dtype)
         loss = _against_probabilities(logits, chances, weight, label_smoothing, axis)
         return reduce_loss(loss, dtype, reduction, where)
-    logits = _mask_scores(logits, where, axis)
     weight = _class_weight(weight, logits.shape[axis], logits.dtype)
     samples = read_class_targets(logits.shape, target, weight, ignore_index, where)
     loss = _against_indices(logits, samples, weight, label_smoothing, axis)
@@ -240,9 +239,11 @@ def _against_indices(
     # count, and a logarithm of their sum would round these away.
     largest = jax.lax.stop_gradient(jnp.max(logits, axis, keepdims=True))
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
-    logits = logits - largest
+    true = _pick(logits, samples.target, axis) - jnp.squeeze(largest, axis)
+    # Samples that do not count are masked here, where it costs no pass over the logits of its own.
+    logits = jnp.where(jnp.expand_dims(samples.counts, axis), logits - largest, 0)
     total = jnp.log(jnp.sum(jnp.exp(logits), axis))
-    loss = total - _pick(logits, samples.target, axis)
+    loss = jnp.where(samples.counts, total - true, 0)
     if samples.weight is not None:
         loss = loss * samples.weight
     if smoothing > 0:

@@ -139,10 +139,7 @@ def linear_cross_entropy(
     if probabilities and ignore_index is not None:
         raise ValueError("ignore_index needs class indices, not probabilities")
     ignored = -100 if ignore_index is None else ignore_index
-    if where is not None:
-        counts = jnp.broadcast_to(jnp.asarray(where, bool), (*input.shape[:-1], *extra))
-        rows_count = counts.any(tuple(range(input.ndim - 1, counts.ndim)))[..., None]
-        input = jnp.where(rows_count, input, jnp.zeros((), input.dtype))
+    input = _counting_rows(input, target, extra, None if probabilities else ignored, where)
     factor = widest(input.dtype, linear_weight.dtype)
     summed: Any = at_least_float32(factor)
     if options is not None and options.acc_dtype is not None:
@@ -181,6 +178,21 @@ def linear_cross_entropy(
         return reduce_loss(loss, dtype, reduction, where)
     samples = read_class_targets(logits_shape, target, weight, ignored, where)
     return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
+
+
+def _counting_rows(
+    input: Array, target: Any, extra: list[int], ignored: int | None, where: ArrayLike | None
+) -> Array:
+    """Set the rows of samples that do not count to zero, so that NaN in them reaches no weight."""
+    shape = (*input.shape[:-1], *extra)
+    counts = None if where is None else jnp.broadcast_to(jnp.asarray(where, bool), shape)
+    if ignored is not None and np.shape(target) == shape:
+        meant = jnp.asarray(target) != ignored
+        counts = meant if counts is None else counts & meant
+    if counts is None:
+        return input
+    rows = counts.any(tuple(range(input.ndim - 1, counts.ndim)))
+    return jnp.where(rows[..., None], input, 0)
 
 
 def _on_one(losses: Any) -> Any:

@@ -92,8 +92,10 @@ def check_one_shape(function: str, **arrays: Array) -> None:
         raise ValueError(f"{function} compares element by element, and {shapes}: {advice}")
 
 
-def spread_weight(function: str, weight: ArrayLike, loss: Array) -> Array:
-    """Spread a factor over the values of a loss, in their dtype, and check that it fits.
+def spread_weight(
+    function: str, weight: ArrayLike, loss: Array, where: ArrayLike | None = None
+) -> Array:
+    """Spread a factor over the values of a loss, in their dtype, masked as they are; check that it fits.
 
     Example:
         >>> from funcnet.functional.losses.reductions import spread_weight
@@ -102,7 +104,7 @@ def spread_weight(function: str, weight: ArrayLike, loss: Array) -> Array:
     """
     weight = jnp.asarray(weight)
     _check_spreads(f"the weight of {function}", weight.shape, loss.shape)
-    return jnp.broadcast_to(weight.astype(loss.dtype), loss.shape)
+    return mask_operands(where, jnp.broadcast_to(weight.astype(loss.dtype), loss.shape))[0]
 
 
 def _check_spreads(name: str, shape: tuple[int, ...], full: tuple[int, ...]) -> None:

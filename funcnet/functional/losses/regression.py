@@ -36,16 +36,16 @@ def _error_loss(
     """Reduce a cost of the error ``input - target``, times a weight of the input's shape."""
     dtype, x, y = widened(function, complex=complex, input=input, target=target)
     check_one_shape(function, input=x, target=y)
+    if weight is not None and weight.shape != x.shape:
+        raise ValueError(
+            f"weight must have the shape {x.shape} of input; got one of shape {weight.shape}"
+        )
     x, y = mask_operands(where, x, y)
     loss = cost(x - y)
     dtype = jnp.finfo(dtype).dtype  # a cost is real where numbers are complex
     if weight is None:
         return reduce_loss(loss, dtype, reduction, where)
-    if weight.shape != x.shape:
-        raise ValueError(
-            f"weight must have the shape {x.shape} of input; got one of shape {weight.shape}"
-        )
-    weight = weight.astype(loss.dtype)
+    (weight,) = mask_operands(where, weight.astype(loss.dtype))
     return reduce_loss(loss * weight, dtype, reduction, where, weight if divide_by_weight else None)
 
 

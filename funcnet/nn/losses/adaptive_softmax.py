@@ -118,6 +118,9 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                 f"{input.shape} and {target.shape}"
             )
         check_indices("target", known, self.n_classes)
+        if where is not None:  # so that NaN in a sample that does not count reaches no parameter
+            counts = jnp.broadcast_to(jnp.asarray(where, bool), target.shape)
+            input = jnp.where(counts[..., None], input, 0)
         head = log_softmax(self.head(input), -1)
         output = _take(head, target, target < self.shortlist_size)
         for place, (start, stop) in enumerate(self._clusters()):
