@@ -64,15 +64,15 @@ def ctc_loss(
     reduction = resolve_reduction(reduction)
     dtype, scores = widened("ctc_loss", log_probs=log_probs)
     known = known_values(targets)  # as NumPy, so that a trace knows them still after they are cut
-    targets = jnp.asarray(targets) if known is None else known
-    _check_shapes(scores, targets, blank)
+    given: Any = jnp.asarray(targets) if known is None else known
+    _check_shapes(scores, given, blank)
     batched = scores.ndim == 3
     scores = scores if batched else scores[:, None]
     time, count, classes = scores.shape
     steps = _lengths("input_lengths", input_lengths, count, time)
-    most = targets.shape[1] if targets.ndim == 2 else targets.size
+    most = given.shape[1] if given.ndim == 2 else given.size
     sizes = _lengths("target_lengths", target_lengths, count, most)
-    labels = _padded(targets, sizes, count)
+    labels = _padded(given, sizes, count)
     named = np.arange(labels.shape[1]) < sizes[:, None]
     _check_labels(labels, named, classes)
     labels = jnp.asarray(labels)

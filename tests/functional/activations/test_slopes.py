@@ -68,7 +68,7 @@ def test_no_activation_overflows_inside(dtype):
         assert jnp.isfinite(value).all()
         assert jnp.isfinite(grad).all()
         np.testing.assert_allclose(
-            jnp.abs(value[3:]), jnp.where(value[3:] < 1, 0, x[3:]), atol=0.01
+            jnp.abs(value[3:]), jnp.where(value[3:] < 1, 0, x[3:]), atol=0.02
         )
 
 
@@ -78,7 +78,7 @@ def test_integers_keep_their_dtype_where_elements_are_kept_whole():
     assert F.relu6(x).tolist() == [0, 4, 6]
     assert F.threshold(x, 4.5, -1).tolist() == [-1, -1, 9]
     assert F.relu(x).dtype == F.relu6(x).dtype == F.threshold(x, 4.5, -1).dtype == jnp.int8
-    with pytest.raises(TypeError, match="0.5 is no integer"):
+    with pytest.raises(TypeError, match=r"0\.5 is no integer"):
         F.threshold(x, 1, 0.5)
     for function in (F.relu, F.relu6, F.elu, F.softmax):
         with pytest.raises(TypeError, match="has dtype bool"):
