@@ -6,7 +6,8 @@
    promoted together as ``jnp.promote_types`` does (bfloat16 with float16 gives float32), and the result has
    that dtype. Parameters and statistics (weight, bias, running mean) are computed with as they are, in the
    wider of both dtypes, but do not change the dtype of what comes out.
-3. Sums, means, norms and exponentials are computed in 32 bits at least (`at_least_float32`) and rounded once.
+3. Sums, means, norms, exponentials and what is built from them are computed in 32 bits at least (`widened`,
+   `at_least_float32`) and rounded once.
 4. A parameter that is spread over a batch (a bias, a scale, a positional table) is spread in 32 bits at least
    (`spread`): its gradient is a sum over the batch, and a sum in 16 bits stops growing after 256 ones.
 """

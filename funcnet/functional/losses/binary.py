@@ -78,7 +78,7 @@ def binary_cross_entropy(
     Args:
         input: probabilities ``p`` of yes, any shape.
         target: the answers, 0 to 1, of the same shape.
-        weight: factor that broadcasts with them; the mean still divides by their number.
+        weight: factor that broadcasts to their shape; the mean still divides by their number.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
@@ -125,11 +125,11 @@ def binary_cross_entropy_with_logits(
     Args:
         input: logits ``x``, any shape.
         target: the answers, 0 to 1, of the same shape.
-        weight: factor that broadcasts with them; the mean still divides by their number.
+        weight: factor that broadcasts to their shape; the mean still divides by their number.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
-        pos_weight: factor ``c`` of the yes answers, which broadcasts with them.
+        pos_weight: factor ``c`` of the yes answers, which broadcasts to their shape.
         where: mask of the elements that count.
 
     Returns:
