@@ -6,7 +6,8 @@
    promoted together as ``jnp.promote_types`` does (bfloat16 with float16 gives float32), and the result has
    that dtype. Parameters and statistics (weight, bias, running mean) are computed with as they are, in the
    wider of both dtypes, but do not change the dtype of what comes out.
-3. Sums, means, norms and exponentials are computed in 32 bits at least (`at_least_float32`) and rounded once.
+3. Sums, means, norms, exponentials and what is built from them are computed in 32 bits at least (`widened`,
+   `at_least_float32`) and rounded once.
 4. A parameter that is spread over a batch (a bias, a scale, a positional table) is spread in 32 bits at least
    (`spread`): its gradient is a sum over the batch, and a sum in 16 bits stops growing after 256 ones.
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 
-__all__ = ["as_floats", "at_least_float32", "is_float", "spread", "widest"]
+__all__ = ["as_floats", "at_least_float32", "is_float", "spread", "widened", "widest"]
 
 
 def at_least_float32(dtype: Any) -> np.dtype:
@@ -75,7 +76,8 @@ def as_floats(function: str, *, complex: bool = False, **arrays: Any) -> tuple[A
     Args:
         function: the name of the function that the user called, for the message.
         complex: whether complex numbers are taken too.
-        **arrays: the data by the names of their arguments: arrays of JAX or NumPy, or numbers.
+        **arrays: the data by the names of their arguments: arrays of JAX or NumPy; or Python's numbers,
+            which take the dtype of the others.
 
     Returns:
         The arrays, in the order given, all of one dtype.
@@ -90,6 +92,8 @@ def as_floats(function: str, *, complex: bool = False, **arrays: Any) -> tuple[A
     """
     made = []
     for name, value in arrays.items():
+        if type(value) in (int, float):  # not bool, nor NumPy's own numbers, which have a dtype
+            value = float(value)
         array = value if isinstance(value, jax.Array) else jnp.asarray(value)
         if not is_float(array, complex=complex):
             kind = "floating-point or complex numbers" if complex else "floating-point numbers"
@@ -101,8 +105,36 @@ def as_floats(function: str, *, complex: bool = False, **arrays: Any) -> tuple[A
     dtype = made[0].dtype
     if all(array.dtype == dtype for array in made):
         return tuple(made)
-    dtype = widest(*(array.dtype for array in made))
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(*made)  # what began as a Python number gives way to the others
     return tuple(array.astype(dtype) for array in made)
+
+
+def widened(
+    function: str, *, complex: bool = False, **arrays: Any
+) -> tuple[np.dtype, *tuple[Array, ...]]:
+    """Prepare data for a formula that is computed in 32 bits at least: points 1, 2 and 3 of the rule.
+
+    Args:
+        function: the name of the function that the user called, for the message.
+        complex: whether complex numbers are taken too.
+        **arrays: as in `as_floats`.
+
+    Returns:
+        The dtype to round the result to, and the arrays, in 32 bits at least.
+
+    Raises:
+        TypeError: as `as_floats`.
+
+    Example:
+        >>> dtype, x = widened("silu", input=jnp.ones(2, jnp.bfloat16))
+        >>> dtype, x.dtype
+        (dtype(bfloat16), dtype('float32'))
+    """
+    made = as_floats(function, complex=complex, **arrays)
+    dtype = made[0].dtype
+    wide = at_least_float32(dtype)
+    return dtype, *(array.astype(wide) for array in made)
 
 
 def spread(parameter: Array, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import at_least_float32, widened
 from funcnet.functional.subgradients import magnitude
 
 __all__ = ["cosine_similarity", "pairwise_distance", "pdist"]
@@ -20,7 +20,7 @@ def vector_norm(
     """Return the p-norm over some axes, with a gradient of zero where the norm is zero.
 
     ``p = 0`` counts what is not zero, ``p = inf`` takes the largest magnitude and ``p = -inf`` the
-    smallest. Computed in float32 at least.
+    smallest. Computed in float32 at least; the norm of complex vectors is real.
 
     Example:
         >>> from funcnet.functional.distance import vector_norm
@@ -28,17 +28,21 @@ def vector_norm(
         5.0
     """
     wide = x.astype(at_least_float32(x.dtype))
+    real = jnp.finfo(wide.dtype).dtype
     if p == 0:
-        norm = jnp.sum((wide != 0).astype(wide.dtype), axis, keepdims=keepdims)
+        norm = jnp.sum((wide != 0).astype(real), axis, keepdims=keepdims)
     elif math.isinf(p):
         extreme = jnp.max if p > 0 else jnp.min
         norm = extreme(magnitude(wide), axis, keepdims=keepdims)
     elif p == 1:
         norm = jnp.sum(magnitude(wide), axis, keepdims=keepdims)
     else:
-        powers = jnp.square(wide) if p == 2 else _power(magnitude(wide), p)
+        if p == 2 and wide.dtype != real:
+            powers = jnp.square(wide.real) + jnp.square(wide.imag)
+        else:
+            powers = jnp.square(wide) if p == 2 else _power(magnitude(wide), p)
         norm = _power(jnp.sum(powers, axis, keepdims=keepdims), 1 / p)
-    return norm.astype(x.dtype)
+    return norm.astype(jnp.finfo(x.dtype).dtype)
 
 
 def _power(size: Array, exponent: float) -> Array:
@@ -65,14 +69,32 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> 
     Returns:
         The broadcast shape without the axis ``dim``.
 
+    Raises:
+        ValueError: shapes that do not broadcast.
+        TypeError: integers, booleans or complex numbers.
+
     Example:
         >>> F.cosine_similarity(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
         [0.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html
     """
-    x1, x2 = jnp.broadcast_arrays(x1, x2)
-    return jnp.sum(_unit(x1, dim, eps) * _unit(x2, dim, eps), axis=dim)
+    dtype, x1, x2 = widened("cosine_similarity", x1=x1, x2=x2)
+    shape = _common_shape("cosine_similarity", x1, x2)
+    if not shape and dim in (0, -1):  # two numbers are vectors of one element
+        return cosine_similarity(x1[None], x2[None], 0, eps).astype(dtype)
+    x1, x2 = jnp.broadcast_to(x1, shape), jnp.broadcast_to(x2, shape)
+    return jnp.sum(_unit(x1, dim, eps) * _unit(x2, dim, eps), axis=dim).astype(dtype)
+
+
+def _common_shape(function: str, x1: Array, x2: Array) -> tuple[int, ...]:
+    try:
+        return jnp.broadcast_shapes(x1.shape, x2.shape)
+    except ValueError:
+        raise ValueError(
+            f"{function} takes vectors whose shapes broadcast; x1 has shape {x1.shape} and x2 "
+            f"{x2.shape}"
+        ) from None
 
 
 def _unit(x: Array, axis: int, eps: float) -> Array:
@@ -87,7 +109,7 @@ def pairwise_distance(
     r"""Distance between corresponding vectors: ``‖x₁ - x₂ + ε‖_p`` along the last axis.
 
     Args:
-        x1: ``(*, D)``.
+        x1: ``(*, D)``, real or complex; a number is a vector of one element.
         x2: vectors too, of a shape that broadcasts with that of ``x1``.
         p: exponent of the norm.
         eps: added to each difference, so that the gradient is finite for equal vectors.
@@ -96,15 +118,20 @@ def pairwise_distance(
     Returns:
         ``(*)``, or ``(*, 1)``.
 
+    Raises:
+        ValueError: shapes that do not broadcast.
+        TypeError: integers or booleans.
+
     Example:
         >>> F.pairwise_distance(jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))).round(3).tolist()
         [5.0]
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pairwise_distance.html
     """
-    if x1.ndim == 0 and x2.ndim == 0:
-        raise ValueError("pairwise_distance needs vectors; got scalars")
-    return vector_norm(x1 - x2 + eps, p, keepdims=keepdim)
+    dtype, x1, x2 = widened("pairwise_distance", complex=True, x1=x1, x2=x2)
+    if not _common_shape("pairwise_distance", x1, x2):  # PyTorch's keepdim adds no axis here
+        x1, keepdim = x1[None], False
+    return vector_norm(x1 - x2 + eps, p, keepdims=keepdim).astype(jnp.finfo(dtype).dtype)
 
 
 def pdist(input: Array, p: float = 2.0) -> Array:
@@ -126,10 +153,18 @@ def pdist(input: Array, p: float = 2.0) -> Array:
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pdist.html
     """
-    if input.ndim != 2:
-        raise ValueError(f"input must have shape (N, D); got {input.shape}")
+    dtype, x = widened("pdist", input=input)
+    if x.ndim != 2:
+        raise ValueError(f"input must have shape (N, D); got {x.shape}")
     check_non_negative("p", p)
-    left, right = np.triu_indices(input.shape[0], k=1)
-    if input.shape[1] == 0:
-        return jnp.zeros(left.shape, input.dtype)
-    return vector_norm(input[left] - input[right], p)
+    left, right = np.triu_indices(x.shape[0], k=1)
+    if x.shape[1] == 0:
+        return jnp.zeros(left.shape, dtype)
+    if p == 0:
+        return vector_norm(x[left] - x[right], p).astype(dtype)
+    # Numbers about one have squares that neither overflow nor vanish; a power of two rounds nothing.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0))
+    exponent = jnp.where(jnp.isfinite(largest), jnp.frexp(largest)[1], 1) - 1
+    scale = jnp.ldexp(jnp.ones((), x.dtype), exponent)
+    x = x / scale
+    return (vector_norm(x[left] - x[right], p) * scale).astype(dtype)

@@ -1,12 +1,14 @@
 """Dropout: set random elements or whole channels to zero, and scale the others up."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_ndim, check_probability
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.core.keys import require_key
 from funcnet.functional.activations.exponential import SELU_ALPHA, SELU_SCALE
 
@@ -39,6 +41,7 @@ def dropout(
 
     Raises:
         ValueError: ``p`` is not a probability.
+        TypeError: the input holds integers or booleans.
         MissingKeyError: a key was needed and not given.
 
     Example:
@@ -47,7 +50,7 @@ def dropout(
 
     Reference: Srivastava et al., Dropout, 2014.
     """
-    return _silence("dropout", input, input.shape, p, training, key)
+    return _silence("dropout", input, jnp.shape, p, training, key)
 
 
 def dropout1d(
@@ -76,7 +79,7 @@ def dropout1d(
     https://arxiv.org/abs/1411.4280.
     """
     check_ndim("input", input.ndim, (2, 3), "(C, L) or (N, C, L)")
-    return _silence("dropout1d", input, _channels(input, input.ndim == 3), p, training, key)
+    return _silence("dropout1d", input, _channels(input.ndim == 3), p, training, key)
 
 
 def dropout2d(
@@ -106,7 +109,7 @@ def dropout2d(
     Reference: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2014,
     https://arxiv.org/abs/1411.4280.
     """
-    return _silence("dropout2d", input, _channels(input, True), p, training, key)
+    return _silence("dropout2d", input, _channels(True), p, training, key)
 
 
 def dropout3d(
@@ -125,6 +128,7 @@ def dropout3d(
 
     Raises:
         ValueError: ``p`` is not a probability.
+        TypeError: the input holds integers or booleans.
         MissingKeyError: a key was needed and not given.
 
     Example:
@@ -134,7 +138,7 @@ def dropout3d(
     Reference: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2014,
     https://arxiv.org/abs/1411.4280.
     """
-    return _silence("dropout3d", input, _channels(input, input.ndim == 5), p, training, key)
+    return _silence("dropout3d", input, _channels(input.ndim == 5), p, training, key)
 
 
 def alpha_dropout(
@@ -156,6 +160,7 @@ def alpha_dropout(
 
     Raises:
         ValueError: ``p`` is not a probability.
+        TypeError: the input holds integers or booleans.
         MissingKeyError: a key was needed and not given.
 
     Example:
@@ -165,7 +170,7 @@ def alpha_dropout(
     Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
     https://arxiv.org/abs/1706.02515.
     """
-    return _silence("alpha_dropout", input, input.shape, p, training, key, SELU_FLOOR)
+    return _silence("alpha_dropout", input, jnp.shape, p, training, key, SELU_FLOOR)
 
 
 def feature_alpha_dropout(
@@ -196,43 +201,49 @@ def feature_alpha_dropout(
     Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
     https://arxiv.org/abs/1706.02515.
     """
-    shape = _channels(input, True)
-    return _silence("feature_alpha_dropout", input, shape, p, training, key, SELU_FLOOR)
+    return _silence("feature_alpha_dropout", input, _channels(True), p, training, key, SELU_FLOOR)
 
 
-def _channels(input: Array, batched: bool) -> tuple[int, ...]:
-    """Return the shape of a mask with one entry a channel."""
+def _channels(batched: bool) -> Callable[[Array], tuple[int, ...]]:
+    """Return a function that gives the shape of a mask with one entry a channel."""
     kept = 2 if batched else 1
-    if input.ndim < kept:
-        raise ValueError(f"input must have shape (N, C, ...); got {input.shape}")
-    return input.shape[:kept] + (1,) * (input.ndim - kept)
+
+    def shape(input: Array) -> tuple[int, ...]:
+        if input.ndim < kept and input.size:
+            raise ValueError(f"input must have shape (N, C, ...); got {input.shape}")
+        return input.shape[:kept] + (1,) * (input.ndim - kept)
+
+    return shape
 
 
 def _silence(
     function: str,
     input: Array,
-    shape: tuple[int, ...],
+    mask_shape: Callable[[Array], tuple[int, ...]],
     p: float,
     training: bool,
     key: Key | None,
     floor: float = 0.0,
 ) -> Array:
-    """Set what a mask of this shape silences to a floor, and scale and shift everything for it.
+    """Set what a mask of some shape silences to a floor, and scale and shift everything for it.
 
     With a floor of zero each element keeps its expected value; with another one, elements of zero
     mean and unit variance keep both.
     """
     check_probability("p", p)
+    (x,) = as_floats(function, input=input)
     if not training or p == 0:
-        return input
+        return x
+    shape = mask_shape(x)
     if p == 1:
-        return jnp.zeros_like(input)
+        return jnp.zeros_like(x)
     keep = keep_mask(require_key(function, key), shape, p)
+    wide = x.astype(at_least_float32(x.dtype))
     if floor == 0:
-        return jnp.where(keep, input * (1 / (1 - p)), 0.0)
+        return jnp.where(keep, wide * (1 / (1 - p)), 0).astype(x.dtype)
     scale = 1 / math.sqrt((floor * floor * p + 1) * (1 - p))
     offset = -floor * p * scale
-    return jnp.where(keep, input * scale + offset, floor * scale + offset)
+    return jnp.where(keep, wide * scale + offset, floor * scale + offset).astype(x.dtype)
 
 
 def keep_mask(key: Key, shape: tuple[int, ...], p: float) -> Array:

@@ -8,13 +8,15 @@ __all__ = ["magnitude", "positive_part"]
 
 
 def magnitude(x: Array) -> Array:
-    """Return ``|x|`` with a gradient of zero at zero (that of ``jnp.abs`` is one there).
+    """Return ``|x|``, real or complex, with a gradient of zero at zero (``jnp.abs`` of a real has one).
 
     Example:
         >>> from funcnet.functional.subgradients import magnitude
-        >>> float(jax.grad(magnitude)(0.0)), float(magnitude(jnp.array(-2.0)))
-        (0.0, 2.0)
+        >>> float(jax.grad(magnitude)(0.0)), float(magnitude(jnp.array(3 - 4j)))
+        (0.0, 5.0)
     """
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return jnp.abs(x)  # whose gradient at zero is zero
     return x * jnp.sign(x)
 
 

@@ -32,10 +32,8 @@ class _Dropout(Module):
 
     def __call__(self, input: Array) -> Array:
         """Silence a random part of the input in training; return it as it is otherwise."""
-        if not self.training:
-            return input
-        key = self.next_key() if 0 < self.p < 1 else None
-        return self.function(input, self.p, True, key=key)
+        key = self.next_key() if self.training and 0 < self.p < 1 else None
+        return self.function(input, self.p, self.training, key=key)
 
 
 class Dropout(_Dropout, function=dropout):

@@ -101,3 +101,12 @@ def test_grouped_queries_never_repeat_keys():
     )
     assert "8,64,4]" not in jaxpr
     assert "transpose" not in jaxpr
+
+
+def test_cross_map_lrn_goes_forwards_too(x64):
+    """Its slope is PyTorch's and no true derivative, so a product with its Hessian has two values."""
+    x, direction = np.random.default_rng(0).standard_normal((2, 2, 6, 2, 2))
+    loss = lambda x: jnp.sum(jnp.sin(F.cross_map_lrn2d(x, 3, 0.5)))
+    slope = jax.jvp(loss, (x,), (direction,))[1]
+    np.testing.assert_allclose(slope, jnp.vdot(jax.grad(loss)(x), direction), rtol=1e-10)
+    assert jnp.isfinite(jax.jvp(jax.grad(loss), (x,), (direction,))[1]).all()

@@ -124,5 +124,23 @@ def test_random_activations(key):
 
 
 def test_gumbel_softmax_refuses_integers():
-    with pytest.raises(TypeError, match="logits must be floats"):
+    with pytest.raises(TypeError, match="logits has dtype int32"):
         F.gumbel_softmax(jnp.zeros(3, jnp.int32), key=jax.random.key(0))
+
+
+def test_feature_alpha_dropout_takes_what_pytorch_takes():
+    number, nothing = jnp.array(2.0), jnp.zeros(0)
+    assert F.feature_alpha_dropout(number, 0.5, False) == 2
+    assert F.feature_alpha_dropout(nothing, 0.5, True, key=jax.random.key(0)).shape == (0,)
+    with pytest.raises(ValueError, match=r"\(N, C, ...\)"):
+        F.feature_alpha_dropout(jnp.ones(3), 0.5, True, key=jax.random.key(0))
+
+
+def test_what_is_kept_in_16_bits_is_rounded_once():
+    x = jnp.asarray(np.linspace(-4, 4, 257), jnp.bfloat16)
+    for function in (F.dropout, F.alpha_dropout):
+        wide, half = (
+            function(x.astype(dtype), 0.1, True, key=jax.random.key(0))
+            for dtype in (jnp.float32, jnp.bfloat16)
+        )
+        np.testing.assert_array_equal(half, wide.astype(jnp.bfloat16))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import widened
 
 __all__ = ["celu", "elu", "selu"]
 
@@ -15,9 +16,20 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
+@jax.custom_jvp
+def _exp_less_one(x: Array) -> Array:
+    """Return ``exp(x) - 1`` with the slope ``exp(x)``: one more than the value has no digits far out."""
+    return jnp.expm1(x)
+
+
+@_exp_less_one.defjvp
+def _exp_less_one_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _exp_less_one(*primals), jnp.exp(primals[0]) * tangents[0]
+
+
 def _exponential_below_zero(x: Array, scale: float) -> Array:
     # The unused side is held at 0, so that exp cannot overflow into the gradient.
-    return jnp.where(x > 0, x, scale * jnp.expm1(jnp.where(x > 0, 0, x)))
+    return jnp.where(x > 0, x, scale * _exp_less_one(jnp.where(x > 0, 0, x)))
 
 
 def elu(input: Array, alpha: float = 1.0) -> Array:
@@ -36,7 +48,8 @@ def elu(input: Array, alpha: float = 1.0) -> Array:
 
     Reference: Clevert et al., Exponential Linear Units, 2015, https://arxiv.org/abs/1511.07289.
     """
-    return _exponential_below_zero(input, alpha)
+    dtype, x = widened("elu", input=input)
+    return _exponential_below_zero(x, alpha).astype(dtype)
 
 
 def celu(input: Array, alpha: float = 1.0) -> Array:
@@ -61,13 +74,14 @@ def celu(input: Array, alpha: float = 1.0) -> Array:
     """
     if alpha == 0:
         raise ValueError("alpha must not be zero, because the input is divided by it")
-    negative = jnp.where(input > 0, 0, input)
-    value = alpha * jnp.expm1(negative * (1 / alpha))
-    if input.dtype == jnp.float64:
+    dtype, x = widened("celu", input=input)
+    negative = jnp.where(x > 0, 0, x)
+    value = alpha * _exp_less_one(negative * (1 / alpha))
+    if dtype == jnp.float64:
         # PyTorch's gradient has alpha rounded to single precision in every dtype.
-        rounded = alpha * jnp.expm1(negative * (1 / float(np.float32(alpha))))
+        rounded = alpha * _exp_less_one(negative * (1 / float(np.float32(alpha))))
         value = rounded + jax.lax.stop_gradient(value - rounded)
-    return jnp.where(input > 0, input, value)
+    return jnp.where(x > 0, x, value).astype(dtype)
 
 
 def selu(input: Array) -> Array:
@@ -88,4 +102,5 @@ def selu(input: Array) -> Array:
     Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
     https://arxiv.org/abs/1706.02515.
     """
-    return SELU_SCALE * _exponential_below_zero(input, SELU_ALPHA)
+    dtype, x = widened("selu", input=input)
+    return (SELU_SCALE * _exponential_below_zero(x, SELU_ALPHA)).astype(dtype)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
+from funcnet.core.dtypes import widened
 
 __all__ = ["gelu", "glu", "mish", "silu"]
 
@@ -27,7 +28,8 @@ def silu(input: Array) -> Array:
     Reference: Elfwing et al., Sigmoid-Weighted Linear Units, 2017,
     https://arxiv.org/abs/1702.03118.
     """
-    return input * jax.nn.sigmoid(input)
+    dtype, x = widened("silu", complex=True, input=input)
+    return (x * jax.nn.sigmoid(x)).astype(dtype)
 
 
 def mish(input: Array) -> Array:
@@ -46,9 +48,10 @@ def mish(input: Array) -> Array:
     Reference: Misra, Mish, 2019, https://arxiv.org/abs/1908.08681.
     """
     # tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2): one exponential. Past 20 the gate is 1.
-    exponential = jnp.exp(jnp.minimum(input, 20))
+    dtype, x = widened("mish", input=input)
+    exponential = jnp.exp(jnp.minimum(x, 20))
     gate = exponential * (exponential + 2)
-    return input * (gate / (gate + 2))
+    return (x * (gate / (gate + 2))).astype(dtype)
 
 
 def gelu(input: Array, approximate: str = "none") -> Array:
@@ -75,11 +78,12 @@ def gelu(input: Array, approximate: str = "none") -> Array:
     https://arxiv.org/abs/1606.08415.
     """
     check_choice("approximate", approximate, ("none", "tanh"))
+    dtype, x = widened("gelu", input=input)
     if approximate == "none":
         # erf rather than erfc: the compiler has a short polynomial for the one only.
-        return 0.5 * input * (1 + jax.lax.erf(input * math.sqrt(0.5)))
-    inner = math.sqrt(2 / math.pi) * input * (1 + 0.044715 * input * input)
-    return 0.5 * input * (1 + jnp.tanh(inner))
+        return (0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))).astype(dtype)
+    inner = math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x)
+    return (0.5 * x * (1 + jnp.tanh(inner))).astype(dtype)
 
 
 def glu(input: Array, dim: int = -1) -> Array:
@@ -102,7 +106,8 @@ def glu(input: Array, dim: int = -1) -> Array:
     Reference: Dauphin et al., Language Modeling with Gated Convolutional Networks, 2016,
     https://arxiv.org/abs/1612.08083.
     """
-    if input.ndim == 0 or input.shape[dim] % 2:
-        raise ValueError(f"axis {dim} must be even to be halved; input has shape {input.shape}")
-    value, gate = jnp.split(input, 2, axis=dim)
-    return value * jax.nn.sigmoid(gate)
+    dtype, x = widened("glu", input=input)
+    if x.ndim == 0 or x.shape[dim] % 2:
+        raise ValueError(f"axis {dim} must be even to be halved; input has shape {x.shape}")
+    value, gate = jnp.split(x, 2, axis=dim)
+    return (value * jax.nn.sigmoid(gate)).astype(dtype)

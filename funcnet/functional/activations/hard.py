@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import as_floats, widened
 
 __all__ = ["hardsigmoid", "hardswish", "hardtanh"]
 
@@ -34,7 +35,13 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array
     """
     if min_val > max_val:
         raise ValueError(f"min_val must not exceed max_val; got {min_val} and {max_val}")
-    return jnp.where(input <= min_val, min_val, jnp.where(input >= max_val, max_val, input))
+    (x,) = as_floats("hardtanh", input=input)
+    return clip(x, min_val, max_val)
+
+
+def clip(x: Array, low: float, high: float) -> Array:
+    """Clip each element to ``[low, high]``, with gradient 0 at both ends; integers stay integers."""
+    return jnp.where(x <= low, low, jnp.where(x >= high, high, x))
 
 
 def hardsigmoid(input: Array) -> Array:
@@ -52,12 +59,13 @@ def hardsigmoid(input: Array) -> Array:
 
     Reference: Courbariaux et al., BinaryConnect, 2015, https://arxiv.org/abs/1511.00363.
     """
-    line = input / 6 + 0.5
-    if input.dtype == jnp.float64:
+    dtype, x = widened("hardsigmoid", input=input)
+    line = x / 6 + 0.5
+    if dtype == jnp.float64:
         # PyTorch's gradient has 1/6 rounded to single precision in every dtype.
-        rounded = input * float(np.float32(1 / 6))
+        rounded = x * float(np.float32(1 / 6))
         line = rounded + jax.lax.stop_gradient(line - rounded)
-    return jnp.where(input <= -3, 0, jnp.where(input >= 3, 1, line))
+    return jnp.where(x <= -3, 0, jnp.where(x >= 3, 1, line)).astype(dtype)
 
 
 def hardswish(input: Array) -> Array:
@@ -75,5 +83,7 @@ def hardswish(input: Array) -> Array:
 
     Reference: Howard et al., Searching for MobileNetV3, 2019, https://arxiv.org/abs/1905.02244.
     """
-    gate = jnp.where(input <= -3, 0, jnp.where(input >= 3, 1, input / 6 + 0.5))
-    return input * gate
+    dtype, x = widened("hardswish", input=input)
+    middle = jnp.where(jnp.abs(x) < 3, x, 0)  # an infinity has no part in the parabola's slope
+    parabola = middle * (middle / 6 + 0.5)
+    return jnp.where(x <= -3, -0.0, jnp.where(x >= 3, x, parabola)).astype(dtype)

@@ -1,14 +1,20 @@
 """Rectifiers: zero, or a small slope, below a threshold.
 
+Those that keep or replace elements whole (``relu``, ``relu6``, ``threshold``) take integers too and leave
+them integers; the others multiply, and refuse them.
+
 At a kink the gradient is PyTorch's: that of the piece which the definition puts the kink in.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
+from funcnet.core.dtypes import widened, widest
 from funcnet.core.keys import require_key
-from funcnet.functional.activations.hard import hardtanh
+from funcnet.functional.activations.hard import clip
 
 __all__ = ["leaky_relu", "prelu", "relu", "relu6", "rrelu", "threshold"]
 
@@ -17,10 +23,13 @@ def relu(input: Array) -> Array:
     """Rectify each element: ``max(x, 0)``, with gradient 0 at 0.
 
     Args:
-        input: array of any shape.
+        input: array of floats or integers, of any shape.
 
     Returns:
         An array of the same shape and dtype.
+
+    Raises:
+        TypeError: the input holds booleans or complex numbers.
 
     Example:
         >>> F.relu(jnp.array([-1.0, 0.0, 2.0])).tolist()
@@ -28,17 +37,21 @@ def relu(input: Array) -> Array:
 
     Reference: Nair and Hinton, Rectified Linear Units Improve Restricted Boltzmann Machines, 2010.
     """
-    return jnp.where(input <= 0, 0, input)
+    x = _real_numbers("relu", input)
+    return jnp.where(x <= 0, 0, x)
 
 
 def relu6(input: Array) -> Array:
     """Clip each element to ``[0, 6]``: ``min(max(x, 0), 6)``.
 
     Args:
-        input: array of any shape.
+        input: array of floats or integers, of any shape.
 
     Returns:
         An array of the same shape and dtype.
+
+    Raises:
+        TypeError: the input holds booleans or complex numbers.
 
     Example:
         >>> F.relu6(jnp.array([-1.0, 3.0, 8.0])).tolist()
@@ -46,19 +59,22 @@ def relu6(input: Array) -> Array:
 
     Reference: Howard et al., MobileNets, 2017, https://arxiv.org/abs/1704.04861.
     """
-    return hardtanh(input, 0, 6)
+    return clip(_real_numbers("relu6", input), 0, 6)
 
 
 def threshold(input: Array, threshold: float, value: float) -> Array:
     """Keep the elements above a threshold and set the others to a value.
 
     Args:
-        input: array of any shape.
+        input: array of floats or integers, of any shape.
         threshold: elements ``x <= threshold`` are replaced.
-        value: what replaces them.
+        value: what replaces them; a whole number if the input holds integers.
 
     Returns:
         An array of the same shape and dtype.
+
+    Raises:
+        TypeError: the input holds booleans or complex numbers, or integers that the value is not.
 
     Example:
         >>> F.threshold(jnp.array([0.5, 1.0, 2.0]), 1.0, -7.0).tolist()
@@ -66,7 +82,24 @@ def threshold(input: Array, threshold: float, value: float) -> Array:
 
     Reference: ``torch.nn.functional.threshold``.
     """
-    return jnp.where(input <= threshold, value, input)
+    x = _real_numbers("threshold", input)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        if not float(value).is_integer():
+            raise TypeError(
+                f"threshold keeps the dtype {x.dtype.name} of its input, and {value} is no integer: "
+                "write input.astype(jnp.float32)"
+            )
+        threshold = math.floor(threshold)  # the same for integers, which are not compared as floats
+    return jnp.where(x <= threshold, jnp.asarray(value, x.dtype), x)
+
+
+def _real_numbers(function: str, input: Array) -> Array:
+    x = jnp.asarray(input)
+    if not (jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer)):
+        raise TypeError(
+            f"{function} takes floating-point numbers or integers; input has dtype {x.dtype.name}"
+        )
+    return x
 
 
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
@@ -85,7 +118,8 @@ def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
 
     Reference: Maas, Hannun and Ng, Rectifier Nonlinearities Improve Acoustic Models, 2013.
     """
-    return jnp.where(input > 0, input, input * negative_slope)
+    dtype, x = widened("leaky_relu", input=input)
+    return jnp.where(x > 0, x, x * negative_slope).astype(dtype)
 
 
 def prelu(input: Array, weight: Array) -> Array:
@@ -107,19 +141,23 @@ def prelu(input: Array, weight: Array) -> Array:
 
     Reference: He et al., Delving Deep into Rectifiers, 2015, https://arxiv.org/abs/1502.01852.
     """
+    dtype, x = widened("prelu", input=input)
     if weight.ndim > 1:
         raise ValueError(f"weight must have shape () or (C,); got {weight.shape}")
     if weight.size == 1:
         slope = weight.reshape(())
     else:
-        channels = input.shape[1] if input.ndim > 1 else 1
-        if input.ndim == 0 or channels != weight.size:
+        channels = x.shape[1] if x.ndim > 1 else 1
+        if x.ndim == 0 or channels != weight.size:
             raise ValueError(
-                f"weight has {weight.size} slopes, but input of shape {input.shape} has "
+                f"weight has {weight.size} slopes, but input of shape {x.shape} has "
                 f"{channels} channels: give one slope, or one for each channel on axis 1"
             )
-        slope = weight.reshape((-1,) + (1,) * (input.ndim - 2))
-    return jnp.where(input > 0, input, input * slope.astype(input.dtype))
+        slope = weight.reshape((-1,) + (1,) * (x.ndim - 2))
+    wide = widest(x.dtype, slope.dtype)
+    # The slope's gradient is a sum over the batch, which an infinity above zero is no part of.
+    below = jnp.where(x > 0, 0, x).astype(wide) * slope.astype(wide)
+    return jnp.where(x > 0, x.astype(wide), below).astype(dtype)
 
 
 def rrelu(
@@ -157,9 +195,10 @@ def rrelu(
     """
     if lower > upper:
         raise ValueError(f"lower must not exceed upper; got {lower} and {upper}")
+    dtype, x = widened("rrelu", input=input)
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
     slope = jax.random.uniform(
-        require_key("rrelu", key), input.shape, input.dtype, minval=lower, maxval=upper
+        require_key("rrelu", key), x.shape, x.dtype, minval=lower, maxval=upper
     )
-    return jnp.where(input <= 0, input * slope, input)
+    return jnp.where(x <= 0, x * slope, x).astype(dtype)

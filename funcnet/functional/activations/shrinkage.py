@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import as_floats, widened
 
 __all__ = ["hardshrink", "softshrink", "tanhshrink"]
 
@@ -23,7 +24,8 @@ def hardshrink(input: Array, lambd: float = 0.5) -> Array:
 
     Reference: ``torch.nn.functional.hardshrink``.
     """
-    return jnp.where((input >= -lambd) & (input <= lambd), 0, input)
+    (x,) = as_floats("hardshrink", input=input)
+    return jnp.where((x >= -lambd) & (x <= lambd), 0, x)
 
 
 def softshrink(input: Array, lambd: float = 0.5) -> Array:
@@ -47,8 +49,9 @@ def softshrink(input: Array, lambd: float = 0.5) -> Array:
     """
     if lambd < 0:
         raise ValueError(f"lambd must not be negative; got {lambd}")
-    shrunk = jnp.where(input > lambd, input - lambd, input + lambd)
-    return jnp.where((input >= -lambd) & (input <= lambd), 0, shrunk)
+    dtype, x = widened("softshrink", input=input)
+    shrunk = jnp.where(x > lambd, x - lambd, x + lambd)
+    return jnp.where((x >= -lambd) & (x <= lambd), 0, shrunk).astype(dtype)
 
 
 def tanhshrink(input: Array) -> Array:
@@ -66,4 +69,5 @@ def tanhshrink(input: Array) -> Array:
 
     Reference: ``torch.nn.functional.tanhshrink``.
     """
-    return input - jnp.tanh(input)
+    dtype, x = widened("tanhshrink", complex=True, input=input)
+    return (x - jnp.tanh(x)).astype(dtype)

@@ -4,8 +4,46 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import is_float, widened
 
 __all__ = ["logsigmoid", "sigmoid", "softplus", "softsign", "tanh"]
+
+
+# A slope such as 1 - tanh(x)² has no digits left where tanh is nearly 1. These are computed from x, and
+# their own slopes are written with each other, so that derivatives of every order keep their digits.
+
+
+@jax.custom_jvp
+def _logistic(x: Array) -> Array:
+    return jax.nn.sigmoid(x)
+
+
+@jax.custom_jvp
+def _logistic_slope(x: Array) -> Array:
+    """Return ``σ(x) σ(-x)``."""
+    small = jnp.exp(-jnp.abs(x))
+    return small / jnp.square(1 + small)
+
+
+@jax.custom_jvp
+def _tanh(x: Array) -> Array:
+    return jnp.tanh(x)
+
+
+@_logistic.defjvp
+def _logistic_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _logistic(*primals), _logistic_slope(*primals) * tangents[0]
+
+
+@_logistic_slope.defjvp
+def _logistic_slope_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    slope = _logistic_slope(*primals)
+    return slope, -slope * _tanh(0.5 * primals[0]) * tangents[0]
+
+
+@_tanh.defjvp
+def _tanh_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _tanh(*primals), 4 * _logistic_slope(2 * primals[0]) * tangents[0]
 
 
 def sigmoid(input: Array) -> Array:
@@ -23,7 +61,8 @@ def sigmoid(input: Array) -> Array:
 
     Reference: ``torch.sigmoid``.
     """
-    return jax.nn.sigmoid(input)
+    dtype, x = widened("sigmoid", complex=True, input=input)
+    return (_logistic(x) if is_float(x) else jax.nn.sigmoid(x)).astype(dtype)
 
 
 def logsigmoid(input: Array) -> Array:
@@ -41,7 +80,8 @@ def logsigmoid(input: Array) -> Array:
 
     Reference: ``torch.nn.functional.logsigmoid``.
     """
-    return -jnp.logaddexp(-input, 0)
+    dtype, x = widened("logsigmoid", input=input)
+    return -jnp.logaddexp(-x, 0).astype(dtype)
 
 
 def tanh(input: Array) -> Array:
@@ -59,7 +99,8 @@ def tanh(input: Array) -> Array:
 
     Reference: ``torch.tanh``.
     """
-    return jnp.tanh(input)
+    dtype, x = widened("tanh", complex=True, input=input)
+    return (_tanh(x) if is_float(x) else jnp.tanh(x)).astype(dtype)
 
 
 def softsign(input: Array) -> Array:
@@ -77,7 +118,8 @@ def softsign(input: Array) -> Array:
 
     Reference: ``torch.nn.functional.softsign``.
     """
-    return input / (1 + jnp.abs(input))
+    dtype, x = widened("softsign", complex=True, input=input)
+    return (x / (1 + jnp.abs(x)).astype(x.dtype)).astype(dtype)
 
 
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
@@ -97,5 +139,6 @@ def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
 
     Reference: Dugas et al., Incorporating Second-Order Functional Knowledge, 2001.
     """
-    scaled = input * beta
-    return jnp.where(scaled > threshold, input, jnp.logaddexp(scaled, 0) / beta)
+    dtype, x = widened("softplus", input=input)
+    scaled = x * beta
+    return jnp.where(scaled > threshold, x, jnp.logaddexp(scaled, 0) / beta).astype(dtype)

@@ -4,15 +4,17 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType, Key
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats, at_least_float32, widened
 from funcnet.core.keys import require_key
 
 __all__ = ["gumbel_softmax", "log_softmax", "softmax", "softmin"]
 
 
 def _prepare(
-    input: Array, dim: int | None, dtype: DType | None
+    function: str, input: Array, dim: int | None, dtype: DType | None
 ) -> tuple[Array, int | tuple[()], DType]:
+    if dtype is None:
+        (input,) = as_floats(function, input=input)
     # Without an axis PyTorch takes the first of 0, 1 or 3 axes, and the second of all others.
     axis = (0 if input.ndim in (0, 1, 3) else 1) if dim is None else dim
     if input.ndim == 0:
@@ -26,7 +28,7 @@ def _prepare(
 def softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
     """Turn scores into probabilities that add up to one: ``exp(x_i) / sum_j exp(x_j)``.
 
-    Computed in float32 at least.
+    Computed in float32 at least. Integers are taken with a ``dtype`` only, as in PyTorch.
 
     Args:
         input: array of scores, of any shape.
@@ -43,7 +45,7 @@ def softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None)
 
     Reference: Bridle, Probabilistic Interpretation of Feedforward Network Outputs, 1990.
     """
-    scores, axis, result = _prepare(input, dim, dtype)
+    scores, axis, result = _prepare("softmax", input, dim, dtype)
     return jax.nn.softmax(scores, axis).astype(result)
 
 
@@ -64,7 +66,8 @@ def softmin(input: Array, dim: int | None = None, *, dtype: DType | None = None)
 
     Reference: ``torch.nn.functional.softmin``.
     """
-    return softmax(-input, dim, dtype=dtype)
+    scores, axis, result = _prepare("softmin", input, dim, dtype)
+    return jax.nn.softmax(-scores, axis).astype(result)
 
 
 def log_softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
@@ -86,7 +89,7 @@ def log_softmax(input: Array, dim: int | None = None, *, dtype: DType | None = N
 
     Reference: ``torch.nn.functional.log_softmax``.
     """
-    scores, axis, result = _prepare(input, dim, dtype)
+    scores, axis, result = _prepare("log_softmax", input, dim, dtype)
     return jax.nn.log_softmax(scores, axis).astype(result)
 
 
@@ -123,13 +126,11 @@ def gumbel_softmax(
     Reference: Jang et al., Categorical Reparameterization, 2016, https://arxiv.org/abs/1611.01144.
     """
     del eps
-    if not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise TypeError(f"logits must be floats, because noise is added; got {logits.dtype}")
-    key = require_key("gumbel_softmax", key)
-    noise = jax.random.gumbel(key, logits.shape, at_least_float32(logits.dtype))
-    soft = softmax((logits + noise.astype(logits.dtype)) / tau, dim)
+    dtype, scores = widened("gumbel_softmax", logits=logits)
+    noise = jax.random.gumbel(require_key("gumbel_softmax", key), scores.shape, scores.dtype)
+    soft = softmax((scores + noise) / tau, dim)
     if not hard:
-        return soft
-    classes = logits.shape[dim]
-    one_hot = jax.nn.one_hot(soft.argmax(dim), classes, dtype=soft.dtype, axis=dim)
-    return one_hot - jax.lax.stop_gradient(soft) + soft
+        return soft.astype(dtype)
+    one_hot = jax.nn.one_hot(soft.argmax(dim), scores.shape[dim], dtype=soft.dtype, axis=dim)
+    # the soft sample is added only after it was taken from itself, so that zeros and ones stay exact
+    return (one_hot + (soft - jax.lax.stop_gradient(soft))).astype(dtype)

@@ -8,23 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
-from funcnet.core.dtypes import at_least_float32
+from funcnet.functional.indices import known_values
 from funcnet.functional.losses.reductions import (
-    as_float_like,
+    check_one_shape,
     mask_operands,
     reduce_loss,
     resolve_reduction,
+    spread_weight,
+    widened_with_labels,
 )
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits"]
 
 
-def _check_same_shape(input: Array, target: Array) -> None:
-    if input.shape != target.shape:
-        raise ValueError(
-            f"target must have the shape {input.shape} of input; got {target.shape}. "
-            "A missing axis of length one? Index one of them with [..., None]"
-        )
+def _check_chances(where: ArrayLike | None, **arrays: ArrayLike) -> None:
+    """Raise ``ValueError`` if a number that counts lies outside of 0 to 1, as far as numbers are known."""
+    mask = None if where is None else known_values(where)
+    for name, array in arrays.items():
+        values = known_values(array)
+        if values is None or (where is not None and mask is None):
+            continue
+        outside = (values < 0) | (values > 1)
+        if mask is not None:
+            outside = outside & mask
+        if outside.any():
+            raise ValueError(
+                f"binary_cross_entropy takes probabilities, from 0 to 1; {name} reaches from "
+                f"{values.min()} to {values.max()}. Of logits, write binary_cross_entropy_with_logits"
+            )
 
 
 _LEAST_VARIANCE = float(np.float32(1e-12))  # PyTorch holds this constant in 32 bits
@@ -61,12 +72,13 @@ def binary_cross_entropy(
 ) -> Array:
     r"""Cross entropy of probabilities: ``-w (t log p + (1 - t) log(1 - p))``.
 
-    The logarithms are held above -100, so that a certain answer that is wrong costs 100.
+    The logarithms are held above -100, so that a certain answer that is wrong costs 100. Numbers outside
+    of 0 to 1 raise, and give NaN inside ``jax.jit``, where values are not known.
 
     Args:
         input: probabilities ``p`` of yes, any shape.
         target: the answers, 0 to 1, of the same shape.
-        weight: factor that broadcasts with them; the mean still divides by their number.
+        weight: factor that broadcasts to their shape; the mean still divides by their number.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
@@ -76,7 +88,8 @@ def binary_cross_entropy(
         A scalar, or one value for each element.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or a number is no probability.
+        TypeError: an input of integers or booleans.
 
     Example:
         >>> loss = F.binary_cross_entropy(jnp.array([0.5, 1.0]), jnp.array([1, 0]), reduction="none")
@@ -86,14 +99,14 @@ def binary_cross_entropy(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCELoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    target = as_float_like(target, input)
-    _check_same_shape(input, target)
-    input, target = mask_operands(where, input, target)
-    wide = at_least_float32(input.dtype)
-    loss = _bernoulli_nll(input.astype(wide), target.astype(wide)).astype(input.dtype)
-    return reduce_loss(
-        loss if weight is None else loss * as_float_like(weight, loss), reduction, where
-    )
+    _check_chances(where, input=input, target=target)
+    dtype, x, y = widened_with_labels("binary_cross_entropy", target, input=input)
+    check_one_shape("binary_cross_entropy", input=x, target=y)
+    x, y = mask_operands(where, x, jnp.broadcast_to(y, x.shape))
+    loss = _bernoulli_nll(x, y)
+    if weight is not None:
+        loss = loss * spread_weight("binary_cross_entropy", weight, loss, where)
+    return reduce_loss(loss, dtype, reduction, where)
 
 
 def binary_cross_entropy_with_logits(
@@ -112,11 +125,11 @@ def binary_cross_entropy_with_logits(
     Args:
         input: logits ``x``, any shape.
         target: the answers, 0 to 1, of the same shape.
-        weight: factor that broadcasts with them; the mean still divides by their number.
+        weight: factor that broadcasts to their shape; the mean still divides by their number.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
-        pos_weight: factor ``c`` of the yes answers, which broadcasts with them.
+        pos_weight: factor ``c`` of the yes answers, which broadcasts to their shape.
         where: mask of the elements that count.
 
     Returns:
@@ -124,6 +137,7 @@ def binary_cross_entropy_with_logits(
 
     Raises:
         ValueError: the shapes of input and target differ.
+        TypeError: an input of integers or booleans.
 
     Example:
         >>> x = jnp.array([0.0, 100.0])
@@ -134,13 +148,14 @@ def binary_cross_entropy_with_logits(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    target = as_float_like(target, input)
-    _check_same_shape(input, target)
-    input, target = mask_operands(where, input, target)
-    surprise = jax.nn.softplus(-input)
+    function = "binary_cross_entropy_with_logits"
+    dtype, x, y = widened_with_labels(function, target, input=input)
+    check_one_shape(function, input=x, target=y)
+    x, y = mask_operands(where, x, y)
+    surprise = jax.nn.softplus(-x)
     if pos_weight is not None:
-        surprise = surprise * (1 + (as_float_like(pos_weight, input) - 1) * target)
-    loss = (1 - target) * input + surprise
-    return reduce_loss(
-        loss if weight is None else loss * as_float_like(weight, loss), reduction, where
-    )
+        surprise = surprise * (1 + (spread_weight(function, pos_weight, x, where) - 1) * y)
+    loss = (1 - y) * x + surprise
+    if weight is not None:
+        loss = loss * spread_weight(function, weight, loss, where)
+    return reduce_loss(loss, dtype, reduction, where)

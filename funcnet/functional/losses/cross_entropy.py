@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_probability
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import widened
 from funcnet.functional.indices import check_indices, check_integers
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
@@ -33,7 +34,7 @@ def _class_axis(shape: tuple[int, ...]) -> int:
     return 0 if len(shape) == 1 else 1
 
 
-def _class_weight(weight: Array | None, classes: int, dtype: Any = None) -> Array | None:
+def _class_weight(weight: Array | None, classes: int, dtype: Any) -> Array | None:
     """Check the weights of classes and give them a dtype."""
     if weight is None:
         return None
@@ -53,17 +54,18 @@ def read_class_targets(
     where: ArrayLike | None,
 ) -> ClassTargets:
     """Check class indices against the shape of the scores and look up their weights."""
-    axis, target = _class_axis(shape), jnp.asarray(target)
-    check_integers("a target of class indices", target)
+    axis = _class_axis(shape)
     expected = shape[:axis] + shape[axis + 1 :]
-    if target.shape != expected:
+    if np.shape(target) != expected:
         raise ValueError(
-            f"target must have shape {expected} for scores of shape {shape}; got {target.shape}"
+            f"target must have shape {expected} for scores of shape {shape}; got {np.shape(target)}"
         )
+    known, target = target, jnp.asarray(target)  # NumPy's values are known only before this
+    check_integers("a target of class indices", target)
+    check_indices("target", known, shape[axis], ignored=ignore_index)
     if not jnp.issubdtype(target.dtype, jnp.signedinteger) or target.dtype.itemsize < 4:
         target = target.astype(jnp.int32)
     counts = target != ignore_index
-    check_indices("target", target, shape[axis], ignored=ignore_index)
     if where is not None:
         counts = counts & jnp.broadcast_to(jnp.asarray(where, bool), target.shape)
     if weight is not None:
@@ -133,7 +135,7 @@ def nll_loss(
 
     Raises:
         ValueError: shapes that do not fit.
-        TypeError: a target that is no integer.
+        TypeError: an input that is no float, or a target that is no integer.
         IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
     Example:
@@ -144,13 +146,14 @@ def nll_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    axis = _class_axis(input.shape)
-    weight = _class_weight(weight, input.shape[axis])
-    samples = read_class_targets(input.shape, target, weight, ignore_index, where)
-    loss = -_pick(_mask_scores(input, where, axis), samples.target, axis)
+    dtype, scores = widened("nll_loss", input=input)
+    axis = _class_axis(scores.shape)
+    weight = _class_weight(weight, scores.shape[axis], scores.dtype)
+    samples = read_class_targets(scores.shape, target, weight, ignore_index, where)
+    loss = jnp.where(samples.counts, -_pick(scores, samples.target, axis), 0)
     if samples.weight is not None:
         loss = loss * samples.weight
-    return reduce_loss(loss, reduction, samples.counts, samples.weight)
+    return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
 
 
 def cross_entropy(
@@ -186,7 +189,7 @@ def cross_entropy(
 
     Raises:
         ValueError: shapes or a ``label_smoothing`` that do not fit.
-        TypeError: a target whose dtype does not fit its shape.
+        TypeError: an input that is no float, or a target whose dtype does not fit its shape.
         IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
     Example:
@@ -197,28 +200,31 @@ def cross_entropy(
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_probability("label_smoothing", label_smoothing)
-    axis, input, target = _class_axis(input.shape), jnp.asarray(input), jnp.asarray(target)
-    logits = _mask_scores(input, where, axis).astype(at_least_float32(input.dtype))
-    weight = _class_weight(weight, input.shape[axis], logits.dtype)
-    if target.shape == input.shape:
-        if not jnp.issubdtype(target.dtype, jnp.floating):
+    dtype, logits = widened("cross_entropy", input=input)
+    axis = _class_axis(logits.shape)
+    if np.shape(target) == logits.shape:
+        kind = jnp.asarray(target).dtype
+        if not jnp.issubdtype(kind, jnp.floating):
             raise TypeError(
-                f"a target of the input's shape holds probabilities, and {target.dtype} cannot; "
-                f"class indices for {input.shape} have one axis less"
+                f"a target of the input's shape holds probabilities, and {kind} cannot; "
+                f"class indices for {logits.shape} have one axis less"
             )
         if ignore_index >= 0:
             raise ValueError("ignore_index needs class indices, not probabilities")
-        loss = _against_probabilities(logits, target, weight, label_smoothing, axis)
-        return reduce_loss(loss.astype(input.dtype), reduction, where)
-    samples = read_class_targets(input.shape, target, weight, ignore_index, where)
+        dtype, logits, chances = widened("cross_entropy", input=input, target=target)
+        logits, chances = _mask_scores(logits, where, axis), _mask_scores(chances, where, axis)
+        weight = _class_weight(weight, logits.shape[axis], logits.dtype)
+        loss = _against_probabilities(logits, chances, weight, label_smoothing, axis)
+        return reduce_loss(loss, dtype, reduction, where)
+    weight = _class_weight(weight, logits.shape[axis], logits.dtype)
+    samples = read_class_targets(logits.shape, target, weight, ignore_index, where)
     loss = _against_indices(logits, samples, weight, label_smoothing, axis)
-    return reduce_loss(loss, reduction, samples.counts, samples.weight).astype(input.dtype)
+    return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
 
 
 def _against_probabilities(
     logits: Array, target: Array, weight: Array | None, smoothing: float, axis: int
 ) -> Array:
-    target = target.astype(logits.dtype)
     if smoothing > 0:
         target = target * (1 - smoothing) + smoothing / logits.shape[axis]
     if weight is not None:
@@ -229,8 +235,15 @@ def _against_probabilities(
 def _against_indices(
     logits: Array, samples: ClassTargets, weight: Array | None, smoothing: float, axis: int
 ) -> Array:
-    total = jax.nn.logsumexp(logits, axis)
-    loss = total - _pick(logits, samples.target, axis)
+    # Everything is measured from the largest logit: of logits that are all large only their differences
+    # count, and a logarithm of their sum would round these away.
+    largest = jax.lax.stop_gradient(jnp.max(logits, axis, keepdims=True))
+    largest = jnp.where(jnp.isfinite(largest), largest, 0)
+    true = _pick(logits, samples.target, axis) - jnp.squeeze(largest, axis)
+    # Samples that do not count are masked here, where it costs no pass over the logits of its own.
+    logits = jnp.where(jnp.expand_dims(samples.counts, axis), logits - largest, 0)
+    total = jnp.log(jnp.sum(jnp.exp(logits), axis))
+    loss = jnp.where(samples.counts, total - true, 0)
     if samples.weight is not None:
         loss = loss * samples.weight
     if smoothing > 0:

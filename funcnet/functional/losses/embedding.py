@@ -6,12 +6,14 @@
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
+from funcnet.core.dtypes import widened
 from funcnet.functional.losses.reductions import (
-    as_float_like,
+    check_one_shape,
     mask_operands,
     mask_vectors,
     reduce_loss,
     resolve_reduction,
+    widened_with_labels,
 )
 from funcnet.functional.subgradients import positive_part
 
@@ -32,7 +34,7 @@ def hinge_embedding_loss(
 
     Args:
         input: distances, any shape.
-        target: 1 or -1, a shape that broadcasts with it.
+        target: 1 or -1, of the same shape, or one for all.
         margin: how far apart what differs should be.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
@@ -42,6 +44,10 @@ def hinge_embedding_loss(
     Returns:
         A scalar, or one value for each element.
 
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: an input of integers or booleans.
+
     Example:
         >>> x, y = jnp.array([0.5, 0.25]), jnp.array([1, -1])
         >>> F.hinge_embedding_loss(x, y, reduction="none").tolist()
@@ -50,10 +56,11 @@ def hinge_embedding_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.HingeEmbeddingLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    input, target = mask_operands(where, input, as_float_like(target, input))
-    zero = jnp.zeros((), input.dtype)
-    apart = jnp.where(target != 1, positive_part(margin - input), zero)
-    return reduce_loss(apart + jnp.where(target != -1, input, zero), reduction, where)
+    dtype, x, y = widened_with_labels("hinge_embedding_loss", target, input=input)
+    check_one_shape("hinge_embedding_loss", input=x, target=y)
+    x, y = mask_operands(where, x, y)
+    apart = jnp.where(y != 1, positive_part(margin - x), 0)
+    return reduce_loss(apart + jnp.where(y != -1, x, 0), dtype, reduction, where)
 
 
 def cosine_embedding_loss(
@@ -83,7 +90,8 @@ def cosine_embedding_loss(
         A scalar, or one value for each pair.
 
     Raises:
-        ValueError: the numbers of axes do not fit.
+        ValueError: shapes that do not fit.
+        TypeError: inputs of integers or booleans.
 
     Example:
         >>> x = jnp.array([[3.0, 4.0]])
@@ -93,15 +101,17 @@ def cosine_embedding_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineEmbeddingLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    if target.ndim > 1 or not input1.ndim == input2.ndim == target.ndim + 1:
+    dtype, x, y = widened("cosine_embedding_loss", input1=input1, input2=input2)
+    target = jnp.asarray(target)
+    if target.ndim > 1 or x.shape != y.shape or x.shape[:-1] != target.shape or not x.ndim:
         raise ValueError(
             "cosine_embedding_loss takes inputs (N, D) with a target (N,), or (D,) with (); "
-            f"got {input1.shape}, {input2.shape} and {target.shape}"
+            f"input1 has shape {x.shape}, input2 {y.shape} and target {target.shape}"
         )
-    x, y = mask_vectors(where, input1, input2)
-    squares = (jnp.sum(x * x, -1) + 1e-12) * (jnp.sum(y * y, -1) + 1e-12)
-    cosine = jnp.sum(x * y, -1) / jnp.sqrt(squares)
-    zero = jnp.zeros((), cosine.dtype)
-    same = jnp.where(target == 1, 1 - cosine, zero)
-    apart = jnp.where(target == -1, positive_part(cosine - margin), zero)
-    return reduce_loss(same + apart, reduction, where)
+    x, y = mask_vectors(where, x, y)
+    first, second = jnp.sum(x * x, -1) + 1e-12, jnp.sum(y * y, -1) + 1e-12
+    # not over the root of their product, which overflows; and vectors that are equal have a cosine of 1
+    cosine = jnp.sum(x * y, -1) / first * jnp.sqrt(first / second)
+    same = jnp.where(target == 1, 1 - cosine, 0)
+    apart = jnp.where(target == -1, positive_part(cosine - margin), 0)
+    return reduce_loss(same + apart, dtype, reduction, where)

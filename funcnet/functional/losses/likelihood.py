@@ -1,6 +1,6 @@
 """Negative log likelihoods of numbers, and the divergence between distributions.
 
-``input`` and ``target`` broadcast. ``where`` masks values of the unreduced loss.
+``input`` and ``target`` have one shape. ``where`` masks values of the unreduced loss.
 """
 
 import math
@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
-from funcnet.core.checks import check_non_negative
+from funcnet.core.dtypes import widened
+from funcnet.functional.indices import known_values
 from funcnet.functional.losses.reductions import (
-    as_float_like,
+    check_one_shape,
     mask_operands,
     reduce_loss,
     resolve_reduction,
+    widened_with_labels,
 )
 
 __all__ = ["gaussian_nll_loss", "kl_div", "poisson_nll_loss"]
@@ -34,7 +36,7 @@ def kl_div(
 
     Args:
         input: log-probabilities, any shape.
-        target: probabilities, or their logarithms if ``log_target``.
+        target: probabilities of the same shape, or their logarithms if ``log_target``.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: also ``"batchmean"``, the sum divided by the length of the first axis: the
@@ -45,6 +47,10 @@ def kl_div(
     Returns:
         A scalar, or one value for each element.
 
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: an input of integers or booleans.
+
     Example:
         >>> p = jnp.array([[0.5, 0.5]])
         >>> float(F.kl_div(jnp.log(p), p, reduction="batchmean"))
@@ -54,16 +60,18 @@ def kl_div(
     """
     choices = ("none", "batchmean", "mean", "sum")
     reduction = resolve_reduction(reduction, size_average, reduce, choices)
-    input, target = mask_operands(where, input, as_float_like(target, input))
+    dtype, x, y = widened("kl_div", input=input, target=target)
+    check_one_shape("kl_div", input=x, target=y)
+    x, y = mask_operands(where, x, y)
     if log_target:
-        loss = jnp.exp(target) * (target - input)
+        loss = jnp.exp(y) * (y - x)
     else:
         # a target of zero costs nothing: xlogy takes 0 log 0 as zero
-        loss = jax.scipy.special.xlogy(target, target) - target * input
+        loss = jax.scipy.special.xlogy(y, y) - y * x
     if reduction == "batchmean":
-        total = reduce_loss(loss, "sum", where)
-        return total / input.shape[0] if input.ndim else total
-    return reduce_loss(loss, reduction, where)
+        total = reduce_loss(loss, loss.dtype, "sum", where)
+        return (total / x.shape[0] if x.ndim else total).astype(dtype)
+    return reduce_loss(loss, dtype, reduction, where)
 
 
 def poisson_nll_loss(
@@ -86,7 +94,7 @@ def poisson_nll_loss(
 
     Args:
         input: rates or their logarithms, any shape.
-        target: counts, a shape that broadcasts with it.
+        target: counts of the same shape, or one number; integers are taken too.
         log_input: whether the input holds logarithms.
         full: whether to add the term of the target alone.
         size_average: older form of ``reduction``.
@@ -98,6 +106,10 @@ def poisson_nll_loss(
     Returns:
         A scalar, or one value for each element.
 
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: an input of integers or booleans.
+
     Example:
         >>> float(F.poisson_nll_loss(jnp.zeros(3), jnp.ones(3)))
         1.0
@@ -105,14 +117,16 @@ def poisson_nll_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.PoissonNLLLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    input, target = mask_operands(where, input, as_float_like(target, input))
-    loss = jnp.exp(input) - target * input if log_input else input - target * jnp.log(input + eps)
+    dtype, x, y = widened_with_labels("poisson_nll_loss", target, input=input)
+    check_one_shape("poisson_nll_loss", input=x, target=y)
+    x, y = mask_operands(where, x, y)
+    loss = jnp.exp(x) - y * x if log_input else x - y * jnp.log(x + eps)
     if full:
-        large = target > 1
-        count = jnp.where(large, target, jnp.ones((), target.dtype))
+        large = y > 1
+        count = jnp.where(large, y, jnp.ones((), y.dtype))
         stirling = count * jnp.log(count) - count + 0.5 * jnp.log(2 * math.pi * count)
         loss = loss + jnp.where(large, stirling, jnp.zeros((), stirling.dtype))
-    return reduce_loss(loss, reduction, where)
+    return reduce_loss(loss, dtype, reduction, where)
 
 
 def gaussian_nll_loss(
@@ -127,12 +141,12 @@ def gaussian_nll_loss(
 ) -> Array:
     r"""Negative log likelihood under normal distributions: ``½ (log v + (x - t)² / v)``.
 
-    The variance is raised to at least ``eps`` without a change of its gradient. Its values are not
-    checked: negative ones count as ``eps``.
+    The variance is raised to at least ``eps`` without a change of its gradient. Negative ones raise, and
+    count as ``eps`` inside ``jax.jit``, where values are not known.
 
     Args:
         input: means, any shape.
-        target: samples, a shape that broadcasts with it.
+        target: samples of the same shape, or one number.
         var: variances: one for each element; one for each row (the input's shape without its last
             axis, or with a single axis of length one); or a positive number.
         full: whether to add ``½ log 2π``.
@@ -144,7 +158,8 @@ def gaussian_nll_loss(
         A scalar, or one value for each element.
 
     Raises:
-        ValueError: ``var`` has another shape, or is a negative number.
+        ValueError: shapes that do not fit, or a variance below zero.
+        TypeError: integers or booleans.
 
     Example:
         >>> float(F.gaussian_nll_loss(jnp.array([1.0, 3.0]), jnp.zeros(2), jnp.ones(2)))
@@ -153,25 +168,28 @@ def gaussian_nll_loss(
     Reference: Nix, Weigend 1994, https://doi.org/10.1109/ICNN.1994.374138
     """
     reduction = resolve_reduction(reduction)
-    if isinstance(var, int | float):
-        check_non_negative("var", var)
-        var = jnp.full(input.shape, var, input.dtype)
-    var = as_float_like(var, input)
-    if var.shape != input.shape:
-        if var.shape == input.shape[:-1]:
-            var = var[..., None]
-        differing = [(a, b) for a, b in zip(input.shape, var.shape, strict=False) if a != b]
-        if input.ndim != var.ndim or [b for _, b in differing] != [1] * min(1, len(differing)):
+    _check_variance(var, where)
+    dtype, x, y, v = widened("gaussian_nll_loss", input=input, target=target, var=var)
+    check_one_shape("gaussian_nll_loss", input=x, target=y)
+    if v.shape not in ((), x.shape):
+        if v.shape == x.shape[:-1]:
+            v = v[..., None]
+        differing = [(a, b) for a, b in zip(x.shape, v.shape, strict=False) if a != b]
+        if x.ndim != v.ndim or [b for _, b in differing] != [1] * min(1, len(differing)):
             raise ValueError(
-                f"var must have the shape {input.shape} of input, or one axis of length one in it; "
-                f"got {var.shape}"
+                f"var must have the shape {x.shape} of input, or one axis of length one in it; "
+                f"got {v.shape}"
             )
-    input, target, var = mask_operands(
-        where, input, as_float_like(target, input), jnp.broadcast_to(var, input.shape)
-    )
+    x, y, v = mask_operands(where, x, y, jnp.broadcast_to(v, x.shape))
     # the bound changes the value and leaves the gradient, so that a variance below it can grow
-    var = var + jax.lax.stop_gradient(jnp.maximum(var, eps) - var)
-    loss = 0.5 * (jnp.log(var) + jnp.square(input - target) / var)
+    v = v + jax.lax.stop_gradient(jnp.maximum(v, eps) - v)
+    loss = 0.5 * (jnp.log(v) + jnp.square(x - y) / v)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
-    return reduce_loss(loss, reduction, where)
+    return reduce_loss(loss, dtype, reduction, where)
+
+
+def _check_variance(var: ArrayLike, where: ArrayLike | None) -> None:
+    values = known_values(var)
+    if values is not None and where is None and (values < 0).any():
+        raise ValueError(f"var must not be negative; got values from {values.min()}")

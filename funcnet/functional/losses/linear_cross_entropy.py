@@ -5,9 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_probability
+from funcnet.core.dtypes import as_floats, at_least_float32, widest
+from funcnet.functional.indices import check_indices
 from funcnet.functional.losses.cross_entropy import cross_entropy, read_class_targets
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
@@ -25,7 +28,8 @@ class LinearCrossEntropyOptions:
             ``"aspect_ratio:N"`` an N-th of it, ``"auto"`` chooses for you, ``None`` leaves it to
             ``batch_chunk_size``.
         acc_policy: accepted and without effect: logits are normalized in float32 at least.
-        acc_dtype: dtype in which the products of logits are summed; by default the input's.
+        acc_dtype: dtype in which the products of logits are summed; by default the input's, or float32
+            if that has 16 bits.
 
     Raises:
         ValueError: a value that is none of these.
@@ -124,29 +128,39 @@ def linear_cross_entropy(
     """
     reduction = resolve_reduction(reduction)
     check_probability("label_smoothing", label_smoothing)
-    input, target = jnp.asarray(input), jnp.asarray(target)
+    (input,) = as_floats("linear_cross_entropy", input=input)
     _check_shapes(input, linear_weight, linear_bias)
     classes, *extra = linear_weight.shape[:-1]
     logits_shape = (*input.shape[:-1], classes, *extra)
-    probabilities = target.shape == logits_shape
+    probabilities = np.shape(target) == logits_shape
+    dtype = input.dtype
+    if probabilities:
+        dtype = as_floats("linear_cross_entropy", input=input, target=target)[0].dtype
     if probabilities and ignore_index is not None:
         raise ValueError("ignore_index needs class indices, not probabilities")
     ignored = -100 if ignore_index is None else ignore_index
-    if where is not None:
-        counts = jnp.broadcast_to(jnp.asarray(where, bool), (*input.shape[:-1], *extra))
-        rows_count = counts.any(tuple(range(input.ndim - 1, counts.ndim)))[..., None]
-        input = jnp.where(rows_count, input, jnp.zeros((), input.dtype))
-    wide: Any = None if options is None else options.acc_dtype
+    input = _counting_rows(input, target, extra, None if probabilities else ignored, where)
+    factor = widest(input.dtype, linear_weight.dtype)
+    summed: Any = at_least_float32(factor)
+    if options is not None and options.acc_dtype is not None:
+        summed = options.acc_dtype
+    # Outside of the loop over chunks the weight has 32 bits, and so has the sum of its gradients.
+    wide_weight = linear_weight.astype(at_least_float32(linear_weight.dtype))
 
     def losses(input: Array, target: Array) -> Array:
         contract = (((input.ndim - 1,), (linear_weight.ndim - 1,)), ((), ()))
-        logits = jax.lax.dot_general(input, linear_weight, contract, preferred_element_type=wide)
+        logits = jax.lax.dot_general(
+            input.astype(factor),
+            wide_weight.astype(factor),
+            contract,
+            preferred_element_type=summed,
+        ).astype(at_least_float32(summed))
         if linear_bias is not None:
             logits = logits + linear_bias.astype(logits.dtype)
         return cross_entropy(
             logits,
             target,
-            None if weight is None else weight.astype(logits.dtype),
+            weight,
             ignore_index=ignored,
             reduction="none",
             label_smoothing=label_smoothing,
@@ -155,13 +169,30 @@ def linear_cross_entropy(
     if options is None or input.ndim == 1:
         loss = losses(input, target)
     else:
+        if not probabilities:
+            check_indices("target", target, classes, ignored=ignored)
+        target = jnp.asarray(target)
         rows = options.rows(input.shape[0], input.shape[1], classes)
         loss = jax.lax.map(jax.checkpoint(_on_one(losses)), (input, target), batch_size=rows)
-    loss = loss.astype(input.dtype)
     if probabilities:
-        return reduce_loss(loss, reduction, where)
+        return reduce_loss(loss, dtype, reduction, where)
     samples = read_class_targets(logits_shape, target, weight, ignored, where)
-    return reduce_loss(loss, reduction, samples.counts, samples.weight)
+    return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
+
+
+def _counting_rows(
+    input: Array, target: Any, extra: list[int], ignored: int | None, where: ArrayLike | None
+) -> Array:
+    """Set the rows of samples that do not count to zero, so that NaN in them reaches no weight."""
+    shape = (*input.shape[:-1], *extra)
+    counts = None if where is None else jnp.broadcast_to(jnp.asarray(where, bool), shape)
+    if ignored is not None and np.shape(target) == shape:
+        meant = jnp.asarray(target) != ignored
+        counts = meant if counts is None else counts & meant
+    if counts is None:
+        return input
+    rows = counts.any(tuple(range(input.ndim - 1, counts.ndim)))
+    return jnp.where(rows[..., None], input, 0)
 
 
 def _on_one(losses: Any) -> Any:

@@ -5,16 +5,20 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice
-from funcnet.functional.indices import check_indices
+from funcnet.core.dtypes import widened
+from funcnet.functional.indices import check_indices, check_integers
 from funcnet.functional.losses.reductions import (
-    as_float_like,
+    check_one_shape,
     mask_operands,
     mask_vectors,
     reduce_loss,
     resolve_reduction,
+    spread_weight,
+    widened_with_labels,
 )
 from funcnet.functional.subgradients import positive_part
 
@@ -42,8 +46,8 @@ def margin_ranking_loss(
 
     Args:
         input1: scores, any shape.
-        input2: scores, as many axes.
-        target: 1 if the first should be larger, -1 if the second; as many axes.
+        input2: scores of the same shape.
+        target: 1 if the first should be larger, -1 if the second; of the same shape, or one for all.
         margin: how far apart they should be.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
@@ -54,7 +58,8 @@ def margin_ranking_loss(
         A scalar, or one value for each element.
 
     Raises:
-        ValueError: the numbers of axes differ.
+        ValueError: the shapes differ.
+        TypeError: scores that are integers or booleans.
 
     Example:
         >>> float(F.margin_ranking_loss(jnp.array([1.0]), jnp.array([3.0]), jnp.array([1])))
@@ -63,14 +68,11 @@ def margin_ranking_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MarginRankingLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    target = as_float_like(target, input1)
-    if not input1.ndim == input2.ndim == target.ndim:
-        raise ValueError(
-            "input1, input2 and target must have as many axes; "
-            f"got shapes {input1.shape}, {input2.shape} and {target.shape}"
-        )
-    input1, input2, target = mask_operands(where, input1, input2, target)
-    return reduce_loss(positive_part(margin - target * (input1 - input2)), reduction, where)
+    function = "margin_ranking_loss"
+    dtype, first, second, y = widened_with_labels(function, target, input1=input1, input2=input2)
+    check_one_shape(function, input1=first, input2=second, target=y)
+    first, second, y = mask_operands(where, first, second, y)
+    return reduce_loss(positive_part(margin - y * (first - second)), dtype, reduction, where)
 
 
 def multi_margin_loss(
@@ -90,8 +92,8 @@ def multi_margin_loss(
     ``Σ_{c≠y} w_y max(0, margin - x_y + x_c)^p / C``
 
     Args:
-        input: scores ``(N, C)`` or ``(C,)``.
-        target: class indices ``(N,)`` or ``()``.
+        input: scores ``(N, C)`` or ``(C,)``; a number is the score of the only class.
+        target: class indices ``(N,)``, or ``()`` or ``(1,)`` for a single sample.
         p: 1 or 2.
         margin: how far above the others the true class should be.
         weight: factor of each class, ``(C,)``.
@@ -101,10 +103,11 @@ def multi_margin_loss(
         where: mask ``(N,)`` of the samples that count.
 
     Returns:
-        A scalar, or one value for each sample.
+        A scalar, or one value for each sample, of the target's shape.
 
     Raises:
         ValueError: shapes that do not fit, or another ``p``.
+        TypeError: scores that are no floats, or a target that is no integer.
         IndexError: a target outside of ``0 … C-1``; inside ``jax.jit`` it costs NaN.
 
     Example:
@@ -115,30 +118,34 @@ def multi_margin_loss(
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_choice("p", p, (1, 2))
-    input, target = jnp.asarray(input), jnp.asarray(target)
-    if input.ndim not in (1, 2) or target.shape != input.shape[:-1]:
+    dtype, x = widened("multi_margin_loss", input=input)
+    shape = np.shape(target)
+    single = x.ndim < 2 and shape in ((), (1,))
+    if not (single or (x.ndim == 2 and shape == x.shape[:1])) or 0 in x.shape[-1:]:
         raise ValueError(
             "multi_margin_loss takes scores (N, C) with a target (N,), or (C,) with (); "
-            f"got {input.shape} and {target.shape}"
+            f"input has shape {x.shape} and target {shape}"
         )
-    classes = input.shape[-1]
+    x = jnp.broadcast_to(x, (*shape, x.size)) if single else x
+    classes = x.shape[-1]
     if weight is not None and weight.shape != (classes,):
         raise ValueError(f"weight must have shape ({classes},); got {weight.shape}")
     check_indices("target", target, classes)
-    (input,) = mask_vectors(where, input)
+    target = jnp.asarray(target)
+    check_integers("target", target)
+    (x,) = mask_vectors(where, x)
     index = target[..., None]
-    true = jnp.take_along_axis(input, index, -1, mode="clip")
-    excess = margin - true + input
+    true = jnp.take_along_axis(x, index, -1, mode="clip")
+    excess = margin - true + x
     # not `positive_part`: at the margin itself this loss has no gradient
-    cost = jnp.where(excess > 0, excess, jnp.zeros((), input.dtype))
+    cost = jnp.where(excess > 0, excess, 0)
     cost = cost if p == 1 else cost * cost
     if weight is not None:
-        cost = cost * as_float_like(weight, input)[index]
+        cost = cost * weight.astype(x.dtype)[index]
     others = jnp.arange(classes, dtype=target.dtype) != index
-    loss = jnp.sum(jnp.where(others, cost, jnp.zeros((), input.dtype)), -1) / classes
+    loss = jnp.sum(jnp.where(others, cost, 0), -1) / classes
     known = (target >= 0) & (target < classes)
-    loss = jnp.where(known, loss, jnp.full((), jnp.nan, loss.dtype))
-    return reduce_loss(loss, reduction, where)
+    return reduce_loss(jnp.where(known, loss, jnp.nan), dtype, reduction, where)
 
 
 def multilabel_margin_loss(
@@ -155,8 +162,9 @@ def multilabel_margin_loss(
     ``Σ_{y∈Y} Σ_{c∉Y} max(0, 1 - x_y + x_c) / C``
 
     Args:
-        input: scores ``(N, C)`` or ``(C,)``.
-        target: indices of the true classes first, then -1: of the input's shape.
+        input: scores ``(N, C)`` or ``(C,)``; a number is the score of the only class.
+        target: integers of the input's shape: the true classes first, then -1. Not one yes or no for
+            each class: `multilabel_soft_margin_loss` takes these.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
@@ -167,7 +175,9 @@ def multilabel_margin_loss(
 
     Raises:
         ValueError: the shapes differ.
-        IndexError: a target outside of ``-1 … C-1``.
+        TypeError: scores that are no floats, or a target that is no integer.
+        IndexError: a target outside of ``-1 … C-1``; inside ``jax.jit``, where values are not known,
+            those below end the list as -1 does, and one of C and more costs NaN.
 
     Example:
         >>> x, y = jnp.array([0.0, 0.0, -1.0, -0.5]), jnp.array([0, 1, -1, 3])
@@ -177,22 +187,33 @@ def multilabel_margin_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelMarginLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    input, target = jnp.asarray(input), jnp.asarray(target)
-    if input.ndim not in (1, 2) or target.shape != input.shape:
+    dtype, x = widened("multilabel_margin_loss", input=input)
+    shape = np.shape(target)
+    single = {x.shape, shape} <= {(), (1,)}
+    if not (single or (x.ndim in (1, 2) and shape == x.shape)) or 0 in x.shape[-1:]:
         raise ValueError(
             f"multilabel_margin_loss takes scores and a target of one shape, (N, C) or (C,); "
-            f"got {input.shape} and {target.shape}"
+            f"input has shape {x.shape} and target {shape}"
         )
-    check_indices("target", target, input.shape[-1], lowest=-1)
-    (input,) = mask_vectors(where, input)
-    classes, zero = input.shape[-1], jnp.zeros((), input.dtype)
-    listed = jnp.cumsum(target < 0, axis=-1) == 0  # what comes before the first -1
-    named = listed[..., None] & (target[..., None] == jnp.arange(classes, dtype=target.dtype))
-    true = jnp.sum(jnp.where(named, input[..., None, :], zero), -1)
-    excess = 1 - true[..., None] + input[..., None, :]
+    labels = jnp.asarray(target)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            "the target of multilabel_margin_loss lists the indices of the true classes, as integers "
+            f"with -1 after the last; target has dtype {labels.dtype.name}. Of one yes or no for each "
+            "class, write multilabel_soft_margin_loss"
+        )
+    x, labels = (x.reshape(1), labels.reshape(1)) if single else (x, labels)
+    check_indices("target", target, x.shape[-1], lowest=-1)
+    (x,) = mask_vectors(where, x)
+    classes = x.shape[-1]
+    listed = jnp.cumsum(labels < 0, axis=-1) == 0  # what comes before the first -1
+    named = listed[..., None] & (labels[..., None] == jnp.arange(classes, dtype=labels.dtype))
+    true = jnp.sum(jnp.where(named, x[..., None, :], 0), -1)
+    excess = 1 - true[..., None] + x[..., None, :]
     counts = listed[..., None] & ~named.any(-2, keepdims=True) & (excess > 0)
-    loss = jnp.sum(jnp.where(counts, excess, zero), (-2, -1)) / classes
-    return reduce_loss(loss, reduction, where)
+    loss = jnp.sum(jnp.where(counts, excess, 0), (-2, -1)) / classes
+    unknown = (listed & (labels >= classes)).any(-1)
+    return reduce_loss(jnp.where(unknown, jnp.nan, loss), dtype, reduction, where)
 
 
 def soft_margin_loss(
@@ -208,7 +229,7 @@ def soft_margin_loss(
 
     Args:
         input: scores, any shape.
-        target: 1 or -1, a shape that broadcasts with it.
+        target: 1 or -1, of the same shape, or one for all.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
@@ -217,6 +238,10 @@ def soft_margin_loss(
     Returns:
         A scalar, or one value for each element.
 
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: scores that are integers or booleans.
+
     Example:
         >>> round(float(F.soft_margin_loss(jnp.zeros(4), jnp.array([1, -1, 1, -1]))), 3)
         0.693
@@ -224,8 +249,10 @@ def soft_margin_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.SoftMarginLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    input, target = mask_operands(where, input, as_float_like(target, input))
-    return reduce_loss(jax.nn.softplus(-target * input), reduction, where)
+    dtype, x, y = widened_with_labels("soft_margin_loss", target, input=input)
+    check_one_shape("soft_margin_loss", input=x, target=y)
+    x, y = mask_operands(where, x, y)
+    return reduce_loss(jax.nn.softplus(-y * x), dtype, reduction, where)
 
 
 def multilabel_soft_margin_loss(
@@ -252,6 +279,10 @@ def multilabel_soft_margin_loss(
     Returns:
         A scalar, or one value for each sample.
 
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: logits that are integers or booleans.
+
     Example:
         >>> round(float(F.multilabel_soft_margin_loss(jnp.zeros((2, 3)), jnp.ones((2, 3)))), 3)
         0.693
@@ -259,9 +290,11 @@ def multilabel_soft_margin_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelSoftMarginLoss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    mask = None if where is None else jnp.asarray(where)[..., None]
-    input, target = mask_operands(mask, input, as_float_like(target, input))
-    loss = (1 - target) * input + jax.nn.softplus(-input)
+    function = "multilabel_soft_margin_loss"
+    dtype, x, y = widened_with_labels(function, target, input=input)
+    check_one_shape(function, input=x, target=y)
+    x, y = mask_vectors(where, x, jnp.broadcast_to(y, x.shape))
+    loss = (1 - y) * x + jax.nn.softplus(-x)
     if weight is not None:
-        loss = loss * as_float_like(weight, loss)
-    return reduce_loss(jnp.mean(loss, axis=-1), reduction, where)
+        loss = loss * spread_weight(function, weight, loss)
+    return reduce_loss(jnp.mean(loss, axis=-1), dtype, reduction, where)

@@ -3,20 +3,30 @@
 A loss computes one value for each element or sample, and `reduce_loss` makes of them what
 ``reduction=`` says. ``where=`` marks the values that count: the others give zero loss, no gradient
 (even if their inputs are NaN) and do not enter the mean.
+
+What a loss compares element by element has one shape: an input and a target of other shapes, such as
+``(N, 1)`` and ``(N,)``, are refused rather than spread over each other. Only a single number stands for as
+many as there are. A mask or a weight may be spread, and never makes the loss larger.
 """
 
+import math
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import at_least_float32, widened
 
 __all__ = [
-    "as_float_like",
+    "check_one_shape",
     "mask_operands",
     "mask_vectors",
     "reduce_loss",
     "resolve_reduction",
+    "spread_weight",
+    "widened_with_labels",
 ]
 
 
@@ -44,21 +54,69 @@ def resolve_reduction(
     return reduction
 
 
-def as_float_like(value: ArrayLike, reference: Array) -> Array:
-    """Give a number, or an array of integers or booleans, the dtype of a floating reference.
+def widened_with_labels(
+    function: str, labels: ArrayLike, **inputs: Any
+) -> tuple[np.dtype, *tuple[Array, ...]]:
+    """Prepare inputs as `widened` does, and labels (signs, yes or no, counts) of any dtype after them.
+
+    Labels that are floats are promoted with the inputs; integers and booleans take their dtype.
 
     Example:
-        >>> from funcnet.functional.losses.reductions import as_float_like
-        >>> as_float_like(jnp.array([True, False]), jnp.ones(2)).dtype
-        dtype('float32')
+        >>> from funcnet.functional.losses.reductions import widened_with_labels
+        >>> dtype, x, y = widened_with_labels("bce", jnp.array([1, 0]), input=jnp.ones(2, jnp.bfloat16))
+        >>> dtype, x.dtype, y.dtype
+        (dtype(bfloat16), dtype('float32'), dtype('float32'))
     """
-    if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.inexact):  # pyright: ignore[reportAttributeAccessIssue]
-        return jnp.asarray(value)
-    return jnp.asarray(value, reference.dtype)
+    if not isinstance(labels, int | float) and jnp.issubdtype(jnp.result_type(labels), jnp.inexact):
+        return widened(function, **inputs, target=labels)
+    dtype, *made = widened(function, **inputs)
+    return dtype, *made, jnp.asarray(labels).astype(made[0].dtype)
+
+
+def check_one_shape(function: str, **arrays: Array) -> None:
+    """Raise ``ValueError`` unless arrays have the shape of the first, or none at all.
+
+    Example:
+        >>> from funcnet.functional.losses.reductions import check_one_shape
+        >>> check_one_shape("mse_loss", input=jnp.ones((3, 1)), target=jnp.ones((3, 1)))
+    """
+    (first, reference), *others = arrays.items()
+    for name, array in others:
+        if array.shape in ((), reference.shape):
+            continue
+        if math.prod(array.shape) == math.prod(reference.shape):
+            advice = f"if they hold the same elements, write {name}.reshape({first}.shape)"
+        else:
+            advice = f"to repeat one of them, write jnp.broadcast_to({name}, {first}.shape)"
+        shapes = " and ".join(f"{key} has shape {value.shape}" for key, value in arrays.items())
+        raise ValueError(f"{function} compares element by element, and {shapes}: {advice}")
+
+
+def spread_weight(
+    function: str, weight: ArrayLike, loss: Array, where: ArrayLike | None = None
+) -> Array:
+    """Spread a factor over the values of a loss, in their dtype, masked as they are; check that it fits.
+
+    Example:
+        >>> from funcnet.functional.losses.reductions import spread_weight
+        >>> spread_weight("bce", jnp.array([1, 2]), jnp.ones((3, 2))).shape
+        (3, 2)
+    """
+    weight = jnp.asarray(weight)
+    _check_spreads(f"the weight of {function}", weight.shape, loss.shape)
+    return mask_operands(where, jnp.broadcast_to(weight.astype(loss.dtype), loss.shape))[0]
+
+
+def _check_spreads(name: str, shape: tuple[int, ...], full: tuple[int, ...]) -> None:
+    aligned = zip(reversed(shape), reversed(full), strict=False)
+    if len(shape) > len(full) or any(size not in (1, whole) for size, whole in aligned):
+        raise ValueError(f"{name} has shape {shape}, which does not broadcast to {full}")
 
 
 def mask_operands(where: ArrayLike | None, *operands: Array) -> tuple[Array, ...]:
     """Replace what the mask leaves out by ½, at which every loss and its gradient are finite.
+
+    The mask broadcasts to the shape of the first.
 
     Example:
         >>> from funcnet.functional.losses.reductions import mask_operands
@@ -67,6 +125,8 @@ def mask_operands(where: ArrayLike | None, *operands: Array) -> tuple[Array, ...
     """
     if where is None:
         return operands
+    where = jnp.asarray(where, bool)
+    _check_spreads("where", where.shape, operands[0].shape)
     return tuple(jnp.where(where, operand, jnp.asarray(0.5, operand.dtype)) for operand in operands)
 
 
@@ -84,6 +144,7 @@ def mask_vectors(where: ArrayLike | None, *vectors: Array) -> tuple[Array, ...]:
 
 def reduce_loss(
     loss: Array,
+    dtype: Any,
     reduction: str,
     where: ArrayLike | None = None,
     weight: Array | None = None,
@@ -91,7 +152,8 @@ def reduce_loss(
     """Reduce the values of a loss to what ``reduction`` asks for.
 
     Args:
-        loss: the values, weights already applied.
+        loss: the values, weights already applied, in 32 bits at least.
+        dtype: of the result, which is rounded once.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         where: a mask that broadcasts against the values; ``None`` counts all.
         weight: the mean divides by its sum instead of by the number of values that count.
@@ -102,14 +164,16 @@ def reduce_loss(
     Example:
         >>> from funcnet.functional.losses.reductions import reduce_loss
         >>> loss = jnp.array([1.0, 3.0, 8.0])
-        >>> float(reduce_loss(loss, "mean", where=jnp.array([True, True, False])))
+        >>> float(reduce_loss(loss, jnp.float16, "mean", where=jnp.array([True, True, False])))
         2.0
     """
     if where is not None:
-        where = jnp.broadcast_to(jnp.asarray(where, bool), loss.shape)
+        where = jnp.asarray(where, bool)
+        _check_spreads("where", where.shape, loss.shape)
+        where = jnp.broadcast_to(where, loss.shape)
         loss = jnp.where(where, loss, jnp.zeros((), loss.dtype))
     if reduction == "none":
-        return loss
+        return loss.astype(dtype)
     wide = at_least_float32(loss.dtype)
     total = jnp.sum(loss, dtype=wide)
     if reduction == "mean":
@@ -119,4 +183,4 @@ def reduce_loss(
             total = total / jnp.sum(where, dtype=wide)
         else:
             total = total / loss.size
-    return total.astype(loss.dtype)
+    return total.astype(dtype)

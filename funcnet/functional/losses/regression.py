@@ -1,6 +1,7 @@
 """Losses between numbers: squared, absolute and robust errors.
 
-``input`` and ``target`` broadcast. ``where`` masks values of the unreduced loss.
+``input`` and ``target`` are floats of one shape; a target may be a single number. ``where`` masks values of
+the unreduced loss.
 """
 
 from collections.abc import Callable
@@ -9,8 +10,9 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_non_negative, check_positive
+from funcnet.core.dtypes import widened
 from funcnet.functional.losses.reductions import (
-    as_float_like,
+    check_one_shape,
     mask_operands,
     reduce_loss,
     resolve_reduction,
@@ -21,6 +23,7 @@ __all__ = ["huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss"]
 
 
 def _error_loss(
+    function: str,
     cost: Callable[[Array], Array],
     input: Array,
     target: ArrayLike,
@@ -28,18 +31,22 @@ def _error_loss(
     where: ArrayLike | None,
     weight: Array | None = None,
     divide_by_weight: bool = True,
+    complex: bool = False,
 ) -> Array:
     """Reduce a cost of the error ``input - target``, times a weight of the input's shape."""
-    input, target = mask_operands(where, input, as_float_like(target, input))
-    loss = cost(input - target)
-    if weight is None:
-        return reduce_loss(loss, reduction, where)
-    if weight.shape != input.shape:
+    dtype, x, y = widened(function, complex=complex, input=input, target=target)
+    check_one_shape(function, input=x, target=y)
+    if weight is not None and weight.shape != x.shape:
         raise ValueError(
-            f"weight must have the shape {input.shape} of input; got one of shape {weight.shape}"
+            f"weight must have the shape {x.shape} of input; got one of shape {weight.shape}"
         )
-    weight = as_float_like(weight, loss)
-    return reduce_loss(loss * weight, reduction, where, weight if divide_by_weight else None)
+    x, y = mask_operands(where, x, y)
+    loss = cost(x - y)
+    dtype = jnp.finfo(dtype).dtype  # a cost is real where numbers are complex
+    if weight is None:
+        return reduce_loss(loss, dtype, reduction, where)
+    (weight,) = mask_operands(where, weight.astype(loss.dtype))
+    return reduce_loss(loss * weight, dtype, reduction, where, weight if divide_by_weight else None)
 
 
 def mse_loss(
@@ -56,7 +63,7 @@ def mse_loss(
 
     Args:
         input: predictions, any shape.
-        target: true values, a shape that broadcasts with it.
+        target: true values of the same shape, or one number.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"sum"`` or ``"mean"``, which divides by the sum of a ``weight``.
@@ -66,6 +73,10 @@ def mse_loss(
     Returns:
         A scalar, or one value for each element.
 
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: integers or booleans.
+
     Example:
         >>> float(F.mse_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 0.0])))
         5.0
@@ -73,7 +84,7 @@ def mse_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.mse_loss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    return _error_loss(jnp.square, input, target, reduction, where, weight)
+    return _error_loss("mse_loss", jnp.square, input, target, reduction, where, weight)
 
 
 def l1_loss(
@@ -89,8 +100,8 @@ def l1_loss(
     """Absolute error: ``|x - y|``.
 
     Args:
-        input: predictions, any shape.
-        target: true values, a shape that broadcasts with it.
+        input: predictions, real or complex, any shape.
+        target: true values of the same shape, or one number.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"sum"`` or ``"mean"``, which divides by the sum of a ``weight``.
@@ -100,6 +111,10 @@ def l1_loss(
     Returns:
         A scalar, or one value for each element.
 
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: integers or booleans.
+
     Example:
         >>> float(F.l1_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 0.0])))
         2.0
@@ -107,7 +122,7 @@ def l1_loss(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.l1_loss.html
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
-    return _error_loss(magnitude, input, target, reduction, where, weight)
+    return _error_loss("l1_loss", magnitude, input, target, reduction, where, weight, complex=True)
 
 
 def smooth_l1_loss(
@@ -126,7 +141,7 @@ def smooth_l1_loss(
 
     Args:
         input: predictions, any shape.
-        target: true values, a shape that broadcasts with it.
+        target: true values of the same shape, or one number.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
@@ -137,7 +152,8 @@ def smooth_l1_loss(
         A scalar, or one value for each element.
 
     Raises:
-        ValueError: a negative ``beta``.
+        ValueError: the shapes differ, or ``beta`` is negative.
+        TypeError: integers or booleans.
 
     Example:
         >>> float(F.smooth_l1_loss(jnp.array([0.5, 2.0]), jnp.zeros(2), reduction="sum"))
@@ -148,13 +164,17 @@ def smooth_l1_loss(
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_non_negative("beta", beta)
     if beta == 0:
-        return _error_loss(magnitude, input, target, reduction, where)
+        return _error_loss("smooth_l1_loss", magnitude, input, target, reduction, where)
 
     def cost(error: Array) -> Array:
         size = magnitude(error)
-        return jnp.where(size < beta, 0.5 * jnp.square(error) / beta, size - 0.5 * beta)
+        near = size < beta
+        small = jnp.where(
+            near, error, 0
+        )  # the square of an infinite error has no part in the slope
+        return jnp.where(near, 0.5 * jnp.square(small) / beta, size - 0.5 * beta)
 
-    return _error_loss(cost, input, target, reduction, where)
+    return _error_loss("smooth_l1_loss", cost, input, target, reduction, where)
 
 
 def huber_loss(
@@ -172,7 +192,7 @@ def huber_loss(
 
     Args:
         input: predictions, any shape.
-        target: true values, a shape that broadcasts with it.
+        target: true values of the same shape, or one number.
         reduction: ``"none"``, ``"sum"`` or ``"mean"``, which divides by the number of elements
             even if there is a ``weight``.
         delta: where the absolute error begins; above 0.
@@ -183,7 +203,8 @@ def huber_loss(
         A scalar, or one value for each element.
 
     Raises:
-        ValueError: ``delta`` is not above zero.
+        ValueError: the shapes differ, or ``delta`` is not above zero.
+        TypeError: integers or booleans.
 
     Example:
         >>> float(F.huber_loss(jnp.array([1.0, 3.0]), jnp.zeros(2), reduction="sum", delta=2.0))
@@ -196,6 +217,10 @@ def huber_loss(
 
     def cost(error: Array) -> Array:
         size = magnitude(error)
-        return jnp.where(size <= delta, 0.5 * jnp.square(error), delta * (size - 0.5 * delta))
+        near = size <= delta
+        small = jnp.where(near, error, 0)
+        return jnp.where(near, 0.5 * jnp.square(small), delta * (size - 0.5 * delta))
 
-    return _error_loss(cost, input, target, reduction, where, weight, divide_by_weight=False)
+    return _error_loss(
+        "huber_loss", cost, input, target, reduction, where, weight, divide_by_weight=False
+    )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_positive
+from funcnet.core.dtypes import widened
 from funcnet.functional.distance import pairwise_distance
 from funcnet.functional.losses.reductions import mask_operands, reduce_loss, resolve_reduction
 from funcnet.functional.subgradients import positive_part
@@ -33,8 +34,8 @@ def triplet_margin_loss(
     """Cost of an anchor nearer to its negative: ``max(0, margin + d(a, p) - d(a, n))``.
 
     Args:
-        anchor: vectors ``(N, D)`` or ``(D,)``.
-        positive: what should be near to them.
+        anchor: vectors ``(N, D)`` or ``(D,)``, real or complex.
+        positive: what should be near to them; its shape, as the negative's, may have axes of length one.
         negative: what should be far.
         margin: how much farther.
         p: of the norm that measures the distance.
@@ -49,7 +50,8 @@ def triplet_margin_loss(
         A scalar, or one value for each triplet.
 
     Raises:
-        ValueError: the numbers of axes differ, or the margin is not above zero.
+        ValueError: shapes that do not fit, or the margin is not above zero.
+        TypeError: integers or booleans.
 
     Example:
         >>> a, p, n = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]]), jnp.array([[0.0, 2.0]])
@@ -62,7 +64,11 @@ def triplet_margin_loss(
     def distance(x: Array, y: Array) -> Array:
         return pairwise_distance(x, y, p, eps)
 
-    return triplet_margin_with_distance_loss(
+    # Distances are rounded only when they have been compared.
+    dtype, anchor, positive, negative = widened(
+        "triplet_margin_loss", complex=True, anchor=anchor, positive=positive, negative=negative
+    )
+    loss = triplet_margin_with_distance_loss(
         anchor,
         positive,
         negative,
@@ -72,6 +78,7 @@ def triplet_margin_loss(
         reduction=resolve_reduction(reduction, size_average, reduce),
         where=where,
     )
+    return loss.astype(jnp.finfo(dtype).dtype)
 
 
 def triplet_margin_with_distance_loss(
@@ -113,17 +120,21 @@ def triplet_margin_with_distance_loss(
     """
     reduction = resolve_reduction(reduction)
     check_positive("margin", margin)
+    if distance_function is None:
+        return triplet_margin_loss(
+            anchor, positive, negative, margin, swap=swap, reduction=reduction, where=where
+        )
     if not anchor.ndim == positive.ndim == negative.ndim:
         raise ValueError(
-            "anchor, positive and negative must have as many axes; "
-            f"got shapes {anchor.shape}, {positive.shape} and {negative.shape}"
+            f"anchor has shape {anchor.shape}, positive {positive.shape} and negative "
+            f"{negative.shape}; they must have as many axes"
         )
     if where is not None:
         where = jnp.asarray(where)
         mask = where.reshape(where.shape + (1,) * (anchor.ndim - where.ndim))
         anchor, positive, negative = mask_operands(mask, anchor, positive, negative)
-    distance = pairwise_distance if distance_function is None else distance_function
-    near, far = distance(anchor, positive), distance(anchor, negative)
+    near, far = distance_function(anchor, positive), distance_function(anchor, negative)
     if swap:
-        far = jnp.minimum(far, distance(positive, negative))
-    return reduce_loss(positive_part(margin + near - far), reduction, where)
+        far = jnp.minimum(far, distance_function(positive, negative))
+    dtype, near, far = widened("a loss of distances", nearer=near, farther=far)
+    return reduce_loss(positive_part(margin + near - far), dtype, reduction, where)

@@ -1,7 +1,8 @@
 """Batch normalization: each channel is standardized over a batch.
 
 Mean and square are summed in one pass over the input. What makes that safe is a shift: subtracting
-the mean of the first example first leaves small numbers, whose squares do not cancel.
+the mean of a typical example first leaves small numbers, whose squares do not cancel. Typical is the
+median of three, so that one example far from all others is never the one.
 """
 
 import math
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import widened, widest
 from funcnet.functional.normalization.standardize import running_average
 
 __all__ = ["batch_norm", "batch_norm_update"]
@@ -82,16 +83,20 @@ def batch_norm(
     Reference: Ioffe and Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167.
     """
     del momentum
-    axes = _reduced_axes(input, channels_last)
+    dtype, x = widened("batch_norm", input=input)
+    if x.shape == (0,):  # nothing, of no channels: PyTorch takes it too
+        return x.astype(dtype)
+    axes = _reduced_axes(x, channels_last)
     _check_eps(eps, training)
     if training:
-        _check_channels(input, axes, weight, bias)
-        return _affine(input, _statistics(input, axes, axis_name), weight, bias, eps, axes)
+        _check_channels(x, axes, weight, bias)
+        return _affine(x, _statistics(x, axes, axis_name), weight, bias, eps, axes).astype(dtype)
     if running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless training=True")
-    _check_channels(input, axes, running_mean, running_var, weight, bias)
+    _check_channels(x, axes, running_mean, running_var, weight, bias)
     mean, var = jax.lax.stop_gradient((running_mean, running_var))
-    return _affine(input, ChannelStatistics(None, mean, var, 0), weight, bias, eps, axes)
+    statistics = ChannelStatistics(None, mean, var, 0)
+    return _affine(x, statistics, weight, bias, eps, axes).astype(dtype)
 
 
 def batch_norm_update(
@@ -136,11 +141,14 @@ def batch_norm_update(
 
     Reference: Ioffe and Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167.
     """
-    axes = _reduced_axes(input, channels_last)
+    dtype, x = widened("batch_norm_update", input=input)
+    if x.shape == (0,):
+        return x.astype(dtype), running_mean, running_var
+    axes = _reduced_axes(x, channels_last)
     _check_eps(eps, training=True)
-    statistics = _statistics(input, axes, axis_name)
-    _check_channels(input, axes, running_mean, running_var, weight, bias)
-    output = _affine(input, statistics, weight, bias, eps, axes)
+    statistics = _statistics(x, axes, axis_name)
+    _check_channels(x, axes, running_mean, running_var, weight, bias)
+    output = _affine(x, statistics, weight, bias, eps, axes).astype(dtype)
     if statistics.shift is None:  # an empty batch says nothing
         return output, running_mean, running_var
     mean, var = jax.lax.stop_gradient((statistics.mean + statistics.shift, statistics.var))
@@ -153,22 +161,19 @@ def batch_norm_update(
     )
 
 
-def _statistics(
-    input: Array, axes: tuple[int, ...], axis_name: AxisName | None
-) -> ChannelStatistics:
-    x = input.astype(at_least_float32(input.dtype))
-    size = math.prod(input.shape[axis] for axis in axes)
+def _statistics(x: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> ChannelStatistics:
+    size = math.prod(x.shape[axis] for axis in axes)
     if size == 0:
-        neutral = jnp.zeros(_channels(input, axes), x.dtype)
+        neutral = jnp.zeros(_channels(x, axes), x.dtype)
         return ChannelStatistics(None, neutral, neutral, 0)
-    shift = jax.lax.stop_gradient(x[:1].mean(axes))
+    shift = jax.lax.stop_gradient(_typical_mean(x, axes))
     if axis_name is not None:
         shift = jax.lax.pmean(shift, axis_name)
         size = size * jax.lax.axis_size(axis_name)
     if size == 1:
         raise ValueError(
             "in training each channel needs more than one value to take a variance of; "
-            f"got an input of shape {input.shape}"
+            f"got an input of shape {x.shape}"
         )
     centred = x - jnp.expand_dims(shift, axes)
     mean, square = centred.mean(axes), (centred * centred).mean(axes)
@@ -177,8 +182,19 @@ def _statistics(
     return ChannelStatistics(shift, mean, square - mean * mean, size)
 
 
+def _typical_mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """Return the median of the means of three examples, spread over the batch."""
+    examples = x.shape[0]
+    if examples < 3:
+        return x.mean(axes)
+    step = examples // 3
+    three = jax.lax.slice_in_dim(x, step // 2, step // 2 + 2 * step + 1, step)
+    a, b, c = three.mean(axes[1:])
+    return jnp.maximum(jnp.minimum(a, b), jnp.minimum(jnp.maximum(a, b), c))
+
+
 def _affine(
-    input: Array,
+    x: Array,
     statistics: ChannelStatistics,
     weight: Array | None,
     bias: Array | None,
@@ -186,18 +202,20 @@ def _affine(
     axes: tuple[int, ...],
 ) -> Array:
     # One multiplication and one addition an element, on the shifted input where there is a shift.
-    x = input.astype(at_least_float32(input.dtype))
+    given = (
+        array for array in (statistics.mean, statistics.var, weight, bias) if array is not None
+    )
+    x = x.astype(widest(x.dtype, *(array.dtype for array in given)))
     mean, var = statistics.mean.astype(x.dtype), statistics.var.astype(x.dtype)
     scale = jax.lax.rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight.astype(x.dtype)
     if statistics.shift is not None:
-        x = x - jnp.expand_dims(statistics.shift, axes)
+        x = x - jnp.expand_dims(statistics.shift.astype(x.dtype), axes)
     offset = -mean * scale
     if bias is not None:
         offset = offset + bias.astype(x.dtype)
-    output = x * jnp.expand_dims(scale, axes) + jnp.expand_dims(offset, axes)
-    return output.astype(input.dtype)
+    return x * jnp.expand_dims(scale, axes) + jnp.expand_dims(offset, axes)
 
 
 def _reduced_axes(input: Array, channels_last: bool) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import math
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible
+from funcnet.core.dtypes import widened
 from funcnet.functional.normalization.standardize import (
     over_channels,
     scale_and_shift,
@@ -41,14 +42,15 @@ def group_norm(
 
     Reference: Wu and He, Group Normalization, 2018, https://arxiv.org/abs/1803.08494.
     """
-    if input.ndim < 2:
-        raise ValueError(f"input must have shape (N, C, ...); got {input.shape}")
-    batch, channels, *spatial = input.shape
+    dtype, x = widened("group_norm", input=input)
+    if x.ndim < 2:
+        raise ValueError(f"input must have shape (N, C, ...); got {x.shape}")
+    batch, channels, *spatial = x.shape
     if num_groups < 1:
         raise ValueError(f"num_groups must be positive; got {num_groups}")
     check_divisible("the number of channels", channels, "num_groups", num_groups)
     if batch * channels // num_groups * math.prod(spatial) == 1:
-        raise ValueError(f"each group has one value only; got an input of shape {input.shape}")
-    grouped = input.reshape(batch, num_groups, channels // num_groups, *spatial)
-    x = standardize(grouped, tuple(range(2, grouped.ndim)), eps).reshape(input.shape)
-    return scale_and_shift(x, *over_channels(input, weight, bias)).astype(input.dtype)
+        raise ValueError(f"each group has one value only; got an input of shape {x.shape}")
+    grouped = x.reshape(batch, num_groups, channels // num_groups, *spatial)
+    x = standardize(grouped, tuple(range(2, grouped.ndim)), eps).reshape(x.shape)
+    return scale_and_shift(x, *over_channels(x, weight, bias)).astype(dtype)

@@ -5,8 +5,9 @@ import math
 import jax
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import widened, widest
 from funcnet.functional.normalization.standardize import (
+    moments,
     over_channels,
     running_average,
     scale_and_shift,
@@ -54,18 +55,19 @@ def instance_norm(
     Reference: Ulyanov et al., Instance Normalization, 2016, https://arxiv.org/abs/1607.08022.
     """
     del momentum
-    axes = _spatial_axes(input)
+    dtype, x = widened("instance_norm", input=input)
+    axes = _spatial_axes(x)
     if use_input_stats:
-        _check_spatial_size(input)
-        x = standardize(input, axes, eps)
+        _check_spatial_size(x)
+        x = standardize(x, axes, eps)
     elif running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless use_input_stats=True")
     else:
-        x = input.astype(at_least_float32(input.dtype))
         running = jax.lax.stop_gradient((running_mean, running_var))
-        mean, var = over_channels(input, *running)
-        x = (x - mean.astype(x.dtype)) * jax.lax.rsqrt(var.astype(x.dtype) + eps)
-    return scale_and_shift(x, *over_channels(input, weight, bias)).astype(input.dtype)
+        mean, var = over_channels(x, *running)
+        wide = widest(x.dtype, mean.dtype, var.dtype)
+        x = (x.astype(wide) - mean.astype(wide)) * jax.lax.rsqrt(var.astype(wide) + eps)
+    return scale_and_shift(x, *over_channels(x, weight, bias)).astype(dtype)
 
 
 def instance_norm_update(
@@ -104,12 +106,14 @@ def instance_norm_update(
     """
     output = instance_norm(input, None, None, weight, bias, eps=eps)
     axes = _spatial_axes(input)
-    x = jax.lax.stop_gradient(input).astype(at_least_float32(input.dtype))
-    mean, var = x.mean(axes).mean(0), x.var(axes, ddof=1).mean(0)
+    _, x = widened("instance_norm_update", input=jax.lax.stop_gradient(input))
+    _, mean, var = moments(x, axes)
+    size = math.prod(x.shape[2:])
+    examples = (0, *axes)
     return (
         output,
-        running_average(running_mean, mean, momentum),
-        running_average(running_var, var, momentum),
+        running_average(running_mean, mean.mean(examples), momentum),
+        running_average(running_var, var.mean(examples) * (size / max(size - 1, 1)), momentum),
     )
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import widened
 from funcnet.functional.normalization.standardize import scale_and_shift, standardize
 
 __all__ = ["layer_norm", "rms_norm"]
@@ -41,9 +41,9 @@ def layer_norm(
 
     Reference: Ba, Kiros and Hinton, Layer Normalization, 2016, https://arxiv.org/abs/1607.06450.
     """
-    axes = _trailing_axes(input, normalized_shape, weight, bias)
-    x = standardize(input, axes, eps)
-    return scale_and_shift(x, weight, bias).astype(input.dtype)
+    dtype, x = widened("layer_norm", input=input)
+    axes = _trailing_axes(x, normalized_shape, weight, bias)
+    return scale_and_shift(standardize(x, axes, eps), weight, bias).astype(dtype)
 
 
 def rms_norm(
@@ -73,11 +73,11 @@ def rms_norm(
     Reference: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019,
     https://arxiv.org/abs/1910.07467.
     """
-    axes = _trailing_axes(input, normalized_shape, weight)
-    x = input.astype(at_least_float32(input.dtype))
+    dtype, x = widened("rms_norm", input=input)
+    axes = _trailing_axes(x, normalized_shape, weight)
     eps = float(jnp.finfo(x.dtype).eps) if eps is None else eps
     x = x * jax.lax.rsqrt(jnp.square(x).mean(axes, keepdims=True) + eps)
-    return scale_and_shift(x, weight, None).astype(input.dtype)
+    return scale_and_shift(x, weight, None).astype(dtype)
 
 
 def _trailing_axes(

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_ndim, check_positive
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import widened
 
 __all__ = ["cross_map_lrn2d", "local_response_norm"]
 
@@ -41,11 +41,11 @@ def local_response_norm(
     Reference: Krizhevsky et al., ImageNet Classification with Deep CNNs, 2012.
     """
     check_positive("size", size)
-    if input.ndim < 3:
-        raise ValueError(f"input must have shape (N, C, *spatial); got {input.shape}")
-    x = input.astype(at_least_float32(input.dtype))
+    dtype, x = widened("local_response_norm", input=input)
+    if x.ndim < 3:
+        raise ValueError(f"input must have shape (N, C, *spatial); got {x.shape}")
     energy = _windowed_sum(jnp.square(x), size // 2, (size - 1) // 2) / size
-    return (x / (alpha * energy + k) ** beta).astype(input.dtype)
+    return (x / (alpha * energy + k) ** beta).astype(dtype)
 
 
 def cross_map_lrn2d(
@@ -78,12 +78,12 @@ def cross_map_lrn2d(
     Reference: ``torch.nn.CrossMapLRN2d``.
     """
     check_positive("size", size)
-    check_ndim("input", input.ndim, (4,), "(N, C, H, W)")
-    x = input.astype(at_least_float32(input.dtype))
-    return jnp.asarray(_cross_map(x, size, alpha, beta, k), input.dtype)
+    dtype, x = widened("cross_map_lrn2d", input=input)
+    check_ndim("input", x.ndim, (4,), "(N, C, H, W)")
+    return _cross_map(x, size, alpha, beta, k).astype(dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
 def _cross_map(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
     return x * _cross_map_scale(x, size, alpha, k) ** -beta
 
@@ -96,24 +96,23 @@ def _cross_map_scale(x: Array, size: int, alpha: float, k: float) -> Array:
     return alpha / size * energy + k
 
 
-def _cross_map_forward(
-    x: Array, size: int, alpha: float, beta: float, k: float
-) -> tuple[Array, tuple[Array, Array]]:
+@_cross_map.defjvp
+def _cross_map_jvp(
+    size: int,
+    alpha: float,
+    beta: float,
+    k: float,
+    primals: tuple[Array],
+    tangents: tuple[Array],
+) -> tuple[Array, Array]:
+    """Return the linear map whose transpose is PyTorch's backward pass."""
+    (x,), (x_dot,) = primals, tangents
     scale = _cross_map_scale(x, size, alpha, k)
-    return x * scale**-beta, (x, scale)
-
-
-def _cross_map_backward(
-    size: int, alpha: float, beta: float, k: float, kept: tuple[Array, Array], grad: Array
-) -> tuple[Array]:
-    x, scale = kept
     power = scale**-beta
     before = (size + 1) // 2 if size > 1 else 0
-    ratios = _windowed_sum(grad * x * power / scale, before, size - 1 - before)
-    return (power * grad - 2 * alpha * beta / size * x * ratios,)
-
-
-_cross_map.defvjp(_cross_map_forward, _cross_map_backward)
+    change = _windowed_sum(x * x_dot, size - 1 - before, before)
+    tangent = power * x_dot - 2 * alpha * beta / size * (x * power / scale) * change
+    return x * power, tangent
 
 
 def _windowed_sum(x: Array, before: int, after: int) -> Array:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import widened
 from funcnet.functional.distance import vector_norm
 
 __all__ = ["normalize"]
@@ -17,7 +17,7 @@ def normalize(
     """Scale vectors to unit length: ``x / max(‖x‖_p, eps)``.
 
     Args:
-        input: array of any shape.
+        input: array of any shape, real or complex; a number is a vector of one element.
         p: exponent of the norm; ``0`` counts what is not zero, ``inf`` takes the greatest and
             ``-inf`` the least.
         dim: axis (or axes) that the vectors lie along.
@@ -32,7 +32,11 @@ def normalize(
 
     Reference: ``torch.nn.functional.normalize``.
     """
-    x = input.astype(at_least_float32(input.dtype))
+    dtype, x = widened("normalize", complex=True, input=input)
     axes = dim if isinstance(dim, int) else tuple(dim)
+    if x.ndim == 0 and axes in (0, -1):
+        return normalize(x[None], p, 0, eps)[0].astype(dtype)
+    if axes == ():  # as in PyTorch: the norm of everything
+        axes = tuple(range(x.ndim))
     length = jnp.maximum(vector_norm(x, p, axes, keepdims=True), eps)
-    return (x / length).astype(input.dtype)
+    return (x / length.astype(x.dtype)).astype(dtype)

@@ -7,23 +7,38 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import widest
 
-__all__ = ["over_channels", "running_average", "scale_and_shift", "standardize"]
+__all__ = ["moments", "over_channels", "running_average", "scale_and_shift", "standardize"]
 
 
-def standardize(input: Array, axes: tuple[int, ...], eps: float) -> Array:
-    """Return ``(x - mean) / sqrt(var + eps)`` over some axes, in float32 at least."""
-    x = input.astype(at_least_float32(input.dtype))
-    centred = x - x.mean(axes, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axes, keepdims=True) + eps)
+def standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+    """Return ``(x - mean) / sqrt(var + eps)`` over some axes, of numbers in float32 at least."""
+    centred, _, var = moments(x, axes)
+    return centred * jax.lax.rsqrt(var + eps)
+
+
+def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Return ``x - mean``, the mean and the biased variance; the axes stay, with length one.
+
+    The mean of numbers that lie far from zero is rounded by more than they may differ. What is left of
+    it is therefore measured again on the small numbers after the subtraction, together with their
+    squares.
+    """
+    rough = jax.lax.stop_gradient(x.mean(axes, keepdims=True))
+    near = x - rough
+    rest = near.mean(axes, keepdims=True)
+    var = jnp.square(near).mean(axes, keepdims=True) - jnp.square(rest)
+    return near - rest, rough + rest, jnp.maximum(var, 0)
 
 
 def scale_and_shift(x: Array, weight: Array | None, bias: Array | None) -> Array:
-    """Return ``x * weight + bias`` in the dtype of ``x``, leaving out what is ``None``."""
+    """Return ``x * weight + bias`` in the widest of their dtypes, leaving out what is ``None``."""
+    dtype = widest(x.dtype, *(array.dtype for array in (weight, bias) if array is not None))
+    x = x.astype(dtype)
     if weight is not None:
-        x = x * weight.astype(x.dtype)
-    return x if bias is None else x + bias.astype(x.dtype)
+        x = x * weight.astype(dtype)
+    return x if bias is None else x + bias.astype(dtype)
 
 
 def over_channels(input: Array, *arrays: Array | None) -> tuple[Array, ...]:
@@ -40,14 +55,17 @@ def over_channels(input: Array, *arrays: Array | None) -> tuple[Array, ...]:
 
 
 def running_average(running: Array, new: Array, momentum: float | Array) -> Array:
-    """Return ``(1 - momentum) * running + momentum * new``, computed in the dtype of ``new``.
+    """Return ``(1 - momentum) * running + momentum * new`` in the dtype of ``running``.
+
+    Computed in the wider dtype of both.
 
     Example:
         >>> from funcnet.functional.normalization.standardize import running_average
         >>> running_average(jnp.zeros(1), jnp.ones(1), 0.25).tolist()
         [0.25]
     """
+    dtype = widest(running.dtype, new.dtype)
     if isinstance(momentum, jax.Array):
-        momentum = momentum.astype(new.dtype)
-    mixed = (1 - momentum) * running.astype(new.dtype) + momentum * new
+        momentum = momentum.astype(dtype)
+    mixed = (1 - momentum) * running.astype(dtype) + momentum * new.astype(dtype)
     return mixed.astype(running.dtype)

@@ -2,10 +2,13 @@
 
 Weights have PyTorch's layouts: ``weight_ih (G·H, I)``, ``weight_hh (G·H, H)``, with the ``G`` gates
 stacked in PyTorch's order (LSTM: i, f, g, o; GRU: r, z, n).
+
+Input and state decide the dtype of the next state. Only the matrix products are taken in 16 bits; gates,
+biases and the state between steps have 32 at least, so that small steps of the state are not lost.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
+from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.linear import linear
 
 __all__ = ["RecurrentWeights", "gru_cell", "lstm_cell", "rnn_cell"]
@@ -82,16 +86,37 @@ UPDATES: dict[str, Callable[[Array, Array, RecurrentState], RecurrentState]] = {
 GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 
 
+def share(x: Array, weight: Array, bias: Array | None, factor: Any) -> Array:
+    """Return ``x Wᵀ + b`` in 32 bits at least, from a product of factors in the dtype ``factor``."""
+    product = linear(x.astype(factor), weight.astype(factor))
+    product = product.astype(at_least_float32(factor))
+    return product if bias is None else product + bias.astype(product.dtype)
+
+
 def advance(
-    mode: str, from_input: Array, state: RecurrentState, weights: RecurrentWeights
+    mode: str, from_input: Array, state: RecurrentState, weights: RecurrentWeights, factor: Any
 ) -> RecurrentState:
-    """Take one step from the input's share of the gates."""
+    """Take one step from the input's share of the gates; all but the products have 32 bits at least."""
     # The gates are cheap to compute again: not saving them for the gradient saves more time.
     update = jax.checkpoint(UPDATES[mode], prevent_cse=False)
-    hidden, *rest = update(from_input, linear(state[0], weights.hh, weights.bias_hh), state)
+    from_hidden = share(state[0], weights.hh, weights.bias_hh, factor)
+    hidden, *rest = update(from_input, from_hidden, state)
     if weights.hr is not None:
-        hidden = linear(hidden, weights.hr)
+        hidden = share(hidden, weights.hr, None, factor)
     return hidden, *rest
+
+
+def _step(
+    function: str, mode: str, input: Array, state: RecurrentState, weights: RecurrentWeights
+) -> RecurrentState:
+    names = ("hidden", "cell")[: len(state)]
+    input, *parts = as_floats(function, input=input, **dict(zip(names, state, strict=True)))
+    _check_step(input, tuple(parts), weights)
+    factor = widest(input.dtype, weights.ih.dtype)
+    wide = at_least_float32(factor)
+    from_input = share(input, weights.ih, weights.bias_ih, factor)
+    new = advance(mode, from_input, tuple(part.astype(wide) for part in parts), weights, factor)
+    return tuple(part.astype(input.dtype) for part in new)
 
 
 def _check_step(input: Array, state: RecurrentState, weights: RecurrentWeights) -> None:
@@ -133,9 +158,7 @@ def rnn_cell(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.RNNCell.html
     """
     check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
-    _check_step(input, (hx,), weights)
-    mode = f"RNN_{nonlinearity.upper()}"
-    return advance(mode, linear(input, weights.ih, weights.bias_ih), (hx,), weights)[0]
+    return _step("rnn_cell", f"RNN_{nonlinearity.upper()}", input, (hx,), weights)[0]
 
 
 def lstm_cell(
@@ -165,9 +188,9 @@ def lstm_cell(
 
     Reference: Hochreiter, Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735
     """
-    _check_step(input, hx, weights)
-    state = advance("LSTM", linear(input, weights.ih, weights.bias_ih), hx, weights)
-    return state[0], state[1]
+    hidden, cell = hx
+    hidden, cell = _step("lstm_cell", "LSTM", input, (hidden, cell), weights)
+    return hidden, cell
 
 
 def gru_cell(input: Array, hx: Array, weights: RecurrentWeights) -> Array:
@@ -194,5 +217,4 @@ def gru_cell(input: Array, hx: Array, weights: RecurrentWeights) -> Array:
 
     Reference: Cho et al. 2014, https://arxiv.org/abs/1406.1078
     """
-    _check_step(input, (hx,), weights)
-    return advance("GRU", linear(input, weights.ih, weights.bias_ih), (hx,), weights)[0]
+    return _step("gru_cell", "GRU", input, (hx,), weights)[0]

@@ -5,11 +5,18 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, Key
+from funcnet.core.aliases import Array, ArrayLike, Key
 from funcnet.core.checks import check_choice
+from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.dropout import dropout
-from funcnet.functional.linear import linear
-from funcnet.functional.recurrent.cells import GATES, RecurrentState, RecurrentWeights, advance
+from funcnet.functional.indices import check_integers, known_values
+from funcnet.functional.recurrent.cells import (
+    GATES,
+    RecurrentState,
+    RecurrentWeights,
+    advance,
+    share,
+)
 
 __all__ = ["recurrent"]
 
@@ -27,18 +34,37 @@ def _scan(
     A step that does not count leaves the state as it is, so that the backward direction starts at
     each sequence's own end.
     """
-    projected = linear(input, weights.ih, weights.bias_ih)
+    factor = widest(input.dtype, weights.ih.dtype)
+    wide = at_least_float32(factor)
+    projected = share(input, weights.ih, weights.bias_ih, factor)
+    # Outside of the loop the weights have 32 bits, and so has the sum of their gradients over the steps.
+    weights = jax.tree.map(lambda weight: weight.astype(at_least_float32(weight.dtype)), weights)
+    state = tuple(part.astype(wide) for part in state)
 
     def step(state: RecurrentState, at: tuple[Array, Array | None]) -> tuple[RecurrentState, Array]:
         from_input, count = at
-        new = advance(mode, from_input, state, weights)
+        new = advance(mode, from_input, state, weights, factor)
         if count is None:
-            return new, new[0]
+            return new, new[0].astype(input.dtype)
         new = tuple(jnp.where(count, part, old) for part, old in zip(new, state, strict=True))
-        return new, jnp.where(count, new[0], jnp.zeros((), new[0].dtype))
+        return new, jnp.where(count, new[0], 0).astype(input.dtype)
 
     final, output = jax.lax.scan(step, state, (projected, counts), reverse=reverse)
-    return output, final
+    return output, tuple(part.astype(input.dtype) for part in final)
+
+
+def _counts(lengths: ArrayLike, time: int, batch: int) -> Array:
+    """Return the mask ``(T, N, 1)`` of the steps that count."""
+    values = known_values(lengths)
+    if values is not None and values.size and (values.min() < 0 or values.max() > time):
+        raise ValueError(f"lengths must lie in [0, {time}]; got {values.tolist()}")
+    lengths = jnp.asarray(lengths)
+    if lengths.shape != (batch,):
+        raise ValueError(
+            f"lengths must have shape {(batch,)}, one for each sequence; got {lengths.shape}"
+        )
+    check_integers("lengths", lengths)
+    return (jnp.arange(time, dtype=lengths.dtype)[:, None] < lengths)[..., None]
 
 
 def recurrent(
@@ -50,7 +76,7 @@ def recurrent(
     bidirectional: bool = False,
     dropout_p: float = 0.0,
     training: bool = False,
-    lengths: Array | None = None,
+    lengths: ArrayLike | None = None,
     key: Key | None = None,
 ) -> tuple[Array, RecurrentState]:
     """Run a stack of recurrent layers over sequences.
@@ -64,11 +90,17 @@ def recurrent(
         dropout_p: of the output of each layer except the last.
         training: whether to apply it.
         lengths: ``(N,)``, the number of steps of each sequence that count; the rest of the output
-            is zero. Equal to PyTorch's packed sequences.
+            is zero. Equal to PyTorch's packed sequences. Lengths that are known lie in 0 to T; of those
+            that are traced, one below counts as 0 and one above as T.
         key: for the dropout.
 
     Returns:
-        The output ``(T, N, directions · H)`` and the final states, like ``hx``.
+        The output ``(T, N, directions · H)`` and the final states, like ``hx``, in the dtype that input
+        and ``hx`` are promoted to.
+
+    Raises:
+        ValueError: an unknown mode, or lengths that are not those of the sequences.
+        TypeError: integers or booleans.
 
     Example:
         >>> weights = F.RecurrentWeights(jnp.ones((2, 3)), jnp.zeros((2, 2)))
@@ -81,17 +113,19 @@ def recurrent(
     Reference: https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
     """
     check_choice("mode", mode, GATES)
+    names = zip(("hidden", "cell"), hx, strict=False)
+    input, *parts = as_floats("recurrent", input=input, **dict(names))
     directions = 2 if bidirectional else 1
     counts = None
     if lengths is not None:
-        steps = jnp.arange(input.shape[0], dtype=lengths.dtype)
-        counts = (steps[:, None] < lengths)[..., None]
+        counts = _counts(lengths, *input.shape[:2])
+        input = jnp.where(counts, input, 0)  # so that NaN behind the end reaches no gradient
     finals: list[RecurrentState] = []
     layers = len(weights) // directions
     for layer in range(layers):
         outputs: list[Array] = []
         for place in range(layer * directions, (layer + 1) * directions):
-            state = tuple(part[place] for part in hx)
+            state = tuple(part[place] for part in parts)
             output, final = _scan(
                 mode, input, state, weights[place], counts, place % directions == 1
             )

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, DType
+from funcnet.core.dtypes import as_floats
+from funcnet.functional.activations.softmax import log_softmax
 from funcnet.functional.indices import check_indices
 from funcnet.functional.losses.reductions import reduce_loss
 from funcnet.module import Module
@@ -110,30 +111,34 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             ValueError: shapes that do not fit.
             IndexError: a target outside of ``0 … n_classes - 1``; inside ``jax.jit`` it costs NaN.
         """
-        input, target = jnp.asarray(input), jnp.asarray(target)
+        known, (input,) = target, as_floats("AdaptiveLogSoftmaxWithLoss", input=input)
+        target = jnp.asarray(target)
         if target.ndim > 1 or input.shape[:-1] != target.shape or input.ndim == 0:
             raise ValueError(
                 "input (N, in_features) goes with a target (N,), and (in_features,) with (); got "
                 f"{input.shape} and {target.shape}"
             )
-        check_indices("target", target, self.n_classes)
-        head = jax.nn.log_softmax(self.head(input), axis=-1)
+        check_indices("target", known, self.n_classes)
+        if where is not None:  # so that NaN in a sample that does not count reaches no parameter
+            counts = jnp.broadcast_to(jnp.asarray(where, bool), target.shape)
+            input = jnp.where(counts[..., None], input, 0)
+        head = log_softmax(self.head(input), -1)
         output = _take(head, target, target < self.shortlist_size)
         for place, (start, stop) in enumerate(self._clusters()):
             inside = (target >= start) & (target < stop)
-            cluster = jax.nn.log_softmax(self.tail[place](input), axis=-1)
+            cluster = log_softmax(self.tail[place](input), -1)
             chance = head[..., self.shortlist_size + place] + _take(cluster, target - start, inside)
             output = jnp.where(inside, chance, output)
-        known = (target >= 0) & (target < self.n_classes)
-        output = jnp.where(known, output, jnp.full((), jnp.nan, output.dtype))
-        return AdaptiveLogSoftmaxOutput(output, reduce_loss(-output, "mean", where))
+        inside = (target >= 0) & (target < self.n_classes)
+        output = jnp.where(inside, output, jnp.full((), jnp.nan, output.dtype))
+        return AdaptiveLogSoftmaxOutput(output, reduce_loss(-output, output.dtype, "mean", where))
 
     def log_prob(self, input: Array) -> Array:
         """Return the log-probabilities of all classes, ``(N, n_classes)``."""
-        head = jax.nn.log_softmax(self.head(input), axis=-1)
+        head = log_softmax(self.head(input), -1)
         parts = [head[..., : self.shortlist_size]]
         for place in range(self.n_clusters):
-            cluster = jax.nn.log_softmax(self.tail[place](input), axis=-1)
+            cluster = log_softmax(self.tail[place](input), -1)
             chosen = self.shortlist_size + place
             parts.append(head[..., chosen : chosen + 1] + cluster)
         return jnp.concatenate(parts, axis=-1)

@@ -17,7 +17,7 @@ class BCELoss(WeightedLossLayer):
     """Cross entropy of probabilities of yes: ``-w (t log p + (1 - t) log(1 - p))``.
 
     Args:
-        weight: factor that broadcasts with the input.
+        weight: factor that broadcasts to the shape of the input.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
@@ -40,11 +40,11 @@ class BCEWithLogitsLoss(WeightedLossLayer):
     """Cross entropy of logits of yes, without overflow.
 
     Args:
-        weight: factor that broadcasts with the input.
+        weight: factor that broadcasts to the shape of the input.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
-        pos_weight: factor of the yes answers, which broadcasts with the input.
+        pos_weight: factor of the yes answers, which broadcasts to the shape of the input.
 
     Example:
         >>> loss = nn.BCEWithLogitsLoss()(jnp.array([100.0, 0.0]), jnp.array([0.0, 1.0]))

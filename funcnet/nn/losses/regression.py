@@ -24,7 +24,7 @@ class MSELoss(LossLayer):
     """
 
     def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
-        """Compare arrays of any shape."""
+        """Compare arrays of one shape, or each element with one number."""
         return mse_loss(input, target, reduction=self.reduction, where=where)
 
 
@@ -44,7 +44,7 @@ class L1Loss(LossLayer):
     """
 
     def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
-        """Compare arrays of any shape."""
+        """Compare arrays of one shape, or each element with one number."""
         return l1_loss(input, target, reduction=self.reduction, where=where)
 
 
@@ -76,7 +76,7 @@ class SmoothL1Loss(LossLayer):
         self.beta = beta
 
     def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
-        """Compare arrays of any shape."""
+        """Compare arrays of one shape, or each element with one number."""
         return smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta, where=where)
 
 
@@ -105,5 +105,5 @@ class HuberLoss(LossLayer):
         self.delta = delta
 
     def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
-        """Compare arrays of any shape."""
+        """Compare arrays of one shape, or each element with one number."""
         return huber_loss(input, target, self.reduction, self.delta, where=where)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import DType
 from funcnet.core.checks import check_non_negative
+from funcnet.core.dtypes import at_least_float32
 from funcnet.module import Buffer, Module, Parameter
 from funcnet.module.specs import may_be_missing
 from funcnet.nn import init
@@ -12,7 +13,11 @@ __all__ = ["TrackedNorm"]
 
 
 class TrackedNorm(Module):
-    """Scale, offset and running statistics of channels: what batch and instance norms own."""
+    """Scale, offset and running statistics of channels: what batch and instance norms own.
+
+    The running statistics have 32 bits at least, whatever the dtype of the parameters: an average in
+    16 bits stops moving where a batch's share of it is below half a unit in the last place.
+    """
 
     def _declare(
         self,
@@ -35,8 +40,9 @@ class TrackedNorm(Module):
         self.weight = Parameter(shape, init.ones(), dtype) if affine else None
         self.bias = Parameter(shape, init.zeros(), dtype) if affine and bias else None
         tracked = track_running_stats
-        self.running_mean = Buffer(shape, init.zeros(), dtype) if tracked else None
-        self.running_var = Buffer(shape, init.ones(), dtype) if tracked else None
+        wide = at_least_float32(dtype)
+        self.running_mean = Buffer(shape, init.zeros(), wide) if tracked else None
+        self.running_var = Buffer(shape, init.ones(), wide) if tracked else None
         self.num_batches_tracked = (
             may_be_missing(Buffer((), init.zeros(), jnp.int32)) if tracked else None
         )

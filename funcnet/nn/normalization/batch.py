@@ -85,7 +85,7 @@ class BatchNorm1d(_BatchNorm):
         track_running_stats: keep running statistics; without them batch statistics serve always.
         bias: learn ``bias`` too, if ``affine``.
         channels_last: inputs are ``(N, L, C)``.
-        dtype: of parameters and buffers.
+        dtype: of parameters; running statistics have 32 bits at least.
 
     Attributes:
         weight: ``(num_features,)``, ones.
@@ -124,7 +124,7 @@ class BatchNorm2d(_BatchNorm):
         track_running_stats: keep running statistics; without them batch statistics serve always.
         bias: learn ``bias`` too, if ``affine``.
         channels_last: inputs are ``(N, H, W, C)``, which is faster on CPU.
-        dtype: of parameters and buffers.
+        dtype: of parameters; running statistics have 32 bits at least.
 
     Parameters and buffers are those of `BatchNorm1d`.
 
@@ -154,7 +154,7 @@ class BatchNorm3d(_BatchNorm):
         track_running_stats: keep running statistics; without them batch statistics serve always.
         bias: learn ``bias`` too, if ``affine``.
         channels_last: inputs are ``(N, D, H, W, C)``.
-        dtype: of parameters and buffers.
+        dtype: of parameters; running statistics have 32 bits at least.
 
     Parameters and buffers are those of `BatchNorm1d`.
 
@@ -186,7 +186,7 @@ class SyncBatchNorm(_BatchNorm):
             PyTorch's process group; ``None`` makes it an ordinary batch norm.
         bias: learn ``bias`` too, if ``affine``.
         channels_last: inputs are ``(N, *spatial, C)``.
-        dtype: of parameters and buffers.
+        dtype: of parameters; running statistics have 32 bits at least.
 
     Parameters and buffers are those of `BatchNorm1d`.
 

@@ -69,7 +69,7 @@ class InstanceNorm1d(_InstanceNorm):
         affine: learn ``weight`` and ``bias``.
         track_running_stats: keep running statistics and use them in evaluation.
         bias: learn ``bias`` too, if ``affine``.
-        dtype: of parameters and buffers.
+        dtype: of parameters; running statistics have 32 bits at least.
 
     Attributes:
         weight: ``(num_features,)``, ones, if ``affine``.
@@ -103,7 +103,7 @@ class InstanceNorm2d(_InstanceNorm):
         affine: learn ``weight`` and ``bias``.
         track_running_stats: keep running statistics and use them in evaluation.
         bias: learn ``bias`` too, if ``affine``.
-        dtype: of parameters and buffers.
+        dtype: of parameters; running statistics have 32 bits at least.
 
     Parameters and buffers are those of `InstanceNorm1d`.
 
@@ -129,7 +129,7 @@ class InstanceNorm3d(_InstanceNorm):
         affine: learn ``weight`` and ``bias``.
         track_running_stats: keep running statistics and use them in evaluation.
         bias: learn ``bias`` too, if ``affine``.
-        dtype: of parameters and buffers.
+        dtype: of parameters; running statistics have 32 bits at least.
 
     Parameters and buffers are those of `InstanceNorm1d`.
 

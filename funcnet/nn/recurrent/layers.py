@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_positive, check_probability
@@ -118,8 +119,8 @@ class RNNBase(Module):
                 ``(T, input_size)`` for a single sequence.
             hx: initial state ``(layers · directions, N, hidden_size)``, without ``N`` for a single
                 sequence; a pair of them, hidden and cell, for an LSTM. Zeros by default.
-            lengths: ``(N,)``, the number of steps of each sequence that count; the rest of the
-                output is zero. Equal to PyTorch's packed sequences.
+            lengths: ``(N,)``, the number of steps of each sequence that count, 0 to T; the rest of
+                the output is zero. Equal to PyTorch's packed sequences.
 
         Returns:
             The output, ``(T, N, directions · hidden_size)`` or laid out as the input is, and the
@@ -133,19 +134,12 @@ class RNNBase(Module):
                 f"input must have shape (T, N, {self.input_size}), with N and T swapped if "
                 f"batch_first, or (T, {self.input_size}); got {input.shape}"
             )
-        if lengths is not None:
-            lengths = jnp.asarray(lengths)
-            if input.ndim == 2:
-                lengths = lengths.reshape(1)
+        if lengths is not None and input.ndim == 2:
+            lengths = lengths if np.ndim(lengths) else [lengths]  # pyright: ignore[reportAssignmentType]
         batched, swapped = input.ndim == 3, self.batch_first and input.ndim == 3
         sequence = input if batched else input[:, None]
         sequence = sequence.swapaxes(0, 1) if swapped else sequence
         state = self._initial(hx, sequence, batched)
-        if lengths is not None and lengths.shape != sequence.shape[1:2]:
-            raise ValueError(
-                f"lengths must have shape {sequence.shape[1:2]}, one for each sequence; "
-                f"got {lengths.shape}"
-            )
         random = self.training and self.num_layers > 1 and 0 < self.dropout < 1
         output, final = recurrent(
             self.mode,

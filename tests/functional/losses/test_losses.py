@@ -235,7 +235,10 @@ def test_what_is_not_a_number_has_no_norm(p):
     assert jnp.isnan(F.normalize(x, p)).all()
 
 
-def test_small_integers_are_summed_in_floats():
-    """In int8 the sum of the two errors would overflow before it is divided."""
-    x, y = jnp.array([100, 90], jnp.int8), jnp.zeros(2, jnp.int8)
-    assert int(F.l1_loss(x, y)) == 95
+def test_integers_are_refused_where_errors_are_meant():
+    """The difference of the unsigned numbers 1 and 2 would be 255."""
+    one, two = jnp.array([1], jnp.uint8), jnp.array([2], jnp.uint8)
+    with pytest.raises(
+        TypeError, match=r"input has dtype uint8: write input.astype\(jnp.float32\)"
+    ):
+        F.l1_loss(one, two)

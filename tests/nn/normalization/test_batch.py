@@ -99,6 +99,65 @@ def test_an_outlying_first_example_costs_few_digits(rng):
     np.testing.assert_allclose(var, x.astype(np.float64).var(0, ddof=1), rtol=1e-4)
 
 
+@pytest.mark.parametrize("place", [0, 1, -1])
+@pytest.mark.parametrize("examples", [4, 64, 50_000])
+def test_one_example_far_from_all_others_costs_no_digits(place, examples, rng):
+    x = rng.standard_normal((examples, 3)).astype(np.float32)
+    x[place] = 1e6
+    _, mean, var = F.batch_norm_update(jnp.asarray(x), jnp.zeros(3), jnp.ones(3), momentum=1.0)
+    np.testing.assert_allclose(var, x.astype(np.float64).var(0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(mean, x.astype(np.float64).mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x: F.layer_norm(x, 5000),
+        lambda x: F.group_norm(x[:, None], 1)[:, 0],
+        lambda x: F.instance_norm(x[None])[0],
+        lambda x: F.batch_norm(x.T, None, None, training=True).T,
+    ],
+)
+@pytest.mark.parametrize("offset", [1e5, -1e4])
+def test_an_offset_costs_no_digits(norm, offset, rng):
+    """A mean of float32 alone would be off by a hundredth of the deviation."""
+    x = (rng.standard_normal((3, 5000)) + offset).astype(np.float32)
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean(1, keepdims=True)) / np.sqrt(exact.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(jax.jit(norm)(x), exact, atol=1e-5)
+
+
+def test_equal_numbers_are_standardized_to_zero():
+    for value in (1.0, 0.1, 1e10, -3e7):
+        x = jnp.full((4, 8, 5), value)
+        for output in (
+            F.layer_norm(x, 5),
+            F.group_norm(x, 2),
+            F.instance_norm(x),
+            F.batch_norm(x, None, None, training=True),
+        ):
+            assert (output == 0).all()
+
+
+def test_running_statistics_have_32_bits_whatever_the_parameters_have():
+    """In bfloat16 an average with a momentum of 0.001 would never move."""
+    net = fn.functionalize(nn.BatchNorm1d(2, momentum=1e-3, dtype=jnp.bfloat16))
+    params, state = net.init(jax.random.key(0))
+    assert params["weight"].dtype == jnp.bfloat16
+    step = jax.jit(lambda state, x: net.apply(params, state, x, train=True)[1])
+    x = jnp.asarray([[99.0, -1], [101, 1]], jnp.bfloat16)
+    for _ in range(100):
+        state = step(state, x)
+    assert state["running_mean"].dtype == state["running_var"].dtype == jnp.float32
+    np.testing.assert_allclose(state["running_mean"][0], 100 * (1 - 0.999**100), rtol=1e-4)
+
+
+def test_an_input_without_channels_and_elements_comes_back():
+    assert F.batch_norm(jnp.zeros(0), None, None, training=True).shape == (0,)
+    with pytest.raises(ValueError, match=r"\(N, C, ...\)"):
+        F.batch_norm(jnp.zeros(3), None, None, training=True)
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["Batch", "Instance"])
 def test_lazy_layers_learn_their_channels(kind, dims):

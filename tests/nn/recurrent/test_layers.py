@@ -89,3 +89,53 @@ def test_compile_does_not_grow_with_steps():
         return len(jax.make_jaxpr(net.apply)(params, state, jnp.ones((steps, 2, 3))).jaxpr.eqns)
 
     assert size(10) == size(1000)
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_what_lies_beyond_a_length_reaches_no_gradient(layer, broken):
+    net, params, state = _net(layer(3, 4, num_layers=2, bidirectional=True))
+    x = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
+    bad = x.copy()
+    bad[2:, 0] = broken
+    run = lambda params, x: jnp.sum(net.apply(params, state, x, lengths=[2, 5])[0][0] ** 2)
+    grad = jax.jit(jax.grad(run, argnums=(0, 1)))
+    for ours, expected in zip(
+        jax.tree.leaves(grad(params, bad)), jax.tree.leaves(grad(params, x)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("layer", [nn.RNN(3, 4), nn.LSTM(3, 4, proj_size=2), nn.GRU(3, 4)])
+def test_data_decide_the_dtype_and_products_have_that_of_the_weights_too(layer):
+    net, params, state = _net(layer)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(5, 2, 3)), jnp.bfloat16)
+    output, final = net.apply(params, state, x)[0]  # weights of float32
+    assert {leaf.dtype for leaf in jax.tree.leaves((output, final))} == {jnp.bfloat16.dtype}
+    wide = net.apply(params, state, x.astype(jnp.float32))[0][0]
+    np.testing.assert_array_equal(output, wide.astype(jnp.bfloat16))  # rounded once
+    narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    assert net.apply(narrow, state, x.astype(jnp.float32))[0][0].dtype == jnp.float32
+    with pytest.raises(TypeError, match="input has dtype int32"):
+        net.apply(params, state, jnp.ones((5, 2, 3), jnp.int32))
+
+
+def test_small_steps_of_a_state_in_16_bits_are_not_lost():
+    """A gate of nearly one moves the state by less than half a unit in the last place of bfloat16."""
+    net = fn.functionalize(nn.GRU(1, 1))
+    params, state = net.init(jax.random.key(0))
+    params = jax.tree.map(jnp.zeros_like, params)
+    params["bias_ih_l0"] = jnp.array([0.0, 7.0, 3.0])  # keeps 0.999 of the state, and adds tanh(3)
+    x = jnp.zeros((2000, 1, 1), jnp.bfloat16)
+    narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    exact = net.apply(params, state, x.astype(jnp.float32))[0][1]
+    np.testing.assert_allclose(
+        net.apply(narrow, state, x)[0][1].astype(jnp.float32), exact, rtol=4e-3
+    )
+
+
+@pytest.mark.parametrize("lengths", [[2, 6], [-1, 5]])
+def test_known_lengths_lie_within_the_sequences(lengths):
+    net, params, state = _net(nn.GRU(3, 4))
+    with pytest.raises(ValueError, match=r"lengths must lie in \[0, 5\]"):
+        net.apply(params, state, jnp.ones((5, 2, 3)), lengths=lengths)
