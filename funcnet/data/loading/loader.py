@@ -78,7 +78,7 @@ class DataLoader(Generic[Batch]):
     """
 
     def __init__(
-        self,
+        self: "DataLoader[Any]",  # batches are of any kind, unless the caller annotates the loader
         dataset: Any,
         batch_size: int = 1,
         shuffle: bool = False,
