@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Key, Params, State
+from funcnet.core.aliases import Apply, Init, Key, Params, State
 from funcnet.core.keys import is_key
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute
@@ -20,7 +20,6 @@ from funcnet.module.layout import nested
 from funcnet.module.lazy_shapes import learned_specs
 from funcnet.module.module import Module, binding_of
 from funcnet.module.observe import Capture, Edit, Observation
-from funcnet.module.signatures import Apply, Init
 from funcnet.module.state_dict import load_state_dict
 
 __all__ = ["Functional", "functional_call", "functionalize"]
