@@ -1,15 +1,17 @@
-"""Shared type aliases, so that signatures read the same everywhere."""
+"""Shared types for annotations, so that signatures read the same everywhere."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
 
 __all__ = [
+    "Apply",
     "Array",
     "ArrayLike",
     "DType",
+    "Init",
     "Initializer",
     "Key",
     "Params",
@@ -51,3 +53,33 @@ Schedule: TypeAlias = Callable[[Array], Array]
 
 NamedArrays: TypeAlias = Mapping[str, Any]
 """Dotted names to arrays: the shape of a PyTorch ``state_dict``."""
+
+
+class Init(Protocol):
+    """What `Functional.init` is: see there."""
+
+    def __call__(self, key: Key, /, *inputs: Any, **kwargs: Any) -> tuple[Params, State]:
+        """Draw initial params and state."""
+        ...
+
+
+class Apply(Protocol):
+    """What `Functional.apply` is: see there.
+
+    The arguments of the module's own call are ``Any`` here: Python's typing can hand on the parameters of
+    another function (``ParamSpec``), but not with keywords of one's own, ``key`` and ``train``, beside them.
+    A keyword that neither of them has raises ``TypeError`` when it is called.
+    """
+
+    def __call__(
+        self,
+        params: Params,
+        state: State,
+        /,
+        *args: Any,
+        key: Key | None = None,
+        train: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Any, State]:
+        """Compute output and new state."""
+        ...

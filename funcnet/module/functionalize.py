@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Key, Params, State
+from funcnet.core.aliases import Apply, Init, Key, Params, State
 from funcnet.core.keys import is_key
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute
@@ -35,8 +35,8 @@ class Functional(NamedTuple):
             call has arguments named ``key`` or ``train`` is given them as well.
     """
 
-    init: Callable[..., tuple[Params, State]]
-    apply: Callable[..., tuple[Any, State]]
+    init: Init
+    apply: Apply
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise: a model is two functions, and this is neither."""
@@ -158,7 +158,17 @@ class PureModule:
         return replace(self, steps=(*self.steps, step))
 
     def init(self, key: Key, /, *inputs: Any, **kwargs: Any) -> tuple[Params, State]:
-        """Draw initial params and state; see `Functional`."""
+        """Draw initial params and state.
+
+        Args:
+            key: a random key, such as ``jax.random.key(0)``; each parameter's own is folded from its path.
+            *inputs: example inputs, arrays or shapes (``jax.ShapeDtypeStruct``), for modules that learn
+                shapes from them (`Lazy*`); others need none.
+            **kwargs: likewise, by name.
+
+        Returns:
+            ``(params, state)``: what is trained, and what layers remember; nested dicts of arrays.
+        """
         if not is_key(key):
             raise TypeError(
                 f"init takes a random key, such as jax.random.key(0); got {type(key).__name__}"
@@ -181,7 +191,24 @@ class PureModule:
         train: bool = False,
         **kwargs: Any,
     ) -> tuple[Any, State]:
-        """Bind, call, collect the buffers; see `Functional`."""
+        """Call the module with these arrays; return its output, and the state after the call.
+
+        Args:
+            params: nested dicts of arrays, from ``init`` or a file: what is trained.
+            state: likewise, what layers remember, such as batch norm's running statistics.
+            *args: handed on to the module's call.
+            key: a random key for layers that draw (dropout); a fresh one each step.
+            train: whether to train: dropout drops, batch norm uses the batch. Evaluation is the default.
+            **kwargs: handed on to the module's call. One whose call has arguments named ``key`` or ``train``
+                is given those above.
+
+        Returns:
+            ``(output, state)``.
+
+        Raises:
+            ParameterTreeError: ``params`` or ``state`` does not fit the module.
+            MissingKeyError: a layer draws random numbers, and there is no ``key``.
+        """
         if not self.steps:
             seen_by = _seen_by(self.around)
             return self.apply_observed(

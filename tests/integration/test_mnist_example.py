@@ -1,6 +1,5 @@
 """The main job, shortened: what it prints, what it saves, and that PyTorch reads it."""
 
-import json
 import re
 import subprocess
 import sys
@@ -98,29 +97,3 @@ def test_wrong_data_is_refused_with_a_reason(tmp_path):
     )
     assert done.returncode != 0
     assert "train-images" in done.stderr
-
-
-def test_the_transformer_learns_and_writes():
-    done = subprocess.run(
-        [
-            *(sys.executable, str(ROOT / "examples/char_gpt.py"), "--steps", "30", "--layers", "2"),
-            *(
-                "--width",
-                "32",
-                "--context",
-                "32",
-                "--length",
-                "40",
-                "--prompt",
-                json.loads('"ROMEO:\\n"'),
-            ),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=AS_USERS_RUN,
-    )
-    assert done.returncode == 0, done.stderr
-    losses = re.findall(r"held-out loss ([\d.]+)", done.stdout)
-    assert float(losses[-1]) < 3.9  # less than log 64: it has seen which characters are common
-    assert "ROMEO:" in done.stdout

@@ -89,7 +89,7 @@ class DataLoader(Generic[Batch]):
 
     @teaches("DataLoader", LOADER)
     def __init__(
-        self,
+        self: "DataLoader[Any]",  # batches are of any kind, unless the caller annotates the loader
         dataset: Any,
         batch_size: int = 1,
         shuffle: bool = False,

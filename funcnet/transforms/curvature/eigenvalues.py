@@ -46,7 +46,7 @@ def spectral_density(
     key: Key,
     points: Array,
     *,
-    width: float,
+    width: float | Array,
     steps: int = 64,
     samples: int = 4,
 ) -> Array:
