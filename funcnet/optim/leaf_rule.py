@@ -82,14 +82,14 @@ def jax_leaf(x: Any) -> Array:
     return x if isinstance(x, jax.Array) else jnp.asarray(x, jnp.result_type(x))
 
 
-def widened(x: Any) -> Array:
+def wide_copy(x: Any) -> Array:
     """Copy a leaf in 32 bits at least: what to remember of it."""
     return jnp.array(x, at_least_float32(jnp.result_type(x)), copy=True)
 
 
 def remembered(params: PyTree) -> PyTree:
     """Copy the leaves that move in 32 bits at least; a constant stays as it is."""
-    return jax.tree.map(lambda p: widened(p) if is_trainable(p) else p, params)
+    return jax.tree.map(lambda p: wide_copy(p) if is_trainable(p) else p, params)
 
 
 def zeros_like_moved(params: PyTree) -> PyTree:

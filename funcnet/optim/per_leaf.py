@@ -1,6 +1,6 @@
 """One rule, run leaf by leaf: dtypes, complex numbers, leaves without a gradient.
 
-Arithmetic is real and has at least 32 bits, whatever the arrays are: leaves of 16 bits are widened
+Arithmetic is real and has at least 32 bits, whatever the arrays are: leaves of 16 bits are wide_copy
 and their results rounded once; complex arrays become real ones with a last axis of length two.
 Leaves that are in that form already, which is most of them, are handed on as they are. What is remembered is
 stored in 32 bits at least (`leaf_rule.py`).

@@ -76,5 +76,5 @@ def test_leaves_that_need_no_conversion_get_none():
     assert (many - equations(params)) / 99 == 13
     assert eager(optim.adamw(1e-3), inside=PACKAGE) <= 1100
     halves = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
-    # Gradient and parameter are widened, the update is rounded; the moments are wide already.
+    # Gradient and parameter are wide_copy, the update is rounded; the moments are wide already.
     assert equations(halves) - equations(params) == 3

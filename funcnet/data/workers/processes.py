@@ -214,8 +214,11 @@ class ProcessPool:
                     more = task is not None
                     if task is not None:
                         ahead.append((self._submit(member, task), task))
-                if not ahead:
+                if not ahead and not more:
                     return
+                if not ahead:  # every worker still does tasks of an iteration that was given up
+                    self._await_room()
+                    continue
                 while self._receive(0):  # to the end: there a death shows
                     pass
                 number, task = ahead[0]
@@ -255,6 +258,13 @@ class ProcessPool:
                     f"a batch was not ready after timeout={self.timeout} seconds; its first samples"
                     f" are {task.indices[:8].tolist()}"
                 )
+
+    def _await_room(self) -> None:
+        if not self._receive(self.timeout):
+            raise TimeoutError(
+                f"no worker was free after timeout={self.timeout} seconds: all still make batches of an"
+                " iteration that was given up"
+            )
 
     def _receive(self, timeout: float | None) -> bool:
         """Take in what the workers have sent, waiting so long for the first of it."""

@@ -86,7 +86,7 @@ UPDATES: dict[str, Callable[[Array, Array, RecurrentState], RecurrentState]] = {
 GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 
 
-def share(x: Array, weight: Array, bias: Array | None, factor: Any) -> Array:
+def gate_inputs(x: Array, weight: Array, bias: Array | None, factor: Any) -> Array:
     """Return ``x Wᵀ + b`` in 32 bits at least, from a product of factors in the dtype ``factor``."""
     product = linear(x.astype(factor), weight.astype(factor))
     product = product.astype(at_least_float32(factor))
@@ -99,10 +99,10 @@ def advance(
     """Take one step from the input's share of the gates; all but the products have 32 bits at least."""
     # The gates are cheap to compute again: not saving them for the gradient saves more time.
     update = jax.checkpoint(UPDATES[mode], prevent_cse=False)
-    from_hidden = share(state[0], weights.hh, weights.bias_hh, factor)
+    from_hidden = gate_inputs(state[0], weights.hh, weights.bias_hh, factor)
     hidden, *rest = update(from_input, from_hidden, state)
     if weights.hr is not None:
-        hidden = share(hidden, weights.hr, None, factor)
+        hidden = gate_inputs(hidden, weights.hr, None, factor)
     return hidden, *rest
 
 
@@ -114,7 +114,7 @@ def _step(
     _check_step(input, tuple(parts), weights)
     factor = widest(input.dtype, weights.ih.dtype)
     wide = at_least_float32(factor)
-    from_input = share(input, weights.ih, weights.bias_ih, factor)
+    from_input = gate_inputs(input, weights.ih, weights.bias_ih, factor)
     new = advance(mode, from_input, tuple(part.astype(wide) for part in parts), weights, factor)
     return tuple(part.astype(input.dtype) for part in new)
 

@@ -15,7 +15,7 @@ from funcnet.functional.recurrent.cells import (
     RecurrentState,
     RecurrentWeights,
     advance,
-    share,
+    gate_inputs,
 )
 
 __all__ = ["recurrent"]
@@ -36,7 +36,7 @@ def _scan(
     """
     factor = widest(input.dtype, weights.ih.dtype)
     wide = at_least_float32(factor)
-    projected = share(input, weights.ih, weights.bias_ih, factor)
+    projected = gate_inputs(input, weights.ih, weights.bias_ih, factor)
     # Outside of the loop the weights have 32 bits, and so has the sum of their gradients over the steps.
     weights = jax.tree.map(lambda weight: weight.astype(at_least_float32(weight.dtype)), weights)
     state = tuple(part.astype(wide) for part in state)

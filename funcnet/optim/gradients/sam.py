@@ -10,7 +10,7 @@ from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_non_negative
 from funcnet.optim.gradients.conjugate import conjugated
 from funcnet.optim.gradients.global_norm import global_norm
-from funcnet.optim.leaf_rule import add_wide, map_moved, moves, widened
+from funcnet.optim.leaf_rule import add_wide, map_moved, moves, wide_copy
 from funcnet.optim.settings import if_known
 
 __all__ = ["sam"]
@@ -53,8 +53,8 @@ def sam(
         value, grads = differentiate(params, *args, **kwargs)
 
         def sized(g: Any, p: Any) -> Array:
-            g = widened(g)
-            return jnp.abs(widened(p)).astype(g.dtype) * g if adaptive else g
+            g = wide_copy(g)
+            return jnp.abs(wide_copy(p)).astype(g.dtype) * g if adaptive else g
 
         scaled = map_moved(sized, grads, params)
         norm = global_norm(scaled)

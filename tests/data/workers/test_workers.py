@@ -404,3 +404,25 @@ def test_however_the_program_ends_no_worker_stays(tmp_path, mode, code):
     assert process.returncode == code, process.stderr
     if mode != "interrupt":
         assert process.stderr == ""
+
+
+class Slow:
+    """Samples that take a while, so that workers are busy when an epoch is given up."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        time.sleep(0.01)
+        return index
+
+
+@pytest.mark.parametrize("workers", ["thread", "process"])
+def test_epochs_after_one_that_was_given_up_are_whole(workers, nothing_left):
+    loader = data.DataLoader(Slow(), 2, num_workers=2, workers=workers, persistent_workers=True)
+    for _ in range(4):
+        for _ in zip(range(2), loader):  # noqa: B905 - given up early
+            pass
+        assert sorted(int(i) for batch in loader for i in batch) == list(range(40))
+    del loader
+    gc.collect()
