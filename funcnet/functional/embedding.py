@@ -216,9 +216,7 @@ def _reduce_bags(rows: Array, counts: Array, bag: Array, bags: int, mode: str) -
         best = jax.ops.segment_max(candidates, bag, bags)[bag]
         position = jnp.arange(rows.shape[0])[:, None]
         is_best = (candidates == best) | jnp.isnan(candidates)
-        first = jax.ops.segment_min(
-            jnp.where(counts & is_best, position, rows.shape[0]), bag, bags
-        )
+        first = jax.ops.segment_min(jnp.where(counts & is_best, position, rows.shape[0]), bag, bags)
         largest = jnp.take_along_axis(rows, first, axis=0, mode="fill", fill_value=0)
         return jnp.where(sizes > 0, largest, zero)
     total = jax.ops.segment_sum(rows, bag, bags)

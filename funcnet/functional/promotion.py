@@ -52,10 +52,7 @@ def with_parameters(
         computed = widest(*dtypes)
         if jnp.issubdtype(computed, jnp.complexfloating):
             result = widest(result, jnp.complex64)
-    arrays = (
-        None if value is None else jnp.asarray(value).astype(computed)
-        for value in values
-    )
+    arrays = (None if value is None else jnp.asarray(value).astype(computed) for value in values)
     return result, *arrays
 
 
