@@ -20,6 +20,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative, check_positive, per_axis
+from funcnet.core.dtypes import as_floats, at_least_float32, is_float
 
 __all__ = [
     "UnevenWindows",
@@ -27,8 +28,10 @@ __all__ = [
     "adaptive_windows",
     "over_batch_axes",
     "check_spatial",
+    "in_wide_floats",
     "integers_per_axis",
     "pad_axes",
+    "real_numbers",
     "spatial_axes",
     "sliding_windows",
 ]
@@ -70,6 +73,36 @@ def check_spatial(name: str, input: Array, axes: int, channels_last: bool = Fals
         raise ValueError(
             f"{name}: input must have shape (..., {layout}), only batch axes may be empty; got {input.shape}"
         )
+
+
+def real_numbers(function: str, **arrays: Array) -> tuple[Array, ...]:
+    """Check that data have an order, as maxima need it: integers and real floats, which they stay.
+
+    Raises:
+        TypeError: one holds booleans or complex numbers.
+
+    >>> real_numbers("max_pool1d", input=np.array([1, 2]))[0].dtype
+    dtype('int32')
+    """
+    made = []
+    for name, value in arrays.items():
+        array = jnp.asarray(value)
+        if not jnp.issubdtype(array.dtype, jnp.integer):
+            (array,) = as_floats(function, **{name: array})
+        made.append(array)
+    return tuple(made)
+
+
+def in_wide_floats(function: Callable[[Array], Array], input: Array) -> Array:
+    """Call a function that moves or adds elements; it and its gradient add 16-bit floats in 32 bits.
+
+    >>> in_wide_floats(lambda x: x[None] + x[:, None], jnp.ones(3, jnp.bfloat16)).dtype
+    dtype(bfloat16)
+    """
+    if not is_float(input, complex=True):
+        return function(input)
+    wide = at_least_float32(input.dtype)
+    return function(input.astype(wide)).astype(input.dtype)
 
 
 def over_batch_axes(function: Callable[[Array], Array], input: Array, core: int) -> Array:

@@ -12,7 +12,7 @@ from funcnet.core.checks import check_positive, per_axis
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.errors import MissingKeyError
 from funcnet.functional.pooling.window_maximum import Maxima, elements_as_maxima, maximum_over_axis
-from funcnet.functional.windows import check_spatial, integers_per_axis
+from funcnet.functional.windows import check_spatial, integers_per_axis, real_numbers
 
 __all__ = ["fractional_max_pool2d", "fractional_max_pool3d"]
 
@@ -66,6 +66,7 @@ def _fractional_max_pool(
     key: Key | None,
 ) -> Any:
     name = f"fractional_max_pool{axes}d"
+    (input,) = real_numbers(name, input=input)
     check_spatial(name, input, axes)
     kernel = integers_per_axis("kernel_size", kernel_size, axes)
     sizes = _sizes(axes, input, output_size, output_ratio)
@@ -126,6 +127,7 @@ def fractional_max_pool2d(
 
     Raises:
         ValueError: not exactly one of size and ratio is given, or that many windows do not fit.
+        TypeError: the input holds booleans or complex numbers, or the samples no floats.
         MissingKeyError: neither a key nor samples are given.
 
     Example:
@@ -166,6 +168,7 @@ def fractional_max_pool3d(
 
     Raises:
         ValueError: not exactly one of size and ratio is given, or that many windows do not fit.
+        TypeError: the input holds booleans or complex numbers, or the samples no floats.
         MissingKeyError: neither a key nor samples are given.
 
     Example:
