@@ -175,16 +175,16 @@ def _check_parameters(
     bias_v: Array | None,
     out_weight: Array,
 ) -> None:
-    extra = (1, 1, features)
     expected = (
         ("in_proj_weight", weight, (3 * features, features)),
         ("in_proj_bias", bias, (3 * features,)),
-        ("bias_k", bias_k, extra),
-        ("bias_v", bias_v, extra),
     )
     for name, array, shape in expected:
         if array is not None and array.shape != shape:
             raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    for name, array in (("bias_k", bias_k), ("bias_v", bias_v)):
+        if array is not None and array.size != features:
+            raise ValueError(f"{name} must have {features} elements; got shape {array.shape}")
     if out_weight.ndim != 2 or out_weight.shape[1] != features:
         raise ValueError(f"out_proj_weight must have shape (*, {features}); got {out_weight.shape}")
 

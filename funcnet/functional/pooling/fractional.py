@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_positive, per_axis
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.core.errors import MissingKeyError
 from funcnet.functional.pooling.window_maximum import Maxima, elements_as_maxima, maximum_over_axis
 from funcnet.functional.windows import check_spatial, integers_per_axis, real_numbers
@@ -25,7 +25,7 @@ def _starts(sample: Array, size: int, kernel: int, output: int) -> Array:
     alpha = jnp.asarray((size - kernel) / (output - 1), sample.dtype)
     index = jnp.arange(output - 1).astype(sample.dtype)
     sample = sample[..., None]
-    starts = jnp.floor((index + sample) * alpha) - jnp.floor(sample * alpha)
+    starts = jnp.trunc((index + sample) * alpha) - jnp.trunc(sample * alpha)
     return jnp.concatenate([starts.astype(last.dtype), last], -1)
 
 
@@ -84,7 +84,8 @@ def _fractional_max_pool(
         if key is None:
             raise MissingKeyError(f"{name} draws its windows at random: give it key=...")
         samples = jax.random.uniform(key, (*lead, axes), at_least_float32(input.dtype))
-    elif samples.shape[-2:] != (lead[-1], axes) or samples.size != int(np.prod(lead)) * axes:
+    (samples,) = as_floats(name, _random_samples=samples)
+    if samples.shape[-2:] != (lead[-1], axes) or samples.size != int(np.prod(lead)) * axes:
         raise ValueError(
             f"{name}: random samples must have shape {(*lead, axes)}; got {samples.shape}"
         )
