@@ -44,7 +44,9 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     check_integers("tensor", tensor)
     if num_classes == -1:
         if values is None:
-            raise ValueError("num_classes cannot be found from a traced array: pass it")
+            raise ValueError(
+                "num_classes cannot be found from a traced array: pass it, or give the indices as a NumPy array or a list"
+            )
         if values.size == 0:
             raise ValueError("num_classes cannot be found from an empty array: pass it")
         num_classes = int(values.max()) + 1
