@@ -13,6 +13,7 @@ import numpy as np
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32
+from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.distance import vector_norm
 from funcnet.functional.indices import check_indices, check_integers, known_values
 
@@ -45,7 +46,8 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     if num_classes == -1:
         if values is None:
             raise ValueError(
-                "num_classes cannot be found from a traced array: pass it, or give the indices as a NumPy array or a list"
+                "num_classes cannot be found from a traced array: pass it, or give the indices as a "
+                "NumPy array or a list"
             )
         if values.size == 0:
             raise ValueError("num_classes cannot be found from an empty array: pass it")
@@ -93,10 +95,12 @@ def embedding(
     del sparse
     input, weight = _checked("embedding", input, weight, max_norm)
     padding_idx = row_index("padding_idx", padding_idx, weight.shape[0])
-    rows = _look_up(weight, input)
-    return _adjusted(
-        rows, input, weight.shape[0], padding_idx, max_norm, norm_type, scale_grad_by_freq
-    )
+    settings = (padding_idx, max_norm, norm_type, scale_grad_by_freq)
+
+    def look_up(input: Array, weight: Array) -> Array:
+        return _adjusted(_look_up(weight, input), input, weight.shape[0], *settings)
+
+    return let_xla_place(look_up, input, weight, kept=input.ndim)
 
 
 def embedding_renorm(weight: Array, input: Array, max_norm: float, norm_type: float = 2.0) -> Array:
@@ -118,7 +122,11 @@ def embedding_renorm(weight: Array, input: Array, max_norm: float, norm_type: fl
     """
     input, weight = _checked("embedding_renorm", input, weight, max_norm)
     index = input.reshape(-1)
-    return weight.at[index].set(_renormed(_look_up(weight, index), max_norm, norm_type))
+
+    def renorm(weight: Array, index: Array) -> Array:
+        return weight.at[index].set(_renormed(_look_up(weight, index), max_norm, norm_type))
+
+    return let_xla_place(renorm, weight, index, kept=2)
 
 
 def embedding_bag(
@@ -170,28 +178,56 @@ def embedding_bag(
     input, weight = _checked("embedding_bag", input, weight, max_norm)
     _check_bags(input, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights)
     padding_idx = row_index("padding_idx", padding_idx, weight.shape[0])
-    rows = _look_up(weight, input)
-    rows = _adjusted(rows, input, weight.shape[0], None, max_norm, norm_type, scale_grad_by_freq)
-    dtype, rows = rows.dtype, rows.astype(at_least_float32(rows.dtype))
-    counts = jnp.ones(input.shape, bool) if padding_idx is None else input != padding_idx
-    bag, bags, rising = None, 0, True
+    rising = True
     if offsets is not None:
         rising = _check_offsets(offsets, input.shape[0], include_last_offset)
         offsets = jnp.asarray(offsets)
-        bags = offsets.shape[0] - include_last_offset
-        number = jnp.arange(input.shape[0], dtype=offsets.dtype)
+    if per_sample_weights is not None:
+        (per_sample_weights,) = as_floats("embedding_bag", per_sample_weights=per_sample_weights)
+    options = (max_norm, norm_type, scale_grad_by_freq)
+
+    def reduce_bags(first: Array, weight: Array, *others: Array | None) -> Array:
+        input, factors = others
+        input, offsets = (first, None) if input is None else (input, first)
+        rows = _adjusted(_look_up(weight, input), input, weight.shape[0], None, *options)
+        counts = jnp.ones(input.shape, bool) if padding_idx is None else input != padding_idx
+        bags = None if offsets is None else offsets.shape[0] - include_last_offset
+        return _summed(rows, counts, factors, offsets, bags, mode)
+
+    # along the axis of the bags the output is spread as the input, or as the offsets
+    lead, rest = (input, None) if offsets is None else (offsets, input)
+    whole = include_last_offset and offsets is not None  # one offset more than bags
+    output = let_xla_place(
+        reduce_bags, lead, weight, rest, per_sample_weights, kept=0 if whole else 1
+    )
+    return (
+        output if rising is True else jnp.where(rising, output, jnp.full((), jnp.nan, weight.dtype))
+    )
+
+
+def _summed(
+    rows: Array,
+    counts: Array,
+    factors: Array | None,
+    offsets: Array | None,
+    bags: int | None,
+    mode: str,
+) -> Array:
+    """Reduce the bags of looked-up rows, in 32 bits at least, and round once."""
+    dtype, rows = rows.dtype, rows.astype(at_least_float32(rows.dtype))
+    bag = None
+    if offsets is not None:
+        number = jnp.arange(rows.shape[0], dtype=offsets.dtype)
         bag = jnp.searchsorted(offsets, number, side="right") - 1
         counts &= bag < bags
     # what does not count is replaced before it is computed with: zero times NaN is NaN
     rows = jnp.where(counts[..., None], rows, jnp.zeros((), rows.dtype))
-    if per_sample_weights is not None:
-        (factors,) = as_floats("embedding_bag", per_sample_weights=per_sample_weights)
+    if factors is not None:
         factors = jnp.where(counts, factors.astype(rows.dtype), jnp.zeros((), rows.dtype))
         rows = rows * factors[..., None]
-    if bag is None:
+    if bag is None or bags is None:
         return _reduce_equal_bags(rows, counts[..., None], mode).astype(dtype)
-    output = _reduce_bags(rows, counts[:, None], bag, bags, mode).astype(dtype)
-    return output if rising is True else jnp.where(rising, output, jnp.full((), jnp.nan, dtype))
+    return _reduce_bags(rows, counts[:, None], bag, bags, mode).astype(dtype)
 
 
 def _reduce_equal_bags(rows: Array, counts: Array, mode: str) -> Array:
@@ -326,8 +362,12 @@ def _check_offsets(offsets: Any, length: int, include_last: bool) -> Array | boo
     """Say whether offsets rise from 0 to at most a length; raise where they are known and do not."""
     known = known_values(offsets)
     if known is None:
-        rises = (offsets[0] == 0) if offsets.shape[0] else jnp.array(length == 0)
-        return rises & (offsets[1:] >= offsets[:-1]).all() & (offsets[-1:] <= length).all()
+
+        def rises(offsets: Array) -> Array:
+            from_zero = (offsets[:1] == 0).all()
+            return from_zero & (offsets[1:] >= offsets[:-1]).all() & (offsets[-1:] <= length).all()
+
+        return let_xla_place(rises, offsets, kept=0)
     if not known.size:
         if include_last or length:
             raise ValueError(

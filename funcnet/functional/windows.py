@@ -21,6 +21,7 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative, check_positive, per_axis
 from funcnet.core.dtypes import as_floats, at_least_float32, is_float
+from funcnet.core.explicit_meshes import let_xla_place
 
 __all__ = [
     "UnevenWindows",
@@ -111,12 +112,15 @@ def over_batch_axes(function: Callable[[Array], Array], input: Array, core: int)
     >>> over_batch_axes(lambda x: x[:, 0], jnp.ones((5, 4, 3)), 1).shape
     (5, 4)
     """
-    lead = input.ndim - core
-    if lead == 1:
-        return function(input)
-    shape = input.shape
-    output = function(input.reshape(int(np.prod(shape[:lead])), *shape[lead:]))
-    return output.reshape(*shape[:lead], *output.shape[1:])
+    lead, shape = input.ndim - core, input.shape
+
+    def whole(input: Array) -> Array:
+        if lead == 1:
+            return function(input)
+        output = function(input.reshape(int(np.prod(shape[:lead])), *shape[lead:]))
+        return output.reshape(*shape[:lead], *output.shape[1:])
+
+    return let_xla_place(whole, input, kept=lead)
 
 
 def pad_axes(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_divisible, check_probability
 from funcnet.core.dtypes import as_floats, at_least_float32
+from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.core.keys import require_key
 from funcnet.functional.dropout import keep_mask
 
@@ -81,6 +82,27 @@ def attend(
     need_weights: bool = False,
 ) -> tuple[Array, Array | None]:
     """Attend with arrays that are checked already; return the weights too, if they are needed."""
+
+    def whole(
+        query: Array, key: Array, value: Array, attn_mask: Array | None
+    ) -> tuple[Array, Array | None]:
+        settings = (dropout_p, dropout_key, is_causal, scale, need_weights)
+        return _attend(query, key, value, attn_mask, *settings)
+
+    return let_xla_place(whole, query, key, value, attn_mask, kept=query.ndim - 2)
+
+
+def _attend(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None,
+    dropout_p: float,
+    dropout_key: Key | None,
+    is_causal: bool,
+    scale: float | None,
+    need_weights: bool,
+) -> tuple[Array, Array | None]:
     if attn_mask is not None:
         _check_mask(attn_mask, query, key)
         query, key, value = _without_what_is_masked(query, key, value, attn_mask)

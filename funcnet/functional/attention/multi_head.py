@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_divisible, check_ndim
 from funcnet.core.dtypes import as_floats, spread
+from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.attention.dot_product import attend
 from funcnet.functional.linear import linear
 
@@ -280,8 +281,12 @@ def _append(sequence: Array, bias: Array, sizes: _Sizes) -> Array:
     """Append one more element, the same for each example, to a projected sequence."""
     shape = list(sequence.shape)
     shape[sizes.axis] = 1
-    last = spread(bias.reshape(-1), tuple(shape), sequence.dtype)
-    return jnp.concatenate([sequence, last], axis=sizes.axis)
+
+    def append(sequence: Array, bias: Array) -> Array:
+        last = spread(bias.reshape(-1), tuple(shape), sequence.dtype)
+        return jnp.concatenate([sequence, last], axis=sizes.axis)
+
+    return let_xla_place(append, sequence, bias, kept=2 if sizes.batch is not None else 0)
 
 
 def _split_heads(x: Array, sizes: _Sizes) -> Array:

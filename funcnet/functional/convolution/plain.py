@@ -6,6 +6,7 @@ from functools import partial
 from jax import lax
 
 from funcnet.core.aliases import Array
+from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.convolution.depthwise import depthwise, is_depthwise
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -55,7 +56,8 @@ def convolve(
     if is_depthwise(weight, groups):
 
         def on_cpu(images: Array, weight: Array) -> Array:
-            return depthwise(images, weight, stride, margins, dilation, channels_last)
+            settings = (stride, margins, dilation, channels_last)
+            return let_xla_place(lambda x, w: depthwise(x, w, *settings), images, weight, kept=1)
 
         output = lax.platform_dependent(images, weight, cpu=on_cpu, default=general)
     else:

@@ -8,6 +8,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float, widest
+from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.convolution.phases import conv_transpose_by_phases, is_quicker_by_phases
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -74,15 +75,12 @@ def convolve_transposed(
         def on_cpu(images: Array, filters: Array) -> Array:
             # each phase adds to the gradient of the input: 16-bit floats are rounded after that
             wide = widest(images.dtype, jnp.float32) if is_float(images) else images.dtype
-            whole = conv_transpose_by_phases(
+            settings = (stride, cropped, dilation, output_sizes, groups, layouts)
+            whole = let_xla_place(
+                lambda x, w: conv_transpose_by_phases(x, w, *settings),
                 images.astype(wide),
                 filters.astype(wide),
-                stride,
-                cropped,
-                dilation,
-                output_sizes,
-                groups,
-                layouts,
+                kept=1,
             )
             return whole.astype(images.dtype)
 

@@ -11,6 +11,7 @@ from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_positive, per_axis
 from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.core.errors import MissingKeyError
+from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.pooling.window_maximum import Maxima, elements_as_maxima, maximum_over_axis
 from funcnet.functional.windows import check_spatial, integers_per_axis, real_numbers
 
@@ -89,14 +90,18 @@ def _fractional_max_pool(
         raise ValueError(
             f"{name}: random samples must have shape {(*lead, axes)}; got {samples.shape}"
         )
-    samples = samples.reshape(*lead, axes)
-    found = elements_as_maxima(input, range(input.ndim - axes, input.ndim), return_indices)
-    for number in reversed(range(axes)):
-        # PyTorch's first sample is of the last axis in two dimensions, of the first one in three.
-        sample = samples[..., axes - 1 - number if axes == 2 else number]
-        starts = _starts(sample, spatial[number], kernel[number], sizes[number])
-        found = _gather_windows(found, number - axes, starts, kernel[number])
-    return found.value if found.position is None else (found.value, found.position)
+
+    def pool(input: Array, samples: Array) -> Any:
+        samples = samples.reshape(*lead, axes)
+        found = elements_as_maxima(input, range(input.ndim - axes, input.ndim), return_indices)
+        for number in reversed(range(axes)):
+            # PyTorch's first sample is of the last axis in two dimensions, of the first one in three.
+            sample = samples[..., axes - 1 - number if axes == 2 else number]
+            starts = _starts(sample, spatial[number], kernel[number], sizes[number])
+            found = _gather_windows(found, number - axes, starts, kernel[number])
+        return found.value if found.position is None else (found.value, found.position)
+
+    return let_xla_place(pool, input, samples, kept=len(lead))
 
 
 def fractional_max_pool2d(

@@ -8,6 +8,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import as_floats
+from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices, check_integers, known_values
 from funcnet.functional.windows import integers_per_axis
 
@@ -66,14 +67,18 @@ def _max_unpool(
     check_indices("indices", indices if known is None else known, int(np.prod(sizes)))
     planes = int(np.prod(lead))
     flat = (planes, int(np.prod(input.shape[-axes:])))
-    # Windows that overlap name a position twice, with one value: which of them is written is no matter,
-    # and as in PyTorch each of them receives the gradient.
-    output = jnp.zeros((planes, int(np.prod(sizes))), input.dtype)
-    rows = jnp.arange(planes, dtype=indices.dtype)[:, None]
-    output = output.at[rows, indices.reshape(flat)].set(
-        input.reshape(flat), mode="drop", unique_indices=True, wrap_negative_indices=False
-    )
-    return output.reshape(*lead, *sizes)
+
+    def put_back(input: Array, indices: Array) -> Array:
+        # Windows that overlap name a position twice, with one value: which of them is written is no matter,
+        # and as in PyTorch each of them receives the gradient.
+        output = jnp.zeros((planes, int(np.prod(sizes))), input.dtype)
+        rows = jnp.arange(planes, dtype=indices.dtype)[:, None]
+        output = output.at[rows, indices.reshape(flat)].set(
+            input.reshape(flat), mode="drop", unique_indices=True, wrap_negative_indices=False
+        )
+        return output.reshape(*lead, *sizes)
+
+    return let_xla_place(put_back, input, indices, kept=len(lead))
 
 
 def max_unpool1d(

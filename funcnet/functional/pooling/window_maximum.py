@@ -14,6 +14,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32, is_float
+from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.windows import UnevenWindows, Windows, pad_axes
 
 __all__ = [
@@ -130,6 +131,18 @@ def maximum_over_windows(
     return_indices: bool,
 ) -> Any:
     """Reduce each window to its largest value; with ``return_indices`` also to where that was found."""
+    lead = min(axes)  # batch axes, and channels unless they are last
+    return let_xla_place(
+        lambda input: _over_windows(input, axes, over, return_indices), input, kept=lead
+    )
+
+
+def _over_windows(
+    input: Array,
+    axes: Sequence[int],
+    over: Sequence[Windows | UnevenWindows],
+    return_indices: bool,
+) -> Any:
     dtype = input.dtype
     if is_float(input) and any(isinstance(w, UnevenWindows) or not w.is_disjoint for w in over):
         input = input.astype(at_least_float32(dtype))  # the gradient adds up what overlaps
