@@ -75,13 +75,16 @@ def convolve_transposed(
         def on_cpu(images: Array, filters: Array) -> Array:
             # each phase adds to the gradient of the input: 16-bit floats are rounded after that
             wide = widest(images.dtype, jnp.float32) if is_float(images) else images.dtype
-            settings = (stride, cropped, dilation, output_sizes, groups, layouts)
-            whole = let_xla_place(
-                lambda x, w: conv_transpose_by_phases(x, w, *settings),
-                images.astype(wide),
-                filters.astype(wide),
-                kept=1,
+            by_phases = partial(
+                conv_transpose_by_phases,
+                stride=stride,
+                padding=cropped,
+                dilation=dilation,
+                output=output_sizes,
+                groups=groups,
+                dimensions=layouts,
             )
+            whole = let_xla_place(by_phases, images.astype(wide), filters.astype(wide), kept=1)
             return whole.astype(images.dtype)
 
         output = lax.platform_dependent(images, filters, cpu=on_cpu, default=direct)
