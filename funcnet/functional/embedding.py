@@ -216,7 +216,7 @@ def _summed(
     """Reduce the bags of looked-up rows, in 32 bits at least, and round once."""
     dtype, rows = rows.dtype, rows.astype(at_least_float32(rows.dtype))
     bag = None
-    if offsets is not None:
+    if offsets is not None and bags is not None:
         number = jnp.arange(rows.shape[0], dtype=offsets.dtype)
         bag = jnp.searchsorted(offsets, number, side="right") - 1
         counts &= bag < bags

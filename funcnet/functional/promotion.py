@@ -4,6 +4,7 @@ The rule is that of `funcnet.core.dtypes`: data decide what comes out, the wides
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ __all__ = ["add_bias", "with_parameters"]
 
 def with_parameters(
     function: str, parameters: Mapping[str, Array | None], **data: Array
-) -> tuple[np.dtype, *tuple[Array | None, ...]]:
+) -> tuple[np.dtype, *tuple[Any, ...]]:
     """Promote data and parameters together, for a sum of products.
 
     Integers are taken where all arrays hold them: such sums are exact. A complex parameter makes what comes
@@ -43,7 +44,8 @@ def with_parameters(
     dtypes = {jnp.result_type(value) for value in (*data.values(), *given.values())}
     values = (*data.values(), *parameters.values())
     if len(dtypes) == 1 and is_float(values[0], complex=True):
-        return *dtypes, *(None if value is None else jnp.asarray(value) for value in values)
+        (only,) = dtypes
+        return only, *(None if value is None else jnp.asarray(value) for value in values)
     if all(jnp.issubdtype(dtype, jnp.integer) for dtype in dtypes):
         result = computed = widest(*dtypes)
     else:

@@ -76,22 +76,19 @@ def check_spatial(name: str, input: Array, axes: int, channels_last: bool = Fals
         )
 
 
-def real_numbers(function: str, **arrays: Array) -> tuple[Array, ...]:
-    """Check that data have an order, as maxima need it: integers and real floats, which they stay.
+def real_numbers(function: str, input: Array) -> Array:
+    """Return an array of JAX whose elements have an order, as maxima need it: integers or real floats.
 
     Raises:
-        TypeError: one holds booleans or complex numbers.
+        TypeError: it holds booleans or complex numbers.
 
-    >>> real_numbers("max_pool1d", input=np.array([1, 2]))[0].dtype
+    >>> real_numbers("max_pool1d", np.array([1, 2])).dtype
     dtype('int32')
     """
-    made = []
-    for name, value in arrays.items():
-        array = jnp.asarray(value)
-        if not jnp.issubdtype(array.dtype, jnp.integer):
-            (array,) = as_floats(function, **{name: array})
-        made.append(array)
-    return tuple(made)
+    input = jnp.asarray(input)
+    if not jnp.issubdtype(input.dtype, jnp.integer):
+        (input,) = as_floats(function, input=input)
+    return input
 
 
 def in_wide_floats(function: Callable[[Array], Array], input: Array) -> Array:

@@ -1,6 +1,6 @@
 """Multi-head attention: projections around scaled dot-product attention, as one function."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -106,13 +106,13 @@ def multi_head_attention_forward(
         )
     arrays = {id(query): query, id(key): key, id(value): value}  # one array is projected once
     names = {id(value): "value", id(key): "key", id(query): "query"}
-    floats = as_floats(
-        "multi_head_attention_forward", **{names[n]: array for n, array in arrays.items()}
-    )
+    given: dict[str, Any] = {names[n]: array for n, array in arrays.items()}
+    floats = as_floats("multi_head_attention_forward", **given)
     arrays = dict(zip(arrays, floats, strict=True))
     sizes = _sizes(
-        *(arrays[id(x)] for x in (query, key, value)), embed_dim_to_check, num_heads, batch_first
-    )
+        arrays[id(query)], arrays[id(key)], arrays[id(value)],
+        embed_dim_to_check, num_heads, batch_first,
+    )  # fmt: skip
     _check_masks(key_padding_mask, attn_mask, sizes)
     _check_parameters(
         embed_dim_to_check, in_proj_weight, in_proj_bias, bias_k, bias_v, out_proj_weight

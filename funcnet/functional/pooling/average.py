@@ -119,7 +119,7 @@ def _avg_pool(
     divisor_override: int | None,
     channels_last: bool,
 ) -> Array:
-    (input,) = real_numbers(f"avg_pool{axes}d", input=input)
+    input = real_numbers(f"avg_pool{axes}d", input)
     check_spatial(f"avg_pool{axes}d", input, axes, channels_last)
     check_padding(padding, kernel_size, axes)
     if divisor_override == 0:

@@ -67,7 +67,7 @@ def _fractional_max_pool(
     key: Key | None,
 ) -> Any:
     name = f"fractional_max_pool{axes}d"
-    (input,) = real_numbers(name, input=input)
+    input = real_numbers(name, input)
     check_spatial(name, input, axes)
     kernel = integers_per_axis("kernel_size", kernel_size, axes)
     sizes = _sizes(axes, input, output_size, output_ratio)

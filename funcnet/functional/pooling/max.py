@@ -46,7 +46,7 @@ def _max_pool(
     return_indices: bool,
     channels_last: bool,
 ) -> Any:
-    (input,) = real_numbers(f"max_pool{axes}d", input=input)
+    input = real_numbers(f"max_pool{axes}d", input)
     check_spatial(f"max_pool{axes}d", input, axes, channels_last)
     check_padding(padding, kernel_size, axes)
     where = spatial_axes(input.ndim, axes, channels_last)
@@ -187,7 +187,7 @@ def max_pool3d(
 def _adaptive_max_pool(
     axes: int, input: Array, output_size: Any, return_indices: bool, channels_last: bool
 ) -> Any:
-    (input,) = real_numbers(f"adaptive_max_pool{axes}d", input=input)
+    input = real_numbers(f"adaptive_max_pool{axes}d", input)
     check_spatial(f"adaptive_max_pool{axes}d", input, axes, channels_last)
     where = spatial_axes(input.ndim, axes, channels_last)
     over = adaptive_windows([input.shape[axis] for axis in where], output_size)

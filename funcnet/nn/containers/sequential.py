@@ -53,12 +53,13 @@ class Sequential(ListOfParts):
     def __init__(self, arg: Iterable[Callable[..., Any]], /) -> None: ...
 
     def __init__(self, *args: Any) -> None:
-        only = args[0] if len(args) == 1 else None
+        only: Any = args[0] if len(args) == 1 else None
         if isinstance(only, Mapping):
             named = only
         else:
-            alone = isinstance(only, Iterable) and not isinstance(only, Module | str)
-            named = {str(index): part for index, part in enumerate(only if alone else args)}
+            listed = isinstance(only, Iterable) and not isinstance(only, Module | str)
+            parts: Iterable[Any] = only if listed else args
+            named = {str(index): part for index, part in enumerate(parts)}
         for name, part in named.items():
             self._put(name, part)
 

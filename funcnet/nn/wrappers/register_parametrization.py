@@ -133,5 +133,4 @@ def parametrized_class(base: type, names: tuple[str, ...]) -> type:
 
 
 def _empty(base: type, names: tuple[str, ...]) -> Any:
-    made = parametrized_class(base, names)
-    return made.__new__(made)
+    return object.__new__(parametrized_class(base, names))
