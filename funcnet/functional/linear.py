@@ -50,7 +50,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
                 f"broadcasts to the output's {output.shape}; got {bias.shape}"
             )
         output = add_bias(output, bias)
-    return output.astype(dtype)
+    return output if output.dtype == dtype else output.astype(dtype)
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

@@ -6,6 +6,7 @@ The rule is that of `funcnet.core.dtypes`: data decide what comes out, the wides
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -40,12 +41,12 @@ def with_parameters(
         >>> dtype, x.dtype, weight.dtype, bias
         (dtype(bfloat16), dtype('float32'), dtype('float32'), None)
     """
+    values = (*data.values(), *parameters.values())
+    first = getattr(values[0], "dtype", None)
+    if jnp.issubdtype(first, jnp.inexact) and all(_is_of(value, first) for value in values):
+        return first, *values  # the usual case, without a single operation
     given = {name: value for name, value in parameters.items() if value is not None}
     dtypes = {jnp.result_type(value) for value in (*data.values(), *given.values())}
-    values = (*data.values(), *parameters.values())
-    if len(dtypes) == 1 and is_float(values[0], complex=True):
-        (only,) = dtypes
-        return only, *(None if value is None else jnp.asarray(value) for value in values)
     if all(jnp.issubdtype(dtype, jnp.integer) for dtype in dtypes):
         result = computed = widest(*dtypes)
     else:
@@ -56,6 +57,10 @@ def with_parameters(
             result = widest(result, jnp.complex64)
     arrays = (None if value is None else jnp.asarray(value).astype(computed) for value in values)
     return result, *arrays
+
+
+def _is_of(value: Any, dtype: Any) -> bool:
+    return value is None or (isinstance(value, jax.Array) and value.dtype == dtype)
 
 
 def add_bias(output: Array, bias: Array) -> Array:
