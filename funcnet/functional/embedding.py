@@ -13,8 +13,8 @@ import numpy as np
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32
-from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.distance import vector_norm
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices, check_integers, known_values
 
 __all__ = ["embedding", "embedding_bag", "embedding_renorm", "one_hot"]

@@ -21,7 +21,7 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative, check_positive, per_axis
 from funcnet.core.dtypes import as_floats, at_least_float32, is_float
-from funcnet.core.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = [
     "UnevenWindows",

@@ -3,7 +3,7 @@
 import math
 
 from funcnet.core.aliases import Array
-from funcnet.core.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.module import Module
 
 __all__ = ["Flatten", "Unflatten"]

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_divisible, check_probability
 from funcnet.core.dtypes import as_floats, at_least_float32
-from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.core.keys import require_key
 from funcnet.functional.dropout import keep_mask
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = ["scaled_dot_product_attention"]
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_divisible, check_ndim
 from funcnet.core.dtypes import as_floats, spread
-from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.attention.dot_product import attend
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.linear import linear
 
 __all__ = ["multi_head_attention_forward"]

@@ -6,7 +6,6 @@ from functools import partial
 from jax import lax
 
 from funcnet.core.aliases import Array
-from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.convolution.depthwise import depthwise, is_depthwise
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -16,6 +15,7 @@ from funcnet.functional.convolution.settings import (
     padding_pairs,
     resolve_settings,
 )
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.promotion import with_parameters
 
 __all__ = ["conv1d", "conv2d", "conv3d"]

@@ -8,7 +8,6 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float, widest
-from funcnet.core.explicit_meshes import let_xla_place
 from funcnet.functional.convolution.phases import conv_transpose_by_phases, is_quicker_by_phases
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -17,6 +16,7 @@ from funcnet.functional.convolution.settings import (
     data_layout,
     resolve_settings,
 )
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.promotion import with_parameters
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

@@ -4,7 +4,7 @@ import math
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible, check_positive
-from funcnet.core.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = ["channel_shuffle", "pixel_shuffle", "pixel_unshuffle"]
 

@@ -11,7 +11,7 @@ from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_positive, per_axis
 from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.core.errors import MissingKeyError
-from funcnet.core.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.pooling.window_maximum import Maxima, elements_as_maxima, maximum_over_axis
 from funcnet.functional.windows import check_spatial, integers_per_axis, real_numbers
 

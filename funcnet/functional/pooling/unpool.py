@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import as_floats
-from funcnet.core.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices, check_integers, known_values
 from funcnet.functional.windows import integers_per_axis
 

@@ -14,7 +14,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32, is_float
-from funcnet.core.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.windows import UnevenWindows, Windows, pad_axes
 
 __all__ = [
