@@ -1,5 +1,10 @@
 """Stateless mathematics on arrays, one family a file, with PyTorch's names and numbers."""
 
+import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from funcnet.core.torch_hints import package_attributes as _package_attributes
+from funcnet.core.torch_hints import public_names as _public_names
 from funcnet.functional.activations.exponential import *
 from funcnet.functional.activations.gated import *
 from funcnet.functional.activations.hard import *
@@ -44,3 +49,7 @@ from funcnet.functional.pooling.max import *
 from funcnet.functional.pooling.unpool import *
 from funcnet.functional.recurrent.cells import *
 from funcnet.functional.recurrent.layers import *
+
+if not _TYPE_CHECKING:  # a type checker should go on to report names that are missing
+    _names = _public_names(_sys.modules[__name__])
+    __getattr__, __dir__ = _package_attributes(__name__, _names)

@@ -1,19 +1,21 @@
 """Rows of a table by index: embeddings, sums of them, one-hot vectors.
 
-An index outside of the table raises, as in PyTorch, where its value is known; inside ``jax.jit`` it
-gives a row of NaN.
+An index outside of the table raises, as in PyTorch, where its value is known; where it is traced, inside
+``jax.jit``, it gives a row of NaN. What comes out has the dtype of the table.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
+import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.functional.distance import vector_norm
-from funcnet.functional.indices import check_indices, check_integers
+from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.indices import check_indices, check_integers, known_values
 
 __all__ = ["embedding", "embedding_bag", "embedding_renorm", "one_hot"]
 
@@ -24,7 +26,7 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     Args:
         tensor: integers, any shape ``(*)``.
         num_classes: length of the vectors; -1 takes one more than the largest index, which must
-            then be a concrete array and not a traced one.
+            then be known: an array that is traced is not, one that a traced function closes over is.
 
     Returns:
         Integers ``(*, num_classes)``; inside ``jax.jit`` an index out of range gives zeros.
@@ -39,17 +41,20 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.one_hot.html
     """
-    tensor = jnp.asarray(tensor)
+    values, tensor = known_values(tensor), jnp.asarray(tensor)
     check_integers("tensor", tensor)
     if num_classes == -1:
-        if isinstance(tensor, Tracer):
-            raise ValueError("num_classes cannot be found from a traced array: pass it")
-        if tensor.size == 0:
+        if values is None:
+            raise ValueError(
+                "num_classes cannot be found from a traced array: pass it, or give the indices as a "
+                "NumPy array or a list"
+            )
+        if values.size == 0:
             raise ValueError("num_classes cannot be found from an empty array: pass it")
-        num_classes = int(tensor.max()) + 1
+        num_classes = int(values.max()) + 1
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least one, or -1; got {num_classes}")
-    check_indices("tensor", tensor, num_classes)
+    check_indices("tensor", tensor if values is None else values, num_classes)
     return (tensor[..., None] == jnp.arange(num_classes, dtype=tensor.dtype)).astype(tensor.dtype)
 
 
@@ -88,13 +93,14 @@ def embedding(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding.html
     """
     del sparse
-    input, weight = jnp.asarray(input), jnp.asarray(weight)
-    _check_table(input, weight)
+    input, weight = _checked("embedding", input, weight, max_norm)
     padding_idx = row_index("padding_idx", padding_idx, weight.shape[0])
-    rows = _look_up(weight, input)
-    return _adjusted(
-        rows, input, weight.shape[0], padding_idx, max_norm, norm_type, scale_grad_by_freq
-    )
+    settings = (padding_idx, max_norm, norm_type, scale_grad_by_freq)
+
+    def look_up(input: Array, weight: Array) -> Array:
+        return _adjusted(_look_up(weight, input), input, weight.shape[0], *settings)
+
+    return let_xla_place(look_up, input, weight, kept=input.ndim)
 
 
 def embedding_renorm(weight: Array, input: Array, max_norm: float, norm_type: float = 2.0) -> Array:
@@ -114,10 +120,13 @@ def embedding_renorm(weight: Array, input: Array, max_norm: float, norm_type: fl
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding.html
     """
-    input, weight = jnp.asarray(input), jnp.asarray(weight)
-    _check_table(input, weight)
+    input, weight = _checked("embedding_renorm", input, weight, max_norm)
     index = input.reshape(-1)
-    return weight.at[index].set(_renormed(_look_up(weight, index), max_norm, norm_type))
+
+    def renorm(weight: Array, index: Array) -> Array:
+        return weight.at[index].set(_renormed(_look_up(weight, index), max_norm, norm_type))
+
+    return let_xla_place(renorm, weight, index, kept=2)
 
 
 def embedding_bag(
@@ -141,18 +150,22 @@ def embedding_bag(
         offsets: ``(B,)``, where each bag starts in an input of one axis.
         max_norm: as in `embedding`.
         norm_type: as in `embedding`.
-        scale_grad_by_freq: as in `embedding`; not for ``"max"``.
+        scale_grad_by_freq: as in `embedding`: each row's gradient is divided by that row's own frequency, as
+            PyTorch does on GPUs (on CPU it divides by that of another row); not for ``"max"``.
         mode: ``"sum"``, ``"mean"`` or ``"max"``.
         sparse: accepted and without effect; not for ``"max"``.
-        per_sample_weights: factor of each index, of the input's shape; for ``"sum"`` only.
+        per_sample_weights: factor of each index, of the input's shape; for ``"sum"`` only. It does not change
+            the dtype of the result; what it holds at ``padding_idx`` is never looked at.
         include_last_offset: whether ``offsets`` also holds where the last bag ends.
         padding_idx: a row that does not count and gets no gradient.
 
     Returns:
-        ``(B, D)``; zeros for an empty bag.
+        ``(B, D)``, summed in float32 at least and rounded once; zeros for an empty bag. Where offsets are
+        traced and do not rise from 0 to at most N, all of it is NaN.
 
     Raises:
-        ValueError: arguments that do not fit together.
+        ValueError: arguments that do not fit together, or offsets that do not rise from 0 to at most N.
+        TypeError: the table does not hold floats, or indices or offsets are no integers.
         IndexError: an index outside of the table.
 
     >>> table = jnp.arange(6.0).reshape(3, 2)
@@ -161,22 +174,60 @@ def embedding_bag(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.embedding_bag.html
     """
-    input, weight = jnp.asarray(input), jnp.asarray(weight)
-    offsets = None if offsets is None else jnp.asarray(offsets)
-    _check_table(input, weight)
+    (weight,) = as_floats("embedding_bag", weight=weight)
+    input, weight = _checked("embedding_bag", input, weight, max_norm)
     _check_bags(input, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights)
     padding_idx = row_index("padding_idx", padding_idx, weight.shape[0])
-    rows = _look_up(weight, input)
-    rows = _adjusted(rows, input, weight.shape[0], None, max_norm, norm_type, scale_grad_by_freq)
+    rising = True
+    if offsets is not None:
+        rising = _check_offsets(offsets, input.shape[0], include_last_offset)
+        offsets = jnp.asarray(offsets)
     if per_sample_weights is not None:
-        rows = rows * per_sample_weights[..., None]
-    counts = jnp.ones(input.shape, bool) if padding_idx is None else input != padding_idx
-    if input.ndim == 2:
-        return _reduce_equal_bags(rows, counts[..., None], mode)
-    assert offsets is not None
-    bags = offsets.shape[0] - include_last_offset
-    bag = jnp.searchsorted(offsets, jnp.arange(input.shape[0], dtype=offsets.dtype), side="right")
-    return _reduce_bags(rows, counts[:, None], bag - 1, bags, mode)
+        (per_sample_weights,) = as_floats("embedding_bag", per_sample_weights=per_sample_weights)
+    options = (max_norm, norm_type, scale_grad_by_freq)
+
+    def reduce_bags(first: Array, weight: Array, *others: Array | None) -> Array:
+        input, factors = others
+        input, offsets = (first, None) if input is None else (input, first)
+        rows = _adjusted(_look_up(weight, input), input, weight.shape[0], None, *options)
+        counts = jnp.ones(input.shape, bool) if padding_idx is None else input != padding_idx
+        bags = None if offsets is None else offsets.shape[0] - include_last_offset
+        return _summed(rows, counts, factors, offsets, bags, mode)
+
+    # along the axis of the bags the output is spread as the input, or as the offsets
+    lead, rest = (input, None) if offsets is None else (offsets, input)
+    whole = include_last_offset and offsets is not None  # one offset more than bags
+    output = let_xla_place(
+        reduce_bags, lead, weight, rest, per_sample_weights, kept=0 if whole else 1
+    )
+    return (
+        output if rising is True else jnp.where(rising, output, jnp.full((), jnp.nan, weight.dtype))
+    )
+
+
+def _summed(
+    rows: Array,
+    counts: Array,
+    factors: Array | None,
+    offsets: Array | None,
+    bags: int | None,
+    mode: str,
+) -> Array:
+    """Reduce the bags of looked-up rows, in 32 bits at least, and round once."""
+    dtype, rows = rows.dtype, rows.astype(at_least_float32(rows.dtype))
+    bag = None
+    if offsets is not None and bags is not None:
+        number = jnp.arange(rows.shape[0], dtype=offsets.dtype)
+        bag = jnp.searchsorted(offsets, number, side="right") - 1
+        counts &= bag < bags
+    # what does not count is replaced before it is computed with: zero times NaN is NaN
+    rows = jnp.where(counts[..., None], rows, jnp.zeros((), rows.dtype))
+    if factors is not None:
+        factors = jnp.where(counts, factors.astype(rows.dtype), jnp.zeros((), rows.dtype))
+        rows = rows * factors[..., None]
+    if bag is None or bags is None:
+        return _reduce_equal_bags(rows, counts[..., None], mode).astype(dtype)
+    return _reduce_bags(rows, counts[:, None], bag, bags, mode).astype(dtype)
 
 
 def _reduce_equal_bags(rows: Array, counts: Array, mode: str) -> Array:
@@ -188,7 +239,7 @@ def _reduce_equal_bags(rows: Array, counts: Array, mode: str) -> Array:
         first = jnp.argmax(candidates, axis=1, keepdims=True)
         largest = jnp.take_along_axis(rows, first, axis=1).squeeze(1)
         return jnp.where(counts.any(axis=1), largest, zero)
-    total = jnp.sum(jnp.where(counts, rows, zero), axis=1)
+    total = jnp.sum(rows, axis=1)
     if mode == "sum":
         return total
     return total / jnp.maximum(jnp.sum(counts, axis=1), 1).astype(rows.dtype)
@@ -198,17 +249,15 @@ def _reduce_bags(rows: Array, counts: Array, bag: Array, bags: int, mode: str) -
     zero = jnp.zeros((), rows.dtype)
     sizes = jax.ops.segment_sum(counts.astype(jnp.int32), bag, bags)
     if mode == "max":
-        candidates = jax.lax.stop_gradient(
-            jnp.where(counts, rows, jnp.full((), -jnp.inf, rows.dtype))
-        )
+        lowest = jnp.full((), -jnp.inf, rows.dtype)
+        candidates = jax.lax.stop_gradient(jnp.where(counts, rows, lowest))
         best = jax.ops.segment_max(candidates, bag, bags)[bag]
         position = jnp.arange(rows.shape[0])[:, None]
-        first = jax.ops.segment_min(
-            jnp.where(counts & (candidates == best), position, rows.shape[0]), bag, bags
-        )
+        is_best = (candidates == best) | jnp.isnan(candidates)
+        first = jax.ops.segment_min(jnp.where(counts & is_best, position, rows.shape[0]), bag, bags)
         largest = jnp.take_along_axis(rows, first, axis=0, mode="fill", fill_value=0)
         return jnp.where(sizes > 0, largest, zero)
-    total = jax.ops.segment_sum(jnp.where(counts, rows, zero), bag, bags)
+    total = jax.ops.segment_sum(rows, bag, bags)
     return total if mode == "sum" else total / jnp.maximum(sizes, 1).astype(rows.dtype)
 
 
@@ -216,13 +265,34 @@ def _reduce_bags(rows: Array, counts: Array, bag: Array, bags: int, mode: str) -
 
 
 def _look_up(weight: Array, index: Array) -> Array:
-    return weight.at[index].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    floating = jnp.issubdtype(weight.dtype, jnp.inexact)
+    narrow = floating and weight.dtype != at_least_float32(weight.dtype)
+    return _narrow_rows(weight, index) if narrow else _rows(weight, index)
+
+
+def _rows(weight: Array, index: Array) -> Array:
+    missing = jnp.nan if jnp.issubdtype(weight.dtype, jnp.inexact) else None
+    return weight.at[index].get(mode="fill", fill_value=missing, wrap_negative_indices=False)
+
+
+@jax.custom_jvp
+def _narrow_rows(weight: Array, index: Array) -> Array:
+    """Look rows of 16-bit floats up; the gradient, a sum over all that look a row up, is added in 32 bits."""
+    return _rows(weight, index)
+
+
+@_narrow_rows.defjvp
+def _narrow_rows_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    weight, index = primals
+    wide = tangents[0].astype(at_least_float32(weight.dtype))
+    return _narrow_rows(weight, index), _rows(wide, index).astype(weight.dtype)
 
 
 def _renormed(rows: Array, max_norm: float, norm_type: float) -> Array:
-    norms = vector_norm(rows, norm_type, keepdims=True)
-    scale = jnp.where(norms > max_norm, max_norm / (norms + 1e-7), jnp.ones((), rows.dtype))
-    return rows * scale
+    wide = rows.astype(at_least_float32(rows.dtype))
+    norms = vector_norm(wide, norm_type, keepdims=True)
+    scale = jnp.where(norms > max_norm, max_norm / (norms + 1e-7), jnp.ones((), norms.dtype))
+    return (wide * scale.astype(wide.dtype)).astype(rows.dtype)
 
 
 @jax.custom_jvp
@@ -234,7 +304,7 @@ def _with_gradient(rows: Array, values: Array, scale: Array) -> Array:
 @_with_gradient.defjvp
 def _with_gradient_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     _, values, scale = primals
-    return values, tangents[0] * scale
+    return values, (tangents[0].astype(scale.dtype) * scale).astype(values.dtype)
 
 
 def _adjusted(
@@ -252,12 +322,13 @@ def _adjusted(
     values = rows
     if max_norm is not None:
         values = _renormed(jax.lax.stop_gradient(rows), max_norm, norm_type)
-    scale = jnp.ones((), rows.dtype)
+    wide = at_least_float32(rows.dtype)
+    scale = jnp.ones((), wide)
     if by_frequency:
-        count = jnp.zeros(table_size, rows.dtype).at[index].add(1)
-        scale = 1 / jnp.maximum(count[index], 1)
+        count = jnp.zeros(table_size, jnp.int32).at[index].add(1)
+        scale = 1 / jnp.maximum(count[index], 1).astype(wide)
     if padding_idx is not None:
-        scale = jnp.where(index == padding_idx, jnp.zeros((), rows.dtype), scale)
+        scale = jnp.where(index == padding_idx, jnp.zeros((), wide), scale)
     return _with_gradient(rows, values, scale[..., None])
 
 
@@ -273,11 +344,42 @@ def row_index(name: str, index: int | None, rows: int) -> int | None:
     return index % rows
 
 
-def _check_table(input: Array, weight: Array) -> None:
-    check_integers("input", input)
+def _checked(
+    function: str, input: Array, weight: Array, max_norm: float | None
+) -> tuple[Array, Array]:
+    """Return indices and table as arrays of JAX, once they are found to fit each other."""
+    known, index, weight = known_values(input), jnp.asarray(input), jnp.asarray(weight)
+    check_integers("input", index)
     if weight.ndim != 2:
         raise ValueError(f"weight must be a table of two axes; got shape {weight.shape}")
-    check_indices("input", input, weight.shape[0])
+    if max_norm is not None:
+        as_floats(function, complex=True, weight=weight)
+    check_indices("input", index if known is None else known, weight.shape[0])
+    return index, weight
+
+
+def _check_offsets(offsets: Any, length: int, include_last: bool) -> Array | bool:
+    """Say whether offsets rise from 0 to at most a length; raise where they are known and do not."""
+    known = known_values(offsets)
+    if known is None:
+
+        def rises(offsets: Array) -> Array:
+            from_zero = (offsets[:1] == 0).all()
+            return from_zero & (offsets[1:] >= offsets[:-1]).all() & (offsets[-1:] <= length).all()
+
+        return let_xla_place(rises, offsets, kept=0)
+    if not known.size:
+        if include_last or length:
+            raise ValueError(
+                f"offsets must not be empty for an input of {length} indices"
+                f"{' with include_last_offset' if include_last else ''}"
+            )
+        return True
+    if known[0] != 0 or known[-1] > length or (np.diff(known.astype(np.int64)) < 0).any():
+        raise ValueError(
+            f"offsets must rise from 0 to at most {length}, the length of the input; got {known.tolist()}"
+        )
+    return True
 
 
 def _check_bags(
@@ -293,15 +395,17 @@ def _check_bags(
         raise ValueError(f"input must have one or two axes; got shape {input.shape}")
     if input.ndim == 2 and offsets is not None:
         raise ValueError("offsets need an input of one axis; in one of two, each row is a bag")
-    if input.ndim == 1 and (offsets is None or offsets.ndim != 1):
+    if input.ndim == 1 and (offsets is None or jnp.ndim(offsets) != 1):
         raise ValueError("an input of one axis needs offsets of one axis: where each bag starts")
+    if offsets is not None:
+        check_integers("offsets", jnp.asarray(offsets))
     if mode == "max" and (scale_grad_by_freq or sparse):
         raise ValueError("mode 'max' does not go with scale_grad_by_freq or sparse")
     if per_sample_weights is not None:
         if mode != "sum":
             raise NotImplementedError(f"per_sample_weights need mode='sum'; got {mode!r}")
-        if per_sample_weights.shape != input.shape:
+        if jnp.shape(per_sample_weights) != input.shape:
             raise ValueError(
                 f"per_sample_weights must have the input's shape {input.shape}; "
-                f"got {per_sample_weights.shape}"
+                f"got {jnp.shape(per_sample_weights)}"
             )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats, at_least_float32
 
 __all__ = ["Routing", "RoutingReport", "expert_capacity", "route_tokens"]
 
@@ -91,6 +91,7 @@ def route_tokens(logits: Array, top_k: int, capacity: int, *, normalize: bool = 
 
     Raises:
         ValueError: ``top_k`` is not between 1 and E, or ``capacity`` is not positive.
+        TypeError: the logits are no floats.
 
     Example:
         >>> routing = F.route_tokens(jnp.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), 1, capacity=1)
@@ -101,6 +102,7 @@ def route_tokens(logits: Array, top_k: int, capacity: int, *, normalize: bool = 
     Transformers, 2021, https://arxiv.org/abs/2101.03961; z-loss: Zoph et al., ST-MoE, 2022,
     https://arxiv.org/abs/2202.08906.
     """
+    (logits,) = as_floats("route_tokens", logits=logits)
     if logits.ndim < 2:
         raise ValueError(f"logits must have shape (*, tokens, experts); got {logits.shape}")
     tokens, experts = logits.shape[-2:]

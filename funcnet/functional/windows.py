@@ -20,6 +20,8 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative, check_positive, per_axis
+from funcnet.core.dtypes import as_floats, at_least_float32, is_float
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = [
     "UnevenWindows",
@@ -27,8 +29,10 @@ __all__ = [
     "adaptive_windows",
     "over_batch_axes",
     "check_spatial",
+    "in_wide_floats",
     "integers_per_axis",
     "pad_axes",
+    "real_numbers",
     "spatial_axes",
     "sliding_windows",
 ]
@@ -72,18 +76,48 @@ def check_spatial(name: str, input: Array, axes: int, channels_last: bool = Fals
         )
 
 
+def real_numbers(function: str, input: Array) -> Array:
+    """Return an array of JAX whose elements have an order, as maxima need it: integers or real floats.
+
+    Raises:
+        TypeError: it holds booleans or complex numbers.
+
+    >>> real_numbers("max_pool1d", np.array([1, 2])).dtype
+    dtype('int32')
+    """
+    input = jnp.asarray(input)
+    if not jnp.issubdtype(input.dtype, jnp.integer):
+        (input,) = as_floats(function, input=input)
+    return input
+
+
+def in_wide_floats(function: Callable[[Array], Array], input: Array) -> Array:
+    """Call a function that moves or adds elements; it and its gradient add 16-bit floats in 32 bits.
+
+    >>> in_wide_floats(lambda x: x[None] + x[:, None], jnp.ones(3, jnp.bfloat16)).dtype
+    dtype(bfloat16)
+    """
+    if not is_float(input, complex=True):
+        return function(input)
+    wide = at_least_float32(input.dtype)
+    return function(input.astype(wide)).astype(input.dtype)
+
+
 def over_batch_axes(function: Callable[[Array], Array], input: Array, core: int) -> Array:
     """Call a function of ``(N, ...)`` with ``core`` axes after ``N`` on any number of batch axes.
 
     >>> over_batch_axes(lambda x: x[:, 0], jnp.ones((5, 4, 3)), 1).shape
     (5, 4)
     """
-    lead = input.ndim - core
-    if lead == 1:
-        return function(input)
-    shape = input.shape
-    output = function(input.reshape(int(np.prod(shape[:lead])), *shape[lead:]))
-    return output.reshape(*shape[:lead], *output.shape[1:])
+    lead, shape = input.ndim - core, input.shape
+
+    def whole(input: Array) -> Array:
+        if lead == 1:
+            return function(input)
+        output = function(input.reshape(int(np.prod(shape[:lead])), *shape[lead:]))
+        return output.reshape(*shape[:lead], *output.shape[1:])
+
+    return let_xla_place(whole, input, kept=lead)
 
 
 def pad_axes(

@@ -1,5 +1,10 @@
 """Layers: they own parameters and call the functions of `funcnet.functional`."""
 
+import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from funcnet.core.torch_hints import package_attributes as _package_attributes
+from funcnet.core.torch_hints import public_names as _public_names
 from funcnet.module import Buffer as Buffer
 from funcnet.module import Module as Module
 from funcnet.module import Parameter as Parameter
@@ -66,3 +71,7 @@ from funcnet.nn.wrappers.remat import *
 from funcnet.nn.wrappers.repeat import *
 from funcnet.nn.wrappers.scan import *
 from funcnet.nn.wrappers.vmap import *
+
+if not _TYPE_CHECKING:  # a type checker should go on to report names that are missing
+    _names = _public_names(_sys.modules[__name__], ("init", "parametrizations"))
+    __getattr__, __dir__ = _package_attributes(__name__, _names)

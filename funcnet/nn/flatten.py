@@ -3,6 +3,7 @@
 import math
 
 from funcnet.core.aliases import Array
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.module import Module
 
 __all__ = ["Flatten", "Unflatten"]
@@ -85,7 +86,8 @@ class Unflatten(Module):
                 f"unflattened_size {sizes} does not fit the length {length} of axis {self.dim}"
             )
         sizes = tuple(length // known if size == -1 else size for size in sizes)
-        return input.reshape(*input.shape[:dim], *sizes, *input.shape[dim + 1 :])
+        whole = (*input.shape[:dim], *sizes, *input.shape[dim + 1 :])
+        return let_xla_place(lambda x: x.reshape(whole), input, kept=dim)
 
 
 def _axis(name: str, dim: int, axes: int) -> int:

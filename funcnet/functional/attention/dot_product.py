@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_divisible, check_probability
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.core.keys import require_key
 from funcnet.functional.dropout import keep_mask
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -28,14 +29,17 @@ def scaled_dot_product_attention(
 ) -> Array:
     """Attend: ``softmax(query keyᵀ * scale + mask) value``.
 
-    A query that may attend to nothing yields zeros. Scores and softmax are in float32 at least.
+    A query that may attend to nothing yields zeros. Scores, softmax and its gradient are in float32 at
+    least; inputs of several dtypes are promoted together. A query that may attend to nothing, and a key
+    (with its value) to which no query of ``attn_mask`` may attend, are never computed with: what they
+    hold, NaN too, changes neither output nor gradient.
 
     Args:
-        query: shape ``(*, Hq, L, E)``, with any number of leading axes.
+        query: shape ``(*, Hq, L, E)``, with any number of leading axes; floats, as key and value.
         key: shape ``(*, H, S, E)``.
         value: shape ``(*, H, S, Ev)``.
         attn_mask: broadcasts to ``(*, Hq, L, S)``; boolean, where True means *takes part*, or
-            floats that are added to the scores.
+            floats that are added to the scores, where ``-inf`` means *does not*.
         dropout_p: probability of a weight to be zeroed; applied whenever it is not zero.
         is_causal: let query ``i`` attend to keys ``0 … i`` only.
         scale: factor of the scores, ``1 / sqrt(E)`` by default.
@@ -47,6 +51,7 @@ def scaled_dot_product_attention(
 
     Raises:
         ValueError: shapes that do not fit, or a mask together with ``is_causal``.
+        TypeError: integers, booleans or complex numbers.
         MissingKeyError: dropout without a key.
 
     Example:
@@ -60,46 +65,122 @@ def scaled_dot_product_attention(
     check_probability("dropout_p", dropout_p)
     if attn_mask is not None and is_causal:
         raise ValueError("give either attn_mask or is_causal=True, not both")
+    query, key, value = as_floats("scaled_dot_product_attention", query=query, key=key, value=value)
     _check_heads(query, key, value, enable_gqa)
-    scores = masked_scores(query, key, attn_mask, is_causal, scale)
-    # Dividing after the product costs L * Ev divisions rather than L * S.
-    weights, total = _exponentials(scores)
-    if dropout_p > 0:
-        weights = _drop(weights, dropout_p, dropout_key)
-    output = _product(weights.astype(value.dtype), value, (-1, -2))
-    return (output / total).astype(value.dtype)
+    return attend(query, key, value, attn_mask, dropout_p, dropout_key, is_causal, scale)[0]
 
 
-def attention_weights(
-    scores: Array, dropout_p: float, dropout_key: Key | None, dtype: jnp.dtype
-) -> Array:
-    """Return the softmax of masked scores, dropped out; NaN where all scores are ``-inf``."""
-    weights = jax.nn.softmax(scores, -1)
-    if dropout_p > 0:
-        weights = _drop(weights, dropout_p, dropout_key)
-    return weights.astype(dtype)
-
-
-def weighted_values(weights: Array, value: Array) -> Array:
-    """Return the mean of values under given weights: ``(*, L, S)`` and ``(*, S, Ev)``."""
-    return _product(weights, value, (-1, -2)).astype(value.dtype)
-
-
-def masked_scores(
+def attend(
     query: Array,
     key: Array,
+    value: Array,
     attn_mask: Array | None,
+    dropout_p: float,
+    dropout_key: Key | None,
     is_causal: bool = False,
     scale: float | None = None,
+    need_weights: bool = False,
+) -> tuple[Array, Array | None]:
+    """Attend with arrays that are checked already; return the weights too, if they are needed."""
+
+    def whole(
+        query: Array, key: Array, value: Array, attn_mask: Array | None
+    ) -> tuple[Array, Array | None]:
+        settings = (dropout_p, dropout_key, is_causal, scale, need_weights)
+        return _attend(query, key, value, attn_mask, *settings)
+
+    return let_xla_place(whole, query, key, value, attn_mask, kept=query.ndim - 2)
+
+
+def _attend(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None,
+    dropout_p: float,
+    dropout_key: Key | None,
+    is_causal: bool,
+    scale: float | None,
+    need_weights: bool,
+) -> tuple[Array, Array | None]:
+    if attn_mask is not None:
+        _check_mask(attn_mask, query, key)
+        query, key, value = _without_what_is_masked(query, key, value, attn_mask)
+    scores = _masked_scores(query, key, attn_mask, is_causal, scale)
+    weights, total = _exponentials(scores)
+    dtype, wide = value.dtype, value.astype(scores.dtype)
+    if need_weights:
+        weights, total = weights / total, None
+    if dropout_p > 0:
+        weights = _drop(weights, dropout_p, dropout_key)
+    # Weights are not rounded to 16 bits: the softmax's gradient is a difference of what the product's gives.
+    output = _product(weights, wide, (-1, -2))
+    if total is None:
+        return output.astype(dtype), weights.astype(dtype)
+    # Dividing after the product costs L * Ev divisions rather than L * S.
+    return (output / total).astype(dtype), None
+
+
+def _check_mask(attn_mask: Array, query: Array, key: Array) -> None:
+    leading = _leading(query, key)
+    scores = (*leading, query.shape[-2], key.shape[-2])
+    try:
+        fits = jnp.broadcast_shapes(attn_mask.shape, scores) == scores
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"attn_mask of shape {attn_mask.shape} does not broadcast to the scores {scores}"
+        )
+    if attn_mask.dtype != jnp.bool_ and not jnp.issubdtype(attn_mask.dtype, jnp.floating):
+        raise TypeError(f"attn_mask must be boolean or floating; got {attn_mask.dtype}")
+
+
+def _leading(query: Array, key: Array) -> tuple[int, ...]:
+    """Return the axes of the scores before their last two."""
+    if _shares_heads(query, key):
+        return (*jnp.broadcast_shapes(query.shape[:-3], key.shape[:-3]), query.shape[-3])
+    return jnp.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+
+
+def _allowed(attn_mask: Array) -> Array:
+    """Return where a query may attend to a key."""
+    return attn_mask if attn_mask.dtype == jnp.bool_ else attn_mask != -jnp.inf
+
+
+def _without_what_is_masked(
+    query: Array, key: Array, value: Array, attn_mask: Array
+) -> tuple[Array, Array, Array]:
+    """Put zeros in place of queries and keys that the mask takes out of everything: zero times NaN is NaN."""
+    allowed = jnp.atleast_2d(_allowed(attn_mask))
+    queries = allowed.any(-1, keepdims=True)
+    keys = jnp.swapaxes(allowed.any(-2, keepdims=True), -1, -2)
+    return _where_any(queries, query), _where_any(keys, key), _where_any(keys, value)
+
+
+def _where_any(used: Array, array: Array) -> Array:
+    """Keep the elements of a sequence that are used ``(..., L, 1)`` in any of the heads or examples it serves."""
+    extra = used.ndim - array.ndim
+    serves = [
+        axis
+        for axis in range(used.ndim - 2)
+        if axis < extra or array.shape[axis - extra] != used.shape[axis]
+    ]
+    used = used.any(tuple(serves), keepdims=True)
+    used = used.reshape(used.shape[max(extra, 0) :])
+    return jnp.where(used, array, jnp.zeros((), array.dtype))
+
+
+def _masked_scores(
+    query: Array, key: Array, attn_mask: Array | None, is_causal: bool, scale: float | None
 ) -> Array:
     """Return ``query keyᵀ * scale``, with what a mask forbids at ``-inf``."""
-    if query.shape[-1] != key.shape[-1]:
-        raise ValueError(
-            f"query and key must have as many features; got {query.shape} and {key.shape}"
-        )
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1]) if query.shape[-1] else 1.0
-    scores = _product(query * scale, key, (-1, -1))
+    if query.dtype == at_least_float32(query.dtype):
+        scores = _product(query * scale, key, (-1, -1))
+    else:  # products of 16-bit floats are exact in 32 bits, scaled queries in 16 would not be
+        scores = _product(query, key, (-1, -1)) * scale
     if is_causal:
         shape = scores.shape[-2:]
         attn_mask = jax.lax.broadcasted_iota(jnp.int32, shape, 0) >= jax.lax.broadcasted_iota(
@@ -107,15 +188,9 @@ def masked_scores(
         )
     if attn_mask is None:
         return scores
-    if _broadcast(attn_mask.shape, scores.shape) != scores.shape:
-        raise ValueError(
-            f"attn_mask of shape {attn_mask.shape} does not broadcast to the scores {scores.shape}"
-        )
     if attn_mask.dtype == jnp.bool_:
         return jnp.where(attn_mask, scores, -jnp.inf)
-    if not jnp.issubdtype(attn_mask.dtype, jnp.floating):
-        raise TypeError(f"attn_mask must be boolean or floating; got {attn_mask.dtype}")
-    return scores + attn_mask.astype(scores.dtype)
+    return jnp.where(_allowed(attn_mask), scores + attn_mask.astype(scores.dtype), -jnp.inf)
 
 
 def _exponentials(scores: Array) -> tuple[Array, Array]:
@@ -167,6 +242,10 @@ def _check_heads(query: Array, key: Array, value: Array, enable_gqa: bool) -> No
             f"query, key and value must have shape {axes}; got "
             f"{query.shape}, {key.shape} and {value.shape}"
         )
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            f"query and key must have as many features; got {query.shape} and {key.shape}"
+        )
     if key.shape[-2] != value.shape[-2]:
         raise ValueError(
             f"key and value must be as long as each other; got {key.shape} and {value.shape}"
@@ -180,17 +259,10 @@ def _check_heads(query: Array, key: Array, value: Array, enable_gqa: bool) -> No
             f"query has {query.shape[-3]} heads, key and value have {key.shape[-3]}: "
             "write enable_gqa=True to share key heads among query heads"
         )
-    batch = slice(-3 if enable_gqa else -2)
-    if _broadcast(query.shape[batch], key.shape[batch], value.shape[batch]) is None:
-        raise ValueError(
-            "the leading axes of query, key and value must agree or have length one; got "
-            f"{query.shape}, {key.shape} and {value.shape}"
-        )
-
-
-def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the shape that several broadcast to, or None where they do not."""
-    try:
-        return jnp.broadcast_shapes(*shapes)
-    except ValueError:
-        return None
+    for name, array in (("key", key), ("value", value)):
+        try:
+            _leading(query, array)
+        except ValueError:
+            raise ValueError(
+                f"the leading axes of query and {name} must broadcast; got {query.shape} and {array.shape}"
+            ) from None

@@ -1,17 +1,14 @@
 """Multi-head attention: projections around scaled dot-product attention, as one function."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_divisible, check_ndim
-from funcnet.functional.attention.dot_product import (
-    attention_weights,
-    masked_scores,
-    scaled_dot_product_attention,
-    weighted_values,
-)
+from funcnet.core.dtypes import as_floats, spread
+from funcnet.functional.attention.dot_product import attend
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.linear import linear
 
 __all__ = ["multi_head_attention_forward"]
@@ -50,7 +47,9 @@ def multi_head_attention_forward(
     """Project, attend with several heads, and project the heads' joined outputs.
 
     With E features, N examples, L queries and S keys. Masks: booleans where True means *left out*,
-    or floats that are added to the scores.
+    or floats that are added to the scores, where ``-inf`` means *left out*. What ``key_padding_mask`` leaves
+    out and is not finite counts as zero, also as a query where query and key are one array: padding of NaN
+    reaches neither output nor gradient of the rest.
 
     Args:
         query: shape ``(L, N, E)``, or ``(L, E)`` for one example.
@@ -87,6 +86,7 @@ def multi_head_attention_forward(
 
     Raises:
         ValueError: shapes that do not fit, or ``is_causal`` without ``attn_mask``.
+        TypeError: inputs that do not hold floats.
         MissingKeyError: dropout without a key.
 
     Example:
@@ -104,8 +104,23 @@ def multi_head_attention_forward(
             "is_causal=True is a hint about attn_mask: pass that too, for example "
             "nn.Transformer.generate_square_subsequent_mask(length)"
         )
-    sizes = _sizes(query, key, value, embed_dim_to_check, num_heads, batch_first)
+    arrays = {id(query): query, id(key): key, id(value): value}  # one array is projected once
+    names = {id(value): "value", id(key): "key", id(query): "query"}
+    given: dict[str, Any] = {names[n]: array for n, array in arrays.items()}
+    floats = as_floats("multi_head_attention_forward", **given)
+    arrays = dict(zip(arrays, floats, strict=True))
+    sizes = _sizes(
+        arrays[id(query)], arrays[id(key)], arrays[id(value)],
+        embed_dim_to_check, num_heads, batch_first,
+    )  # fmt: skip
     _check_masks(key_padding_mask, attn_mask, sizes)
+    _check_parameters(
+        embed_dim_to_check, in_proj_weight, in_proj_bias, bias_k, bias_v, out_proj_weight
+    )
+    if key_padding_mask is not None:
+        for n in {id(key), id(value)}:
+            arrays[n] = without_padding(arrays[n], key_padding_mask, batch_first)
+    query, key, value = arrays[id(query)], arrays[id(key)], arrays[id(value)]
     if use_separate_proj_weight:
         weights = (q_proj_weight, k_proj_weight, v_proj_weight)
         q, k, v = _project_each(query, key, value, weights, in_proj_bias)
@@ -116,8 +131,8 @@ def multi_head_attention_forward(
             raise ValueError("bias_k and bias_v go together, and not with static_k or static_v")
         k, v = _append(k, bias_k, sizes), _append(v, bias_v, sizes)
     q, k, v = (_split_heads(x, sizes) for x in (q, k, v))
-    k = k if static_k is None else _static("static_k", static_k, sizes)
-    v = v if static_v is None else _static("static_v", static_v, sizes)
+    k = k if static_k is None else _static("static_k", static_k, sizes).astype(q.dtype)
+    v = v if static_v is None else _static("static_v", static_v, sizes).astype(q.dtype)
     if add_zero_attn:
         k, v = (jnp.pad(x, ((0, 0),) * (x.ndim - 2) + ((0, 1), (0, 0))) for x in (k, v))
     dropout_p = dropout_p if training else 0.0
@@ -125,16 +140,54 @@ def multi_head_attention_forward(
     mask = None
     if not causal:
         mask = _merged(key_padding_mask, attn_mask, k.shape[-2] - sizes.keys, sizes)
-    if need_weights:
-        weights = attention_weights(masked_scores(q, k, mask), dropout_p, dropout_key, v.dtype)
-        attended = weighted_values(weights, v)
-        weights = weights.mean(-3) if average_attn_weights else weights
-    else:
-        attended = scaled_dot_product_attention(
-            q, k, v, mask, dropout_p, causal, dropout_key=dropout_key
-        )
-        weights = None
+    attended, weights = attend(
+        q, k, v, mask, dropout_p, dropout_key, causal, need_weights=need_weights
+    )
+    if weights is not None and average_attn_weights:
+        weights = weights.mean(-3)
     return linear(_join_heads(attended, sizes), out_proj_weight, out_proj_bias), weights
+
+
+def without_padding(sequence: Array, padding: Array, batch_first: bool) -> Array:
+    """Put zeros in place of what is left out and not finite: zero times NaN is NaN, in every gradient.
+
+    Args:
+        sequence: ``(L, N, E)``, ``(N, L, E)`` with ``batch_first``, or ``(L, E)``.
+        padding: ``(N, L)`` or ``(L,)``: True, or ``-inf``, for what is left out.
+        batch_first: where the examples are.
+    """
+    out = padding if padding.dtype == jnp.bool_ else padding == -jnp.inf
+    if out.ndim == 2 and not batch_first:
+        out = out.T
+    if out.shape != sequence.shape[:-1]:
+        raise ValueError(
+            f"a key_padding_mask of shape {padding.shape} does not fit a sequence of shape {sequence.shape}"
+        )
+    return jnp.where(
+        out[..., None] & ~jnp.isfinite(sequence), jnp.zeros((), sequence.dtype), sequence
+    )
+
+
+def _check_parameters(
+    features: int,
+    weight: Array | None,
+    bias: Array | None,
+    bias_k: Array | None,
+    bias_v: Array | None,
+    out_weight: Array,
+) -> None:
+    expected = (
+        ("in_proj_weight", weight, (3 * features, features)),
+        ("in_proj_bias", bias, (3 * features,)),
+    )
+    for name, array, shape in expected:
+        if array is not None and array.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    for name, array in (("bias_k", bias_k), ("bias_v", bias_v)):
+        if array is not None and array.size != features:
+            raise ValueError(f"{name} must have {features} elements; got shape {array.shape}")
+    if out_weight.ndim != 2 or out_weight.shape[1] != features:
+        raise ValueError(f"out_proj_weight must have shape (*, {features}); got {out_weight.shape}")
 
 
 class _Sizes(NamedTuple):
@@ -160,7 +213,7 @@ def _sizes(
         raise ValueError(f"query must have {embed_dim} features; got shape {query.shape}")
     if key.shape[:-1] != value.shape[:-1]:
         raise ValueError(
-            f"key and value must agree but for their features; got {key.shape} and {value.shape}"
+            f"key and value must agree except in their features; got {key.shape} and {value.shape}"
         )
     axis = -2 if batch_first or query.ndim == 2 else -3
     batch = None if query.ndim == 2 else query.shape[-5 - axis]
@@ -228,8 +281,12 @@ def _append(sequence: Array, bias: Array, sizes: _Sizes) -> Array:
     """Append one more element, the same for each example, to a projected sequence."""
     shape = list(sequence.shape)
     shape[sizes.axis] = 1
-    last = jnp.broadcast_to(bias.reshape(-1).astype(sequence.dtype), shape)
-    return jnp.concatenate([sequence, last], axis=sizes.axis)
+
+    def append(sequence: Array, bias: Array) -> Array:
+        last = spread(bias.reshape(-1), tuple(shape), sequence.dtype)
+        return jnp.concatenate([sequence, last], axis=sizes.axis)
+
+    return let_xla_place(append, sequence, bias, kept=2 if sizes.batch is not None else 0)
 
 
 def _split_heads(x: Array, sizes: _Sizes) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice, check_divisible, check_positive
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats, at_least_float32
 
 __all__ = ["rotary_embedding", "rotary_frequencies"]
 
@@ -109,6 +109,7 @@ def rotary_embedding(
 
     Raises:
         ValueError: the number of features is odd, or shapes do not fit.
+        TypeError: the input holds no floats.
 
     Example:
         >>> x = jnp.ones((5, 8))
@@ -118,6 +119,7 @@ def rotary_embedding(
 
     Reference: Su et al., RoFormer, 2021, https://arxiv.org/abs/2104.09864.
     """
+    (input,) = as_floats("rotary_embedding", input=input)
     if input.ndim < 2:
         raise ValueError(f"input must have shape (*, length, features); got {input.shape}")
     features = input.shape[-1]

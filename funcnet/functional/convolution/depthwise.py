@@ -44,7 +44,10 @@ def depthwise(
     def image(x: Array, weight: Array) -> Array:
         return _one_image(x, weight, stride, margins, dilation, channels_last)
 
-    return lax.map(lambda x: image(x, weight), input)
+    # sums of 16-bit floats are kept in 32 bits, as XLA's convolution keeps them; integers are exact
+    floating = jnp.issubdtype(input.dtype, jnp.inexact)
+    filters = weight.astype(at_least_float32(weight.dtype)) if floating else weight
+    return lax.map(lambda x: image(x, filters), input)
 
 
 def _one_image(
@@ -71,15 +74,12 @@ def _one_image(
         Windows(n, k, s, d, low, high, (n + low + high - d * (k - 1) - 1) // s + 1)
         for n, k, s, d, (low, high) in settings
     ]
-    # sums of 16-bit floats are kept in 32 bits, as XLA's convolution keeps them; integers are exact
-    floating = jnp.issubdtype(input.dtype, jnp.inexact)
-    wide = at_least_float32(input.dtype) if floating else input.dtype
     # an axis for the filters of a channel, beside that of the channels
     padded = jnp.expand_dims(
-        pad_axes(input, where, margins).astype(wide), -1 if channels_last else 1
+        pad_axes(input, where, margins).astype(weight.dtype), -1 if channels_last else 1
     )
     where = where if channels_last else tuple(axis + 1 for axis in where)
-    filters = weight.reshape(channels, multiplier, *weight.shape[2:]).astype(wide)
+    filters = weight.reshape(channels, multiplier, *weight.shape[2:])
     shape = (channels, multiplier) if channels_last else (channels, multiplier, *(1,) * axes)
     terms = []
     for offsets in product(*(range(window.kernel) for window in over)):

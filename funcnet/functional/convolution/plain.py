@@ -15,6 +15,8 @@ from funcnet.functional.convolution.settings import (
     padding_pairs,
     resolve_settings,
 )
+from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.promotion import with_parameters
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
 
@@ -30,6 +32,9 @@ def convolve(
     stride, _, dilation, groups, channels_last, _ = settings
     axes = len(stride)
     name, layout = f"conv{axes}d", data_layout(axes, channels_last)
+    dtype, input, weight, bias = with_parameters(
+        name, {"weight": weight, "bias": bias}, input=input
+    )
     images = check_and_merge_batch_axes(name, input, weight, bias, settings)
     kernel = weight.shape[2:]
     margins = padding_pairs(settings.padding, kernel, dilation)
@@ -51,12 +56,13 @@ def convolve(
     if is_depthwise(weight, groups):
 
         def on_cpu(images: Array, weight: Array) -> Array:
-            return depthwise(images, weight, stride, margins, dilation, channels_last)
+            settings = (stride, margins, dilation, channels_last)
+            return let_xla_place(lambda x, w: depthwise(x, w, *settings), images, weight, kept=1)
 
         output = lax.platform_dependent(images, weight, cpu=on_cpu, default=general)
     else:
         output = general(images, weight)
-    return add_bias_and_batch_axes(output, bias, input, channels_last)
+    return add_bias_and_batch_axes(output, bias, input, channels_last, dtype)
 
 
 def conv1d(
@@ -89,6 +95,7 @@ def conv1d(
 
     Raises:
         ValueError: shapes do not fit each other, or the kernel exceeds the padded input.
+        TypeError: the input holds booleans, or integers beside floats.
 
     Example:
         >>> F.conv1d(jnp.ones((1, 1, 4)), jnp.ones((1, 1, 3)))
@@ -128,6 +135,7 @@ def conv2d(
 
     Raises:
         ValueError: shapes do not fit each other, or the kernel exceeds the padded input.
+        TypeError: the input holds booleans, or integers beside floats.
 
     Example:
         >>> F.conv2d(jnp.ones((1, 3, 8, 8)), jnp.ones((6, 3, 3, 3)), padding="same").shape
@@ -167,6 +175,7 @@ def conv3d(
 
     Raises:
         ValueError: shapes do not fit each other, or the kernel exceeds the padded input.
+        TypeError: the input holds booleans, or integers beside floats.
 
     Example:
         >>> F.conv3d(jnp.ones((1, 3, 4, 8, 8)), jnp.ones((6, 3, 3, 3, 3)), stride=(1, 2, 2)).shape

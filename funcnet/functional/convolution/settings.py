@@ -11,6 +11,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_divisible, check_non_negative, check_positive
+from funcnet.functional.promotion import add_bias
 from funcnet.functional.windows import integers_per_axis
 
 __all__ = [
@@ -152,14 +153,16 @@ def check_and_merge_batch_axes(
 
 
 def add_bias_and_batch_axes(
-    output: Array, bias: Array | None, input: Array, channels_last: bool
+    output: Array, bias: Array | None, input: Array, channels_last: bool, dtype: Any
 ) -> Array:
-    """Add one number for each channel, and give the output the batch axes of the input."""
+    """Add one number for each channel; give the output the batch axes of the input, and its dtype."""
     if bias is not None:
         axes = output.ndim - 2
         if not channels_last:
             bias = lax.broadcast_in_dim(bias, (1, bias.size, *(1,) * axes), (1,))
-        output = output + bias
+        output = add_bias(output, bias)
+    if output.dtype != dtype:
+        output = output.astype(dtype)
     if input.ndim == output.ndim:
         return output
     batch_shape = input.shape[: 1 - output.ndim]

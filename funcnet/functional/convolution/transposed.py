@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
+import jax.numpy as jnp
 from jax import lax
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import is_float, widest
 from funcnet.functional.convolution.phases import conv_transpose_by_phases, is_quicker_by_phases
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -14,6 +16,8 @@ from funcnet.functional.convolution.settings import (
     data_layout,
     resolve_settings,
 )
+from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.promotion import with_parameters
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
@@ -41,6 +45,9 @@ def convolve_transposed(
     stride, cropped, dilation, groups, channels_last, extra = settings
     axes = len(stride)
     name, layout = f"conv_transpose{axes}d", data_layout(axes, channels_last)
+    dtype, input, weight, bias = with_parameters(
+        name, {"weight": weight, "bias": bias}, input=input
+    )
     images = check_and_merge_batch_axes(name, input, weight, bias, settings, transposed=True)
     sizes = images.shape[1:-1] if channels_last else images.shape[2:]
     margins, output_sizes = [], []
@@ -66,14 +73,24 @@ def convolve_transposed(
     if is_quicker_by_phases(stride):
 
         def on_cpu(images: Array, filters: Array) -> Array:
-            return conv_transpose_by_phases(
-                images, filters, stride, cropped, dilation, output_sizes, groups, layouts
+            # each phase adds to the gradient of the input: 16-bit floats are rounded after that
+            wide = widest(images.dtype, jnp.float32) if is_float(images) else images.dtype
+            by_phases = partial(
+                conv_transpose_by_phases,
+                stride=stride,
+                padding=cropped,
+                dilation=dilation,
+                output=output_sizes,
+                groups=groups,
+                dimensions=layouts,
             )
+            whole = let_xla_place(by_phases, images.astype(wide), filters.astype(wide), kept=1)
+            return whole.astype(images.dtype)
 
         output = lax.platform_dependent(images, filters, cpu=on_cpu, default=direct)
     else:
         output = direct(images, filters)
-    return add_bias_and_batch_axes(output, bias, input, channels_last)
+    return add_bias_and_batch_axes(output, bias, input, channels_last, dtype)
 
 
 def conv_transpose1d(
@@ -108,6 +125,7 @@ def conv_transpose1d(
 
     Raises:
         ValueError: shapes do not fit each other, or ``output_padding`` reaches both stride and dilation.
+        TypeError: the input holds booleans, or integers beside floats.
 
     Example:
         >>> F.conv_transpose1d(jnp.ones((1, 2)), jnp.ones((1, 1, 3)), stride=2)
@@ -149,6 +167,7 @@ def conv_transpose2d(
 
     Raises:
         ValueError: shapes do not fit each other, or ``output_padding`` reaches both stride and dilation.
+        TypeError: the input holds booleans, or integers beside floats.
 
     Example:
         >>> F.conv_transpose2d(jnp.ones((1, 6, 4, 4)), jnp.ones((6, 3, 2, 2)), stride=2).shape
@@ -190,6 +209,7 @@ def conv_transpose3d(
 
     Raises:
         ValueError: shapes do not fit each other, or ``output_padding`` reaches both stride and dilation.
+        TypeError: the input holds booleans, or integers beside floats.
 
     Example:
         >>> F.conv_transpose3d(jnp.ones((1, 2, 3, 4, 4)), jnp.ones((2, 3, 1, 2, 2)), stride=(1, 2, 2)).shape

@@ -9,6 +9,7 @@ import numpy as np
 from funcnet.core.aliases import Array
 from funcnet.functional.windows import (
     check_spatial,
+    in_wide_floats,
     integers_per_axis,
     over_batch_axes,
     pad_axes,
@@ -63,7 +64,9 @@ def unfold(
     """
     check_spatial("unfold", input, 2)
     settings = (kernel_size, dilation, padding, stride)
-    return over_batch_axes(lambda x: _unfold(x, *settings), input, 3)
+    return over_batch_axes(
+        lambda x: in_wide_floats(lambda wide: _unfold(wide, *settings), x), input, 3
+    )
 
 
 def fold(
@@ -119,4 +122,4 @@ def fold(
         (output,) = jax.linear_transpose(lambda x: _unfold(x, *settings), image)(columns)
         return output
 
-    return over_batch_axes(transpose, input, 2)
+    return over_batch_axes(lambda x: in_wide_floats(transpose, x), input, 2)

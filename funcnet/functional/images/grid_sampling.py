@@ -11,7 +11,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.windows import check_spatial
 
 __all__ = ["affine_grid", "grid_sample"]
@@ -128,10 +128,12 @@ def grid_sample(
         align_corners: whether -1 and 1 are the middles of the corner elements or (by default) their edges.
 
     Returns:
-        ``(N, C, H_out, W_out)`` or ``(N, C, D_out, H_out, W_out)``.
+        ``(N, C, H_out, W_out)`` or ``(N, C, D_out, H_out, W_out)``, of the dtype that input and grid are
+        promoted to.
 
     Raises:
         ValueError: a mode is unknown, or the shapes do not fit each other.
+        TypeError: input or grid holds no floats.
 
     Example:
         >>> image = jnp.array([[[[1.0, 2.0], [3.0, 4.0]]]])
@@ -140,6 +142,8 @@ def grid_sample(
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.grid_sample.html
     """
+    (input,), (grid,) = as_floats("grid_sample", input=input), as_floats("grid_sample", grid=grid)
+    dtype = widest(input.dtype, grid.dtype)
     check_choice("mode", mode, ("bilinear", "nearest", "bicubic"))
     check_choice("padding_mode", padding_mode, ("zeros", "border", "reflection"))
     axes = input.ndim - 2
@@ -153,10 +157,6 @@ def grid_sample(
         raise ValueError(
             f"grid_sample: grid must have shape (N, {'D, ' * (axes - 2)}H_out, W_out, {axes}) with the input's N; got "
             f"{grid.shape} for input {input.shape}"
-        )
-    if input.dtype != grid.dtype:
-        raise TypeError(
-            f"input and grid must have one dtype; got {input.dtype} and {grid.dtype}: cast one of them"
         )
     align = bool(align_corners)
     sizes = input.shape[2:]
@@ -172,11 +172,9 @@ def grid_sample(
         return _sample_image(jnp.moveaxis(image, 0, -1), neighbours).swapaxes(0, 1)
 
     # in bfloat16 a place among 1,000 elements would be rounded by up to 4 of them
-    wide = at_least_float32(input.dtype)
+    wide = at_least_float32(dtype)
     places = grid.reshape(grid.shape[0], points, axes).astype(wide)
-    output = jax.vmap(sample)(input.astype(wide), places)
-    if wide != input.dtype:
-        output = output.astype(input.dtype)
+    output = jax.vmap(sample)(input.astype(wide), places).astype(dtype)
     return output.reshape(*input.shape[:2], *grid.shape[1:-1])
 
 
@@ -195,6 +193,7 @@ def affine_grid(theta: Array, size: Sequence[int], align_corners: bool | None = 
 
     Raises:
         ValueError: shapes do not fit each other, or a size is not positive.
+        TypeError: theta holds no floats.
 
     Example:
         >>> identity = jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
@@ -204,13 +203,12 @@ def affine_grid(theta: Array, size: Sequence[int], align_corners: bool | None = 
 
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.affine_grid.html
     """
+    (theta,) = as_floats("affine_grid", theta=theta)
     axes = len(size) - 2
     if axes not in (2, 3):
         raise ValueError(f"size must be (N, C, H, W) or (N, C, D, H, W); got {tuple(size)}")
     if theta.shape != (size[0], axes, axes + 1):
         raise ValueError(f"theta must have shape {(size[0], axes, axes + 1)}; got {theta.shape}")
-    if not jnp.issubdtype(theta.dtype, jnp.floating):
-        raise ValueError(f"theta must hold floats; got {theta.dtype}")
     if min(size) <= 0:
         raise ValueError(f"size must be positive; got {tuple(size)}")
 
@@ -219,11 +217,12 @@ def affine_grid(theta: Array, size: Sequence[int], align_corners: bool | None = 
         if not align_corners:
             line = line * ((length - 1) / length)
         shape = [-1 if i == axis else 1 for i in range(axes)]
-        return jnp.asarray(line.reshape(shape), theta.dtype)
+        return jnp.asarray(line.reshape(shape), wide)
 
+    wide = at_least_float32(theta.dtype)
     columns = [places(length, axis) for axis, length in enumerate(size[2:])][::-1]
-    maps = theta.reshape(size[0], *(1,) * axes, axes, axes + 1)
+    maps = theta.astype(wide).reshape(size[0], *(1,) * axes, axes, axes + 1)
     grid = maps[..., axes]
     for column, line in enumerate(columns):
         grid = grid + maps[..., column] * line[..., None]
-    return jnp.broadcast_to(grid, (size[0], *size[2:], axes))
+    return jnp.broadcast_to(grid, (size[0], *size[2:], axes)).astype(theta.dtype)

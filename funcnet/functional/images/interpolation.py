@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
-
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats
 from funcnet.functional.images.resampling import resample, source_table
 from funcnet.functional.pooling.average import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
 )
-from funcnet.functional.windows import integers_per_axis
+from funcnet.functional.windows import in_wide_floats, integers_per_axis
 
 __all__ = ["interpolate", "upsample", "upsample_bilinear", "upsample_nearest"]
 
@@ -113,6 +111,8 @@ def interpolate(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.interpolate.html
     """
     axes = input.ndim - 2
+    if not mode.startswith("nearest"):
+        (input,) = as_floats("interpolate", input=input)
     _check_mode(mode, axes, input.shape, align_corners, antialias)
     kernel = _MODES[mode][0]
     recompute = bool(recompute_scale_factor) or (kernel == "area" and size is None)
@@ -120,16 +120,15 @@ def interpolate(
     if kernel == "area":
         return _AREA[axes - 1](input, output)
     check_positive("the output's size", output)
-    nearest = kernel.startswith("nearest")
-    dtype = input.dtype
-    if not nearest and not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"mode {mode!r} weighs elements and so needs floats; got {dtype}")
-    resized = input if nearest else input.astype(at_least_float32(dtype))
-    for axis in reversed(range(axes)):
-        settings = (input.shape[axis + 2], output[axis], scales[axis])
-        table = source_table(kernel, *settings, bool(align_corners), antialias)
-        resized = resample(resized, axis + 2, table)
-    return resized.astype(dtype)
+
+    def resize(input: Array) -> Array:
+        for axis in reversed(range(axes)):
+            settings = (input.shape[axis + 2], output[axis], scales[axis])
+            table = source_table(kernel, *settings, bool(align_corners), antialias, axes)
+            input = resample(input, axis + 2, table)
+        return input
+
+    return in_wide_floats(resize, input)
 
 
 def upsample(

@@ -1,12 +1,14 @@
 """Padding with a constant, by reflection, by repeating the edge, and around the circle."""
 
+import operator
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
-from funcnet.functional.windows import pad_axes
+from funcnet.functional.windows import in_wide_floats, pad_axes
 
 __all__ = ["pad"]
 
@@ -18,7 +20,11 @@ def _amounts(pad: Sequence[int], ndim: int) -> tuple[list[int], list[tuple[int, 
             f"pad must hold two numbers for each padded axis, the last axis first; got {tuple(pad)} for an "
             f"array of {ndim} axes"
         )
-    pairs = [(int(pad[i]), int(pad[i + 1])) for i in range(0, len(pad), 2)]
+    try:
+        amounts = [operator.index(amount) for amount in pad]
+    except TypeError:
+        raise TypeError(f"pad must hold whole numbers; got {tuple(pad)}") from None
+    pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
     return [ndim - 1 - i for i in range(len(pairs))], pairs
 
 
@@ -78,14 +84,18 @@ def _crop(input: Array, axis: int, low: int, high: int) -> Array:
 def extend(
     input: Array, axes: Sequence[int], amounts: Sequence[tuple[int, int]], mode: str
 ) -> Array:
-    """Continue each axis by what is positive, in one of the modes but constant; crop it by what is negative.
+    """Continue each axis by what is positive, in one of the modes except constant; crop it by what is negative.
 
     Raises:
         ValueError: the amounts exceed what the mode can continue an axis by.
     """
-    for axis, (low, high) in zip(axes, amounts, strict=True):
-        input = _extend_axis(mode, input, axis, low, high)
-    return input
+
+    def whole(input: Array) -> Array:
+        for axis, (low, high) in zip(axes, amounts, strict=True):
+            input = _extend_axis(mode, input, axis, low, high)
+        return input
+
+    return in_wide_floats(whole, input)
 
 
 def pad(
@@ -112,6 +122,7 @@ def pad(
 
     Raises:
         ValueError: the amounts do not fit the array, or the mode is unknown.
+        TypeError: the amounts are no whole numbers.
 
     Example:
         >>> F.pad(jnp.array([[1, 2, 3]]), (2, -1), mode="reflect")
@@ -120,6 +131,7 @@ def pad(
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pad.html
     """
     check_choice("mode", mode, ("constant", *_EXTENSIONS))
+    input = jnp.asarray(input)
     axes, amounts = _amounts(pad, input.ndim)
     for axis, (low, high) in zip(axes, amounts, strict=True):
         size = input.shape[axis]

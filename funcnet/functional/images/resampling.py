@@ -38,6 +38,7 @@ def source_table(
     scale: float | None,
     align_corners: bool,
     antialias: bool,
+    axes: int = 2,
 ) -> SourceTable:
     """Compute the table of one axis.
 
@@ -48,9 +49,10 @@ def source_table(
         scale: the factor asked for, which ``output / size`` may only approximate; ``None`` for the latter.
         align_corners: whether the first and last elements of both stay in place.
         antialias: whether to widen the filter to the distance of outputs.
+        axes: how many spatial axes there are; matters to ``"nearest"`` alone.
     """
     if mode.startswith("nearest"):
-        return _nearest(size, output, scale, mode == "nearest-exact")
+        return _nearest(size, output, scale, mode == "nearest-exact", axes)
     if align_corners:
         step = (size - 1) / (output - 1) if output > 1 else 0.0
     else:
@@ -69,12 +71,14 @@ def source_table(
     return SourceTable(start[:, None] + offsets, weight)
 
 
-def _nearest(size: int, output: int, scale: float | None, exact: bool) -> SourceTable:
+def _nearest(size: int, output: int, scale: float | None, exact: bool, axes: int) -> SourceTable:
     """PyTorch computes these positions in float32, whatever the array's dtype."""
     step = np.float32(1.0 / scale if scale else np.float32(size) / np.float32(output))
     place = np.arange(output, dtype=np.float32) + np.float32(0.5 if exact else 0.0)
     index = np.minimum(np.floor(place * step).astype(int), size - 1)
-    if not exact and output in (size, 2 * size):
+    if (
+        axes == 2 and not exact and output in (size, 2 * size)
+    ):  # of images alone, whatever the scale
         index = np.arange(output) * size // output
     return SourceTable(index[:, None], None)
 

@@ -4,6 +4,7 @@ import math
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible, check_positive
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = ["channel_shuffle", "pixel_shuffle", "pixel_unshuffle"]
 
@@ -40,10 +41,14 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
     r = upscale_factor
     *lead, channels, height, width = input.shape
     check_divisible("channels", channels, "upscale_factor squared", r * r)
-    blocks = input.reshape(math.prod(lead), channels // (r * r), r, r, height, width)
-    return blocks.transpose(0, 1, 4, 2, 5, 3).reshape(
-        *lead, channels // (r * r), height * r, width * r
-    )
+
+    def shuffle(input: Array) -> Array:
+        blocks = input.reshape(math.prod(lead), channels // (r * r), r, r, height, width)
+        return blocks.transpose(0, 1, 4, 2, 5, 3).reshape(
+            *lead, channels // (r * r), height * r, width * r
+        )
+
+    return let_xla_place(shuffle, input, kept=len(lead))
 
 
 def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
@@ -73,10 +78,14 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
     *lead, channels, height, width = input.shape
     check_divisible("height", height, "downscale_factor", r)
     check_divisible("width", width, "downscale_factor", r)
-    blocks = input.reshape(math.prod(lead), channels, height // r, r, width // r, r)
-    return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(
-        *lead, channels * r * r, height // r, width // r
-    )
+
+    def unshuffle(input: Array) -> Array:
+        blocks = input.reshape(math.prod(lead), channels, height // r, r, width // r, r)
+        return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(
+            *lead, channels * r * r, height // r, width // r
+        )
+
+    return let_xla_place(unshuffle, input, kept=len(lead))
 
 
 def channel_shuffle(input: Array, groups: int) -> Array:
@@ -103,5 +112,9 @@ def channel_shuffle(input: Array, groups: int) -> Array:
     check_positive("groups", groups)
     channels = input.shape[1]
     check_divisible("channels", channels, "groups", groups)
-    grouped = input.reshape(input.shape[0], groups, channels // groups, *input.shape[2:])
-    return grouped.swapaxes(1, 2).reshape(input.shape)
+
+    def shuffle(input: Array) -> Array:
+        grouped = input.reshape(input.shape[0], groups, channels // groups, *input.shape[2:])
+        return grouped.swapaxes(1, 2).reshape(input.shape)
+
+    return let_xla_place(shuffle, input, kept=1)

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.functional.pooling.max import check_padding
 from funcnet.functional.windows import (
     UnevenWindows,
@@ -21,6 +21,7 @@ from funcnet.functional.windows import (
     adaptive_windows,
     check_spatial,
     pad_axes,
+    real_numbers,
     sliding_windows,
     spatial_axes,
 )
@@ -118,6 +119,7 @@ def _avg_pool(
     divisor_override: int | None,
     channels_last: bool,
 ) -> Array:
+    input = real_numbers(f"avg_pool{axes}d", input)
     check_spatial(f"avg_pool{axes}d", input, axes, channels_last)
     check_padding(padding, kernel_size, axes)
     if divisor_override == 0:
@@ -165,6 +167,7 @@ def avg_pool1d(
 
     Raises:
         ValueError: a setting is out of range or no window fits.
+        TypeError: the input holds booleans or complex numbers; means of integers are rounded towards zero.
 
     Example:
         >>> F.avg_pool1d(jnp.array([[1.0, 3.0, 5.0, 9.0]]), 2)
@@ -205,6 +208,7 @@ def avg_pool2d(
 
     Raises:
         ValueError: a setting is out of range or no window fits.
+        TypeError: the input holds booleans or complex numbers; means of integers are rounded towards zero.
 
     Example:
         >>> F.avg_pool2d(jnp.arange(16.0).reshape(1, 4, 4), 2)
@@ -245,6 +249,7 @@ def avg_pool3d(
 
     Raises:
         ValueError: a setting is out of range or no window fits.
+        TypeError: the input holds booleans or complex numbers; means of integers are rounded towards zero.
 
     Example:
         >>> F.avg_pool3d(jnp.ones((1, 2, 4, 6, 6)), (2, 3, 3)).shape
@@ -257,6 +262,7 @@ def avg_pool3d(
 
 
 def _adaptive_avg_pool(axes: int, input: Array, output_size: Any, channels_last: bool) -> Array:
+    (input,) = as_floats(f"adaptive_avg_pool{axes}d", input=input)
     check_spatial(f"adaptive_avg_pool{axes}d", input, axes, channels_last)
     where = spatial_axes(input.ndim, axes, channels_last)
     over = adaptive_windows([input.shape[axis] for axis in where], output_size)
@@ -284,6 +290,7 @@ def adaptive_avg_pool1d(
 
     Raises:
         ValueError: ``output_size`` is negative or the input has too few axes.
+        TypeError: the input holds no floats.
 
     Example:
         >>> F.adaptive_avg_pool1d(jnp.arange(5.0)[None], 2)
@@ -309,6 +316,7 @@ def adaptive_avg_pool2d(
 
     Raises:
         ValueError: ``output_size`` is negative or the input has too few axes.
+        TypeError: the input holds no floats.
 
     Example:
         >>> F.adaptive_avg_pool2d(jnp.ones((1, 3, 10, 9)), (5, None)).shape
@@ -334,6 +342,7 @@ def adaptive_avg_pool3d(
 
     Raises:
         ValueError: ``output_size`` is negative or the input has too few axes.
+        TypeError: the input holds no floats.
 
     Example:
         >>> F.adaptive_avg_pool3d(jnp.ones((1, 3, 7, 10, 9)), 2).shape

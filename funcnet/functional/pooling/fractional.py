@@ -9,10 +9,11 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_positive, per_axis
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.core.errors import MissingKeyError
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.pooling.window_maximum import Maxima, elements_as_maxima, maximum_over_axis
-from funcnet.functional.windows import check_spatial, integers_per_axis
+from funcnet.functional.windows import check_spatial, integers_per_axis, real_numbers
 
 __all__ = ["fractional_max_pool2d", "fractional_max_pool3d"]
 
@@ -25,7 +26,7 @@ def _starts(sample: Array, size: int, kernel: int, output: int) -> Array:
     alpha = jnp.asarray((size - kernel) / (output - 1), sample.dtype)
     index = jnp.arange(output - 1).astype(sample.dtype)
     sample = sample[..., None]
-    starts = jnp.floor((index + sample) * alpha) - jnp.floor(sample * alpha)
+    starts = jnp.trunc((index + sample) * alpha) - jnp.trunc(sample * alpha)
     return jnp.concatenate([starts.astype(last.dtype), last], -1)
 
 
@@ -66,6 +67,7 @@ def _fractional_max_pool(
     key: Key | None,
 ) -> Any:
     name = f"fractional_max_pool{axes}d"
+    input = real_numbers(name, input)
     check_spatial(name, input, axes)
     kernel = integers_per_axis("kernel_size", kernel_size, axes)
     sizes = _sizes(axes, input, output_size, output_ratio)
@@ -83,18 +85,23 @@ def _fractional_max_pool(
         if key is None:
             raise MissingKeyError(f"{name} draws its windows at random: give it key=...")
         samples = jax.random.uniform(key, (*lead, axes), at_least_float32(input.dtype))
-    elif samples.shape[-2:] != (lead[-1], axes) or samples.size != int(np.prod(lead)) * axes:
+    (samples,) = as_floats(name, _random_samples=samples)
+    if samples.shape[-2:] != (lead[-1], axes) or samples.size != int(np.prod(lead)) * axes:
         raise ValueError(
             f"{name}: random samples must have shape {(*lead, axes)}; got {samples.shape}"
         )
-    samples = samples.reshape(*lead, axes)
-    found = elements_as_maxima(input, range(input.ndim - axes, input.ndim), return_indices)
-    for number in reversed(range(axes)):
-        # PyTorch's first sample is of the last axis in two dimensions, of the first one in three.
-        sample = samples[..., axes - 1 - number if axes == 2 else number]
-        starts = _starts(sample, spatial[number], kernel[number], sizes[number])
-        found = _gather_windows(found, number - axes, starts, kernel[number])
-    return found.value if found.position is None else (found.value, found.position)
+
+    def pool(input: Array, samples: Array) -> Any:
+        samples = samples.reshape(*lead, axes)
+        found = elements_as_maxima(input, range(input.ndim - axes, input.ndim), return_indices)
+        for number in reversed(range(axes)):
+            # PyTorch's first sample is of the last axis in two dimensions, of the first one in three.
+            sample = samples[..., axes - 1 - number if axes == 2 else number]
+            starts = _starts(sample, spatial[number], kernel[number], sizes[number])
+            found = _gather_windows(found, number - axes, starts, kernel[number])
+        return found.value if found.position is None else (found.value, found.position)
+
+    return let_xla_place(pool, input, samples, kept=len(lead))
 
 
 def fractional_max_pool2d(
@@ -126,6 +133,7 @@ def fractional_max_pool2d(
 
     Raises:
         ValueError: not exactly one of size and ratio is given, or that many windows do not fit.
+        TypeError: the input holds booleans or complex numbers, or the samples no floats.
         MissingKeyError: neither a key nor samples are given.
 
     Example:
@@ -166,6 +174,7 @@ def fractional_max_pool3d(
 
     Raises:
         ValueError: not exactly one of size and ratio is given, or that many windows do not fit.
+        TypeError: the input holds booleans or complex numbers, or the samples no floats.
         MissingKeyError: neither a key nor samples are given.
 
     Example:

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.functional.pooling.average import avg_pool1d, avg_pool2d, avg_pool3d
 from funcnet.functional.pooling.max import max_pool1d, max_pool2d, max_pool3d
+from funcnet.functional.subgradients import magnitude
 
 __all__ = ["lp_pool1d", "lp_pool2d", "lp_pool3d"]
 
@@ -24,19 +26,22 @@ def _lp_pool(
     stride: Any,
     ceil_mode: bool,
 ) -> Array:
+    (input,) = as_floats(f"lp_pool{axes}d", input=input)
     if norm_type == 0:
         raise ValueError("norm_type must not be zero")
+    settings = (kernel_size, stride, 0)
     if np.isinf(norm_type):
         sign = 1 if norm_type > 0 else -1
-        magnitude = input * jnp.sign(input)  # unlike abs, its gradient at zero is zero
-        return sign * _MAXIMUM[axes - 1](sign * magnitude, kernel_size, stride, 0, 1, ceil_mode)
+        return sign * _MAXIMUM[axes - 1](sign * magnitude(input), *settings, 1, ceil_mode)
     power = int(norm_type) if float(norm_type).is_integer() else float(norm_type)
-    mean = _AVERAGE[axes - 1](input**power, kernel_size, stride, 0, ceil_mode)
+    wide = input.astype(at_least_float32(input.dtype))
+    mean = _AVERAGE[axes - 1](wide**power, *settings, ceil_mode)
     elements = np.prod(np.broadcast_to(np.asarray(kernel_size, int), axes))
     # A window of zeros has the gradient zero, not the infinite slope of a root.
     empty = mean == 0
     total = jnp.where(empty, jnp.ones_like(mean), mean * int(elements))
-    return jnp.where(empty, jnp.zeros_like(mean), total ** (1.0 / norm_type))
+    root = jnp.where(empty, jnp.zeros_like(mean), total ** (1.0 / norm_type))
+    return root.astype(input.dtype)
 
 
 def lp_pool1d(
@@ -63,6 +68,7 @@ def lp_pool1d(
 
     Raises:
         ValueError: ``norm_type`` is zero, a setting is out of range or no window fits.
+        TypeError: the input holds no floats.
 
     Example:
         >>> F.lp_pool1d(jnp.array([[3.0, 4.0]]), 2, 2)
@@ -94,6 +100,7 @@ def lp_pool2d(
 
     Raises:
         ValueError: ``norm_type`` is zero, a setting is out of range or no window fits.
+        TypeError: the input holds no floats.
 
     Example:
         >>> F.lp_pool2d(jnp.ones((1, 4, 4)), 2, 2)
@@ -126,6 +133,7 @@ def lp_pool3d(
 
     Raises:
         ValueError: ``norm_type`` is zero, a setting is out of range or no window fits.
+        TypeError: the input holds no floats.
 
     Example:
         >>> F.lp_pool3d(jnp.ones((1, 2, 2, 4)), 1, 2)

@@ -9,6 +9,7 @@ from funcnet.functional.pooling.window_maximum import maximum_over_windows
 from funcnet.functional.windows import (
     adaptive_windows,
     check_spatial,
+    real_numbers,
     sliding_windows,
     spatial_axes,
 )
@@ -45,6 +46,7 @@ def _max_pool(
     return_indices: bool,
     channels_last: bool,
 ) -> Any:
+    input = real_numbers(f"max_pool{axes}d", input)
     check_spatial(f"max_pool{axes}d", input, axes, channels_last)
     check_padding(padding, kernel_size, axes)
     where = spatial_axes(input.ndim, axes, channels_last)
@@ -84,6 +86,7 @@ def max_pool1d(
 
     Raises:
         ValueError: a setting is out of range or no window fits.
+        TypeError: the input holds booleans or complex numbers.
 
     Example:
         >>> F.max_pool1d(jnp.array([[1.0, 4.0, 2.0, 3.0]]), 2)
@@ -125,6 +128,7 @@ def max_pool2d(
 
     Raises:
         ValueError: a setting is out of range or no window fits.
+        TypeError: the input holds booleans or complex numbers.
 
     Example:
         >>> F.max_pool2d(jnp.arange(16.0).reshape(1, 4, 4), 2)
@@ -167,6 +171,7 @@ def max_pool3d(
 
     Raises:
         ValueError: a setting is out of range or no window fits.
+        TypeError: the input holds booleans or complex numbers.
 
     Example:
         >>> F.max_pool3d(jnp.ones((1, 2, 4, 6, 6)), (2, 3, 3), stride=1).shape
@@ -182,6 +187,7 @@ def max_pool3d(
 def _adaptive_max_pool(
     axes: int, input: Array, output_size: Any, return_indices: bool, channels_last: bool
 ) -> Any:
+    input = real_numbers(f"adaptive_max_pool{axes}d", input)
     check_spatial(f"adaptive_max_pool{axes}d", input, axes, channels_last)
     where = spatial_axes(input.ndim, axes, channels_last)
     over = adaptive_windows([input.shape[axis] for axis in where], output_size)
@@ -210,6 +216,7 @@ def adaptive_max_pool1d(
 
     Raises:
         ValueError: ``output_size`` is negative or the input has too few axes.
+        TypeError: the input holds booleans or complex numbers.
 
     Example:
         >>> F.adaptive_max_pool1d(jnp.arange(5.0)[None], 2)
@@ -240,6 +247,7 @@ def adaptive_max_pool2d(
 
     Raises:
         ValueError: ``output_size`` is negative or the input has too few axes.
+        TypeError: the input holds booleans or complex numbers.
 
     Example:
         >>> F.adaptive_max_pool2d(jnp.ones((1, 3, 10, 9)), (5, None)).shape
@@ -270,6 +278,7 @@ def adaptive_max_pool3d(
 
     Raises:
         ValueError: ``output_size`` is negative or the input has too few axes.
+        TypeError: the input holds booleans or complex numbers.
 
     Example:
         >>> F.adaptive_max_pool3d(jnp.ones((1, 3, 7, 10, 9)), 2).shape

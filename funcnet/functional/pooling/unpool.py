@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import as_floats
+from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.indices import check_indices, check_integers, known_values
 from funcnet.functional.windows import integers_per_axis
 
 __all__ = ["max_unpool1d", "max_unpool2d", "max_unpool3d"]
@@ -50,25 +53,32 @@ def _max_unpool(
     padding: Any,
     output_size: Any,
 ) -> Array:
+    name = f"max_unpool{axes}d"
+    known, indices = known_values(indices), jnp.asarray(indices)
+    (input,) = as_floats(name, input=input)
     if input.ndim < axes + 1 or input.shape != indices.shape:
         raise ValueError(
-            f"max_unpool{axes}d: input and indices must have one shape, (..., C) and {axes} spatial axes; got "
+            f"{name}: input and indices must have one shape, (..., C) and {axes} spatial axes; got "
             f"{input.shape} and {indices.shape}"
         )
-    if not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise TypeError(f"indices must be whole numbers; got {indices.dtype}")
+    check_integers("indices", indices)
     lead = input.shape[:-axes]
     sizes = _output_size(input.shape[-axes:], kernel_size, stride, padding, output_size)
+    check_indices("indices", indices if known is None else known, int(np.prod(sizes)))
     planes = int(np.prod(lead))
     flat = (planes, int(np.prod(input.shape[-axes:])))
-    # Windows that overlap name a position twice, with one value: which of them is written is no matter,
-    # and as in PyTorch each of them receives the gradient.
-    output = jnp.zeros((planes, int(np.prod(sizes))), input.dtype)
-    rows = jnp.arange(planes, dtype=indices.dtype)[:, None]
-    output = output.at[rows, indices.reshape(flat)].set(
-        input.reshape(flat), mode="drop", unique_indices=True
-    )
-    return output.reshape(*lead, *sizes)
+
+    def put_back(input: Array, indices: Array) -> Array:
+        # Windows that overlap name a position twice, with one value: which of them is written is no matter,
+        # and as in PyTorch each of them receives the gradient.
+        output = jnp.zeros((planes, int(np.prod(sizes))), input.dtype)
+        rows = jnp.arange(planes, dtype=indices.dtype)[:, None]
+        output = output.at[rows, indices.reshape(flat)].set(
+            input.reshape(flat), mode="drop", unique_indices=True, wrap_negative_indices=False
+        )
+        return output.reshape(*lead, *sizes)
+
+    return let_xla_place(put_back, input, indices, kept=len(lead))
 
 
 def max_unpool1d(
@@ -83,7 +93,8 @@ def max_unpool1d(
 
     Args:
         input: ``(..., C, L)``, any number of batch axes.
-        indices: positions from ``max_pool1d(..., return_indices=True)``; those outside are dropped.
+        indices: positions from ``max_pool1d(..., return_indices=True)``; those outside of the
+            output raise where they are known and are dropped where they are traced.
         kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
         padding: elements that the pooling had added.
@@ -95,7 +106,8 @@ def max_unpool1d(
 
     Raises:
         ValueError: shapes differ, or ``output_size`` could not have been pooled to the input.
-        TypeError: the indices are not whole numbers.
+        TypeError: the indices are not whole numbers, or the input holds no floats.
+        IndexError: an index outside of the output.
 
     Example:
         >>> x, where = F.max_pool1d(jnp.array([[1.0, 4.0, 3.0, 2.0]]), 2, return_indices=True)
@@ -119,7 +131,8 @@ def max_unpool2d(
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.
-        indices: positions from ``max_pool2d(..., return_indices=True)``; those outside are dropped.
+        indices: positions from ``max_pool2d(..., return_indices=True)``; those outside of the
+            output raise where they are known and are dropped where they are traced.
         kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
         padding: elements that the pooling had added.
@@ -130,7 +143,8 @@ def max_unpool2d(
 
     Raises:
         ValueError: shapes differ, or ``output_size`` could not have been pooled to the input.
-        TypeError: the indices are not whole numbers.
+        TypeError: the indices are not whole numbers, or the input holds no floats.
+        IndexError: an index outside of the output.
 
     Example:
         >>> x, where = F.max_pool2d(jnp.ones((1, 5, 5)), 2, return_indices=True)
@@ -154,7 +168,8 @@ def max_unpool3d(
 
     Args:
         input: ``(..., C, D, H, W)``, any number of batch axes.
-        indices: positions from ``max_pool3d(..., return_indices=True)``; those outside are dropped.
+        indices: positions from ``max_pool3d(..., return_indices=True)``; those outside of the
+            output raise where they are known and are dropped where they are traced.
         kernel_size: as was given to the pooling; so are the next two.
         stride: ``None`` for ``kernel_size``.
         padding: elements that the pooling had added.
@@ -165,7 +180,8 @@ def max_unpool3d(
 
     Raises:
         ValueError: shapes differ, or ``output_size`` could not have been pooled to the input.
-        TypeError: the indices are not whole numbers.
+        TypeError: the indices are not whole numbers, or the input holds no floats.
+        IndexError: an index outside of the output.
 
     Example:
         >>> x, where = F.max_pool3d(jnp.ones((1, 4, 4, 4)), 2, return_indices=True)

@@ -13,6 +13,8 @@ import numpy as np
 from jax import lax
 
 from funcnet.core.aliases import Array
+from funcnet.core.dtypes import at_least_float32, is_float
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.windows import UnevenWindows, Windows, pad_axes
 
 __all__ = [
@@ -129,14 +131,30 @@ def maximum_over_windows(
     return_indices: bool,
 ) -> Any:
     """Reduce each window to its largest value; with ``return_indices`` also to where that was found."""
+    lead = min(axes)  # batch axes, and channels unless they are last
+    return let_xla_place(
+        lambda input: _over_windows(input, axes, over, return_indices), input, kept=lead
+    )
+
+
+def _over_windows(
+    input: Array,
+    axes: Sequence[int],
+    over: Sequence[Windows | UnevenWindows],
+    return_indices: bool,
+) -> Any:
+    dtype = input.dtype
+    if is_float(input) and any(isinstance(w, UnevenWindows) or not w.is_disjoint for w in over):
+        input = input.astype(at_least_float32(dtype))  # the gradient adds up what overlaps
     found = elements_as_maxima(input, axes, return_indices)
     amounts = [(window.low, window.high) for window in over]
-    value = pad_axes(found.value, axes, amounts, _lowest(input.dtype))
+    padded = pad_axes(found.value, axes, amounts, _lowest(input.dtype))
     position = None if found.position is None else pad_axes(found.position, axes, amounts, -1)
-    found = Maxima(value, position)
+    found = Maxima(padded, position)
     # The last axis first: the first of equals along rows, then along columns, is the first in the window.
     for axis, window in reversed(list(zip(axes, over, strict=True))):
         found = _over_axis(found, axis, window)
+    value = found.value if found.value.dtype == dtype else found.value.astype(dtype)
     if found.position is None:
-        return found.value
-    return found.value, jnp.broadcast_to(found.position, found.value.shape)
+        return value
+    return value, jnp.broadcast_to(found.position, found.value.shape)

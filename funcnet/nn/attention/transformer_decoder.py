@@ -90,8 +90,8 @@ class TransformerDecoderLayer(TransformerLayer):
         """Transform a sequence with a memory; draws keys in training if there is dropout.
 
         Args:
-            tgt: the sequence.
-            memory: what the encoder made of its own.
+            tgt: the sequence; what is padding in it and not finite counts as zero.
+            memory: what the encoder made of its own; likewise.
             tgt_mask: ``(T, T)`` or ``(N * nhead, T, T)``: True where not to attend, or floats.
             memory_mask: ``(T, S)`` or ``(N * nhead, T, S)``, likewise.
             tgt_key_padding_mask: ``(N, T)`` or ``(T,)``: True for padding, or floats.
@@ -109,6 +109,7 @@ class TransformerDecoderLayer(TransformerLayer):
             attended = self.multihead_attn(x, memory, memory, *masks, is_causal=memory_is_causal)
             return self.dropout2(attended[0])
 
+        tgt = self._without_padding(tgt, tgt_key_padding_mask)
         x = self._residual(tgt, self.norm1, attend)
         x = self._residual(x, self.norm2, recall)
         return self._residual(x, self.norm3, lambda x: self.dropout3(self._feed_forward(x)))

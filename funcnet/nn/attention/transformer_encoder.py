@@ -82,7 +82,7 @@ class TransformerEncoderLayer(TransformerLayer):
         """Transform a sequence; draws keys in training if there is dropout.
 
         Args:
-            src: the sequence.
+            src: the sequence; what is padding in it and not finite counts as zero.
             src_mask: ``(S, S)`` or ``(N * nhead, S, S)``: True where not to attend, or floats.
             src_key_padding_mask: ``(N, S)`` or ``(S,)``: True for padding, or floats.
             is_causal: ``src_mask`` is the causal mask; a hint that allows a faster form.
@@ -92,6 +92,7 @@ class TransformerEncoderLayer(TransformerLayer):
             masks = src_key_padding_mask, False, src_mask
             return self.dropout1(self.self_attn(x, x, x, *masks, is_causal=is_causal)[0])
 
+        src = self._without_padding(src, src_key_padding_mask)
         x = self._residual(src, self.norm1, attend)
         return self._residual(x, self.norm2, lambda x: self.dropout2(self._feed_forward(x)))
 

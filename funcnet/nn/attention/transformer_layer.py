@@ -6,6 +6,7 @@ from collections.abc import Callable
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_positive
 from funcnet.functional import gelu, relu
+from funcnet.functional.attention.multi_head import without_padding
 from funcnet.module import Module
 from funcnet.nn.attention.multi_head import MultiheadAttention
 from funcnet.nn.containers.module_list import ModuleList
@@ -37,6 +38,8 @@ def layer_copies(layer: Module, count: int) -> ModuleList:
 class TransformerLayer(Module):
     """What both kinds share: attention and a feed-forward block, each with norm and residual."""
 
+    self_attn: MultiheadAttention
+
     def _declare(
         self,
         d_model: int,
@@ -65,6 +68,12 @@ class TransformerLayer(Module):
             setattr(self, f"norm{number}", norm)
             setattr(self, f"dropout{number}", Dropout(dropout))
         self.activation = activation_function(activation)
+
+    def _without_padding(self, x: Array, padding: Array | None) -> Array:
+        """Keep padding that is not finite out of residuals and norms as well as out of attention."""
+        if padding is None:
+            return x
+        return without_padding(x, padding, self.self_attn.batch_first)
 
     def _residual(self, x: Array, norm: Module, block: Callable[[Array], Array]) -> Array:
         return x + block(norm(x)) if self.norm_first else norm(x + block(x))

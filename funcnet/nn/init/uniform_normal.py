@@ -14,7 +14,7 @@ __all__ = ["normal", "trunc_normal", "uniform", "uniform_fan_in"]
 
 
 def uniform(a: float = 0.0, b: float = 1.0) -> Distribution:
-    """Draw from the uniform distribution on ``[a, b)``.
+    """Draw from the uniform distribution on ``[a, b)``; of complex numbers both parts, as PyTorch does.
 
     >>> nn.init.uniform(-1.0, 1.0)
     uniform(-1.0, 1.0)
@@ -37,7 +37,10 @@ def uniform_fan_in(fan_in: int) -> Distribution:
 
 
 def draw_uniform(key: Key, shape: tuple[int, ...], dtype: Any, a: float, b: float) -> Array:
-    """Draw uniformly from ``[a, b)``."""
+    """Draw uniformly from ``[a, b)``; of complex numbers both parts."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        parts = jax.random.uniform(key, (*shape, 2), jnp.finfo(dtype).dtype, a, b)
+        return jax.lax.complex(parts[..., 0], parts[..., 1])
     return jax.random.uniform(key, shape, drawn_dtype(dtype), a, b).astype(dtype)
 
 
@@ -79,6 +82,8 @@ def draw_trunc_normal(
 ) -> Array:
     """Draw from the normal distribution between two bounds."""
     low, high, wide = (a - mean) / std, (b - mean) / std, drawn_dtype(dtype)
+    if jnp.issubdtype(wide, jnp.complexfloating):
+        raise TypeError(f"trunc_normal draws between two bounds, which {dtype} does not have")
     if low < 0 < high:
         draws = jax.random.truncated_normal(key, low, high, shape, wide)
     else:

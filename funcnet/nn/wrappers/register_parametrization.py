@@ -4,6 +4,7 @@ As in PyTorch, the layer is changed in place: the parameter moves to
 ``layer.parametrizations.weight.original`` and ``layer.weight`` becomes a property.
 """
 
+from functools import cache
 from typing import Any, TypeVar
 
 from funcnet.core.aliases import Array
@@ -99,16 +100,37 @@ def add_parametrization(
         module.parametrizations = {}  # pyright: ignore[reportAttributeAccessIssue]
     vars(module)["parametrizations"][name] = ParametrizationList(originals, parametrization)
 
-    def read(self: Module) -> Array:
-        return vars(self)["parametrizations"][name]()
-
     # Python looks properties up on the class alone, so that the layer gets a class of its own
-    base = type(module)
-    title = (
-        base.__name__
-        if base.__name__.startswith("Parametrized")
-        else f"Parametrized{base.__name__}"
-    )
-    members = {name: property(read), "__module__": base.__module__, "__doc__": base.__doc__}
-    module.__class__ = type(title, (base,), members)  # pyright: ignore[reportAttributeAccessIssue]
+    names = tuple(vars(module)["parametrizations"])
+    module.__class__ = parametrized_class(plain_class(module), names)  # pyright: ignore[reportAttributeAccessIssue]
     return module
+
+
+class Parametrized:
+    """Marks the classes that `parametrized_class` makes, and says how to pickle their objects."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Name the class by what it is made of: pickle cannot find it in a file."""
+        names = tuple(vars(self)["parametrizations"])
+        return _empty, (plain_class(self), names), vars(self)
+
+
+def plain_class(module: Any) -> type:
+    """Return the class of a layer as it was before any of its parameters was parametrized."""
+    return next(base for base in type(module).__mro__ if not issubclass(base, Parametrized))
+
+
+@cache
+def parametrized_class(base: type, names: tuple[str, ...]) -> type:
+    """Make a class of layers of which some parameters are computed each time that they are read."""
+
+    def reader(name: str) -> property:
+        return property(lambda self: vars(self)["parametrizations"][name]())
+
+    members = {name: reader(name) for name in names}
+    about = {"__module__": base.__module__, "__doc__": base.__doc__}
+    return type(f"Parametrized{base.__name__}", (Parametrized, base), members | about)
+
+
+def _empty(base: type, names: tuple[str, ...]) -> Any:
+    return object.__new__(parametrized_class(base, names))

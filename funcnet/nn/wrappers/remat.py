@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
+from funcnet.core.aliases import Key, Params, State
 from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
 from funcnet.module.functionalize import TransformedPart
@@ -18,10 +20,12 @@ class Remat(ModuleWrapper):
 
     Names in a ``state_dict`` are those of the module itself.
 
+    Arguments that are no arrays (flags, names, functions) reach the module as they are.
+
     Args:
         module: what to wrap.
         policy: which values to keep all the same, from ``jax.checkpoint_policies``.
-        static_argnums: positions of arguments that are not arrays.
+        static_argnums: positions of arguments that reach the module as they are even if they are arrays.
 
     Example:
         >>> net = fn.functionalize(nn.Remat(nn.Linear(4, 4)))
@@ -48,8 +52,23 @@ class Remat(ModuleWrapper):
         if infers_shapes(self):
             return self.module(*args, **kwargs)
         part = TransformedPart(self.module)
-        static = tuple(4 + number for number in self.static_argnums)  # behind the part's own four
-        run = jax.checkpoint(part, policy=self.policy, static_argnums=static)
-        output, left = run(part.params, part.state, self.keys(), None, *args, **kwargs)
+        static = [number % len(args) for number in self.static_argnums] if args else []
+        kept = {number: args[number] for number in static}
+        traced = [None if number in kept else arg for number, arg in enumerate(args)]
+        leaves, tree = jax.tree.flatten((traced, kwargs))
+        arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
+
+        def run(params: Params, state: State, key: Key | None, arrays: list[Any]) -> Any:
+            both = zip(arrays, leaves, strict=True)
+            given, named = tree.unflatten(leaf if array is None else array for array, leaf in both)
+            positional = [kept.get(number, arg) for number, arg in enumerate(given)]
+            return part(params, state, key, None, *positional, **named)
+
+        run = jax.checkpoint(run, policy=self.policy)
+        output, left = run(part.params, part.state, self.keys(), arrays)
         part.finish(*left)
         return output
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)

@@ -1,0 +1,158 @@
+"""What somebody who comes from PyTorch types first: functions in Sequential, names of packages, flags, pickles."""
+
+import copy
+import inspect
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet import functional as F
+from funcnet import nn
+
+KEY = jax.random.key(0)
+
+
+def plus_one(x):
+    return x + 1
+
+
+# ---- Sequential ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_sequential_takes_functions_and_lists(listed):
+    parts = [nn.Linear(2, 2), jnp.tanh, plus_one, nn.Linear(2, 1)]
+    model = nn.Sequential(parts) if listed else nn.Sequential(*parts)
+    net = fn.functionalize(model)
+    params, state = net.init(KEY)
+    assert sorted(params) == ["0", "3"]  # places count, as of a layer without parameters
+    x = jnp.ones((3, 2))
+    hidden = jnp.tanh(F.linear(x, **params["0"])) + 1
+    np.testing.assert_allclose(
+        net.apply(params, state, x)[0], F.linear(hidden, **params["3"]), rtol=1e-6
+    )
+    assert "(2): PlainFunction(plus_one)" in repr(model)
+
+
+def test_a_sequential_of_functions_can_be_changed_copied_and_pickled():
+    model = nn.Sequential(layer for layer in (nn.Linear(2, 2), jnp.tanh))
+    model.append(plus_one)
+    model[1] = plus_one
+    assert len(pickle.loads(pickle.dumps(model))) == len(copy.deepcopy(model)) == 3
+    assert fn.bind(model[1:], {}, {})(jnp.zeros(2)).tolist() == [2.0, 2.0]
+    assert len(nn.Sequential({"first": nn.ReLU(), "second": jnp.tanh})) == 2
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(TypeError, match=r"write ReLU\(\.\.\.\)"):
+        nn.Sequential(nn.Linear(2, 2), nn.ReLU)
+    with pytest.raises(TypeError, match="Sequential holds modules; got None"):
+        nn.Sequential(nn.Linear(2, 2), None)
+    with pytest.raises(TypeError, match="ModuleList holds modules"):
+        nn.ModuleList([jnp.tanh])
+
+
+# ---- packages ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", [nn, F], ids=["nn", "functional"])
+def test_packages_list_public_names_alone(package):
+    assert dir(package) == sorted(dir(package))
+    for name in dir(package):
+        value = getattr(package, name)
+        assert not name.startswith("_")
+        assert not inspect.ismodule(value) or name in ("init", "parametrizations")
+
+
+HINTS = [
+    (nn, "functional", "from funcnet import functional as F"),
+    (nn, "utils", "clip_by_global_norm"),
+    (nn, "DataParallel", "shard the batch"),
+    (nn, "Linaer", "Did you mean Linear"),
+    (F, "ReLU", "functional.relu"),
+    (F, "sofmax", "Did you mean softmax"),
+]
+
+
+@pytest.mark.parametrize(("package", "name", "hint"), HINTS)
+def test_a_missing_name_says_what_to_write(package, name, hint):
+    with pytest.raises(AttributeError, match=hint):
+        getattr(package, name)
+
+
+# ---- flags and pickles ---------------------------------------------------------------------------
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        self.weight = fn.Parameter((2,), nn.init.ones())
+
+    def __call__(self, x, twice=False, *, mode="plain", mask=None):
+        x = jnp.sin(self.weight) * x * (2 if twice else 1)
+        x = x if mask is None else jnp.where(mask, x, 0.0)
+        return -x if mode == "minus" else x
+
+
+def test_flags_and_names_pass_through_remat():
+    net, plain = fn.functionalize(nn.Remat(Scaled())), fn.functionalize(Scaled())
+    params, state = net.init(KEY)
+    x, mask = jnp.ones(2), jnp.array([True, False])
+
+    def loss(model, params, *args, **kwargs):
+        return model.apply(params, {}, x, *args, **kwargs)[0].sum()
+
+    calls = [((), {"twice": True}), ((True,), {}), ((), {"mode": "minus", "mask": mask})]
+    inner = plain.init(KEY)[0]
+    for args, kwargs in calls:
+        own = jax.grad(lambda p: loss(net, p, *args, **kwargs))(params)
+        other = jax.grad(lambda p: loss(plain, p, *args, **kwargs))(inner)
+        np.testing.assert_array_equal(jax.tree.leaves(own)[0], jax.tree.leaves(other)[0])
+    attention = fn.functionalize(nn.Remat(nn.MultiheadAttention(4, 2)))
+    params, state = attention.init(KEY)
+    y = jnp.ones((3, 1, 4))
+    (_, weights), _ = attention.apply(params, state, y, y, y, need_weights=False)
+    assert weights is None
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm"])
+def test_parametrized_layers_are_pickled_and_copied(kind):
+    parametrize = getattr(nn.parametrizations, kind)
+    layer = parametrize(parametrize(nn.Bilinear(3, 2, 4)), "bias")
+    net = fn.functionalize(layer)
+    params, state = net.init(KEY)
+    x, y = jnp.ones((5, 3)), jnp.ones((5, 2))
+    expected = net.apply(params, state, x, y)[0]
+    for other in (pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)):
+        assert type(other) is type(layer)
+        output = fn.functionalize(other).apply(params, state, x, y)[0]
+        np.testing.assert_array_equal(output, expected)
+
+
+COMPLEX = [
+    nn.Linear(3, 2, dtype=jnp.complex64),
+    nn.Bilinear(3, 3, 2, dtype=jnp.complex64),
+    nn.Conv1d(3, 2, 2, dtype=jnp.complex64),
+    nn.ConvTranspose1d(3, 2, 2, dtype=jnp.complex64),
+    nn.Embedding(3, 2, dtype=jnp.complex64),
+]
+
+
+@pytest.mark.parametrize("layer", COMPLEX, ids=lambda layer: type(layer).__name__)
+def test_complex_parameters_are_drawn_in_both_parts(layer):
+    params, _ = fn.functionalize(layer).init(KEY)
+    for leaf in jax.tree.leaves(params):
+        assert leaf.dtype == jnp.complex64
+        assert (leaf.real != leaf.imag).all()
+
+
+def test_bounds_hold_for_both_parts_as_in_pytorch():
+    draws = nn.init.uniform(-0.5, 0.25)(KEY, (4000,), jnp.complex64)
+    for part in (draws.real, draws.imag):
+        assert -0.5 <= part.min() < -0.49
+        assert 0.24 < part.max() <= 0.25
+    with pytest.raises(TypeError, match="between two bounds"):
+        nn.init.trunc_normal()(KEY, (3,), jnp.complex64)
