@@ -13,9 +13,9 @@ import numpy as np
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32
-from funcnet.functional.distance import vector_norm
 from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices, check_integers, known_values
+from funcnet.functional.table_rows import limit_norms, look_up_rows, rows_with_options
 
 __all__ = ["embedding", "embedding_bag", "embedding_renorm", "one_hot"]
 
@@ -98,7 +98,7 @@ def embedding(
     settings = (padding_idx, max_norm, norm_type, scale_grad_by_freq)
 
     def look_up(input: Array, weight: Array) -> Array:
-        return _adjusted(_look_up(weight, input), input, weight.shape[0], *settings)
+        return rows_with_options(look_up_rows(weight, input), input, weight.shape[0], *settings)
 
     return let_xla_place(look_up, input, weight, kept=input.ndim)
 
@@ -124,7 +124,7 @@ def embedding_renorm(weight: Array, input: Array, max_norm: float, norm_type: fl
     index = input.reshape(-1)
 
     def renorm(weight: Array, index: Array) -> Array:
-        return weight.at[index].set(_renormed(_look_up(weight, index), max_norm, norm_type))
+        return weight.at[index].set(limit_norms(look_up_rows(weight, index), max_norm, norm_type))
 
     return let_xla_place(renorm, weight, index, kept=2)
 
@@ -189,7 +189,9 @@ def embedding_bag(
     def reduce_bags(first: Array, weight: Array, *others: Array | None) -> Array:
         input, factors = others
         input, offsets = (first, None) if input is None else (input, first)
-        rows = _adjusted(_look_up(weight, input), input, weight.shape[0], None, *options)
+        rows = rows_with_options(
+            look_up_rows(weight, input), input, weight.shape[0], None, *options
+        )
         counts = jnp.ones(input.shape, bool) if padding_idx is None else input != padding_idx
         bags = None if offsets is None else offsets.shape[0] - include_last_offset
         return _summed(rows, counts, factors, offsets, bags, mode)
@@ -259,77 +261,6 @@ def _reduce_bags(rows: Array, counts: Array, bag: Array, bags: int, mode: str) -
         return jnp.where(sizes > 0, largest, zero)
     total = jax.ops.segment_sum(rows, bag, bags)
     return total if mode == "sum" else total / jnp.maximum(sizes, 1).astype(rows.dtype)
-
-
-# ---- rows and their gradients --------------------------------------------------------------------
-
-
-def _look_up(weight: Array, index: Array) -> Array:
-    floating = jnp.issubdtype(weight.dtype, jnp.inexact)
-    narrow = floating and weight.dtype != at_least_float32(weight.dtype)
-    return _narrow_rows(weight, index) if narrow else _rows(weight, index)
-
-
-def _rows(weight: Array, index: Array) -> Array:
-    missing = jnp.nan if jnp.issubdtype(weight.dtype, jnp.inexact) else None
-    return weight.at[index].get(mode="fill", fill_value=missing, wrap_negative_indices=False)
-
-
-@jax.custom_jvp
-def _narrow_rows(weight: Array, index: Array) -> Array:
-    """Look rows of 16-bit floats up; the gradient, a sum over all that look a row up, is added in 32 bits."""
-    return _rows(weight, index)
-
-
-@_narrow_rows.defjvp
-def _narrow_rows_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    weight, index = primals
-    wide = tangents[0].astype(at_least_float32(weight.dtype))
-    return _narrow_rows(weight, index), _rows(wide, index).astype(weight.dtype)
-
-
-def _renormed(rows: Array, max_norm: float, norm_type: float) -> Array:
-    wide = rows.astype(at_least_float32(rows.dtype))
-    norms = vector_norm(wide, norm_type, keepdims=True)
-    scale = jnp.where(norms > max_norm, max_norm / (norms + 1e-7), jnp.ones((), norms.dtype))
-    return (wide * scale.astype(wide.dtype)).astype(rows.dtype)
-
-
-@jax.custom_jvp
-def _with_gradient(rows: Array, values: Array, scale: Array) -> Array:
-    """Return the values; their gradient goes to the rows, times the scale."""
-    return values
-
-
-@_with_gradient.defjvp
-def _with_gradient_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    _, values, scale = primals
-    return values, (tangents[0].astype(scale.dtype) * scale).astype(values.dtype)
-
-
-def _adjusted(
-    rows: Array,
-    index: Array,
-    table_size: int,
-    padding_idx: int | None,
-    max_norm: float | None,
-    norm_type: float,
-    by_frequency: bool,
-) -> Array:
-    """Give looked-up rows their values and gradients for the options of an embedding."""
-    if padding_idx is None and max_norm is None and not by_frequency:
-        return rows
-    values = rows
-    if max_norm is not None:
-        values = _renormed(jax.lax.stop_gradient(rows), max_norm, norm_type)
-    wide = at_least_float32(rows.dtype)
-    scale = jnp.ones((), wide)
-    if by_frequency:
-        count = jnp.zeros(table_size, jnp.int32).at[index].add(1)
-        scale = 1 / jnp.maximum(count[index], 1).astype(wide)
-    if padding_idx is not None:
-        scale = jnp.where(index == padding_idx, jnp.zeros((), wide), scale)
-    return _with_gradient(rows, values, scale[..., None])
 
 
 # ---- checks --------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def with_parameters(
         (dtype(bfloat16), dtype('float32'), dtype('float32'), None)
     """
     values = (*data.values(), *parameters.values())
-    first = getattr(values[0], "dtype", None)
+    first: Any = getattr(values[0], "dtype", None)
     if jnp.issubdtype(first, jnp.inexact) and all(_is_of(value, first) for value in values):
         return first, *values  # the usual case, without a single operation
     given = {name: value for name, value in parameters.items() if value is not None}

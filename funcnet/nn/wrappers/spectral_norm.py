@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional import normalize
 from funcnet.module import Buffer, Module
 from funcnet.module.specs import Spec, is_spec
@@ -97,10 +98,14 @@ class SpectralNorm(Module):
         """Divide the weight by its largest singular value."""
         if weight.ndim == 1:
             return normalize(weight, dim=0, eps=self.eps)
-        matrix = _as_matrix(weight, self.dim)
+        wide = weight.astype(at_least_float32(weight.dtype))
+        matrix = _as_matrix(wide, self.dim)
         if self.training:
-            self._u, self._v = _power_method(matrix, self._v, self.n_power_iterations, self.eps)
-        return weight / jnp.vdot(self._u, matrix @ self._v)
+            v = self._v.astype(wide.dtype)
+            u, v = _power_method(matrix, v, self.n_power_iterations, self.eps)
+            self._u, self._v = u.astype(self._u.dtype), v.astype(self._v.dtype)
+        u, v = self._u.astype(wide.dtype), self._v.astype(wide.dtype)
+        return (wide / jnp.vdot(u, matrix @ v)).astype(weight.dtype)
 
 
 def _as_matrix(weight: Array, dim: int) -> Array:

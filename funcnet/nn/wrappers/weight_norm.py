@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
+from funcnet.core.dtypes import at_least_float32
 from funcnet.module import Module, Parameter
 from funcnet.nn.init.derived import FromDraw, drawn_with
 from funcnet.nn.wrappers.register_parametrization import add_parametrization, take_parameter
@@ -58,7 +59,12 @@ class WeightNorm(Module):
 
     def __call__(self, length: Array, direction: Array) -> Array:
         """Give the direction its length."""
-        return direction * (length / _length(direction, self.dim))
+        wide = direction.astype(
+            at_least_float32(direction.dtype)
+        )  # lengths are sums, and so are gradients
+        return (wide * (length.astype(wide.dtype) / _length(wide, self.dim))).astype(
+            direction.dtype
+        )
 
 
 def _length(direction: Array, dim: int) -> Array:
@@ -70,4 +76,4 @@ def _length(direction: Array, dim: int) -> Array:
 
 def _length_of_draw(key: Key, drawn: Array, dim: int) -> Array:
     del key
-    return _length(drawn, dim)
+    return _length(drawn.astype(at_least_float32(drawn.dtype)), dim).astype(drawn.dtype)

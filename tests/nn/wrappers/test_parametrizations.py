@@ -108,3 +108,18 @@ def test_wrong_arguments(arguments):
         nn.parametrizations.spectral_norm(nn.Linear(3, 3), **arguments)
     with pytest.raises(ValueError, match="missing"):
         nn.parametrizations.weight_norm(nn.Linear(3, 3), "missing")
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm"])
+def test_norms_of_16_bit_weights_are_taken_in_32_bits(kind):
+    layer = getattr(nn.parametrizations, kind)(nn.Linear(1024, 2, bias=False, dtype=jnp.float16))
+    params, state = fn.functionalize(layer).init(jax.random.key(0))
+    params = jax.tree.map(lambda leaf: jnp.full_like(leaf, 300.0), params)  # squares overflow
+    assert jnp.isfinite(fn.bind(layer, params, state).weight).all()
+
+    def total(params):
+        return fn.bind(layer, params, state).weight.astype(jnp.float32).mean()
+
+    for leaf in jax.tree.leaves(jax.grad(total)(params)):
+        assert leaf.dtype == jnp.float16
+        assert jnp.isfinite(leaf).all()
