@@ -59,22 +59,8 @@ NARROW = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
 NO_CALL = {"ModuleList", "ModuleDict", "ParameterList", "ParameterDict"}
 
 
-PENDING = (
-    "BatchNorm",
-    "CTCLoss",
-    "CrossEntropyLoss",
-    "GLU",
-    "GRU",
-    "LSTM",
-    "LazyBatchNorm",
-    "LinearCrossEntropyLoss",
-    "MultiLabelMarginLoss",
-    "MultiMarginLoss",
-    "NLLLoss",
-    "RNN",
-    "SyncBatchNorm",
-)
-"""Layers of which an operation still asks how to spread its result."""
+PENDING = ("CTCLoss", "LinearCrossEntropyLoss")
+"""Losses in which a loop over a spread axis still raises where axes are explicit."""
 
 
 def all_rows():

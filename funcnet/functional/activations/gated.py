@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import widened
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = ["gelu", "glu", "mish", "silu"]
 
@@ -109,5 +110,9 @@ def glu(input: Array, dim: int = -1) -> Array:
     dtype, x = widened("glu", input=input)
     if x.ndim == 0 or x.shape[dim] % 2:
         raise ValueError(f"axis {dim} must be even to be halved; input has shape {x.shape}")
-    value, gate = jnp.split(x, 2, axis=dim)
-    return (value * jax.nn.sigmoid(gate)).astype(dtype)
+
+    def gated(x: Array) -> Array:
+        value, gate = jnp.split(x, 2, axis=dim)
+        return value * jax.nn.sigmoid(gate)
+
+    return let_xla_place(gated, x, kept=dim % x.ndim).astype(dtype)

@@ -14,6 +14,7 @@ import numpy as np
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_probability
 from funcnet.core.dtypes import widened
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices, check_integers
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
@@ -69,9 +70,13 @@ def read_class_targets(
     if where is not None:
         counts = counts & jnp.broadcast_to(jnp.asarray(where, bool), target.shape)
     if weight is not None:
-        weight = weight.at[target].get(mode="fill", fill_value=jnp.nan)
-        weight = jnp.where(counts, weight, jnp.zeros((), weight.dtype))
+        each: Array = let_xla_place(_weight_of, target, weight, kept=target.ndim)
+        weight = jnp.where(counts, each, jnp.zeros((), each.dtype))
     return ClassTargets(target, weight, counts)
+
+
+def _weight_of(index: Array, weight: Array) -> Array:
+    return weight.at[index].get(mode="fill", fill_value=jnp.nan)
 
 
 def _pick(scores: Array, index: Array, axis: int) -> Array:
@@ -86,8 +91,12 @@ def _gather(scores: Array, index: Array, axis: int) -> Array:
 
     The gradient compares each class with the index, where that of a gather would scatter.
     """
-    index = jnp.expand_dims(index, axis)
-    return jnp.squeeze(jnp.take_along_axis(scores, index, axis, mode="clip"), axis)
+
+    def take(scores: Array, index: Array) -> Array:
+        taken = jnp.take_along_axis(scores, jnp.expand_dims(index, axis), axis, mode="clip")
+        return jnp.squeeze(taken, axis)
+
+    return let_xla_place(take, scores, index, kept=axis)
 
 
 @_gather.defjvp

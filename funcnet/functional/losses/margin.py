@@ -10,6 +10,7 @@ import numpy as np
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import widened
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices, check_integers
 from funcnet.functional.losses.reductions import (
     check_one_shape,
@@ -135,13 +136,16 @@ def multi_margin_loss(
     check_integers("target", target)
     (x,) = mask_vectors(where, x)
     index = target[..., None]
-    true = jnp.take_along_axis(x, index, -1, mode="clip")
+    true = let_xla_place(
+        lambda x, index: jnp.take_along_axis(x, index, -1, mode="clip"), x, index, kept=x.ndim - 1
+    )
     excess = margin - true + x
     # not `positive_part`: at the margin itself this loss has no gradient
     cost = jnp.where(excess > 0, excess, 0)
     cost = cost if p == 1 else cost * cost
     if weight is not None:
-        cost = cost * weight.astype(x.dtype)[index]
+        each = let_xla_place(lambda i, w: w[i], index, weight.astype(x.dtype), kept=index.ndim)
+        cost = cost * each
     others = jnp.arange(classes, dtype=target.dtype) != index
     loss = jnp.sum(jnp.where(others, cost, 0), -1) / classes
     known = (target >= 0) & (target < classes)
@@ -206,14 +210,18 @@ def multilabel_margin_loss(
     check_indices("target", target, x.shape[-1], lowest=-1)
     (x,) = mask_vectors(where, x)
     classes = x.shape[-1]
-    listed = jnp.cumsum(labels < 0, axis=-1) == 0  # what comes before the first -1
-    named = listed[..., None] & (labels[..., None] == jnp.arange(classes, dtype=labels.dtype))
-    true = jnp.sum(jnp.where(named, x[..., None, :], 0), -1)
-    excess = 1 - true[..., None] + x[..., None, :]
-    counts = listed[..., None] & ~named.any(-2, keepdims=True) & (excess > 0)
-    loss = jnp.sum(jnp.where(counts, excess, 0), (-2, -1)) / classes
-    unknown = (listed & (labels >= classes)).any(-1)
-    return reduce_loss(jnp.where(unknown, jnp.nan, loss), dtype, reduction, where)
+
+    def each(x: Array, labels: Array) -> Array:
+        listed = jnp.cumsum(labels < 0, axis=-1) == 0  # what comes before the first -1
+        named = listed[..., None] & (labels[..., None] == jnp.arange(classes, dtype=labels.dtype))
+        true = jnp.sum(jnp.where(named, x[..., None, :], 0), -1)
+        excess = 1 - true[..., None] + x[..., None, :]
+        counts = listed[..., None] & ~named.any(-2, keepdims=True) & (excess > 0)
+        loss = jnp.sum(jnp.where(counts, excess, 0), (-2, -1)) / classes
+        unknown = (listed & (labels >= classes)).any(-1)
+        return jnp.where(unknown, jnp.nan, loss)
+
+    return reduce_loss(let_xla_place(each, x, labels, kept=x.ndim - 1), dtype, reduction, where)
 
 
 def soft_margin_loss(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import widened, widest
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.normalization.standardize import running_average
 
 __all__ = ["batch_norm", "batch_norm_update"]
@@ -166,7 +167,7 @@ def _statistics(x: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> 
     if size == 0:
         neutral = jnp.zeros(_channels(x, axes), x.dtype)
         return ChannelStatistics(None, neutral, neutral, 0)
-    shift = jax.lax.stop_gradient(_typical_mean(x, axes))
+    shift = jax.lax.stop_gradient(let_xla_place(lambda x: _typical_mean(x, axes), x, kept=0))
     if axis_name is not None:
         shift = jax.lax.pmean(shift, axis_name)
         size = size * jax.lax.axis_size(axis_name)

@@ -340,7 +340,7 @@ RAISES = [
         ValueError, "target must have the shape (3, 4) of input"
     ),
     Layer("MarginRankingLoss", inputs=[(5,), (5, 1), _signs((5,))]).raises(
-        ValueError, "input1, input2 and target must have as many axes"
+        ValueError, "margin_ranking_loss compares element by element"
     ),
     Layer("CosineEmbeddingLoss", inputs=[*PAIR, _signs((3, 4))]).raises(
         ValueError, "cosine_embedding_loss takes inputs (N, D) with a target"
@@ -349,7 +349,7 @@ RAISES = [
         ValueError, "margin must be greater than zero"
     ),
     Layer("TripletMarginLoss", inputs=[*PAIR, (4,)]).raises(
-        ValueError, "anchor, positive and negative must have as many axes"
+        ValueError, "they must have as many axes"
     ),
     Layer("TripletMarginWithDistanceLoss", kwargs={"margin": -1.0}, inputs=[*PAIR, (3, 4)]).raises(
         ValueError, "margin must be greater than zero"
