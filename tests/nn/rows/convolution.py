@@ -125,7 +125,7 @@ RAISES = [
         ValueError, "conv2d: input must have shape (N, C, H, W), N optional"
     ),
     Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 2, 9)]).raises(
-        ValueError, "conv2d: a kernel of 3 taps, 1 apart"
+        ValueError, "conv2d: a kernel of 3 elements, 1 apart"
     ),
     Layer("Conv2d", (2, 3, 3), inputs=[(2, 2, 0, 9)]).raises(
         ValueError, "conv2d: input must have shape (N, C, H, W), N optional"
@@ -163,7 +163,7 @@ RAISES = [
         ValueError, "conv_transpose2d: padding (3, 3) leaves nothing of the"
     ),
     Layer("ConvTranspose2d", (2, 3, 3), inputs=[(2, 4, 3, 4)]).raises(
-        ValueError, "conv_transpose2d: weight of shape (2, 3, 3, 3) expects 2"
+        ValueError, "conv_transpose2d: weight of shape (2, 3, 3, 3) with groups=1 expects 2"
     ),
     Layer("ConvTranspose2d", (2, 3, 3), inputs=[(4, 4)]).raises(
         ValueError, "conv_transpose2d: input must have shape (N, C, H, W)"

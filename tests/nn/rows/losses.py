@@ -334,10 +334,10 @@ RAISES = [
         ValueError, "ignore_index needs class indices, not probabilities"
     ),
     Layer("BCELoss", inputs=[uniform((3, 4)), uniform((3, 1))]).raises(
-        ValueError, "target must have the shape (3, 4) of input"
+        ValueError, "binary_cross_entropy compares element by element"
     ),
     Layer("BCEWithLogitsLoss", inputs=[(3, 4), uniform((4,))]).raises(
-        ValueError, "target must have the shape (3, 4) of input"
+        ValueError, "binary_cross_entropy_with_logits compares element by element"
     ),
     Layer("MarginRankingLoss", inputs=[(5,), (5, 1), _signs((5,))]).raises(
         ValueError, "margin_ranking_loss compares element by element"
@@ -367,13 +367,13 @@ RAISES = [
         ValueError, "axis 1 is out of bounds for array of dimension 1"
     ),
     _ctc([_CTC[0], _LABELS, (7, 6, 10), (4, 2, 3)]).raises(
-        ValueError, "input_lengths must be at most 9"
+        ValueError, "input_lengths must lie in [0, 9]"
     ),
     _ctc([_CTC[0], _LABELS, (7, 6), (4, 2, 3)]).raises(
         ValueError, "input_lengths must have shape (3,)"
     ),
     _ctc([_CTC[0], _LABELS, (7, 6, 9), (5, 2, 3)]).raises(
-        ValueError, "targets must have shape (3, S) with S at least 5"
+        ValueError, "target_lengths must lie in [0, 4]"
     ),
     _ctc(_CTC, blank=5).raises(ValueError, "blank must be one of 5 labels"),
     Layer("LinearCrossEntropyLoss", (3, 5), inputs=[(7, 4), ints((7,), 5)]).raises(

@@ -83,7 +83,9 @@ RAISES = [
     Layer("ZeroPad3d", (1,), inputs=[(4, 4)]).raises(
         ValueError, "pad must hold two numbers for each padded axis"
     ),
-    Layer("Unfold", (5,), inputs=[(2, 3, 4, 4)]).raises(ValueError, "a window of 5 taps, 1 apart"),
+    Layer("Unfold", (5,), inputs=[(2, 3, 4, 4)]).raises(
+        ValueError, "a window of 5 elements, 1 apart"
+    ),
     Layer("Unfold", (2,), inputs=[(4, 4)]).raises(
         ValueError, "unfold: input must have shape (..., C, H, W)"
     ),

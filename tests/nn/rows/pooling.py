@@ -292,7 +292,9 @@ RAISES = [
     Layer("MaxPool1d", (3,), {"padding": 2}, inputs=[(2, 3, 7)]).raises(
         ValueError, "padding must be at most half of kernel_size"
     ),
-    Layer("MaxPool1d", (8,), inputs=[(2, 3, 7)]).raises(ValueError, "a window of 8 taps, 1 apart"),
+    Layer("MaxPool1d", (8,), inputs=[(2, 3, 7)]).raises(
+        ValueError, "a window of 8 elements, 1 apart"
+    ),
     Layer("MaxPool2d", (2,), {"dilation": 0}, inputs=[(2, 3, 6, 7)]).raises(
         ValueError, "dilation must be greater than zero"
     ),
@@ -336,7 +338,7 @@ RAISES = [
         ValueError, "adaptive_max_pool2d: input must have shape (..., C, H, W)"
     ),
     Layer("LPPool2d", (2, 7), inputs=[(2, 3, 6, 6)]).raises(
-        ValueError, "a window of 7 taps, 1 apart"
+        ValueError, "a window of 7 elements, 1 apart"
     ),
     Layer("LPPool1d", (0, 2), inputs=[(2, 3, 6)]).raises(ValueError, "norm_type must not be zero"),
     Layer("MaxUnpool2d", (2,), inputs=[(2, 3, 4), values(np.zeros((2, 3, 5), int))]).raises(
