@@ -130,6 +130,10 @@ class _Lines:
         self.done += 1
 
     def name(self, label: str) -> None:
+        if label != self.label and not self.label.startswith(
+            label
+        ):  # it compiles, and then no longer
+            print(label, file=sys.stderr, flush=True)  # noqa: T201
         self.label = label
 
     def numbers(self, text: str) -> None:

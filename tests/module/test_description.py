@@ -295,8 +295,8 @@ def _calls(function):
 def test_a_call_of_a_model_costs_few_python_calls():
     nn = fn.nn
     net, params, state = built(nn.Sequential(*[nn.Linear(4, 4) for _ in range(50)]))
-    # 8.4 a layer when this was written; 230 before descriptions were read once
-    assert _calls(lambda: net.apply(params, state, jnp.ones(4))) <= 600
+    # 8 a layer for the module system and 14 for the checks of `F.linear`; 230 before descriptions were read once
+    assert _calls(lambda: net.apply(params, state, jnp.ones(4))) <= 1250
     one, params, state = built(nn.Linear(4, 4))
     bound = fn.bind(nn.Linear(4, 4), params, state)
     extra = _calls(lambda: one.apply(params, state, jnp.ones(4))) - _calls(

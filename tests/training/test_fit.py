@@ -200,6 +200,9 @@ def test_without_a_terminal_or_tqdm_there_are_lines(pieces, monkeypatch, capsys,
     err = terminal.getvalue() if without == "tqdm" else capsys.readouterr().err
     assert "\r" not in err
     assert err.splitlines()[1] == "epoch 1: 1/3 batches in 0 s, loss=0.5000"
+    bar.call(lambda batch: batch, batch=batches[0], known=set())
+    err = terminal.getvalue() if without == "tqdm" else capsys.readouterr().err
+    assert err.splitlines()[-1] == "epoch 1 (compiling)"
     training.fit(objective, optimizer, run, batches, epochs=2, evaluation=batches)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2

@@ -204,13 +204,17 @@ class Lines:
         return self.stream.read(1)[0]
 
 
+OPENING = threading.Lock()
+
+
 class Lazy(Lines):
     def __init__(self, path):
         self.path = path
         self.stream = None
 
     def __getitem__(self, index):
-        self.stream = self.stream or self.path.open("rb")
+        with OPENING:  # two threads that opened it at once would leave one of the files open
+            self.stream = self.stream or self.path.open("rb")
         return super().__getitem__(index)
 
 
