@@ -67,7 +67,9 @@ def _names(slots: Callable[[Array], Slots]) -> dict[str, None]:
     names: dict[str, None] = {}
     for shape in ((), (1,), (1, 1)):
         try:
-            names.update(dict.fromkeys(jax.eval_shape(slots, jax.ShapeDtypeStruct(shape, float))))
+            names.update(
+                dict.fromkeys(jax.eval_shape(slots, jax.ShapeDtypeStruct(shape, jnp.float32)))
+            )
         except ValueError:
             # An optimizer may refuse some shapes.
             continue
