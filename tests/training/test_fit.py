@@ -298,14 +298,6 @@ def test_complex_parameters_go_downhill():
     assert history.series("train/loss")[-1] < 1e-3 * history.series("train/loss")[0]
 
 
-@pytest.fixture
-def ctrl_c():
-    """Python's own answer to Ctrl-C, which a run in the background starts without."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_epoch_is_in_the_history_but_not_reported(pieces):
     _, optimizer, run, objective, batches, _ = pieces
