@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+from jax.core import Tracer
 
 from funcnet.core.safetensors_format import DTYPES
 
@@ -44,7 +45,7 @@ def to_storage(name: str, leaf: Any) -> tuple[Any, dict[str, Any]]:
         TypeError: it is no array, or of a dtype that cannot be saved.
         ValueError: its memory was given to another computation.
     """
-    if isinstance(leaf, jax.core.Tracer):
+    if isinstance(leaf, Tracer):
         raise TypeError(
             f"{name} is traced: save outside of jax.jit, jax.grad and jax.vmap, with the arrays that they return"
         )
@@ -65,18 +66,19 @@ def to_storage(name: str, leaf: Any) -> tuple[Any, dict[str, Any]]:
     return _with_known_dtype(name, leaf, note)
 
 
-def _with_known_dtype(
-    name: str, array: Any, note: dict[str, Any]
-) -> tuple[Any, dict[str, Any]]:
+def _with_known_dtype(name: str, array: Any, note: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     dtype = np.dtype(array.dtype)
     if dtype.kind in "iufc":
         dtype = dtype.newbyteorder("=")
     if dtype in _STORED:
         return array, note
+    if not getattr(array, "is_fully_addressable", True):
+        raise TypeError(
+            f"{name} is an array of dtype {dtype} over several processes, which cannot be saved: cast it"
+        )
     note = {**note, "dtype": dtype.str if dtype.kind in "mM" else dtype.name}
     if dtype == np.complex128:
-        host = np.asarray(array).astype(dtype, copy=False)
-        return np.stack([host.real, host.imag], -1), note
+        return np.asarray(array, order="C").astype(dtype)[..., None].view(np.float64), note
     if dtype.kind in "mM":
         return np.asarray(array).astype(dtype.newbyteorder("=")).view(np.int64), note
     if dtype.name in _RARE:

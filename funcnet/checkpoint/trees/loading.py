@@ -1,8 +1,7 @@
 """A described tree and its arrays become a tree again: as it was, or as a template is."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -63,7 +62,9 @@ class SavedTree:
         dtype = dtype if dtype is None or dtype == "like" else jnp.dtype(dtype)
         if like is None:
             chosen = self.leaves if select is None else select_paths(select, self.leaves)
-            made = _read({n: self._maker(self.leaves[n], dtype) for n in self.leaves if n in chosen})
+            made = _read(
+                {n: self._maker(self.leaves[n], dtype) for n in self.leaves if n in chosen}
+            )
             return rebuild_tree(
                 self.structure, lambda name, _: made.get(name, ABSENT), classes, select is not None
             )
@@ -111,7 +112,9 @@ class SavedTree:
         if strict:
             raise TreeMismatchError(message)
         warnings.warn(
-            f"{message}\nWhat fits was loaded, the rest is as in the template.", UserWarning, stacklevel=4
+            f"{message}\nWhat fits was loaded, the rest is as in the template.",
+            UserWarning,
+            stacklevel=4,
         )
 
 

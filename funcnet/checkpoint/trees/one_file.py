@@ -138,7 +138,11 @@ def read_structure(text: str, origin: str) -> Any:
         content = json.loads(text)
         version, structure = content["version"], content["tree"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{origin} is damaged: the description of its tree cannot be read") from None
+        raise ValueError(
+            f"{origin} is damaged: the description of its tree cannot be read"
+        ) from None
     if version != 1:
-        raise ValueError(f"{origin} was written by a newer funcnet (version {version}): update funcnet")
+        raise ValueError(
+            f"{origin} was written by a newer funcnet (version {version}): update funcnet"
+        )
     return structure

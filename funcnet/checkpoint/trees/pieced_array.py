@@ -46,7 +46,7 @@ class PiecedArray:
     def _is_inside(self, piece: Piece) -> bool:
         extents = zip(piece.begin, piece.array.shape, self.shape, strict=False)
         return len(piece.begin) == len(piece.array.shape) == len(self.shape) and all(
-            0 <= begin and begin + size <= whole for begin, size, whole in extents
+            begin >= 0 and begin + size <= whole for begin, size, whole in extents
         )
 
     def read(self) -> np.ndarray:
@@ -68,9 +68,7 @@ class PiecedArray:
         Raises:
             ValueError: bytes of a piece that it touches are not those that were saved.
         """
-        ranges = [
-            one.indices(size)[:2] for one, size in zip(index, self.shape, strict=True)
-        ]
+        ranges = [one.indices(size)[:2] for one, size in zip(index, self.shape, strict=True)]
         block = np.zeros([max(end - begin, 0) for begin, end in ranges], self.dtype)
         for piece in self.pieces:
             shared = [

@@ -19,7 +19,10 @@ ABSENT: Any = object()
 
 
 def rebuild_tree(
-    structure: Any, leaf: Callable[[str, Any], Any], classes: Iterable[type] = (), partial: bool = False
+    structure: Any,
+    leaf: Callable[[str, Any], Any],
+    classes: Iterable[type] = (),
+    partial: bool = False,
 ) -> Any:
     """Make a tree from its description.
 
@@ -96,13 +99,15 @@ def _record(name: str, one: Described, children: list[Any], kind: Any) -> Any:
                 "into a template: load(path, like=tree)"
             )
     if kind is None:
-        return _stand_in(one.of.rpartition(":")[2].rpartition(".")[2], tuple(fields))(*fields.values())
+        return _stand_in(one.of.rpartition(":")[2].rpartition(".")[2], tuple(fields))(
+            *fields.values()
+        )
     try:
         return kind(**fields)
     except (TypeError, AttributeError) as error:
         raise ValueError(
-            f"{name} was saved as {one.of} with fields {', '.join(fields)}; the class does not take them now ({error}). "
-            "Load into a template, load(path, like=tree, strict=False)"
+            f"{name} was saved as {one.of} with fields {', '.join(fields)}; the class does not take them now "
+            f"({error}). Load into a template, load(path, like=tree, strict=False)"
         ) from None
 
 
@@ -114,4 +119,4 @@ def _value_alone(name: str, value: Any) -> Any:
 
 @lru_cache(maxsize=1024)  # so that two trees that are loaded are of one class
 def _stand_in(name: str, fields: tuple[str, ...]) -> Any:
-    return namedtuple(name if name.isidentifier() else "Record", fields, rename=True)  # noqa: PYI024
+    return namedtuple(name if name.isidentifier() else "Record", fields, rename=True)

@@ -33,7 +33,9 @@ class StoredLeaf:
         self._inner = 1 if self.kind == "key" or self._view == np.complex128 else 0
         self.shape = source.shape[: len(source.shape) - self._inner]
         self.dtype: Any = (
-            key_dtype(self.impl) if self.kind == "key" else self._view or source.dtype.newbyteorder("=")
+            key_dtype(self.impl)
+            if self.kind == "key"
+            else self._view or source.dtype.newbyteorder("=")
         )
         self._check()
 
@@ -45,9 +47,11 @@ class StoredLeaf:
             self._view is not None and self._view.itemsize != bytes_of_one
         )
         if self.kind == "key":
-            ill = jax.eval_shape(
-                jax.random.key_data, jax.ShapeDtypeStruct((), self.dtype)
-            ).shape != (self.source.shape[-1:]) or self.source.dtype != np.uint32
+            ill = (
+                jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), self.dtype)).shape
+                != (self.source.shape[-1:])
+                or self.source.dtype != np.uint32
+            )
         if ill:
             raise ValueError(f"{self.source.name} is damaged: it does not hold {self.dtype}")
 
@@ -66,8 +70,8 @@ class StoredLeaf:
         else:
             array = self.source.part((*index, *[slice(None)] * self._inner))
         if self._view is not None:
-            array = array.reshape(-1).view(self._view).reshape(
-                array.shape[: array.ndim - self._inner]
+            array = (
+                array.reshape(-1).view(self._view).reshape(array.shape[: array.ndim - self._inner])
             )
         return array if dtype is None or dtype == array.dtype else self._cast(array, dtype)
 
