@@ -13,6 +13,7 @@ from funcnet.checkpoint.trees.rebuilt import ABSENT, rebuild_tree
 from funcnet.checkpoint.trees.stored_leaf import StoredLeaf
 from funcnet.checkpoint.trees.template import Maker, cast_floats, fit_leaf
 from funcnet.core.errors import TreeMismatchError
+from funcnet.core.paths import matches
 from funcnet.core.paths import select as select_paths
 from funcnet.module.layout import mismatch_message
 
@@ -66,7 +67,7 @@ class SavedTree:
                 {n: self._maker(self.leaves[n], dtype) for n in self.leaves if n in chosen}
             )
             return rebuild_tree(
-                self.structure, lambda name, _: made.get(name, ABSENT), classes, select is not None
+                self.structure, lambda name, _: made.get(name, ABSENT), classes, _chosen(select)
             )
         return self._load_like(like, select, strict, dtype)
 
@@ -116,6 +117,13 @@ class SavedTree:
             UserWarning,
             stacklevel=4,
         )
+
+
+def _chosen(select: Any) -> Callable[[str], bool] | None:
+    if select is None:
+        return None
+    patterns = [select] if isinstance(select, str) else [*select]
+    return lambda name: any(matches(pattern, name) for pattern in patterns)
 
 
 def _identity(stored: Any, like: Any) -> Any:
