@@ -185,8 +185,11 @@ class PickleMachine:
         if full in self._known:
             self._push(self._known[full], 0)
             return
-        self.foreign.append(Foreign(full))
-        self._push(self.foreign[-1], CONTAINER + len(full))
+        self._push_foreign(full)
+
+    def _push_foreign(self, what: str) -> None:
+        self.foreign.append(Foreign(what))
+        self._push(self.foreign[-1], CONTAINER + len(what))
 
     def _call(self) -> None:
         """Let what stands for a function describe what the call would have made."""
@@ -203,6 +206,14 @@ class PickleMachine:
             self._push(function(arguments), 2 * CONTAINER)
         else:
             raise ValueError(f"it calls {_kind(function)}, which is no function")
+
+    def _call_by_names(self) -> None:
+        """Take a call with arguments by name, which only foreign classes need."""
+        self._pop(), self._pop()
+        function = self._pop()
+        self._push_foreign(
+            function.what if isinstance(function, Foreign) else "copyreg.__newobj_ex__"
+        )
 
     def _set_state(self) -> None:
         """Leave out what an object holds beside its entries, such as the versions in a state dict."""
@@ -318,6 +329,8 @@ INSTRUCTIONS: dict[int, Callable[[Any], object]] = {
     ord("u"): lambda m: m._set_items(m._pop_to_mark()),
     0x8F: lambda m: m._push(set(), 4 * CONTAINER),
     0x90: lambda m: m._extend(m._pop_to_mark()),
+    0x91: lambda m: (m._pop_to_mark(), m._push_foreign("builtins.frozenset")),
+    0x96: lambda m: (m._take(m._number("<Q")), m._push_foreign("builtins.bytearray")),
     ord("q"): lambda m: m._remember(m._number("<B")),
     ord("r"): lambda m: m._remember(m._number("<I")),
     0x94: lambda m: m._remember(len(m._memo)),
@@ -327,6 +340,7 @@ INSTRUCTIONS: dict[int, Callable[[Any], object]] = {
     0x93: lambda m: m._stack_global(),
     ord("R"): lambda m: m._call(),
     0x81: lambda m: m._call(),
+    0x92: lambda m: m._call_by_names(),
     ord("b"): lambda m: m._set_state(),
     ord("Q"): lambda m: m._outside(),
 }

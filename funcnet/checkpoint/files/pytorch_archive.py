@@ -48,7 +48,6 @@ def read_archive(stream: memoryview, room: int) -> Unpacked:
     """
     entries = _entries(stream, room)
     top = _top_folder(entries)
-    _refuse_code(entries, top)
     program = _content(stream, entries[f"{top}/data.pkl"])
     machine = machine_for(program, room)
     tree, end = machine.run()
@@ -73,8 +72,8 @@ def _top_folder(entries: dict[str, ArchiveEntry]) -> str:
     return tops[0]
 
 
-def _refuse_code(entries: dict[str, ArchiveEntry], top: str) -> None:
-    if any(name == f"{top}/constants.pkl" or name.startswith(f"{top}/code/") for name in entries):
+def _refuse_code(name: str) -> None:
+    if name.endswith("/constants.pkl") or "/code/" in name:
         raise ValueError(
             "a TorchScript archive, which holds a program; save the arrays alone in PyTorch: "
             "torch.save(torch.jit.load(path).state_dict(), new_path)"
@@ -149,6 +148,7 @@ def _each_entry(stream: memoryview, at: int, end: int, count: int) -> Iterator[A
         if fields[0] != b"PK\1\2" or extra_end + comment_size > end:
             raise ValueError("the archive's directory is damaged")
         name = _checked_name(bytes(stream[at + ENTRY.size : name_end]))
+        _refuse_code(name)
         yield _entry(stream, name, fields, bytes(stream[name_end:extra_end]))
         at = extra_end + comment_size
 
