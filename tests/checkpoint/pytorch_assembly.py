@@ -1,10 +1,15 @@
 """Files of torch.save put together by hand, so that tests can say what no honest program would."""
 
 import io
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
+
+from funcnet.checkpoint.files.pytorch_file import read_pytorch
 
 ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 
@@ -57,11 +62,12 @@ def archive(
     storages: Mapping[str, bytes] | None = None,
     *,
     top: str = "archive",
+    order: bytes = b"little",
     more: Mapping[str, bytes] | None = None,
     method: int = zipfile.ZIP_STORED,
 ) -> Path:
     """Write a zip archive as torch.save does, with sums that are right."""
-    entries = {"data.pkl": program, "byteorder": b"little"}
+    entries = {"data.pkl": program, "byteorder": order}
     entries |= {f"data/{key}": raw for key, raw in (storages or {"0": FOUR}).items()}
     entries |= {"version": b"3\n"}
     whole = {f"{top}/{name}": raw for name, raw in entries.items()} | dict(more or {})
@@ -76,10 +82,28 @@ def archive(
 MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def legacy(path: Path, program: bytes, keys=("0",), storages: bytes | None = None) -> Path:
-    """Write the stream of before version 1.6."""
+def legacy(path: Path, program: bytes, keys=None, storages: bytes | None = None) -> Path:
+    """Write the stream of before version 1.6, with the storage "0" if the program has a storage."""
+    if keys is None:
+        keys, storages = (("0",), storages) if b"storage" in program else ((), b"")
     start = MAGIC + pickled(number(1001)) + pickled(dictionary(little_endian=b"\x88"))
     listed = pickled(b"](" + b"".join(map(text, keys)) + b"e")
     raw = struct.pack("<q", 4) + FOUR if storages is None else storages
     path.write_bytes(start + program + listed + raw)
     return path
+
+
+def refuse(path, message="", read=read_pytorch, **settings):
+    """Have a file refused, with its name and a reason."""
+    with pytest.raises(ValueError, match=rf"(?s)^{re.escape(str(path))}: .*{message}"):
+        read(path, **settings)
+
+
+def outcome(path):
+    """Read a file: its value, or the refusal, which has to name the file."""
+    try:
+        return read_pytorch(path)
+    except ValueError as error:
+        if not str(error).startswith(f"{path}: "):
+            raise
+        return error

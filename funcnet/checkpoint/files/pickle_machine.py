@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-__all__ = ["Foreign", "PickleMachine"]
+__all__ = ["Foreign", "PickleMachine", "checked_key"]
 
 LONGEST_NAME = 500
 """How many bytes the name of a module, or of a function, may have."""
@@ -23,6 +23,12 @@ LONGEST_NUMBER = 255
 """How many bytes a whole number may have: larger ones make arithmetic and printing slow."""
 
 MOST_ARGUMENTS = 32
+
+KEYS = (str, int, float, bytes, type(None))
+"""What may be a key, or an item of a set: the hash of a container can take for ever."""
+
+COPIED = (list, set, dict)
+"""What a function may copy."""
 
 PLACE = 8
 """What a reference to an object takes, in bytes; the sizes below are CPython's, rounded up."""
@@ -160,7 +166,7 @@ class PickleMachine:
             target.extend(items)
         elif isinstance(target, set):
             self._spend(ENTRY * len(items))
-            target.update(map(_checked_key, items))
+            target.update(map(checked_key, items))
         else:
             raise ValueError(f"it appends to {_kind(target)}, which is no list")
 
@@ -176,7 +182,7 @@ class PickleMachine:
             raise ValueError(f"it sets an entry of {_kind(target)}, which is no dict")
         self._spend(ENTRY * len(items))
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_checked_key(key)] = value
+            target[checked_key(key)] = value
 
     # ---- names and calls ---------------------------------------------------------------------------
 
@@ -209,8 +215,7 @@ class PickleMachine:
 
     def _call_by_names(self) -> None:
         """Take a call with arguments by name, which only foreign classes need."""
-        self._pop(), self._pop()
-        function = self._pop()
+        function = [self._pop(), self._pop(), self._pop()][-1]
         self._push_foreign(
             function.what if isinstance(function, Foreign) else "copyreg.__newobj_ex__"
         )
@@ -219,7 +224,7 @@ class PickleMachine:
         """Leave out what an object holds beside its entries, such as the versions in a state dict."""
         self._pop()
         target = self._pop()
-        if not isinstance(target, dict | Foreign):
+        if not isinstance(target, (dict, Foreign)):
             raise ValueError(f"it sets the attributes of {_kind(target)}")
         self._stack.append(target)
 
@@ -279,14 +284,18 @@ def _kind(value: Any) -> str:
 
 def _copy_size(argument: Any) -> int:
     """Tell what a copy of an argument may take, in memory and in work: it may be large, and used again and again."""
-    if isinstance(argument, list | set | dict):
+    if isinstance(argument, COPIED):
         return ENTRY * len(argument)
     return len(argument) if isinstance(argument, str | bytes) else 0
 
 
-def _checked_key(key: Any) -> Any:
-    """Refuse keys that are not plain: the hash of a nested one can take for ever."""
-    if key is not None and not isinstance(key, str | int | float | bytes):
+def checked_key(key: Any) -> Any:
+    """Refuse keys that are not plain.
+
+    Raises:
+        ValueError: a container, or something that only a program could rebuild.
+    """
+    if not isinstance(key, KEYS):
         raise ValueError(f"{_kind(key)} is a key, where only text and numbers are")
     return key
 

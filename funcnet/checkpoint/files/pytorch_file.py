@@ -20,6 +20,8 @@ __all__ = ["PytorchFile", "looks_like_pytorch", "read_pytorch"]
 DEEPEST = 100
 """How many containers may lie in one another."""
 
+PLAIN = (int, float, complex, str, bytes, set, type(None))
+
 LEFT_OUT = object()
 
 REASONS = {
@@ -198,7 +200,7 @@ class _Reader:
 
     def _walk(self, value: Any, name: str) -> Any:
         self._count(name)
-        if not isinstance(value, dict | list | tuple):
+        if not isinstance(value, (dict, list, tuple)):
             self._names.append(name)
             return self._leaf(value, name) if self._selected(name) else LEFT_OUT
         if id(value) in self._inside or len(self._inside) > DEEPEST:
@@ -243,7 +245,7 @@ class _Reader:
             return self._take(name, self._array(value, name))
         if isinstance(value, ElementType) and value.dtype is not None:
             return value.dtype
-        if value is None or isinstance(value, int | float | complex | str | bytes | set):
+        if isinstance(value, PLAIN):
             return value
         raise ValueError(_refusal(repr(name) if name else "its value", value))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from funcnet.checkpoint.files.pickle_machine import Foreign, PickleMachine
+from funcnet.checkpoint.files.pickle_machine import Foreign, PickleMachine, checked_key
 from funcnet.checkpoint.files.pytorch_records import (
     ELEMENTS,
     STORAGE_ELEMENTS,
@@ -17,6 +17,9 @@ __all__ = ["NamedClass", "machine_for"]
 
 MOST_AXES = 32
 """Arrays of NumPy 1 have at most so many."""
+
+PAIRS = (list, tuple)
+"""What Python 2 may make the entries of an OrderedDict of."""
 
 Arguments = tuple[Any, ...]
 
@@ -159,9 +162,8 @@ def _dict(arguments: Arguments) -> dict[Any, Any]:
             return {}
         case (dict(entries),):
             return dict(entries)
-        case (list(pairs),) if all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
-            if all(isinstance(key, str | int) for key, _ in pairs):
-                return dict(pairs)
+        case (list(pairs),) if all(isinstance(p, PAIRS) and len(p) == 2 for p in pairs):
+            return {checked_key(key): value for key, value in pairs}
     raise ValueError("a dict is made of something else than entries")
 
 
@@ -202,9 +204,9 @@ def _encoded(arguments: Arguments) -> bytes:
 
 def _set(arguments: Arguments) -> set[Any]:
     match arguments:
-        case (list(items),) if all(isinstance(x, str | int | float | bytes | None) for x in items):
-            return set(items)
-    raise ValueError("a set is made of something else than text and numbers")
+        case (list(items),):
+            return set(map(checked_key, items))
+    raise ValueError("a set is made of something else than a list")
 
 
 def _complex(arguments: Arguments) -> complex:
