@@ -151,6 +151,8 @@ def _each_entry(stream: memoryview, at: int, end: int, count: int) -> Iterator[A
         _refuse_code(name)
         yield _entry(stream, name, fields, bytes(stream[name_end:extra_end]))
         at = extra_end + comment_size
+    if at != end:
+        raise ValueError("the archive's directory has more entries than it says")
 
 
 def _checked_name(raw: bytes) -> str:
