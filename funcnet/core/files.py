@@ -2,35 +2,69 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["write_atomically"]
+__all__ = ["replacing", "sync_folder", "write_atomically"]
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the name only when it is whole and on the disk.
+
+    A reader, or a crash, sees the old file or the new one. What is written goes to a temporary file beside it;
+    an error removes it. A symbolic link stays one: the file that it points to is replaced. Missing folders are
+    made.
+
+    >>> with replacing("runs/note.txt") as file:
+    ...     _ = file.write(b"done")
+    >>> Path("runs/note.txt").read_bytes()
+    b'done'
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(_ordinary_mode(target))
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     """Write a file so that a reader, or a crash, never sees half of it.
 
-    The bytes go to a temporary file beside it, reach the disk, and take the name in one step. Missing
-    folders are made.
-
     >>> write_atomically("runs/note.txt", b"done").read_bytes()
     b'done'
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(
-            0o666 & ~mask
-        )  # mkstemp's are private; a saved file is an ordinary one
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    with replacing(path) as file:
+        file.write(content)
+    return Path(path)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Have the names in a folder reach the disk; systems that cannot open folders do so by themselves."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _ordinary_mode(target: Path) -> int:
+    """Find the rights of the file that is replaced, or those of a new one: mkstemp's own are private."""
+    if target.exists():
+        return target.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
