@@ -99,10 +99,10 @@ def refuse(path, message="", read=read_pytorch, **settings):
         read(path, **settings)
 
 
-def outcome(path):
+def outcome(path, **settings):
     """Read a file: its value, or the refusal, which has to name the file."""
     try:
-        return read_pytorch(path)
+        return read_pytorch(path, **settings)
     except ValueError as error:
         if not str(error).startswith(f"{path}: "):
             raise

@@ -22,6 +22,9 @@ __all__ = ["write_pytorch"]
 ALIGNMENT = 64
 """The arrays' bytes begin at a multiple of it, as PyTorch's do."""
 
+WIDE = 2**31 - 1
+"""Entries of so many bytes tell their size in 64 bits."""
+
 DEEPEST = 100
 
 PADDING = 0x4246
@@ -76,7 +79,7 @@ def _write_entry(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: A
         f"archive/{name}"
     )  # of the year 1980: the same arrays give the same file
     size = memoryview(content).nbytes
-    wide = size >= 2**31 - 1
+    wide = size >= WIDE
     begin = file.tell() + 30 + len(entry.filename) + 20 * wide
     pad = -(begin + 4) % ALIGNMENT
     entry.extra = struct.pack("<2H", PADDING, pad) + b"\0" * pad
