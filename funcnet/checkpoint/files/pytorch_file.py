@@ -104,6 +104,7 @@ def read_pytorch(path: str | os.PathLike[str], select: str | Sequence[str] | Non
             name that is neither array nor plain value, such as a module; or a pattern matches no name.
 
     Example:
+        >>> from funcnet.checkpoint.files.pytorch_writer import write_pytorch
         >>> path = write_pytorch("model.pt", {"weight": np.ones(2, np.float32), "epoch": 3})
         >>> read_pytorch(path)
         {'weight': array([1., 1.], dtype=float32), 'epoch': 3}

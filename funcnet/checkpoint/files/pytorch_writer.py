@@ -53,7 +53,8 @@ def write_pytorch(path: str | os.PathLike[str], tree: Any) -> Path:
         ValueError: the tree contains itself.
 
     Example:
-        >>> path = write_pytorch("tied.pt", {"embed.weight": np.eye(2), "step": 10})
+        >>> from funcnet.checkpoint.files.pytorch_file import read_pytorch
+        >>> path = write_pytorch("model.pt", {"embed.weight": np.eye(2), "step": 10})
         >>> read_pytorch(path)["embed.weight"].tolist()
         [[1.0, 0.0], [0.0, 1.0]]
 
