@@ -96,7 +96,8 @@ def read_pytorch(path: str | os.PathLike[str], select: str | Sequence[str] | Non
     Returns:
         The dicts, lists and tuples that were saved, with NumPy arrays for tensors, NumPy dtypes for dtypes, tuples for
         `torch.Size`, and text for `torch.device`. Tensors that are the same part of the same storage are one array.
-        Of what is not selected, dicts lack it, and lists and tuples have None in its place.
+        Attributes of dicts and tensors are left out. Of what is not selected, dicts lack it, and lists and tuples have
+        None in its place.
 
     Raises:
         FileNotFoundError: there is no such file.
