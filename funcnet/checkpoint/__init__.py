@@ -1,5 +1,17 @@
 """Saving and loading: safetensors plus JSON, atomic, readable by PyTorch."""
 
+from funcnet.checkpoint.runs.checkpointer import Checkpointer
+from funcnet.checkpoint.runs.saved import Saved
+from funcnet.checkpoint.trees.one_file import load, save
 from funcnet.checkpoint.weights import load_arrays, load_weights, save_arrays, save_weights
 
-__all__ = ["load_arrays", "load_weights", "save_arrays", "save_weights"]
+__all__ = [
+    "Checkpointer",
+    "Saved",
+    "load",
+    "load_arrays",
+    "load_weights",
+    "save",
+    "save_arrays",
+    "save_weights",
+]
