@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from funcnet.checkpoint.trees.containers import fold
+from funcnet.checkpoint.trees.containers import fold_tree
 from funcnet.checkpoint.trees.described import leaves_described
 from funcnet.checkpoint.trees.pieced_array import PiecedArray
 from funcnet.checkpoint.trees.rebuilt import ABSENT, rebuild_tree
@@ -79,7 +79,7 @@ class SavedTree:
 
     def _load_like(self, like: Any, select: Any, strict: bool, dtype: Any) -> Any:
         template: dict[str, Any] = {}
-        fold(like, template.__setitem__, lambda opened, children: None)
+        fold_tree(like, template.__setitem__, lambda opened, children: None)
         chosen: Any = {**template, **self.leaves}
         if select is not None:
             chosen = select_paths(select, chosen)
@@ -98,7 +98,7 @@ class SavedTree:
                 makers[name] = _identity(stored, leaf), found
         self._report(missing, unexpected, wrong, strict)
         made = _read(makers)
-        return fold(
+        return fold_tree(
             like, lambda name, leaf: made.get(name, leaf), lambda opened, new: opened.rebuild(new)
         )
 
