@@ -19,7 +19,14 @@ ROOT = Path(__file__).parents[3]
 def kill_while_saving(directory, kind, first, wait):
     """Start the child, let it save, kill it some moments later, and return the last step that it spoke of."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.checkpoint.runs.writer_child", str(directory), kind, str(first)],
+        [
+            sys.executable,
+            "-m",
+            "tests.checkpoint.runs.writer_child",
+            str(directory),
+            kind,
+            str(first),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

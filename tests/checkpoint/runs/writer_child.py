@@ -13,7 +13,12 @@ import funcnet as fn
 
 def tree_of(step):
     arrays = [np.full((257, 129), step, np.float32), np.full(3, step, np.int32)]
-    return {"arrays": arrays, "step": step, "text": str(step), "many": {f"{i}": np.int32(step) for i in range(30)}}
+    return {
+        "arrays": arrays,
+        "step": step,
+        "text": str(step),
+        "many": {f"{i}": np.int32(step) for i in range(30)},
+    }
 
 
 def main(directory, kind, first):
@@ -23,7 +28,9 @@ def main(directory, kind, first):
     for step in itertools.count(int(first)):
         checkpointer.save(step, tree_of(step), metrics={"score": step % 7}, metadata={"step": step})
         if step % 5 == 0:  # a step that is there is replaced
-            checkpointer.save(step, tree_of(step), metrics={"score": step % 7}, metadata={"step": step})
+            checkpointer.save(
+                step, tree_of(step), metrics={"score": step % 7}, metadata={"step": step}
+            )
         print(step, flush=True)
 
 

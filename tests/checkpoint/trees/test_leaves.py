@@ -38,7 +38,15 @@ VALUES = {
 NUMPY = sorted({dtype.name for dtype in DTYPES.values()} | {"complex128"})
 RARE = [
     name
-    for name in ("float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float4_e2m1fn", "int4", "uint4", "int2")
+    for name in (
+        "float8_e3m4",
+        "float8_e4m3",
+        "float8_e4m3b11fnuz",
+        "float4_e2m1fn",
+        "int4",
+        "uint4",
+        "int2",
+    )
     if hasattr(ml_dtypes, name)
 ]
 
@@ -62,7 +70,11 @@ def numpy_arrays():
 
 def jax_arrays():
     for name, array in [*numpy_arrays()]:
-        if isinstance(array, np.ndarray) and array.dtype.kind not in "mM" and array.dtype.itemsize <= 4:
+        if (
+            isinstance(array, np.ndarray)
+            and array.dtype.kind not in "mM"
+            and array.dtype.itemsize <= 4
+        ):
             yield f"jax {name}", jnp.asarray(array)
     for name, number in {"int": 3, "float": -0.0, "complex": 1j, "bool": True}.items():
         yield f"weak {name}", jnp.asarray(number)
@@ -83,7 +95,16 @@ LEAVES = {**VALUES, **dict(numpy_arrays()), **dict(jax_arrays()), **dict(keys())
 CONTAINERS = {
     "leaf": lambda x: x,
     "dict": lambda x: {"b": x, "a": 1, "empty": {}},
-    "keys": lambda x: {0: x, "0": 1, None: x, True: 2, 1.5: x, (0, "a", (None,)): x, "": 3, "(0)": x},
+    "keys": lambda x: {
+        0: x,
+        "0": 1,
+        None: x,
+        True: 2,
+        1.5: x,
+        (0, "a", (None,)): x,
+        "": 3,
+        "(0)": x,
+    },
     "ordered": lambda x: OrderedDict(z=x, a=x),
     "list": lambda x: [x, [], [x, None]],
     "tuple": lambda x: (x, (), (x,)),
@@ -117,7 +138,9 @@ def test_64_bits_of_jax(tmp_path, x64):
             fn.checkpoint.load(path)
         with pytest.raises(ValueError, match="jax_enable_x64"):
             fn.checkpoint.load(path, tree)
-        narrow = fn.checkpoint.load(path, [jnp.zeros(3, int), jnp.ones(2), jnp.ones(2, complex)], dtype="like")
+        narrow = fn.checkpoint.load(
+            path, [jnp.zeros(3, int), jnp.ones(2), jnp.ones(2, complex)], dtype="like"
+        )
         assert [str(x.dtype) for x in narrow] == ["int32", "float32", "complex64"]
 
 
@@ -187,7 +210,9 @@ def test_traced_donated_and_endless_trees(tmp_path):
 
 def test_metadata_is_text_that_any_reader_sees(tmp_path):
     safetensors = pytest.importorskip("safetensors")
-    path = fn.checkpoint.save(tmp_path / "a.safetensors", {"w": jnp.ones(2)}, metadata={"note": "mine"})
+    path = fn.checkpoint.save(
+        tmp_path / "a.safetensors", {"w": jnp.ones(2)}, metadata={"note": "mine"}
+    )
     with safetensors.safe_open(path, "np") as file:
         assert file.metadata()["note"] == "mine"
         assert [*file.keys()] == ["w"]
