@@ -43,7 +43,10 @@ class Custom:
         self.a, self.b = a, b
 
     def tree_flatten_with_keys(self):
-        return [(jax.tree_util.GetAttrKey("a"), self.a), (jax.tree_util.GetAttrKey("b"), self.b)], "static"
+        return [
+            (jax.tree_util.GetAttrKey("a"), self.a),
+            (jax.tree_util.GetAttrKey("b"), self.b),
+        ], "static"
 
     @classmethod
     def tree_unflatten(cls, static, children):
@@ -94,7 +97,9 @@ def test_a_dataclass_with_a_function_needs_a_template_to_be_itself(tmp_path):
     assert back["model"].apply is max
     assert float(back["model"].weight[0]) == 1
     assert fn.checkpoint.load(path)["model"]._fields == ("weight",)
-    with pytest.raises(ValueError, match=r"model\.apply could not be saved.*load\(path, like=tree\)"):
+    with pytest.raises(
+        ValueError, match=r"model\.apply could not be saved.*load\(path, like=tree\)"
+    ):
         fn.checkpoint.load(path, classes=[WithFunction])
 
 
@@ -104,7 +109,9 @@ def test_registered_classes_need_a_template(tmp_path):
     back = fn.checkpoint.load(path, {"c": Custom(jnp.zeros(1), {"x": 0}), "w": jnp.zeros(2)})
     assert type(back["c"]) is Custom
     assert (float(back["c"].a[0]), back["c"].b) == (1, {"x": 2})
-    with pytest.raises(ValueError, match=r"c is of class .*:Custom, which only a template can make"):
+    with pytest.raises(
+        ValueError, match=r"c is of class .*:Custom, which only a template can make"
+    ):
         fn.checkpoint.load(path)
     assert_same(fn.checkpoint.load(path, select="w"), {"w": tree["w"]})
 
@@ -118,7 +125,9 @@ def test_a_class_that_changed_says_so(tmp_path):
     path = saved(tmp_path, {"p": Point(1, 2)})
     changed = namedtuple("Point", "x z")
     changed.__module__, changed.__qualname__ = Point.__module__, "Point"
-    with pytest.raises(ValueError, match=r"p was saved as .*:Point with fields x, y; the class does not"):
+    with pytest.raises(
+        ValueError, match=r"p was saved as .*:Point with fields x, y; the class does not"
+    ):
         fn.checkpoint.load(path, classes=[changed])
 
 
@@ -159,4 +168,6 @@ def test_static_fields_keep_their_values(tmp_path):
     state = optim.adamw(optim.schedules.cosine(1.0, 9)).init({"w": jnp.ones(2)})
     back = fn.checkpoint.load(saved(tmp_path, state))
     assert back.hyper.scheduled == state.hyper.scheduled == ("lr",)
-    assert dataclasses.replace(back.hyper, values=None) == dataclasses.replace(state.hyper, values=None)
+    assert dataclasses.replace(back.hyper, values=None) == dataclasses.replace(
+        state.hyper, values=None
+    )
