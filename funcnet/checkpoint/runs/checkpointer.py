@@ -274,7 +274,7 @@ class Checkpointer:
                 damage = damage_in(saved.path) if self._processes == 1 else None
                 if damage is None:
                     raise
-                _warn_of(saved.step, damage)
+                _warn_of(saved.path, damage)
         return None
 
     def _open(self, step: int) -> Saved | None:
@@ -283,15 +283,15 @@ class Checkpointer:
             return open_saved(path)
         except (ValueError, OSError) as error:
             if path.exists():  # else another process removed it meanwhile
-                _warn_of(step, f"{path}: {error}")
+                _warn_of(path, str(error))
             return None
 
 
-def _warn_of(step: int, problem: str) -> None:
+def _warn_of(path: Path, problem: str) -> None:
+    step = int(path.name.partition("-")[2])
+    where = "" if str(path) in problem else f" (in {path})"
     warnings.warn(
-        f"step {step} is not whole, so an earlier step is used: {problem}",
-        UserWarning,
-        stacklevel=4,
+        f"step {step} is not whole and is passed over: {problem}{where}", UserWarning, stacklevel=4
     )
 
 
