@@ -39,8 +39,13 @@ class SavedTree:
         try:
             described = leaves_described(structure)
             self.leaves = {name: self._leaf(value, find) for name, value in described.items()}
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{origin}: {error}") from None
+        except KeyError as error:
+            raise ValueError(
+                f"{origin} is damaged: an array is described without {error}"
+            ) from None
+        except ValueError as error:
+            place = "" if str(error).startswith(origin) else f"{origin}: "
+            raise ValueError(f"{place}{error}") from None
 
     def _leaf(self, value: Any, find: Callable[[str], PiecedArray | None]) -> Any:
         if not isinstance(value, dict):

@@ -36,7 +36,7 @@ def restored(directory):
 
 def assert_falls_back(directory, match):
     """Both ways to find a step use the one before, or say why they cannot."""
-    with pytest.warns(UserWarning, match=f"(?s)step 2 is not whole, and is passed over: .*{match}"):
+    with pytest.warns(UserWarning, match=f"(?s)step 2 is not whole and is passed over: .*{match}"):
         tree, saved = restored(directory)
     assert saved.step == 1
     assert_same(tree, tree_of(1))
@@ -167,7 +167,7 @@ LIES = {
     "a file that is not there": ({"files": {"arrays-7-of-9.safetensors": {"bytes": 1}}}, "no arrays-7"),
     "an array that is not there": ({"tree": {"array": "x", "kind": "jax"}}, "no array x"),
     "a kind that is none": ({"tree": {**ARRAY, "kind": "pickle"}}, "damaged"),
-    "no kind": ({"tree": {"array": "w"}}, ""),
+    "no kind": ({"tree": {"array": "w"}}, "without 'kind'"),
     "a dtype that is none": ({"tree": {**ARRAY, "dtype": "system"}}, "'system' is not known"),
     "a dtype of another size": ({"tree": {**ARRAY, "dtype": "complex128"}}, "does not hold"),
     "no key": ({"tree": {**ARRAY, "kind": "key", "impl": "threefry2x32"}}, "does not hold"),
