@@ -1,6 +1,5 @@
 """Checkpointer: the steps of a run in one directory, written in the background."""
 
-import json
 import operator
 import os
 import warnings
@@ -149,12 +148,20 @@ class Checkpointer:
         def write() -> None:
             writer.write()
             if self._process == 0:
-                self._retention.apply(step, numbers)
+                self._remove_old(step, numbers)
 
         if self.asynchronous:
             self._background.start(write)
         else:
             write()
+
+    def _remove_old(self, step: int, metrics: dict[str, float]) -> None:
+        try:
+            self._retention.apply(step, metrics)
+        except OSError as error:
+            raise RuntimeError(
+                f"step {step} was saved, but older steps in {self.directory} could not be removed: {error}"
+            ) from error
 
     def wait(self) -> None:
         """Wait until everything is written.
@@ -295,11 +302,19 @@ def _warn_of(path: Path, problem: str) -> None:
     )
 
 
-def _as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(dict(metadata)))
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"metadata holds what JSON cannot ({error}): write text, numbers, booleans, None, lists and dicts, and put "
-            "arrays into the tree"
-        ) from None
+def _as_json(value: Any, name: str = "metadata") -> Any:
+    """Check that JSON gives back what it is given, and copy it."""
+    if isinstance(value, Mapping) and all(type(key) is str for key in value):
+        return {key: _as_json(item, f"{name}[{key!r}]") for key, item in value.items()}
+    if type(value) is list:
+        return [_as_json(item, f"{name}[{place}]") for place, item in enumerate(value)]
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    hint = (
+        "keys of text"
+        if isinstance(value, Mapping)
+        else "numbers, text, booleans, None, lists and dicts"
+    )
+    raise TypeError(
+        f"{name} is a {type(value).__name__} that JSON would not give back: write {hint}, and put arrays into the tree"
+    )

@@ -206,8 +206,12 @@ def test_wrong_arguments(tmp_path):
         ValueError, match=r"best='accuracy' is not among the metrics of step 1: loss"
     ):
         checkpointer.save(1, {}, metrics={"loss": 1.0})
-    with pytest.raises(TypeError, match="metadata holds what JSON cannot"):
-        checkpointer.save(1, {}, metadata={"array": np.ones(1)})
+    for wrong, place in (
+        ({"a": [np.ones(1)]}, r"metadata\['a'\]\[0\] is a ndarray"),
+        ({1: 2}, "keys of text"),
+    ):
+        with pytest.raises(TypeError, match=place):
+            checkpointer.save(1, {}, metadata=wrong)
     with pytest.raises(TypeError, match=r"f is a builtins\.function"):
         checkpointer.save(1, {"f": lambda: 1})
     with pytest.raises(ValueError, match=r"step 3 is not in .*; there are: none"):

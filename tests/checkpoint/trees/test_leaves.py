@@ -178,6 +178,7 @@ REFUSED = {
     "numpy text": (np.str_("a"), "dtype <U1, which cannot be saved"),
     "text array": (np.array(["a", "b"]), r"a\.0 is an array of dtype <U1"),
     "objects": (np.array([None, {}]), "of dtype object"),
+    "masked": (np.ma.masked_array([1, 2], [True, False]), r"write np\.asarray"),
     "record": (np.zeros(2, [("x", "f4")]), "cannot be saved"),
     "shape": (jax.ShapeDtypeStruct((2,), np.float32), "ShapeDtypeStruct"),
     "bytes as key": ({b"k": 1}, r"a\.0 has a key of type bytes"),
@@ -195,7 +196,7 @@ def test_what_cannot_be_saved_is_named_with_its_place(tmp_path, name):
 
 def test_traced_donated_and_endless_trees(tmp_path):
     path = tmp_path / "a.safetensors"
-    with pytest.raises(TypeError, match=r"w is traced: save outside of jax\.jit"):
+    with pytest.raises(TypeError, match=r"w is traced: save and load outside of jax\.jit"):
         jax.jit(lambda x: fn.checkpoint.save(path, {"w": x}))(jnp.ones(2))
     gone = jnp.ones(2)
     gone.delete()
@@ -206,6 +207,14 @@ def test_traced_donated_and_endless_trees(tmp_path):
     with pytest.raises(ValueError, match="contains itself"):
         fn.checkpoint.save(path, endless)
     assert not path.exists()
+
+
+def test_numpys_other_arrays_come_back_plain(tmp_path):
+    big = np.arange(3, dtype=">i4")
+    mapped = np.memmap(tmp_path / "mapped", np.float32, "w+", shape=(2,))
+    mapped[:] = 5
+    path = fn.checkpoint.save(tmp_path / "a.safetensors", [big, mapped])
+    assert_same(fn.checkpoint.load(path), [np.arange(3, dtype=np.int32), np.full(2, 5, np.float32)])
 
 
 def test_metadata_is_text_that_any_reader_sees(tmp_path):

@@ -164,6 +164,12 @@ def test_what_a_template_may_not_hold_is_named(path):
         fn.checkpoint.load(path, {**SAVED, "w": lambda: 1})
 
 
+def test_a_template_may_be_donated_already(path):
+    like = {**SAVED, "w": jnp.zeros((2, 3)), "key": jax.random.key(1)}
+    like["w"].delete()
+    assert_same(fn.checkpoint.load(path, like), SAVED)
+
+
 def test_files_without_a_tree(tmp_path):
     path = fn.checkpoint.save_arrays(tmp_path / "a.safetensors", {"w": np.ones(1)})
     with pytest.raises(ValueError, match="load_arrays"):
