@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -112,10 +113,13 @@ def _write(file: BinaryIO, array: Any, pool: ThreadPoolExecutor) -> int:
     """Write one array's bytes, while another thread sums them."""
     host = np.asarray(jax.device_get(array))
     host = np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1)
-    checksum = pool.submit(crc32, host)
+    try:
+        summed = pool.submit(crc32, host).result
+    except RuntimeError:  # at the end of the program a thread may still write, but start no other
+        summed = partial(crc32, host)
     if host.size:
         file.write(host.view(np.uint8).data)
-    return checksum.result()
+    return summed()
 
 
 def _encoded(entries: list[list[Any]], notes: dict[str, str], sums: list[int]) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from funcnet.checkpoint.trees.containers import fold
+from funcnet.checkpoint.trees.containers import fold_tree
 from funcnet.checkpoint.trees.described import leaves_described
 from funcnet.checkpoint.trees.pieced_array import PiecedArray
 from funcnet.checkpoint.trees.rebuilt import ABSENT, rebuild_tree
@@ -40,8 +40,13 @@ class SavedTree:
         try:
             described = leaves_described(structure)
             self.leaves = {name: self._leaf(value, find) for name, value in described.items()}
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{origin}: {error}") from None
+        except KeyError as error:
+            raise ValueError(
+                f"{origin} is damaged: an array is described without {error}"
+            ) from None
+        except ValueError as error:
+            place = "" if str(error).startswith(origin) else f"{origin}: "
+            raise ValueError(f"{place}{error}") from None
 
     def _leaf(self, value: Any, find: Callable[[str], PiecedArray | None]) -> Any:
         if not isinstance(value, dict):
@@ -80,7 +85,7 @@ class SavedTree:
 
     def _load_like(self, like: Any, select: Any, strict: bool, dtype: Any) -> Any:
         template: dict[str, Any] = {}
-        fold(like, template.__setitem__, lambda opened, children: None)
+        fold_tree(like, template.__setitem__, lambda opened, children: None)
         chosen: Any = {**template, **self.leaves}
         if select is not None:
             chosen = select_paths(select, chosen)
@@ -99,7 +104,7 @@ class SavedTree:
                 makers[name] = _identity(stored, leaf), found
         self._report(missing, unexpected, wrong, strict)
         made = _read(makers)
-        return fold(
+        return fold_tree(
             like, lambda name, leaf: made.get(name, leaf), lambda opened, new: opened.rebuild(new)
         )
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet.checkpoint.trees.leaves import describe_leaf, to_storage
+from funcnet.checkpoint.trees.leaves import describe_leaf, require_array
 from funcnet.checkpoint.trees.stored_leaf import StoredLeaf
 from funcnet.checkpoint.trees.values import is_value
 
@@ -35,7 +35,7 @@ def fit_leaf(name: str, like: Any, stored: Any, dtype: Any) -> Maker | str:
     if is_value(like):
         return _fit_value(like, stored)
     if not isinstance(like, jax.ShapeDtypeStruct):
-        to_storage(f"{name} of the template", like)  # raises for what could not have been saved
+        require_array(f"{name} of the template", like)
     if not isinstance(stored, StoredLeaf):
         return _fit_number(like, stored)
     difference = f"{_described(like)} in the template, {_described(stored)} in the file"
