@@ -6,9 +6,9 @@
     hidden, pooled = fn.functionalize(model).apply(params, state, tokens, mask)[0]
     vectors, _ = fn.functionalize(model.embed).apply(params, state, tokens, mask)   # one a sentence
 
-Files of a model with a head have names that begin with ``bert.``, the oldest ones call the arrays of a layer
-norm gamma and beta: `RENAME` is for both. They also hold what is not needed here (``cls.*``,
-``embeddings.position_ids``): load them with ``strict=False``.
+Files of `BertForPreTraining` have names that begin with ``bert.``, and a head beside them: `RENAME` is for these, and
+`RENAME_OLDEST` for those that call the arrays of a layer norm gamma and beta. Some files also hold the numbers of
+the positions, ``embeddings.position_ids``, which are not needed here: load them with ``strict=False``.
 
 References: Devlin et al., BERT, 2018, https://arxiv.org/abs/1810.04805; Reimers and Gurevych, Sentence-BERT,
 2019, https://arxiv.org/abs/1908.10084.
@@ -24,7 +24,8 @@ import funcnet as fn
 from funcnet import functional as F
 from funcnet import nn
 
-RENAME = {"bert.*.gamma": "*.weight", "bert.*.beta": "*.bias", "bert.*": "*"}
+RENAME: dict[str, str | None] = {"cls.*": None, "bert.*": "*"}
+RENAME_OLDEST = {"cls.*": None, "bert.*.gamma": "*.weight", "bert.*.beta": "*.bias", "bert.*": "*"}
 
 ACTIVATIONS = {"gelu": F.gelu, "gelu_new": partial(F.gelu, approximate="tanh"), "relu": F.relu}
 

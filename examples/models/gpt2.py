@@ -4,7 +4,8 @@
     params, state = checkpoint.load_weights("model.safetensors", model)   # files of `GPT2LMHeadModel`
     logits, _ = fn.functionalize(model).apply(params, state, tokens)
 
-Files of the model without its head have names without ``transformer.``: `RENAME` adds it.
+Files of the model without its head have names without ``transformer.``: `RENAME` adds it. The oldest ones also hold
+the masks of attention, ``h.*.attn.bias``, which are not needed here: load them with ``strict=False``.
 
 Reference: Radford et al., Language Models are Unsupervised Multitask Learners, 2019.
 """

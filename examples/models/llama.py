@@ -168,15 +168,17 @@ class Llama(nn.Module):
         x, caches = self.model(tokens, caches)
         return self.lm_head(x[:, -1]), caches
 
-    def empty_caches(self, batch: int, capacity: int) -> Caches:
+    def empty_caches(self, batch: int, capacity: int, dtype: Any = jnp.float32) -> Caches:
         """Make caches with room for ``capacity`` positions; the description can do that."""
-        return [layer.self_attn.empty_cache((batch,), capacity) for layer in self.model.layers]
+        layers = self.model.layers
+        return [layer.self_attn.empty_cache((batch,), capacity, dtype) for layer in layers]
 
 
 def generate(model: Llama, params: Any, prompt: jax.Array, length: int) -> jax.Array:
     """Write on from a prompt ``(N, T)``, always the likeliest token: ``(N, length)``."""
     net = fn.functionalize(model.decode)
-    caches = model.empty_caches(prompt.shape[0], prompt.shape[1] + length)
+    dtype = params["model"]["embed_tokens"]["weight"].dtype
+    caches = model.empty_caches(prompt.shape[0], prompt.shape[1] + length, dtype)
 
     def write(carry: Any, _: Any) -> Any:
         logits, caches = carry

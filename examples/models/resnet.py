@@ -136,7 +136,8 @@ def rename_hugging_face(config: ResNetConfig) -> dict[str, str]:
     for number in range(4):
         place = f"resnet.encoder.stages.{number}.layers.*"
         for index, (theirs, ours) in enumerate(parts.items()):
-            table[f"{place}.shortcut.{theirs}.*"] = f"layer{number + 1}.*.downsample.{index}.*"
+            if number or config.bottleneck:  # a basic block of the first stage changes no shape
+                table[f"{place}.shortcut.{theirs}.*"] = f"layer{number + 1}.*.downsample.{index}.*"
             for inner in range(3 if config.bottleneck else 2):
                 name = f"layer{number + 1}.*.{ours}{inner + 1}.*"
                 table[f"{place}.layer.{inner}.{theirs}.*"] = name

@@ -19,17 +19,20 @@ TF = torch.nn.functional
 
 
 def renamed(arrays, table):
-    """Rename by the first pattern that fits; its ``*`` fill those of the replacement, in order."""
-    rules = [(re.escape(old).replace(r"\*", "(.*)"), new) for old, new in table.items()]
-
-    def new_name(name):
-        for pattern, new in rules:
-            if found := re.fullmatch(pattern, name):
-                texts = iter(found.groups())
-                return re.sub(r"\*", lambda _: next(texts), new)
-        return name
-
-    return {new_name(name): array for name, array in arrays.items()}
+    """Rename by the first pattern that fits; its ``*`` fill those of the new name, None leaves out."""
+    rules = {re.compile("(.*?)".join(map(re.escape, old.split("*")))): old for old in table}
+    unused, new = set(table), {}
+    for name, array in arrays.items():
+        fitting = ((old, found) for rule, old in rules.items() if (found := rule.fullmatch(name)))
+        old, found = next(fitting, (None, None))
+        unused.discard(old)
+        if found is None:
+            new[name] = array
+        elif table[old] is not None:
+            texts = iter(found.groups())
+            new[re.sub(r"\*", lambda _, texts=texts: next(texts), table[old])] = array
+    assert not unused, f"patterns that match nothing: {unused}"
+    return new
 
 
 def load(path, model, rename=None, strict=True):

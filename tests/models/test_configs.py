@@ -1,8 +1,10 @@
-"""Configs: files of Hugging Face, what is refused, and the published sizes of the models that are the defaults."""
+"""Configs: files of Hugging Face, what is refused, the published sizes of the defaults, and dropout."""
 
 import json
+import re
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 import funcnet as fn
@@ -93,3 +95,39 @@ def test_what_a_file_does_not_compute_is_refused(case):
     make, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ---- dropout -------------------------------------------------------------------------------------
+
+TOKENS = jnp.zeros((2, 5), jnp.int32)
+
+DROPOUTS = {
+    # after the embedding; in each of two layers of attention weights, of attention and of the MLP
+    "gpt2": (gpt2.GPT2(gpt2.GPT2Config(50, 20, 24, 2, 3)), TOKENS, 1 + 2 * 3),
+    "bert": (bert.Bert(bert.BertConfig(50, 24, 2, 3, 40)), TOKENS, 1 + 2 * 3),
+    "vit": (
+        vit.ViT(vit.ViTConfig(12, 4, 3, 24, 2, 3, 40, 0.1, 0.1)),
+        jnp.zeros((2, 3, 12, 12)),
+        1 + 2 * 3,
+    ),
+    # of attention weights alone
+    "llama": (
+        llama.Llama(llama.LlamaConfig(50, 24, 40, 2, 3, 3, attention_dropout=0.1)),
+        TOKENS,
+        2,
+    ),
+    # before, between and after two LSTM layers
+    "lstm": (lstm_lm.LSTMLM(lstm_lm.LSTMConfig(50, 24, 24, 2)), TOKENS, 3),
+}
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_dropout_is_drawn_in_training_and_only_there(name, key):
+    model, inputs, count = DROPOUTS[name]
+    net = fn.functionalize(model)
+    params, state = jax.eval_shape(net.init, key)
+    for train, draws in ((True, count), (False, 0)):
+        program = jax.make_jaxpr(
+            lambda params, key, train=train: net.apply(params, state, inputs, key=key, train=train)
+        )(params, key)
+        assert len(re.findall(r"\brandom_bits\b", str(program))) == draws

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -155,6 +156,21 @@ def test_llama(kind, hf, tmp_path):
     assert reference.far(found, expected_of(theirs, tokens).logits) < EXACT
 
 
+def test_llama_in_bfloat16(hf, tmp_path):
+    theirs = llama_of(hf).to(torch.bfloat16)
+    files = written(theirs, tmp_path)
+    ours = llama.Llama(read_config(llama.LlamaConfig, files.config))
+    params, state = reference.load(files.weights, ours)
+    tokens = integers((2, 20), 50)
+    found, _ = reference.applied(ours, params, state, tokens)
+    assert found.dtype == jnp.bfloat16
+    exact = expected_of(theirs.to(torch.float32), tokens).logits  # of the rounded weights
+    # 8 bits of mantissa, and some ten roundings one after another
+    assert reference.far(found.astype(jnp.float32), exact) < 0.03
+    written_on = jax.jit(lambda params: llama.generate(ours, params, tokens[:, :3], 4))(params)
+    assert written_on.shape == (2, 4)
+
+
 def test_llama_writes_what_transformers_would(hf, tmp_path):
     theirs = llama_of(hf, bos_token_id=None, eos_token_id=None, pad_token_id=0)
     files = written(theirs, tmp_path)
@@ -208,14 +224,18 @@ def test_bert(hf, tmp_path):
     assert reference.far(vectors, torch.nn.functional.normalize(mean, dim=1)) < EXACT
 
 
-def test_bert_with_a_head_and_old_names(hf, tmp_path):
+@pytest.mark.parametrize("age", ["new", "oldest"])
+def test_bert_with_a_head(age, hf, tmp_path):
     theirs = reference.randomize(hf.BertForPreTraining(bert_config(hf)))
     files = written(theirs, tmp_path)
     ours = bert.Bert(read_config(bert.BertConfig, files.config))
-    old = {"*.LayerNorm.weight": "*.LayerNorm.gamma", "*.LayerNorm.bias": "*.LayerNorm.beta"}
-    arrays = reference.renamed(checkpoint.load_arrays(files.weights), old)
-    path = checkpoint.save_arrays(tmp_path / "old.safetensors", arrays)
-    params, state = reference.load(path, ours, bert.RENAME, strict=False)
+    table = bert.RENAME
+    if age == "oldest":
+        table = bert.RENAME_OLDEST
+        old = {"*.LayerNorm.weight": "*.LayerNorm.gamma", "*.LayerNorm.bias": "*.LayerNorm.beta"}
+        arrays = reference.renamed(checkpoint.load_arrays(files.weights), old)
+        checkpoint.save_arrays(files.weights, arrays)
+    params, state = reference.load(files.weights, ours, table)
     (hidden, _), _ = reference.applied(ours, params, state, TOKENS)
     assert reference.far(hidden, expected_of(theirs.bert, TOKENS).last_hidden_state) < EXACT
 
