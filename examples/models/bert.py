@@ -229,7 +229,7 @@ class Bert(nn.Module):
 
     def embed(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
         """Map texts ``(N, T)`` to vectors ``(N, D)`` of length one: the mean over the tokens that take part."""
-        weights = mask[..., None].astype(jnp.float32)
         x = self.hidden(tokens, mask)
-        mean = (x * weights.astype(x.dtype)).sum(1) / weights.astype(x.dtype).sum(1)
+        weights = mask[..., None].astype(x.dtype)
+        mean = (x * weights).sum(1) / weights.sum(1)
         return F.normalize(mean, dim=-1)

@@ -19,7 +19,7 @@ from tests.models import reference
 torch = pytest.importorskip("torch")
 
 EXACT = 1e-5  # float32, relative to the largest value
-GRADIENT = 2e-5  # one pass more
+GRADIENT = 1e-5
 
 
 @pytest.fixture(scope="module")
