@@ -232,8 +232,8 @@ def test_an_override_wins_over_the_saved_rate(tmp_path):
         equal(kept.params, changed.params)
         with pytest.raises(KeyError, match="rate"):
             training.resume(checkpointer, run, override={"rate": 0.5})
+    objective, optimizer, run = start()
     with pytest.raises(ValueError, match="checkpoint="):
-        objective, optimizer, run = start()
         training.fit(objective, optimizer, run, listed(), epochs=1, override={"lr": 1.0})
 
 
