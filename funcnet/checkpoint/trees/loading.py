@@ -1,7 +1,9 @@
 """A described tree and its arrays become a tree again: as it was, or as a template is."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,7 +19,10 @@ from funcnet.core.paths import matches
 from funcnet.core.paths import select as select_paths
 from funcnet.module.layout import mismatch_message
 
-__all__ = ["SavedTree"]
+__all__ = ["SavedTree", "make_leaves"]
+
+_AHEAD = 2
+"""How many arrays are read ahead, in threads: copying and summing leave Python's lock alone."""
 
 
 class SavedTree:
@@ -68,7 +73,7 @@ class SavedTree:
         dtype = dtype if dtype is None or dtype == "like" else jnp.dtype(dtype)
         if like is None:
             chosen = self.leaves if select is None else select_paths(select, self.leaves)
-            made = _read(
+            made = make_leaves(
                 {n: self._maker(self.leaves[n], dtype) for n in self.leaves if n in chosen}
             )
             return rebuild_tree(
@@ -79,9 +84,9 @@ class SavedTree:
     def _maker(self, leaf: Any, dtype: Any) -> tuple[Any, Maker]:
         """Say how to read a leaf as it was saved, and what tells it from others that are read."""
         if not isinstance(leaf, StoredLeaf):
-            return None, lambda: leaf
+            return None, Maker(lambda _: leaf)
         target = None if dtype is None else cast_floats(leaf, dtype)
-        return id(leaf), lambda: leaf.make(target)
+        return id(leaf), Maker(leaf.made, lambda: leaf.host(dtype=target))
 
     def _load_like(self, like: Any, select: Any, strict: bool, dtype: Any) -> Any:
         template: dict[str, Any] = {}
@@ -103,7 +108,7 @@ class SavedTree:
             else:
                 makers[name] = _identity(stored, leaf), found
         self._report(missing, unexpected, wrong, strict)
-        made = _read(makers)
+        made = make_leaves(makers)
         return fold_tree(
             like, lambda name, leaf: made.get(name, leaf), lambda opened, new: opened.rebuild(new)
         )
@@ -139,15 +144,35 @@ def _identity(stored: Any, like: Any) -> Any:
     return id(stored), asked, getattr(like, "committed", None)
 
 
-def _read(makers: dict[str, tuple[Any, Maker]]) -> dict[str, Any]:
-    """Read leaves, those that are the same once."""
+def make_leaves(makers: Mapping[str, tuple[Any, Maker]]) -> dict[str, Any]:
+    """Make leaves by name; those that have one identity, which is not None, are made once and shared.
+
+    >>> make_leaves({"a": (1, Maker(list, lambda: "xy")), "b": (1, Maker(list)), "c": (None, Maker(str))})
+    {'a': ['x', 'y'], 'b': ['x', 'y'], 'c': 'None'}
+    """
     once: dict[Any, Any] = {}
-    made: dict[str, Any] = {}
-    for name, (identity, make) in makers.items():
-        if identity is None:
-            made[name] = make()
-            continue
-        if identity not in once:
-            once[identity] = make()
-        made[name] = once[identity]
-    return made
+    first: dict[Any, Maker] = {}
+    for identity, maker in makers.values():
+        if identity is not None:
+            first.setdefault(identity, maker)
+    waiting: deque[tuple[Any, Maker, Future[Any]]] = deque()
+
+    def finish() -> None:
+        identity, maker, numbers = waiting.popleft()
+        once[identity] = maker.place(numbers.result())
+
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        for identity, maker in first.items():
+            waiting.append((identity, maker, pool.submit(maker.read or _nothing)))
+            if len(waiting) > _AHEAD:
+                finish()
+        while waiting:
+            finish()
+    return {
+        name: maker.place(None) if identity is None else once[identity]
+        for name, (identity, maker) in makers.items()
+    }
+
+
+def _nothing() -> None:
+    return None
