@@ -14,9 +14,17 @@ from funcnet.core.paths import flatten, nest
 from funcnet.module.description import layout_of
 from funcnet.module.layout import fits, match_paths, mismatch_message
 from funcnet.module.module import Module
+from funcnet.module.name_hints import axes_hint, name_hints
 from funcnet.module.specs import Spec
 
-__all__ = ["load_state_dict", "state_dict"]
+__all__ = [
+    "all_names",
+    "as_array",
+    "load_state_dict",
+    "match_state_dict",
+    "other_names",
+    "state_dict",
+]
 
 
 def state_dict(module: Module, params: Params, state: State | None = None) -> dict[str, Array]:
@@ -87,45 +95,93 @@ def load_state_dict(
         [3.0, 3.0]
     """
     layout = layout_of(module)
-    known = {name for aliases in layout.names.values() for names in aliases for name in names}
+    plan = match_state_dict(module, mapping, strict)
     found: dict[str, Any] = {}
-    missing: list[str] = []
     wrong: list[str] = []
     for path, spec in layout.specs.items():
-        aliases = layout.names[path]
-        whole = [names for names in aliases if all(name in mapping for name in names)]
-        if not whole and spec.optional and not any(name in mapping for name in aliases[0]):
-            start = spec.init(jax.random.key(0), spec.sizes, spec.dtype)
-            found[path] = jnp.broadcast_to(start, (*layout.sizes[path], *spec.sizes))
+        if path not in plan:
             continue
-        if not whole:
-            missing += [name for name in aliases[0] if name not in mapping]
+        whole, sizes = plan[path], layout.sizes[path]
+        if not whole:  # optional, and not in the mapping
+            start = spec.init(jax.random.key(0), spec.sizes, spec.dtype)
+            found[path] = jnp.broadcast_to(start, (*sizes, *spec.sizes))
             continue
         arrays = {name: as_array(mapping[name]) for names in whole for name in names}
-        ill = [name for name, array in arrays.items() if not fits(array.shape, spec.shape)]
-        wrong += [
-            f"  {name} has shape {arrays[name].shape}; the module declares {spec.shape}"
-            for name in ill
-        ]
         wrong += _disagreements(arrays, whole)
-        if not ill:
-            layers = [_stored(arrays[name], spec) for name in whole[0]]
-            sizes = layout.sizes[path]
-            found[path] = (
-                jnp.stack(layers).reshape(*sizes, *layers[0].shape) if sizes else layers[0]
-            )
-    unexpected = [name for name in mapping if name not in known]
-    if wrong or (strict and (missing or unexpected)):
-        listed = mismatch_message(
-            "the state dict does not fit the module",
-            *((missing, unexpected) if strict else ([], [])),
-        )
-        raise StateDictError("\n".join([listed, *wrong]))
+        layers = [_stored(arrays[name], spec) for name in whole[0]]
+        found[path] = jnp.stack(layers).reshape(*sizes, *layers[0].shape) if sizes else layers[0]
+    if wrong:
+        raise StateDictError("\n".join(["the state dict does not fit the module", *wrong]))
     if default is not None:
         defaults = flatten(default[0]) | flatten(default[1])
         found = {path: defaults[path] for path in layout.specs if path in defaults} | found
     params = {path: found[path] for path in layout.parameters if path in found}
     return nest(params), nest({path: found[path] for path in layout.buffers if path in found})
+
+
+def match_state_dict(
+    module: Module, mapping: Mapping[str, Any], strict: bool, what: str = "the state dict"
+) -> dict[str, list[tuple[str, ...]]]:
+    """Find the names of each array, by its path, that a mapping has; only shapes are looked at.
+
+    Args:
+        module: a description.
+        mapping: dotted names to whatever has a shape.
+        strict: raise if a name is missing or left over.
+        what: is matched, for messages.
+
+    Raises:
+        StateDictError: names are missing or left over, or shapes differ; the message lists all of them, and what may
+            be meant.
+    """
+    layout = layout_of(module)
+    plan: dict[str, list[tuple[str, ...]]] = {}
+    missing: list[str] = []
+    wrong: list[str] = []
+    for path, spec in layout.specs.items():
+        aliases = layout.names[path]
+        whole = [names for names in aliases if all(name in mapping for name in names)]
+        absent = [name for name in aliases[0] if name not in mapping]
+        if whole or (spec.optional and len(absent) == len(aliases[0])):
+            plan[path] = whole
+        else:
+            missing += absent
+        wrong += [
+            line for names in whole for name in names for line in _misfit(name, mapping[name], spec)
+        ]
+    known = all_names(module)
+    unexpected = [name for name in mapping if name not in known]
+    if wrong or (strict and (missing or unexpected)):
+        listed = mismatch_message(
+            f"{what} does not fit the module", *((missing, unexpected) if strict else ([], []))
+        )
+        hints = name_hints(missing, unexpected, mapping) if strict else []
+        raise StateDictError("\n".join([listed, *wrong, *(f"  hint: {hint}" for hint in hints)]))
+    return plan
+
+
+def all_names(module: Module) -> set[str]:
+    """Every name that a state dict of the module may have."""
+    names = layout_of(module).names.values()
+    return {name for aliases in names for layers in aliases for name in layers}
+
+
+def other_names(module: Module) -> dict[str, str]:
+    """Map each further name of a tied array to its first one."""
+    return {
+        other: first
+        for firsts, *others in layout_of(module).names.values()
+        for names in others
+        for other, first in zip(names, firsts, strict=True)
+    }
+
+
+def _misfit(name: str, array: Any, spec: Spec) -> list[str]:
+    shape = tuple(np.shape(array))
+    if fits(shape, spec.shape):
+        return []
+    hint = axes_hint(shape, spec.shape)
+    return [f"  {name} has shape {shape}; the module declares {spec.shape}{hint}"]
 
 
 def as_array(value: Any) -> np.ndarray | Array:
