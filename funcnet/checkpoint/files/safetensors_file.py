@@ -39,7 +39,7 @@ CHECKSUMS = "funcnet.crc32"
 """The metadata's entry: eight hexadecimal digits for the header's other entries and for each array, in the order
 in which the arrays lie."""
 
-ALIGNMENT = 64
+_ALIGNMENT = 64
 """The arrays' bytes begin at a multiple of it, so that mapped arrays are aligned."""
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -146,7 +146,7 @@ def _encoded(entries: list[list[Any]], notes: dict[str, str], sums: list[int]) -
     for name, dtype, shape, offsets in entries:
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
 
 
