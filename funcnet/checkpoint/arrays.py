@@ -16,7 +16,15 @@ from funcnet.checkpoint.files.safetensors_file import check_named_arrays, write_
 from funcnet.checkpoint.names import selected_names
 from funcnet.module.state_dict import as_array
 
-__all__ = ["PYTORCH_SUFFIXES", "cast", "floating", "listed", "load_arrays", "load_metadata", "save_arrays"]
+__all__ = [
+    "PYTORCH_SUFFIXES",
+    "cast",
+    "floating",
+    "listed",
+    "load_arrays",
+    "load_metadata",
+    "save_arrays",
+]
 
 PYTORCH_SUFFIXES = (".pt", ".pth", ".bin")
 """What is written as `torch.save` does; anything else is written as safetensors."""
@@ -55,7 +63,9 @@ def save_arrays(
     """
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: give a file's path, such as {path / 'model.safetensors'}")
+        raise ValueError(
+            f"{path} is a folder: give a file's path, such as {path / 'model.safetensors'}"
+        )
     if shard_bytes is not None:
         index = write_shards(path, arrays, metadata, shard_bytes)
         if index is not None:
@@ -80,7 +90,9 @@ def _remove_shards(path: Path) -> None:
     """Take away the index that stood for the same path, lest two savings lie in one folder."""
     index = Path(f"{path}.index.json")
     shards = shard_paths(index) if index.exists() else []
-    for stale in [index, *shards] if shards else []:  # the index first: shards without it are only waste
+    for stale in (
+        [index, *shards] if shards else []
+    ):  # the index first: shards without it are only waste
         stale.unlink(missing_ok=True)
 
 
@@ -142,19 +154,22 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def listed(select: str | Iterable[str] | None) -> list[str] | None:
+    """Make a list of one pattern, or of several."""
     if select is None:
         return None
     return [select] if isinstance(select, str) else list(select)
 
 
 def floating(dtype: Any) -> Any:
+    """Refuse a dtype that is no floating-point one; None stays."""
     if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
-            f"dtype={dtype!r} is no floating-point dtype: integers keep theirs, floats become jnp.bfloat16, jnp.float32…"
+            f"dtype={dtype!r} is no floating-point dtype: only floats are cast, to jnp.bfloat16 or another"
         )
     return None if dtype is None else jnp.dtype(dtype)
 
 
 def cast(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Cast an array of floats; any other stays as it is."""
     is_float = dtype is not None and jnp.issubdtype(array.dtype, jnp.floating)
     return array.astype(dtype, copy=False) if is_float else array

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from funcnet.core.paths import matches
-from funcnet.module.name_hints import nearest
+from funcnet.module.state_dict import nearest
 
 __all__ = ["renamed", "selected_names"]
 
@@ -90,9 +90,7 @@ def _compiled(pattern: str, replacement: str | None) -> re.Pattern[str]:
 
 def _filled(replacement: str, texts: tuple[str, ...]) -> str:
     first, *rest = replacement.split("*")
-    return first + "".join(
-        text + part for text, part in zip(texts[: len(rest)], rest, strict=True)
-    )
+    return first + "".join(text + part for text, part in zip(texts[: len(rest)], rest, strict=True))
 
 
 def _never_used(pattern: str, example: str | None, names: list[str], path: Any) -> ValueError:

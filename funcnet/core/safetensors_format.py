@@ -46,13 +46,13 @@ DTYPES: dict[str, np.dtype] = {
 LONGEST_HEADER = 100_000_000
 """The format's own limit, in bytes."""
 
-MOST_AXES = 32
+_MOST_AXES = 32
 """Of an array: the limit of the oldest NumPy that funcnet runs with."""
 
-MOST_BYTES = 2**63 - 1
+_MOST_BYTES = 2**63 - 1
 """Of an array, without its axes of length 0: NumPy's limit."""
 
-BYTES_A_BRACKET = 12
+_BYTES_A_BRACKET = 12
 """An entry of a header takes 48 bytes at least and opens three brackets; text with more of them than one in twelve
 bytes is made to fill the memory."""
 
@@ -141,7 +141,7 @@ def strict_json(text: bytes, make: Any = None) -> Any:
 
 
 def _crowded(text: bytes, length: int | None = None) -> bool:
-    return (text.count(b"[") + text.count(b"{")) * BYTES_A_BRACKET > (length or len(text)) + 400
+    return (text.count(b"[") + text.count(b"{")) * _BYTES_A_BRACKET > (length or len(text)) + 400
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -191,14 +191,12 @@ def _entry(file: Any, key: str, value: Any, start: int) -> ArrayEntry:
     shape, offsets = value.shape, value.offsets
     for numbers, what in ((shape, "shape"), (offsets, "data_offsets")):
         if not isinstance(numbers, tuple) or not all(
-            type(n) is int and 0 <= n <= MOST_BYTES for n in numbers
+            type(n) is int and 0 <= n <= _MOST_BYTES for n in numbers
         ):
             raise _refusal(file, f"{_shown(key)} has {what} {_shown(numbers)}")
-    if len(shape) > MOST_AXES or len(offsets) != 2:
-        raise _refusal(
-            file, f"{_shown(key)} has {len(shape)} axes and {len(offsets)} data_offsets"
-        )
-    if math.prod(n for n in shape if n) * dtype.itemsize > MOST_BYTES:
+    if len(shape) > _MOST_AXES or len(offsets) != 2:
+        raise _refusal(file, f"{_shown(key)} has {len(shape)} axes and {len(offsets)} data_offsets")
+    if math.prod(n for n in shape if n) * dtype.itemsize > _MOST_BYTES:
         raise _refusal(file, f"{_shown(key)} has shape {_shown(shape)}, which overflows")
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise _refusal(
@@ -220,7 +218,8 @@ def _in_order(
                 "overlaps the array before it" if entry.begin < end else "leaves a gap before it"
             )
             raise _refusal(
-                name, f"{_shown(key)} begins at byte {entry.begin} and {problem}, which ends at {end}"
+                name,
+                f"{_shown(key)} begins at byte {entry.begin} and {problem}, which ends at {end}",
             )
         end = entry.end
     if end != size:

@@ -1,7 +1,10 @@
 """state_dict and load_state_dict: the trees under PyTorch's dotted names."""
 
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import jax
@@ -14,7 +17,6 @@ from funcnet.core.paths import flatten, nest
 from funcnet.module.description import layout_of
 from funcnet.module.layout import fits, match_paths, mismatch_message
 from funcnet.module.module import Module
-from funcnet.module.name_hints import axes_hint, name_hints
 from funcnet.module.specs import Spec
 
 __all__ = [
@@ -22,9 +24,32 @@ __all__ = [
     "as_array",
     "load_state_dict",
     "match_state_dict",
+    "nearest",
     "other_names",
     "state_dict",
 ]
+
+_SIMILAR = 0.75
+"""From 0 to 1: how alike two names must be for one to be offered for the other."""
+
+_MOST_COMPARED = 400
+"""Names: comparing each with each takes the square of it."""
+
+_MOST_SHOWN = 8
+
+_OLD_ENDINGS = (
+    ("gamma", "weight"),
+    ("beta", "bias"),
+    ("kernel", "weight"),
+    ("scale", "weight"),
+    ("embedding", "weight"),
+    ("weight_g", "parametrizations.weight.original0"),
+    ("weight_v", "parametrizations.weight.original1"),
+)
+"""Last parts of names, as older files or other libraries spell them, and as PyTorch does."""
+
+_WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""What PyTorch's wrappers (of compiling, of data parallelism, of recomputing) put into names."""
 
 
 def state_dict(module: Module, params: Params, state: State | None = None) -> dict[str, Array]:
@@ -155,7 +180,7 @@ def match_state_dict(
         listed = mismatch_message(
             f"{what} does not fit the module", *((missing, unexpected) if strict else ([], []))
         )
-        hints = name_hints(missing, unexpected, mapping) if strict else []
+        hints = _name_hints(missing, unexpected, mapping) if strict else []
         raise StateDictError("\n".join([listed, *wrong, *(f"  hint: {hint}" for hint in hints)]))
     return plan
 
@@ -180,7 +205,7 @@ def _misfit(name: str, array: Any, spec: Spec) -> list[str]:
     shape = tuple(np.shape(array))
     if fits(shape, spec.shape):
         return []
-    hint = axes_hint(shape, spec.shape)
+    hint = _axes_hint(shape, spec.shape)
     return [f"  {name} has shape {shape}; the module declares {spec.shape}{hint}"]
 
 
@@ -211,3 +236,132 @@ def _stored(array: Any, spec: Spec) -> Array:
     keep = jnp.issubdtype(array.dtype, jnp.inexact) and jnp.issubdtype(spec.dtype, jnp.inexact)
     stored = jnp.array(array, copy=True)  # in 32-bit mode this also narrows float64
     return stored if keep else stored.astype(spec.dtype)
+
+
+# ---- what may be meant --------------------------------------------------------------------------
+
+
+def nearest(word: str, names: Iterable[str], count: int = _MOST_SHOWN) -> list[str]:
+    """Return the names most like a word, the most alike first; of very many names, those that share a part with it."""
+    names = list(names)
+    if len(names) > _MOST_COMPARED:
+        parts = {part for part in word.split(".") if part}
+        names = [name for name in names if parts & set(name.split("."))][:_MOST_COMPARED]
+    return difflib.get_close_matches(word, names, count, 0.5)
+
+
+def _name_hints(
+    missing: Sequence[str], unexpected: Sequence[str], given: Iterable[str]
+) -> list[str]:
+    """Say what would make names fit, a line each: another prefix, an old spelling, a slip of the pen.
+
+    Args:
+        missing: names that were expected.
+        unexpected: names that came and were not expected.
+        given: all names that came.
+    """
+    if not missing or not unexpected:
+        return []
+    for hint in (_prefix_too_much, _wrapper_within, _prefix_too_little):
+        if found := hint(missing, unexpected, list(given)):
+            return [found]
+    left, hints = _old_endings(missing, unexpected)
+    return hints + _slips(left, unexpected)
+
+
+def _tails(name: str) -> Iterable[tuple[str, str]]:
+    """Every way to cut a name into a beginning that ends in a dot, and the rest."""
+    at = name.find(".")
+    while at >= 0:
+        yield name[: at + 1], name[at + 1 :]
+        at = name.find(".", at + 1)
+
+
+def _common_beginning(long: Iterable[str], short: Iterable[str], half_of: int) -> str:
+    """Find what begins names that without it are known, for half of them at least."""
+    known = set(short)
+    counts = Counter(begin for name in long for begin, rest in _tails(name) if rest in known)
+    beginning, count = counts.most_common(1)[0] if counts else ("", 0)
+    return beginning if 2 * count >= half_of else ""
+
+
+def _prefix_too_much(
+    missing: Sequence[str], unexpected: Sequence[str], given: Sequence[str]
+) -> str:
+    beginning = _common_beginning(unexpected, missing, len(missing))
+    if not beginning:
+        return ""
+    count = sum(name.startswith(beginning) for name in given)
+    rename = f"rename={{'{beginning}*': '*'}}"
+    if count == len(given):
+        return f"all {count} names begin with {beginning!r}: load_weights(..., {rename})"
+    return (
+        f"{count} of {len(given)} names begin with {beginning!r}: "
+        f"load_weights(..., select='{beginning}*', {rename})"
+    )
+
+
+def _prefix_too_little(
+    missing: Sequence[str], unexpected: Sequence[str], given: Sequence[str]
+) -> str:
+    beginning = _common_beginning(missing, unexpected, len(missing))
+    if not beginning:
+        return ""
+    return (
+        f"the module's names begin with {beginning!r} where these do not: "
+        f"load_weights(..., rename={{'*': '{beginning}*'}})"
+    )
+
+
+def _wrapper_within(missing: Sequence[str], unexpected: Sequence[str], given: Sequence[str]) -> str:
+    known = set(missing)
+    for wrapper in _WRAPPERS:
+        inner = f".{wrapper}."
+        count = sum(name.replace(inner, ".") in known for name in unexpected if inner in name)
+        if 2 * count >= len(missing):
+            return (
+                f"{count} of {len(given)} names have {inner!r} in them: "
+                f"load_weights(..., rename={{'*{inner}*': '*.*'}})"
+            )
+    return ""
+
+
+def _old_endings(missing: Sequence[str], unexpected: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Explain names with another spelling at the end; return what is left, and the hints."""
+    left, hints = list(missing), []
+    for old, new in _OLD_ENDINGS:
+        explained = {
+            f"{name.removesuffix(old)}{new}"
+            for name in unexpected
+            if f".{name}".endswith(f".{old}")
+        } & set(left)
+        if explained:
+            left = [name for name in left if name not in explained]
+            hints.append(
+                f"{len(explained)} names end in {old!r} where PyTorch has {new!r} now: "
+                f"load_weights(..., rename={{'*.{old}': '*.{new}'}})"
+            )
+    return left, hints
+
+
+def _slips(missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:
+    hints = []
+    for name in missing[:_MOST_SHOWN]:
+        near = [
+            other
+            for other in nearest(name, unexpected, 1)
+            if difflib.SequenceMatcher(None, name, other).ratio() >= _SIMILAR
+        ]
+        hints += [f"is {near[0]} meant to be {name}?"] if near else []
+    return hints
+
+
+def _axes_hint(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> str:
+    """Say which order of the axes would make a shape fit, if one would."""
+    if len(shape) != len(declared) or not 2 <= len(shape) <= 5:
+        return ""
+    for axes in permutations(range(len(shape))):
+        if all(known in (None, shape[axis]) for axis, known in zip(axes, declared, strict=True)):
+            order = ".T" if len(shape) == 2 else f".transpose{axes}"
+            return f", which array{order} would have"
+    return ""

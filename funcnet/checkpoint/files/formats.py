@@ -118,7 +118,9 @@ def _within(folder: Path) -> Path:
             if (folder / f"{stem}.{form}").is_file():
                 return folder / f"{stem}.{form}"
     found = sorted(folder.glob("*.index.json")) or sorted(folder.glob("*.safetensors"))
-    found = found or [path for end in ("bin", "pt", "pth") for path in sorted(folder.glob(f"*.{end}"))]
+    found = found or [
+        path for end in ("bin", "pt", "pth") for path in sorted(folder.glob(f"*.{end}"))
+    ]
     if len(found) == 1:
         return found[0]
     if found:
@@ -126,7 +128,9 @@ def _within(folder: Path) -> Path:
         raise ValueError(f"{folder} holds several files of arrays: give the path of one: {names}")
     hint = "checkpoint.load reads the folder of a checkpoint; "
     if any(folder.glob("_*METADATA")):
-        hint = "it is a checkpoint of Orbax: restore it with Orbax, and save it with checkpoint.save; "
+        hint = (
+            "it is a checkpoint of Orbax: restore it with Orbax, and save it with checkpoint.save; "
+        )
     raise ValueError(
         f"{folder} holds no file of arrays: no .safetensors, no index of such (.index.json), no .bin, .pt or .pth; "
         f"{hint}give the path of the file"
@@ -141,15 +145,16 @@ def _is_pickle(head: bytes) -> bool:
 
 
 def _is_msgpack(head: bytes) -> bool:
-    """A map whose first key is text."""
+    """Tell a map whose first key is text."""
     after = {0xDE: 3, 0xDF: 5}.get(head[0] if head else 0, 1)
     is_map = len(head) > after and (0x81 <= head[0] <= 0x8F or after > 1)
     return is_map and (0xA0 <= head[after] <= 0xBF or head[after] in (0xD9, 0xDA, 0xDB))
 
 
 def _is_onnx(head: bytes) -> bool:
-    """The version of the format (field 1), then who made it, or the graph."""
-    return head[:1] == b"\x08" and head[1:2] < b"\x30" and head[2:3] in (b"\x12", b"\x1a", b"\x3a", b"\x42")  # fmt: skip
+    """Tell the version of the format (field 1), behind which comes who made it, or the graph."""
+    follows = (b"\x12", b"\x1a", b"\x3a", b"\x42")
+    return head[:1] == b"\x08" and head[1:2] < b"\x30" and head[2:3] in follows
 
 
 def _first_entry(head: bytes) -> str:

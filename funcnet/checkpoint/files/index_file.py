@@ -110,8 +110,6 @@ def _read_index(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
         if not isinstance(notes, dict):
             raise ValueError("its metadata is not a JSON object")
         "".join([*places, *places.values(), *notes]).encode()
-    except UnicodeError as error:
-        raise ValueError(f"{path} is no index of shards: {error.reason}") from None
     except ValueError as error:
         raise ValueError(f"{path} is no index of shards: {error}") from None
     for key in index:
@@ -207,9 +205,7 @@ def write_shards(
         return None
     index = Path(f"{path}.index.json")
     old = shard_paths(index)
-    files = [
-        f"{path.stem}-{i:05d}-of-{len(groups):05d}{SUFFIX}" for i in range(1, len(groups) + 1)
-    ]
+    files = [f"{path.stem}-{i:05d}-of-{len(groups):05d}{SUFFIX}" for i in range(1, len(groups) + 1)]
     places = {name: file for file, group in zip(files, groups, strict=True) for name in group}
     notes: dict[str, Any] = {
         **(metadata or {}),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

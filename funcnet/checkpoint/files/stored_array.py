@@ -76,8 +76,9 @@ class StoredArray:
     def _let_go(self) -> None:
         """Give back the pages that a copy has touched, else a file of any size would stay in memory beside it."""
         mapped = getattr(self.content.base, "obj", None)
-        known = isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED")
-        if known and self.nbytes and not self.strides:
+        if not self.nbytes or self.strides or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        if isinstance(mapped, mmap.mmap):
             start = self.begin - self.begin % mmap.PAGESIZE
             mapped.madvise(mmap.MADV_DONTNEED, start, self.begin + self.nbytes - start)
 
