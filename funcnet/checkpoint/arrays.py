@@ -1,8 +1,9 @@
 """Named arrays in files: safetensors, several with an index, or PyTorch's; read whoever wrote them."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from funcnet.checkpoint.files.formats import open_arrays, open_selected
 from funcnet.checkpoint.files.index_file import shard_paths, write_shards
 from funcnet.checkpoint.files.pytorch_writer import write_pytorch
 from funcnet.checkpoint.files.safetensors_file import check_named_arrays, write_safetensors
+from funcnet.checkpoint.files.stored_array import StoredArray
 from funcnet.checkpoint.names import selected_names
 from funcnet.module.state_dict import as_array
 
@@ -28,6 +30,10 @@ __all__ = [
 
 PYTORCH_SUFFIXES = (".pt", ".pth", ".bin")
 """What is written as `torch.save` does; anything else is written as safetensors."""
+
+
+_BATCH = 2**22
+"""Bytes that a thread reads at a time, at least."""
 
 
 def save_arrays(
@@ -128,8 +134,24 @@ def load_arrays(
     names = selected_names(stored, patterns, path)
     # copying and summing leave Python's lock alone; to cast, one array at a time lies there twice
     with ThreadPoolExecutor(1 if dtype else min(4, os.cpu_count() or 1)) as pool:
-        read = pool.map(lambda name: cast(stored[name].read(), dtype), names)
-        return dict(zip(names, read, strict=True))
+
+        def read(batch: list[str]) -> list[tuple[str, np.ndarray]]:
+            return [(name, cast(stored[name].read(), dtype)) for name in batch]
+
+        return dict(chain.from_iterable(pool.map(read, _batches(stored, names))))
+
+
+def _batches(stored: Mapping[str, StoredArray], names: list[str]) -> Iterator[list[str]]:
+    """Put small arrays together: to wake a thread for each takes longer than to read it."""
+    batch: list[str] = []
+    nbytes = 0
+    for name in names:
+        batch.append(name)
+        nbytes += stored[name].nbytes
+        if nbytes >= _BATCH:
+            yield batch
+            batch, nbytes = [], 0
+    yield batch
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

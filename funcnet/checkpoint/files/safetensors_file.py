@@ -43,6 +43,9 @@ in which the arrays lie."""
 _ALIGNMENT = 64
 """The arrays' bytes begin at a multiple of it, so that mapped arrays are aligned."""
 
+_WORTH_A_THREAD = 2**18
+"""Bytes of an array: to sum fewer takes less time than to wake another thread."""
+
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -133,11 +136,13 @@ def write_into(
 
 def _write(file: BinaryIO, array: Any, pool: ThreadPoolExecutor) -> int:
     """Write one array's bytes, while another thread sums them."""
-    host = np.asarray(jax.device_get(as_array(array)))
+    host = np.asarray(as_array(array))
     host = np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1)
-    checksum = pool.submit(crc32, host)
-    if host.size:
+    if host.nbytes < _WORTH_A_THREAD:
         file.write(host.view(np.uint8).data)
+        return crc32(host)
+    checksum = pool.submit(crc32, host)
+    file.write(host.view(np.uint8).data)
     return checksum.result()
 
 
@@ -235,6 +240,8 @@ def _own_dtype(array: Any) -> Any:
 def _dtype(name: str, array: Any) -> np.dtype[Any]:
     """Find the dtype under which an array is stored."""
     dtype = _own_dtype(array)
+    if dtype in _NAMES:  # most are, and there may be many
+        return dtype
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(
             f"{name} is a random key: a file of arrays holds its numbers, jax.random.key_data(key), or keep it "
