@@ -39,7 +39,7 @@ def test_a_hundred_thousand_entries(path):
 def test_a_hundred_thousand_arrays_come_back(tmp_path):
     arrays = dict.fromkeys((f"layers.{i}" for i in range(100_000)), np.zeros(1, np.int8))
     path = checkpoint.save_arrays(tmp_path / "a", arrays)
-    assert checkpoint.open_arrays(path).keys() == arrays.keys()
+    assert sorted(checkpoint.open_arrays(path)) == sorted(arrays)
     assert checkpoint.load_arrays(path, select="layers.77777").keys() == {"layers.77777"}
 
 
