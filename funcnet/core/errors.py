@@ -13,6 +13,7 @@ __all__ = [
     "ShapeMismatchError",
     "StateDictError",
     "TransformScopeError",
+    "TreeMismatchError",
     "UnboundModuleError",
 ]
 
@@ -112,6 +113,19 @@ class StateDictError(ParameterTreeError):
 
     The message lists all missing and unexpected names and every shape that differs. With
     ``strict=False`` names may be missing or left over; shapes must always fit.
+    """
+
+
+class TreeMismatchError(ParameterTreeError):
+    """A saved tree does not fit the template that ``checkpoint.load`` was given.
+
+    The message lists every leaf that is missing from the file, that the template does not have, or that
+    has another shape or dtype. The template is a tree built as the saved one was; its values do not
+    matter. Where they are meant to differ::
+
+        run = fn.checkpoint.load(path, like=run, strict=False)    # take what fits, warn of the rest
+        run = fn.checkpoint.load(path, like=run, dtype="like")    # cast to the template's dtypes
+        tree = fn.checkpoint.load(path)                           # as it was saved, without a template
     """
 
 

@@ -1,0 +1,43 @@
+"""One piece of work at a time in the background, whose errors arrive in the foreground."""
+
+import threading
+from collections.abc import Callable
+
+__all__ = ["Background"]
+
+
+class Background:
+    """Does one piece of work at a time in a thread that the end of the program waits for.
+
+    Example:
+        >>> background = Background()
+        >>> background.start(lambda: None)
+        >>> background.wait()
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Begin a piece of work; the one before it must have been waited for."""
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self._error = error
+
+        # No daemon: Python ends only after it, so that what was handed over is written. In a process that is forked
+        # meanwhile there is no such thread, and nothing to wait for.
+        self._thread = threading.Thread(target=run, name="funcnet-checkpoint", daemon=False)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the work to end, and raise what it met, once."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
