@@ -56,7 +56,7 @@ _BYTES_A_BRACKET = 12
 """An entry of a header takes 48 bytes at least and opens three brackets; text with more of them than one in twelve
 bytes is made to fill the memory."""
 
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,7 @@ def strict_json(text: bytes, make: Any = None) -> Any:
     Raises:
         ValueError: it is something else; the message says what.
     """
-    # brackets within names are no brackets, but few files have such names
-    if _crowded(text) and _crowded(_TEXT.sub(b"", text), len(text)):
+    if _is_crowded(text):
         raise ValueError("it has far more brackets than entries")
     try:
         return json.loads(
@@ -140,8 +139,17 @@ def strict_json(text: bytes, make: Any = None) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def _crowded(text: bytes, length: int | None = None) -> bool:
-    return (text.count(b"[") + text.count(b"{")) * _BYTES_A_BRACKET > (length or len(text)) + 400
+def _is_crowded(text: bytes) -> bool:
+    """Tell text that is made to fill the memory when it is parsed."""
+    most = (len(text) + 400) // _BYTES_A_BRACKET
+    count = _brackets(text)
+    if count > most:  # brackets within names are none, but few files have such names
+        count -= sum(_brackets(found[0]) for found in _TEXT.finditer(text))
+    return count > most
+
+
+def _brackets(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

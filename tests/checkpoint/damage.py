@@ -11,7 +11,7 @@ TOKENS = [
 ]  # fmt: skip
 """What stands, or should not, in the text of a file."""
 
-ROOM = 300_000
+ROOM = 1_000_000
 """What reading may take in memory beside twice the file's size: the interpreter's own needs, error messages."""
 
 

@@ -11,13 +11,13 @@ from funcnet.checkpoint.files.stored_array import StoredArray
 
 __all__ = ["open_arrays", "open_selected"]
 
-HEAD = 512
+_HEAD = 512
 """How many of a file's first bytes tell its format."""
 
-KNOWN_FOLDERS = ("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model")
+_KNOWN_STEMS = ("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model")
 """How Hugging Face's libraries call the files of a model, without what follows the first dot."""
 
-SIGNATURES: tuple[tuple[bytes, str], ...] = (
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes (.h5): read it with h5py, and save its arrays under names: "
      "checkpoint.save_arrays(path, {name: np.asarray(dataset)})"),
     (b"\x93NUMPY", "a NumPy array (.npy): np.load(path, allow_pickle=False) reads it"),
@@ -32,7 +32,7 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 )  # fmt: skip
 """How files begin that are often taken for one of arrays, what they are, and what to do."""
 
-ENTRIES: tuple[tuple[tuple[str, ...], str], ...] = (
+_ENTRIES: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".npy",), "an archive of NumPy arrays (.npz): np.load(path, allow_pickle=False) reads it, and "
      "checkpoint.save_arrays(path, dict(arrays)) saves it anew"),
     (("metadata.json", "config.json", "model.weights.h5"), "a model of Keras (.keras): load it in Keras, and save its "
@@ -84,7 +84,7 @@ def open_selected(
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(HEAD)
+        return file.read(_HEAD)
 
 
 def _is_json(head: bytes, path: Path) -> bool:
@@ -103,7 +103,7 @@ def _open_one(
         return SafetensorsFile(path)
     if _is_json(head, path):
         raise ValueError(f"{path} is JSON text, where an index promises a file of arrays")
-    for is_one, what in _SUSPICIONS:
+    for is_one, what in _REFUSED:
         if is_one(head):
             raise ValueError(f"{path} is {what}")
     if looks_like_pytorch(head) or _is_pickle(head):
@@ -113,7 +113,7 @@ def _open_one(
 
 def _within(folder: Path) -> Path:
     """Find the one file of a folder that holds, or lists, its arrays."""
-    for stem in KNOWN_FOLDERS:
+    for stem in _KNOWN_STEMS:
         for form in ("safetensors", "safetensors.index.json", "bin", "bin.index.json"):
             if (folder / f"{stem}.{form}").is_file():
                 return folder / f"{stem}.{form}"
@@ -162,15 +162,15 @@ def _first_entry(head: bytes) -> str:
     return head[30 : 30 + size].decode("utf-8", "replace") if head[:4] == b"PK\3\4" else ""
 
 
-_SUSPICIONS: list[tuple[Callable[[bytes], bool], str]] = [
+_REFUSED: list[tuple[Callable[[bytes], bool], str]] = [
     (lambda head: not head, "empty: what was to write or fetch it did not"),
     *(
         (lambda head, start=start: head.startswith(start), what)
-        for start, what in SIGNATURES
+        for start, what in _SIGNATURES
     ),
     *(
         (lambda head, ends=ends: _first_entry(head).endswith(ends), what)
-        for ends, what in ENTRIES
+        for ends, what in _ENTRIES
     ),
     (_is_msgpack, "msgpack, as Flax wrote (.msgpack): read it with flax.serialization.msgpack_restore, flatten "
      "it to dotted names, and save it with checkpoint.save_arrays"),

@@ -33,12 +33,12 @@ from funcnet.core.safetensors_format import strict_json
 
 __all__ = ["IndexFile", "shard_paths", "write_shards"]
 
-SUFFIX = ".safetensors"
+_SUFFIX = ".safetensors"
 
-LONGEST = 100_000_000
+_LONGEST = 100_000_000
 """Of an index, in bytes, like the header of a safetensors file."""
 
-UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}  # fmt: skip
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}  # fmt: skip
 
 
 class IndexFile(Mapping[str, StoredArray]):
@@ -64,7 +64,7 @@ class IndexFile(Mapping[str, StoredArray]):
         files = list(dict.fromkeys(places.values()))
         for file in files:
             _check_inside(path, file)
-        absent = [file for file in files if not (path.parent / file).is_file()]
+        absent = [file for file in files if not os.path.isfile(path.parent / file)]
         if absent:
             raise ValueError(f"{path} is not whole: these files are missing: {', '.join(absent)}")
         shards = {file: open_shard(path.parent / file) for file in files}
@@ -96,12 +96,10 @@ class IndexFile(Mapping[str, StoredArray]):
 
 def _read_index(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """Return an index's map of names to files, and its metadata."""
-    with path.open("rb") as file:
-        text = file.read(LONGEST + 1)
     try:
-        if len(text) > LONGEST:
-            raise ValueError(f"it is longer than {LONGEST:,} bytes")
-        index = strict_json(text)
+        if path.stat().st_size > _LONGEST:
+            raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+        index = strict_json(path.read_bytes())
         if not isinstance(index, dict) or "weight_map" not in index:
             raise ValueError("it has no weight_map")
         places, notes = index["weight_map"], index.get("metadata") or {}
@@ -195,9 +193,9 @@ def write_shards(
         ValueError: ``shard_bytes`` is no size, or the path is not that of a safetensors file.
     """
     path = Path(path)
-    if path.suffix != SUFFIX:
+    if path.suffix != _SUFFIX:
         raise ValueError(
-            f"{path} cannot be divided: shard_bytes= needs a path that ends in {SUFFIX}"
+            f"{path} cannot be divided: shard_bytes= needs a path that ends in {_SUFFIX}"
         )
     check_named_arrays(arrays, metadata)
     groups = _groups(arrays, _size(shard_bytes))
@@ -205,7 +203,9 @@ def write_shards(
         return None
     index = Path(f"{path}.index.json")
     old = shard_paths(index)
-    files = [f"{path.stem}-{i:05d}-of-{len(groups):05d}{SUFFIX}" for i in range(1, len(groups) + 1)]
+    files = [
+        f"{path.stem}-{i:05d}-of-{len(groups):05d}{_SUFFIX}" for i in range(1, len(groups) + 1)
+    ]
     places = {name: file for file, group in zip(files, groups, strict=True) for name in group}
     notes: dict[str, Any] = {
         **(metadata or {}),
@@ -229,8 +229,8 @@ def write_shards(
 
 def shard_paths(index: Path) -> list[Path]:
     """List the files of an index that was written here, to be removed when something else takes its place."""
-    stem = re.escape(index.name.removesuffix(f"{SUFFIX}.index.json"))
-    ours = re.compile(rf"{stem}-\d{{5}}-of-\d{{5}}{re.escape(SUFFIX)}")
+    stem = re.escape(index.name.removesuffix(f"{_SUFFIX}.index.json"))
+    ours = re.compile(rf"{stem}-\d{{5}}-of-\d{{5}}{re.escape(_SUFFIX)}")
     try:
         places, notes = _read_index(index)
     except (OSError, ValueError):
@@ -267,4 +267,4 @@ def _size(spelled: int | str) -> int:
         raise ValueError(
             f"shard_bytes={spelled!r} is no size: give bytes, or text such as '5GB' or '500MiB'"
         )
-    return int(found[1]) * UNITS[found[2].upper()]
+    return int(found[1]) * _UNITS[found[2].upper()]
