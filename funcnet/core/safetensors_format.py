@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
@@ -75,7 +74,7 @@ class _Described:
     __slots__ = ("dtype", "offsets", "shape")
 
     def __init__(self, dtype: Any, shape: Any, offsets: Any) -> None:
-        self.dtype = sys.intern(dtype) if type(dtype) is str else dtype
+        self.dtype = DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype
         self.shape = tuple(shape) if isinstance(shape, list) else shape
         self.offsets = tuple(offsets) if isinstance(offsets, list) else offsets
 
@@ -191,10 +190,10 @@ def _check_text(file: Any, words: Iterable[str]) -> None:
 def _entry(file: Any, key: str, value: Any, start: int) -> ArrayEntry:
     if not isinstance(value, _Described):
         raise _refusal(file, f"{_shown(key)} is not described by dtype, shape and data_offsets")
-    dtype = DTYPES.get(value.dtype) if isinstance(value.dtype, str) else None
-    if dtype is None:
+    dtype = value.dtype
+    if not isinstance(dtype, np.dtype):
         raise ValueError(
-            f"{file}: {_shown(key)} has dtype {_shown(repr(value.dtype))}, which NumPy cannot hold"
+            f"{file}: {_shown(key)} has dtype {_shown(repr(dtype))}, which NumPy cannot hold"
         )
     shape, offsets = value.shape, value.offsets
     for numbers, what in ((shape, "shape"), (offsets, "data_offsets")):
@@ -209,7 +208,7 @@ def _entry(file: Any, key: str, value: Any, start: int) -> ArrayEntry:
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise _refusal(
             file,
-            f"{_shown(key)} of dtype {value.dtype} and shape {_shown(shape)} does not fill bytes {_shown(offsets)}",
+            f"{_shown(key)} of dtype {dtype} and shape {_shown(shape)} does not fill bytes {_shown(offsets)}",
         )
     return ArrayEntry(dtype, shape, start + offsets[0], start + offsets[1])
 

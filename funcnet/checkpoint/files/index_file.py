@@ -64,7 +64,7 @@ class IndexFile(Mapping[str, StoredArray]):
         files = list(dict.fromkeys(places.values()))
         for file in files:
             _check_inside(path, file)
-        absent = [file for file in files if not os.path.isfile(path.parent / file)]
+        absent = [file for file in files if not os.path.isfile(os.path.join(path.parent, file))]
         if absent:
             raise ValueError(f"{path} is not whole: these files are missing: {', '.join(absent)}")
         shards = {file: open_shard(path.parent / file) for file in files}
