@@ -8,7 +8,7 @@
 
 Files of `BertForPreTraining` have names that begin with ``bert.``, and a head beside them: `RENAME` is for these, and
 `RENAME_OLDEST` for those that call the arrays of a layer norm gamma and beta. Some files also hold the numbers of
-the positions, ``embeddings.position_ids``, which are not needed here: load them with ``strict=False``.
+the positions, which are not needed here: ``rename={"embeddings.position_ids": None}``.
 
 References: Devlin et al., BERT, 2018, https://arxiv.org/abs/1810.04805; Reimers and Gurevych, Sentence-BERT,
 2019, https://arxiv.org/abs/1908.10084.

@@ -5,7 +5,7 @@
     logits, _ = fn.functionalize(model).apply(params, state, tokens)
 
 Files of the model without its head have names without ``transformer.``: `RENAME` adds it. The oldest ones also hold
-the masks of attention, ``h.*.attn.bias``, which are not needed here: load them with ``strict=False``.
+the masks of attention, which are not needed here: ``rename={"h.*.attn.bias": None} | RENAME``.
 
 Reference: Radford et al., Language Models are Unsupervised Multitask Learners, 2019.
 """

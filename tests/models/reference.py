@@ -37,9 +37,7 @@ def renamed(arrays, table):
 
 def load(path, model, rename=None, strict=True):
     """Load a file's weights into a description."""
-    if rename is None:
-        return checkpoint.load_weights(path, model, strict)
-    return fn.load_state_dict(model, renamed(checkpoint.load_arrays(path), rename), strict)
+    return checkpoint.load_weights(path, model, strict, rename=rename)
 
 
 def saved(model, folder):

@@ -322,3 +322,29 @@ def test_resnet(kind, hf, tmp_path):
     images = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
     found, _ = reference.applied(model, params, state, images)
     assert reference.far(found, expected_of(theirs, images).logits) < EXACT
+
+
+# ---- other files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["untied", "tied"])
+def test_llama_from_a_folder_of_shards(kind, hf, tmp_path):
+    theirs = llama_of(hf, **LLAMAS[kind]).eval()
+    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    ours = llama.Llama(read_config(llama.LlamaConfig, tmp_path / "config.json"))
+    params, state = reference.load(tmp_path, ours)
+    tokens = integers((2, 20), 50)
+    found, _ = reference.applied(ours, params, state, tokens)
+    assert reference.far(found, expected_of(theirs, tokens).logits) < EXACT
+
+
+def test_gpt2_from_a_file_of_torch_save(hf, tmp_path):
+    theirs = gpt2_of(hf).eval()
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    theirs.config.save_pretrained(tmp_path)
+    ours = gpt2.GPT2(read_config(gpt2.GPT2Config, tmp_path / "config.json"))
+    params, state = reference.load(tmp_path / "pytorch_model.bin", ours)
+    tokens = integers((2, 12), 50)
+    found, _ = reference.applied(ours, params, state, tokens)
+    assert reference.far(found, expected_of(theirs, tokens).logits) < EXACT
