@@ -12,7 +12,7 @@ import numpy as np
 
 from funcnet.checkpoint.files.formats import open_arrays, open_selected
 from funcnet.checkpoint.files.index_file import shard_paths, write_shards
-from funcnet.checkpoint.files.pytorch_writer import write_pytorch
+from funcnet.checkpoint.files.pytorch_writer import save_pytorch
 from funcnet.checkpoint.files.safetensors_file import check_named_arrays, write_safetensors
 from funcnet.checkpoint.files.stored_array import StoredArray
 from funcnet.checkpoint.names import selected_names
@@ -89,7 +89,7 @@ def _save_pytorch(path: Path, arrays: Mapping[str, Any], metadata: Any) -> Path:
         raise ValueError(
             f"metadata cannot be kept in {path}: PyTorch's format has no place for it; use .safetensors"
         )
-    return write_pytorch(path, {name: as_array(array) for name, array in arrays.items()})
+    return save_pytorch(path, {name: as_array(array) for name, array in arrays.items()})
 
 
 def _remove_shards(path: Path) -> None:

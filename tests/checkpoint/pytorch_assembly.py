@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import read_pytorch
+from funcnet.checkpoint.files.pytorch_file import load_pytorch
 
 ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 
@@ -93,7 +93,7 @@ def legacy(path: Path, program: bytes, keys=None, storages: bytes | None = None)
     return path
 
 
-def refuse(path, message="", read=read_pytorch, **settings):
+def refuse(path, message="", read=load_pytorch, **settings):
     """Have a file refused, with its name and a reason."""
     with pytest.raises(ValueError, match=rf"(?s)^{re.escape(str(path))}: .*{message}"):
         read(path, **settings)
@@ -102,7 +102,7 @@ def refuse(path, message="", read=read_pytorch, **settings):
 def outcome(path, **settings):
     """Read a file: its value, or the refusal, which has to name the file."""
     try:
-        return read_pytorch(path, **settings)
+        return load_pytorch(path, **settings)
     except ValueError as error:
         if not str(error).startswith(f"{path}: "):
             raise

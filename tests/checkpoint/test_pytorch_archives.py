@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, read_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, load_pytorch
 from tests.checkpoint.pytorch_assembly import (
     FOUR,
     MAGIC,
@@ -64,7 +64,7 @@ def test_names_of_entries(path, name):
 
 @pytest.mark.parametrize("top", ["archive", "x", "model_final", "ü", "a b"])
 def test_any_top_folder(path, top):
-    assert list(read_pytorch(archive(path, PROGRAM, top=top))) == ["good"]
+    assert list(load_pytorch(archive(path, PROGRAM, top=top))) == ["good"]
 
 
 @pytest.mark.parametrize("top", ["", "a/b", "."])
@@ -214,7 +214,7 @@ def test_numbers_of_64_bits(path):
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, at, 1)
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2**16 - 1, 2**16 - 1, 2**32 - 1, 2**32 - 1, 0)
     path.write_bytes(raw[:at] + wide + locator + end)
-    assert read_pytorch(path)["good"].tolist() == [0, 1, 2, 3]
+    assert load_pytorch(path)["good"].tolist() == [0, 1, 2, 3]
     for position in (at + 24, at + 32, at + 40, at + 48, at + len(wide) + 8):
         for value in (1, 77, 2**40, 2**63, 2**64 - 1):
             path.write_bytes(raw[:at] + wide + locator + end)
@@ -284,7 +284,7 @@ def test_what_older_versions_wrote(path, kind, write):
     """An OrderedDict of pairs, made by Python 2, with tensors as they were described then."""
     pair = b"](" + short("w") + OLDER[kind] + b"e"
     made = named("collections", "OrderedDict") + b"](" + pair + b"e\x85R"
-    assert read_pytorch(write(path, pickled(made)))["w"].tolist() == [0, 1, 2, 3]
+    assert load_pytorch(write(path, pickled(made)))["w"].tolist() == [0, 1, 2, 3]
 
 
 # ---- other files ---------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def test_other_files_are_refused_by_what_they_are(path):
 
 
 def test_files_that_are_not_there(tmp_path):
-    for read in (read_pytorch, PytorchFile):
+    for read in (load_pytorch, PytorchFile):
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "none.pt")
         with pytest.raises(IsADirectoryError):
@@ -322,4 +322,4 @@ def test_files_that_are_not_there(tmp_path):
 def test_two_arrays_of_one_name(path):
     two = b"}(" + text("a.b") + tensor() + text("a") + dictionary(b=tensor()) + b"u"
     refuse(archive(path, pickled(two)), "two arrays are called 'a.b'", PytorchFile)
-    assert list(read_pytorch(path)) == ["a.b", "a"]
+    assert list(load_pytorch(path)) == ["a.b", "a"]

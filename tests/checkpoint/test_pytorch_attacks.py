@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, read_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, load_pytorch
 from funcnet.checkpoint.files.pytorch_names import KNOWN
 from tests.checkpoint.pytorch_assembly import (
     ORDERED_DICT,
@@ -52,7 +52,7 @@ def write(request, tmp_path):
 
 
 def test_the_assembled_file_is_read(write):
-    array = read_pytorch(write(dictionary(good=GOOD)))["good"]
+    array = load_pytorch(write(dictionary(good=GOOD)))["good"]
     assert array.tolist() == [0, 1, 2, 3]
 
 
@@ -134,11 +134,11 @@ def test_foreign_names_are_refused_and_can_be_left_out(write, place, call, reque
         spellings += [text(module) + text(name) + b"\x93"]
         for spelling in spellings:
             path = write(PLACES[place](CALLS[call](spelling)))
-            for read in (read_pytorch, PytorchFile):
+            for read in (load_pytorch, PytorchFile):
                 with pytest.raises(ValueError, match=f"^{path}: ") as caught:
                     read(path)
                 assert shown in str(caught.value)
-            assert read_pytorch(path, select="good")["good"].tolist() == [0, 1, 2, 3]
+            assert load_pytorch(path, select="good")["good"].tolist() == [0, 1, 2, 3]
 
 
 HOLDERS = {

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, read_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, load_pytorch
 from tests.checkpoint.pytorch_assembly import (
     FOUR,
     archive,
@@ -75,7 +75,7 @@ def test_broken_pickles_are_refused(write, kind):
 
 def test_a_memo_takes_no_more_than_it_holds(write):
     kept = b"r" + struct.pack("<I", 2**31)
-    assert read_pytorch(write(b"](K\1" + kept + b"j" + kept[1:] + b"e")) == [1, 1]
+    assert load_pytorch(write(b"](K\1" + kept + b"j" + kept[1:] + b"e")) == [1, 1]
 
 
 def laughs(count: int, width: int, start: bytes, end: bytes) -> bytes:
@@ -120,7 +120,7 @@ BOMBS = {
 @pytest.mark.parametrize("kind", BOMBS)
 def test_bombs_are_refused_before_they_go_off(write, kind):
     path = write(b"](" + BOMBS[kind] + b"e")
-    for read in (read_pytorch, PytorchFile):
+    for read in (load_pytorch, PytorchFile):
         tracemalloc.start()
         try:
             refuse(
@@ -133,7 +133,7 @@ def test_bombs_are_refused_before_they_go_off(write, kind):
 
 def test_the_same_part_may_be_used_as_often_as_it_is_named(write):
     path = write(b"](" + b"(K\1K\2tq\0" + b"h\0" * 1000 + b"e")
-    assert read_pytorch(path) == [(1, 2)] * 1001
+    assert load_pytorch(path) == [(1, 2)] * 1001
 
 
 # ---- tensors that lie ----------------------------------------------------------------------------
@@ -201,11 +201,11 @@ def test_many_arrays_of_the_same_elements(write):
     """Each is small enough; all of them are not."""
     many = {f"x{index}": tensor((2**20, 8 + index), (0, 0)) for index in range(8)}
     refuse(write(dictionary(**many)), "again and again")
-    assert read_pytorch(write(dictionary(**many)), select="x0")["x0"].shape == (2**20, 8)
+    assert load_pytorch(write(dictionary(**many)), select="x0")["x0"].shape == (2**20, 8)
 
 
 def test_big_endian_numbers(tmp_path):
     swapped = {"0": np.frombuffer(FOUR, "<f4").astype(">f4").tobytes()}
     path = archive(tmp_path / "x.pt", pickled(dictionary(x=GOOD)), swapped, order=b"big")
-    assert read_pytorch(path)["x"].tolist() == [0, 1, 2, 3]
+    assert load_pytorch(path)["x"].tolist() == [0, 1, 2, 3]
     refuse(archive(path, pickled(b"N"), order=b"middle"), "byte order")

@@ -4,7 +4,7 @@ import ml_dtypes  # noqa: F401  (NumPy learns the names of its dtypes)
 import numpy as np
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, read_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, load_pytorch
 from tests.checkpoint.make_pytorch_files import DTYPES, FOLDER, FORMS, VALUES
 
 BASE = np.arange(24, dtype=np.float32)
@@ -26,7 +26,7 @@ def path(request):
 
 
 def test_dtypes(path):
-    read = read_pytorch(path, "dtypes.*")["dtypes"]
+    read = load_pytorch(path, "dtypes.*")["dtypes"]
     assert list(read) == DTYPES
     for name, array in read.items():
         expected = np.array(VALUES).astype(np.dtype(name)).reshape(2, 3)
@@ -35,7 +35,7 @@ def test_dtypes(path):
 
 
 def test_views(path):
-    read = read_pytorch(path, "views.*")["views"]
+    read = load_pytorch(path, "views.*")["views"]
     with PytorchFile(path, "views.*") as file:
         assert list(file) == [f"views.{name}" for name in VIEWS]
         for name, expected in VIEWS.items():
@@ -45,7 +45,7 @@ def test_views(path):
 
 
 def test_a_model_its_optimizer_and_plain_values(path):
-    read = read_pytorch(path)
+    read = load_pytorch(path)
     assert read["plain"] == [3, 2.5, "text", None, True, ((2,), "cpu")]
     assert read["model"]["weight"].ravel().tolist() == VALUES
     assert read["model"]["bias"].tolist() == [0, 0, 0]
@@ -72,8 +72,8 @@ def test_what_is_refused(form, kind):
     if kind == "module" and form.startswith("stream"):
         kind = "sparse"  # streams of modules hold their source: tested where PyTorch is
     with pytest.raises(ValueError, match=rf"'{kind}' is .*{REASONS[kind]}.*select="):
-        read_pytorch(path, ["good", kind])
-    assert read_pytorch(path, "good")["good"].tolist() == [1, 1]
+        load_pytorch(path, ["good", kind])
+    assert load_pytorch(path, "good")["good"].tolist() == [1, 1]
     with pytest.raises(ValueError, match=r"'sparse' is .*select="):
         PytorchFile(path)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from funcnet.checkpoint.files.pytorch_file import read_pytorch
+from funcnet.checkpoint.files.pytorch_file import load_pytorch
 from tests.checkpoint.pytorch_assembly import (
     archive,
     legacy,
@@ -98,4 +98,4 @@ def test_random_bytes(tmp_path, raw):
         path = tmp_path / "x.pt"
         path.write_bytes(start + raw)
         with pytest.raises(ValueError, match=r"x\.pt: "):
-            read_pytorch(path)
+            load_pytorch(path)

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, read_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, load_pytorch
 
 torch = pytest.importorskip("torch")
 
@@ -73,7 +73,7 @@ def test_every_dtype_in_every_layout_and_form(tmp_path, form, layout):
     torch.save(saved, tmp_path / "x.pt", **FORMS[form])
     head = (tmp_path / "x.pt").read_bytes()[:300]
     assert looks_like_pytorch(head)
-    read = read_pytorch(tmp_path / "x.pt")
+    read = load_pytorch(tmp_path / "x.pt")
     with PytorchFile(tmp_path / "x.pt") as file:
         assert list(file) == list(read) == DTYPES
         for name, tensor in saved.items():
@@ -98,7 +98,7 @@ def test_conjugated_and_negated(tmp_path, form):
     }
     assert all(tensor.is_conj() or tensor.is_neg() for tensor in saved.values())
     torch.save(saved, tmp_path / "x.pt", **FORMS[form])
-    read = read_pytorch(tmp_path / "x.pt")
+    read = load_pytorch(tmp_path / "x.pt")
     with PytorchFile(tmp_path / "x.pt") as file:
         for name, tensor in saved.items():
             same(read[name], tensor)
@@ -112,7 +112,7 @@ def test_parameters_and_buffers(tmp_path, form):
     saved["tagged"] = tagged(torch.nn.Parameter(elements("float32")))
     saved["buffer"] = torch.nn.Buffer(elements("int8"))
     torch.save(saved, tmp_path / "x.pt", **FORMS[form])
-    for name, array in read_pytorch(tmp_path / "x.pt").items():
+    for name, array in load_pytorch(tmp_path / "x.pt").items():
         same(array, saved[name])
 
 
@@ -128,14 +128,14 @@ def test_plain_values(tmp_path, form):
         "deep": [[[[("end",)]]]],
     }
     torch.save(saved, tmp_path / "x.pt", **FORMS[form])
-    assert read_pytorch(tmp_path / "x.pt") == saved
+    assert load_pytorch(tmp_path / "x.pt") == saved
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_sizes_devices_and_dtypes(tmp_path, form):
     saved = [torch.Size([2, 3]), torch.device("cuda:1"), torch.device("cpu"), torch.bfloat16]
     torch.save(saved, tmp_path / "x.pt", **FORMS[form])
-    size, cuda, cpu, dtype = read_pytorch(tmp_path / "x.pt")
+    size, cuda, cpu, dtype = load_pytorch(tmp_path / "x.pt")
     assert (size, cuda, cpu, str(dtype)) == ((2, 3), "cuda:1", "cpu", "bfloat16")
 
 
@@ -153,10 +153,10 @@ def test_a_run_with_its_optimizer(tmp_path, form):
         same(file["opt.state.1.exp_avg"].read(), optimizer.state_dict()["state"][1]["exp_avg"])
         assert "opt.param_groups.0.lr" not in file
         assert len(file) == len(model.state_dict()) + 3 * 4
-    read = read_pytorch(tmp_path / "x.pt")
+    read = load_pytorch(tmp_path / "x.pt")
     assert read["opt"]["param_groups"] == saved["opt"]["param_groups"]
     assert list(read["opt"]["state"]) == [0, 1, 2, 3]
-    chosen = read_pytorch(tmp_path / "x.pt", select=["opt.param_groups.0.lr", "*.running_*"])
+    chosen = load_pytorch(tmp_path / "x.pt", select=["opt.param_groups.0.lr", "*.running_*"])
     assert chosen["opt"] == {"param_groups": [{"lr": 0.5}]}
     assert list(chosen["model"]) == ["1.running_mean", "1.running_var"]
 
@@ -165,7 +165,7 @@ def test_tied_arrays_are_one_array(tmp_path):
     weight, copy = torch.ones(3), torch.ones(3)
     saved = {"a": weight, "b": weight, "c": weight.detach(), "d": weight[1:], "e": copy}
     torch.save(saved, tmp_path / "x.pt")
-    read = read_pytorch(tmp_path / "x.pt")
+    read = load_pytorch(tmp_path / "x.pt")
     assert read["a"] is read["b"] is read["c"]
     assert len({id(array) for array in read.values()}) == 3
 
@@ -174,10 +174,10 @@ def test_tied_arrays_are_one_array(tmp_path):
 def test_a_tensor_or_storage_alone(tmp_path, form):
     for saved in (torch.arange(3), torch.nn.Parameter(torch.ones(2))):
         torch.save(saved, tmp_path / "x.pt", **FORMS[form])
-        same(read_pytorch(tmp_path / "x.pt"), saved)
+        same(load_pytorch(tmp_path / "x.pt"), saved)
         assert list(PytorchFile(tmp_path / "x.pt")) == [""]
     torch.save(torch.arange(3).untyped_storage(), tmp_path / "x.pt", **FORMS[form])
-    assert read_pytorch(tmp_path / "x.pt").view(np.int64).tolist() == [0, 1, 2]
+    assert load_pytorch(tmp_path / "x.pt").view(np.int64).tolist() == [0, 1, 2]
 
 
 def test_sums_are_checked_where_the_file_has_them(tmp_path):
@@ -190,9 +190,9 @@ def test_sums_are_checked_where_the_file_has_them(tmp_path):
             path.write_bytes(raw.replace(np.float32(7).tobytes(), np.float32(8).tobytes(), 1))
             if checked:
                 with pytest.raises(ValueError, match=r"x\.pt: w is damaged"):
-                    read_pytorch(path)
+                    load_pytorch(path)
             else:
-                assert read_pytorch(path)["w"].sum() == 701
+                assert load_pytorch(path)["w"].sum() == 701
     finally:
         torch.serialization.set_crc32_options(True)
 
@@ -238,7 +238,7 @@ def test_refused_by_name_unless_left_out(tmp_path, form, kind):
     value, message = refused()[kind]
     path = tmp_path / "x.pt"
     torch.save({"good": torch.ones(2), "bad": {kind: [value]}}, path, **FORMS[form])
-    for read in (read_pytorch, PytorchFile):
+    for read in (load_pytorch, PytorchFile):
         with pytest.raises(ValueError, match=rf"(?s)x\.pt: .*bad\.{kind}\.0.*{message}.*select="):
             read(path)
         assert list(read(path, select="good")) == ["good"]
@@ -246,7 +246,7 @@ def test_refused_by_name_unless_left_out(tmp_path, form, kind):
 
 def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
     torch.save({"good": torch.ones(2)}, tmp_path / "x.pt")
-    for read in (read_pytorch, PytorchFile):
+    for read in (load_pytorch, PytorchFile):
         with pytest.raises(
             ValueError, match=r"x\.pt: pattern 'god' matches no path; there are: good"
         ):
@@ -258,4 +258,4 @@ def test_a_program_is_refused(tmp_path):
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "x.pt")
     with pytest.raises(ValueError, match="TorchScript"):
-        read_pytorch(tmp_path / "x.pt")
+        load_pytorch(tmp_path / "x.pt")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from funcnet.checkpoint.files import pytorch_writer
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, read_pytorch
-from funcnet.checkpoint.files.pytorch_writer import write_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, load_pytorch
+from funcnet.checkpoint.files.pytorch_writer import save_pytorch
 from tests.checkpoint.make_pytorch_files import DTYPES, VALUES
 
 SHAPES = [(6,), (2, 3), (1, 6, 1), (3, 1, 2), (), (0,), (2, 0, 3)]
@@ -62,8 +62,8 @@ def equal(array, expected):
 
 
 def test_what_is_written_is_read_again(path):
-    assert write_pytorch(path, {"arrays": TREE, "arranged": ARRANGED, "plain": PLAIN}) == path
-    read = read_pytorch(path)
+    assert save_pytorch(path, {"arrays": TREE, "arranged": ARRANGED, "plain": PLAIN}) == path
+    read = load_pytorch(path)
     assert read["plain"] == PLAIN
     for name, expected in (TREE | ARRANGED).items():
         equal((read["arrays"] | read["arranged"])[name], expected)
@@ -74,47 +74,47 @@ def test_what_is_written_is_read_again(path):
 
 @pytest.mark.parametrize("tree", [np.ones(2), [np.ones(2), 3], {"a": 1}, {}, 3, None, "text"])
 def test_the_top_may_be_anything(path, tree):
-    write_pytorch(path, tree)
-    np.testing.assert_equal(read_pytorch(path), tree)
+    save_pytorch(path, tree)
+    np.testing.assert_equal(load_pytorch(path), tree)
 
 
 def test_dtypes_are_values_too(path):
     dtypes = [np.dtype(name) for name in DTYPES]
-    write_pytorch(path, dtypes)
-    assert read_pytorch(path) == dtypes
+    save_pytorch(path, dtypes)
+    assert load_pytorch(path) == dtypes
 
 
 def test_tied_arrays_are_written_once(path):
     tied = np.zeros(10_000)
-    write_pytorch(path, {"a": tied, "b": [tied], "c": tied.copy()})
+    save_pytorch(path, {"a": tied, "b": [tied], "c": tied.copy()})
     assert 160_000 < path.stat().st_size < 165_000
-    read = read_pytorch(path)
+    read = load_pytorch(path)
     assert read["a"] is read["b"][0] is not read["c"]
 
 
 def test_arrays_begin_at_multiples_of_64(path):
-    write_pytorch(path, TREE)
+    save_pytorch(path, TREE)
     with PytorchFile(path) as file:
         assert {stored.begin % 64 for stored in file.values()} == {0}
 
 
 def test_the_archive_is_whole_for_other_readers(path):
-    write_pytorch(path, TREE)
+    save_pytorch(path, TREE)
     with zipfile.ZipFile(path) as file:
         assert file.testzip() is None
 
 
 def test_the_same_tree_gives_the_same_file(path):
-    first = write_pytorch(path, {"a": ARRANGED, "p": PLAIN}).read_bytes()
-    assert write_pytorch(path, {"a": ARRANGED, "p": PLAIN}).read_bytes() == first
+    first = save_pytorch(path, {"a": ARRANGED, "p": PLAIN}).read_bytes()
+    assert save_pytorch(path, {"a": ARRANGED, "p": PLAIN}).read_bytes() == first
 
 
 def test_a_failed_write_leaves_the_old_file(path):
-    write_pytorch(path, {"a": 1})
+    save_pytorch(path, {"a": 1})
     with pytest.raises(TypeError, match=r"'b\.0' is a object, which") as caught:
-        write_pytorch(path, {"a": 2, "b": [object()]})
+        save_pytorch(path, {"a": 2, "b": [object()]})
     assert "they hold arrays" in str(caught.value)
-    assert read_pytorch(path) == {"a": 1}
+    assert load_pytorch(path) == {"a": 1}
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -137,7 +137,7 @@ MISTAKES = {
 def test_mistakes_are_named(path, kind):
     value, message = MISTAKES[kind]
     with pytest.raises(TypeError, match=rf"a\.0.*{message}"):
-        write_pytorch(path, {"a": [value]})
+        save_pytorch(path, {"a": [value]})
     assert not path.exists()
 
 
@@ -145,7 +145,7 @@ def test_a_tree_that_contains_itself(path):
     tree = {}
     tree["a"] = [tree]
     with pytest.raises(ValueError, match="within itself"):
-        write_pytorch(path, tree)
+        save_pytorch(path, tree)
 
 
 def test_one_array_at_a_time(path):
@@ -153,7 +153,7 @@ def test_one_array_at_a_time(path):
     tree = [np.asfortranarray(np.ones((1024, 1024))) for _ in range(6)]
     tracemalloc.start()
     try:
-        write_pytorch(path, tree)
+        save_pytorch(path, tree)
         assert tracemalloc.get_traced_memory()[1] < 1.5 * tree[0].nbytes
     finally:
         tracemalloc.stop()
@@ -162,10 +162,10 @@ def test_one_array_at_a_time(path):
 def test_sizes_of_64_bits(path, monkeypatch):
     """Entries beyond 2 GiB have a longer header; here, all have."""
     monkeypatch.setattr(pytorch_writer, "_WIDE", 0)
-    write_pytorch(path, TREE)
+    save_pytorch(path, TREE)
     with PytorchFile(path) as file:
         assert {stored.begin % 64 for stored in file.values()} == {0}
-    for name, array in read_pytorch(path).items():
+    for name, array in load_pytorch(path).items():
         equal(array, TREE[name])
 
 
@@ -178,7 +178,7 @@ def test_pytorch_reads_arrays(path, settings, wide, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(pytorch_writer, "_WIDE", wide)
     tree = TREE | ARRANGED
-    write_pytorch(path, tree)
+    save_pytorch(path, tree)
     loaded = torch.load(path, weights_only=True, **settings)
     assert type(loaded) is OrderedDict
     assert list(loaded) == list(tree)
@@ -194,7 +194,7 @@ def test_pytorch_reads_arrays(path, settings, wide, monkeypatch):
 def test_pytorch_reads_plain_values_and_ties(path):
     torch = pytest.importorskip("torch")
     tied = np.zeros(3, np.float32)
-    write_pytorch(path, {"plain": PLAIN, "dtype": np.dtype("float32"), "ties": [tied, tied]})
+    save_pytorch(path, {"plain": PLAIN, "dtype": np.dtype("float32"), "ties": [tied, tied]})
     loaded = torch.load(path, weights_only=True)
     assert loaded["plain"] == PLAIN
     assert loaded["dtype"] is torch.float32
@@ -207,7 +207,7 @@ def test_a_module_loads_a_state_dict(path):
     torch = pytest.importorskip("torch")
     module = torch.nn.BatchNorm1d(3)
     state = {name: value.numpy() + 1 for name, value in module.state_dict().items()}
-    write_pytorch(path, state)
+    save_pytorch(path, state)
     module.load_state_dict(torch.load(path, weights_only=True), strict=True)
     assert module.weight.tolist() == [2, 2, 2]
     assert module.num_batches_tracked == 1
@@ -220,7 +220,7 @@ def test_what_pytorch_wrote_comes_back_to_it(path):
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
-    write_pytorch(path, read_pytorch(path))
+    save_pytorch(path, load_pytorch(path))
     loaded = torch.load(path, weights_only=True)
     other = torch.nn.Linear(2, 3)
     other.load_state_dict(loaded["model"])

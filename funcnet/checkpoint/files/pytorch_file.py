@@ -15,7 +15,7 @@ from funcnet.checkpoint.files.pytorch_records import ElementType, Storage, Tenso
 from funcnet.checkpoint.files.stored_array import StoredArray, map_file
 from funcnet.core import paths
 
-__all__ = ["PytorchFile", "looks_like_pytorch", "read_pytorch"]
+__all__ = ["PytorchFile", "looks_like_pytorch", "load_pytorch"]
 
 DEEPEST = 100
 """How many containers may lie in one another."""
@@ -41,7 +41,7 @@ class PytorchFile(Mapping[str, StoredArray]):
     """An open file of `torch.save`: its arrays by dotted name, none of them read yet.
 
     ``{"model": {"fc.weight": tensor}}`` gives ``"model.fc.weight"``, an item of a list its index as name, a tensor
-    saved alone ``""``. Values that are no arrays are left out; `read_pytorch` gives them too.
+    saved alone ``""``. Values that are no arrays are left out; `load_pytorch` gives them too.
 
     Args:
         path: of the file.
@@ -86,7 +86,7 @@ class PytorchFile(Mapping[str, StoredArray]):
         return len(self._arrays)
 
 
-def read_pytorch(path: str | os.PathLike[str], select: str | Sequence[str] | None = None) -> Any:
+def load_pytorch(path: str | os.PathLike[str], select: str | Sequence[str] | None = None) -> Any:
     """Read everything in a file of `torch.save`, without PyTorch and without running anything of it.
 
     Args:
@@ -105,11 +105,10 @@ def read_pytorch(path: str | os.PathLike[str], select: str | Sequence[str] | Non
             name that is neither array nor plain value, such as a module; or a pattern matches no name.
 
     Example:
-        >>> from funcnet.checkpoint.files.pytorch_writer import write_pytorch
-        >>> path = write_pytorch("model.pt", {"weight": np.ones(2, np.float32), "epoch": 3})
-        >>> read_pytorch(path)
+        >>> path = fn.checkpoint.save_pytorch("model.pt", {"weight": np.ones(2, np.float32), "epoch": 3})
+        >>> fn.checkpoint.load_pytorch(path)
         {'weight': array([1., 1.], dtype=float32), 'epoch': 3}
-        >>> read_pytorch(path, select="epoch")
+        >>> fn.checkpoint.load_pytorch(path, select="epoch")
         {'epoch': 3}
 
     Reference: https://docs.pytorch.org/docs/stable/notes/serialization.html

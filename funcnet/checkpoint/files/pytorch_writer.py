@@ -17,7 +17,7 @@ from funcnet.checkpoint.files.pytorch_records import ELEMENTS, STORAGE_ELEMENTS
 from funcnet.core.files import replacing
 from funcnet.core.paths import join
 
-__all__ = ["write_pytorch"]
+__all__ = ["save_pytorch"]
 
 _ALIGNMENT = 64
 """The arrays' bytes begin at a multiple of it, as PyTorch's do."""
@@ -34,7 +34,7 @@ _NAMES = {element.dtype: name for name, element in ELEMENTS.items() if element.d
 _STORAGES = {dtype: f"{name}Storage" for name, dtype in STORAGE_ELEMENTS.items()}
 
 
-def write_pytorch(path: str | os.PathLike[str], tree: Any) -> Path:
+def save_pytorch(path: str | os.PathLike[str], tree: Any) -> Path:
     """Write arrays and plain values as a file that ``torch.load(path, weights_only=True)`` reads.
 
     The file is written whole or not at all, and one array at a time is held in memory. An array object that occurs
@@ -53,9 +53,8 @@ def write_pytorch(path: str | os.PathLike[str], tree: Any) -> Path:
         ValueError: the tree contains itself.
 
     Example:
-        >>> from funcnet.checkpoint.files.pytorch_file import read_pytorch
-        >>> path = write_pytorch("model.pt", {"embed.weight": np.eye(2), "step": 10})
-        >>> read_pytorch(path)["embed.weight"].tolist()
+        >>> path = fn.checkpoint.save_pytorch("model.pt", {"embed.weight": np.eye(2), "step": 10})
+        >>> fn.checkpoint.load_pytorch(path)["embed.weight"].tolist()
         [[1.0, 0.0], [0.0, 1.0]]
 
     Reference: https://docs.pytorch.org/docs/stable/notes/serialization.html
