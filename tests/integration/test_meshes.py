@@ -312,7 +312,7 @@ LOOPS = ["CTCLoss", "GRU", "LinearCrossEntropyLoss", "LSTM", "RNN", "Linear"]
 def test_a_layer_computes_inside_shard_map_as_on_each_part_of_the_batch(name):
     row, module, inputs, _ = rows_of(name)[0]
     arrays = fn.functionalize(module).init(jax.random.key(0), *inputs[0], **inputs[1])
-    mapped, given, floats = inside_shard_map(row, module, inputs)
+    mapped, given, _ = inside_shard_map(row, module, inputs)
     axis, (_, tree, others) = batch_axis(row), taken_apart(inputs)
     step, (grads, outputs) = step_of(row, module), jax.jit(mapped)(*arrays, given)
     parts = zip(*(np.split(x, DEVICES, axis) for x in given), strict=True)

@@ -171,8 +171,11 @@ def _padded(targets: Any, sizes: Any, count: int) -> Any:
             return targets[places]
     else:
         places = (jnp.cumsum(sizes) - sizes)[:, None] + jnp.arange(width, dtype=sizes.dtype)
-    pick: Any = lambda targets, places: targets.at[places].get(mode="clip")
-    return let_xla_place(pick, jnp.asarray(targets), jnp.asarray(places), kept=0)
+    return let_xla_place(_labels_at, jnp.asarray(targets), jnp.asarray(places), kept=0)
+
+
+def _labels_at(targets: Array, places: Array) -> Array:
+    return targets.at[places].get(mode="clip")
 
 
 def _check_labels(labels: Any, named: Any, classes: int) -> None:
