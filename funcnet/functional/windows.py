@@ -21,7 +21,7 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative, check_positive, per_axis
 from funcnet.core.dtypes import as_floats, at_least_float32, is_float
-from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import let_xla_place, take_places
 
 __all__ = [
     "UnevenWindows",
@@ -190,7 +190,7 @@ class UnevenWindows:
         """Gather an axis into two: the windows, and the elements of each; shorter ones repeat the last."""
         lengths = np.asarray(self.lengths, int)[:, None]
         offsets = np.minimum(np.arange(self.kernel), lengths - 1)
-        return jnp.take(padded, np.asarray(self.starts, int)[:, None] + offsets, axis)
+        return take_places(padded, np.asarray(self.starts, int)[:, None] + offsets, axis)
 
 
 def sliding_windows(

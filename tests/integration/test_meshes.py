@@ -59,10 +59,6 @@ NARROW = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
 NO_CALL = {"ModuleList", "ModuleDict", "ParameterList", "ParameterDict"}
 
 
-PENDING = ("CTCLoss", "LinearCrossEntropyLoss", "GRU", "LSTM", "RNN")
-"""Layers whose loop still raises where axes are explicit: the losses on every JAX, recurrence on 0.12."""
-
-
 def all_rows():
     """Every row of a layer that can be called; those with samples for a batch of one size are replaced."""
     rows = [row for family in FAMILIES for row in family.ROWS if row.name not in NO_CALL]
@@ -80,6 +76,23 @@ def all_rows():
             build=lambda nn: nn.MixtureOfExperts(nn.Linear(8, 8), 8, 4),
             inputs=[(4, 6, 8)],
         ),
+        *_ctc_rows(),
+    ]
+
+
+def _ctc_rows():
+    """Rows whose inputs all have the batch first; with lengths that are traced, and that are known."""
+    labels = np.array([[1, 1, 2], [2, 3, 0], [4, 3, 2], [1, 0, 0]])
+    lengths = np.array([9, 6, 8, 9]), np.array([3, 2, 3, 1])
+
+    def call(loss):
+        return lambda scores, labels, steps=lengths[0], sizes=lengths[1]: loss(
+            jnp.swapaxes(jax.nn.log_softmax(scores), 0, 1), labels, steps, sizes
+        )
+
+    return [
+        Layer("CTCLoss", inputs=[(4, 9, 5), lambda _: labels, *more], ours=call)
+        for more in ([lambda _: lengths[0], lambda _: lengths[1]], [])
     ]
 
 
@@ -90,17 +103,6 @@ def names():
 def one_of_each_kind():
     """Names of which one stands for those that differ in their number of axes alone."""
     return list({name.rstrip("d").rstrip("123"): name for name in names()}.values())
-
-
-def layers(names):
-    """Names as parameters; where the mending is on its way, a failure is expected."""
-    pending = pytest.mark.xfail(reason="an operation cannot tell how to spread its result")
-    return [
-        pytest.param(name, marks=pending)
-        if name.startswith(PENDING) and not name.endswith("Cell")
-        else name
-        for name in names
-    ]
 
 
 def rows_of(name):
@@ -153,19 +155,29 @@ def placed(value, mesh, axis):
     def put(leaf):
         if not isinstance(leaf, np.ndarray):
             return leaf
-        spreads = leaf.ndim > axis and leaf.shape[axis] and leaf.shape[axis] % DEVICES == 0
-        spec = PartitionSpec(*(None,) * axis, "data") if spreads else PartitionSpec()
-        return jax.device_put(leaf, NamedSharding(mesh, spec))
+        return jax.device_put(leaf, NamedSharding(mesh, spec_of(leaf, axis)))
 
     return jax.tree.map(put, value)
+
+
+def spec_of(leaf, axis):
+    spreads = leaf.ndim > axis and leaf.shape[axis] and leaf.shape[axis] % DEVICES == 0
+    return PartitionSpec(*(None,) * axis, "data") if spreads else PartitionSpec()
 
 
 def is_array(leaf):
     return isinstance(leaf, jax.Array | np.ndarray)
 
 
+def is_float(leaf):
+    return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
 def step_of(row, module, train=False):
-    """A jitted function of params, state and the arrays among the inputs: gradients and outputs."""
+    """A jitted function of params, state and the arrays among the inputs.
+
+    It returns gradients, those of inputs too, and outputs.
+    """
     net = fn.functionalize(module)
 
     def apply(params, state, args, kwargs, key):
@@ -173,17 +185,20 @@ def step_of(row, module, train=False):
             return net.apply(params, state, *args, key=key, train=train, **kwargs)[0]
         return row.ours(fn.bind(module, params, state, key=key, train=train))(*args, **kwargs)
 
-    def call(params, state, inputs):
-        args, kwargs = inputs
+    def call(wanted, state, arrays, tree, others):
+        params, floats = wanted
+        given = zip(floats, arrays, others, strict=True)
+        leaves = [next((x for x in kinds if x is not None), None) for kinds in given]
+        args, kwargs = jax.tree.unflatten(tree, leaves)
         outputs = apply(params, state, args, kwargs, jax.random.key(0))
         leaves = [x for x in jax.tree.leaves(outputs) if is_array(x)]
-        floats = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
-        return sum((jnp.sum(jnp.sin(x)) for x in floats), start=jnp.zeros(())), leaves
+        total = sum((jnp.sum(jnp.sin(x)) for x in leaves if is_float(x)), start=jnp.zeros(()))
+        return total, leaves
 
     def step(params, state, arrays, tree, others):
-        both = zip(arrays, others, strict=True)
-        inputs = jax.tree.unflatten(tree, [o if a is None else a for a, o in both])
-        return jax.grad(call, has_aux=True)(params, state, inputs)
+        floats = [x if is_float(x) else None for x in arrays]
+        rest = [None if is_float(x) else x for x in arrays]
+        return jax.grad(call, has_aux=True)((params, floats), state, rest, tree, others)
 
     return jax.jit(step, static_argnums=(3, 4))
 
@@ -210,7 +225,7 @@ def shapes_of(row, module, inputs):
     return shapes
 
 
-@pytest.mark.parametrize("name", layers(names()))
+@pytest.mark.parametrize("name", names())
 def test_every_row_of_a_layer_has_types_on_an_explicit_mesh(name):
     """Nothing is compiled. Inside of ``jax.set_mesh`` what a layer makes lies on a mesh too."""
     mesh = mesh_of("explicit")
@@ -226,7 +241,7 @@ def test_every_row_of_a_layer_has_types_on_an_explicit_mesh(name):
             step_of(row, module, train=True).trace(*arrays, *spread)
 
 
-@pytest.mark.parametrize("name", layers(one_of_each_kind()))
+@pytest.mark.parametrize("name", one_of_each_kind())
 def test_a_layer_computes_on_meshes_as_on_one_device(name):
     row, module, inputs, _ = rows_of(name)[0]
     arrays = fn.functionalize(module).init(jax.random.key(0), *inputs[0], **inputs[1])
@@ -243,3 +258,69 @@ def test_a_layer_computes_on_meshes_as_on_one_device(name):
             spread,
             alone,
         )
+
+
+def inside_shard_map(row, module, inputs):
+    """A function of params, state and arrays, of which each device sees its part: as `step_of`."""
+    given, tree, others = taken_apart(inputs)
+    specs = [None if x is None else spec_of(x, batch_axis(row)) for x in given]
+    step = step_of(row, module)
+
+    def part(params, state, arrays):
+        grads, outputs = step(params, state, arrays, tree, others)
+        return grads, [output[None] for output in outputs]
+
+    floats = [spec if is_float(x) else None for spec, x in zip(specs, given, strict=True)]
+    everywhere, each = PartitionSpec(), PartitionSpec("data")
+    mapped = jax.shard_map(
+        part,
+        mesh=mesh_of("auto"),
+        in_specs=(everywhere, everywhere, specs),
+        out_specs=((everywhere, floats), each),
+    )
+    return mapped, given, floats
+
+
+def fits_in_parts(row, module, inputs, shapes):
+    """Say whether each device's part of the inputs is a batch: the axis that is cut may be another."""
+    given, tree, others = taken_apart(inputs)
+    cut = lambda x: (
+        np.split(x, DEVICES, batch_axis(row))[0] if any(spec_of(x, batch_axis(row))) else x
+    )
+    try:
+        step_of(row, module).trace(*shapes, jax.tree.map(cut, given), tree, others)
+    except (TypeError, ValueError, IndexError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", one_of_each_kind())
+def test_every_row_of_a_layer_has_types_inside_shard_map(name):
+    """Nothing is compiled. Gradients of what all devices share are sums over the devices."""
+    rows = [found for found in rows_of(name) if fits_in_parts(*found)]
+    assert rows
+    for row, module, inputs, shapes in rows:
+        mapped, given, _ = inside_shard_map(row, module, inputs)
+        jax.eval_shape(mapped, *shapes, given)
+
+
+LOOPS = ["CTCLoss", "GRU", "LinearCrossEntropyLoss", "LSTM", "RNN", "Linear"]
+"""Layers whose loops are told which devices they vary over; and one without a loop."""
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_layer_computes_inside_shard_map_as_on_each_part_of_the_batch(name):
+    row, module, inputs, _ = rows_of(name)[0]
+    arrays = fn.functionalize(module).init(jax.random.key(0), *inputs[0], **inputs[1])
+    mapped, given, _ = inside_shard_map(row, module, inputs)
+    axis, (_, tree, others) = batch_axis(row), taken_apart(inputs)
+    step, (grads, outputs) = step_of(row, module), jax.jit(mapped)(*arrays, given)
+    parts = zip(*(np.split(x, DEVICES, axis) for x in given), strict=True)
+    alone = [step(*arrays, list(part), tree, others) for part in parts]
+    params = jax.tree.map(lambda *each: sum(each), *(grads[0] for grads, _ in alone))
+    joined = jax.tree.map(
+        lambda *each: np.concatenate(each, axis), *(grads[1] for grads, _ in alone)
+    )
+    stacked = jax.tree.map(lambda *each: np.stack(each), *(outputs for _, outputs in alone))
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, (grads, outputs), ((params, joined), stacked))

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_divisible, check_probability
@@ -32,7 +33,8 @@ def scaled_dot_product_attention(
     A query that may attend to nothing yields zeros. Scores, softmax and its gradient are in float32 at
     least; inputs of several dtypes are promoted together. A query that may attend to nothing, and a key
     (with its value) to which no query of ``attn_mask`` may attend, are never computed with: what they
-    hold, NaN too, changes neither output nor gradient.
+    hold, NaN too, changes neither output nor gradient. Where there is a mask, a value that is not finite makes NaN
+    of the queries that attend to it, and of no others, and reaches no gradient of theirs.
 
     Args:
         query: shape ``(*, Hq, L, E)``, with any number of leading axes; floats, as key and value.
@@ -107,18 +109,22 @@ def _attend(
         _check_mask(attn_mask, query, key)
         query, key, value = _without_what_is_masked(query, key, value, attn_mask)
     scores = _masked_scores(query, key, attn_mask, is_causal, scale)
-    weights, total = _exponentials(scores)
+    weights, total, finite = _exponentials(scores)
     dtype, wide = value.dtype, value.astype(scores.dtype)
+    if attn_mask is not None or is_causal:
+        finite &= _attends_to_numbers(query, value, attn_mask)
+        wide = _finite_part(wide)
     if need_weights:
-        weights, total = weights / total, None
+        weights = weights / total
     if dropout_p > 0:
         weights = _drop(weights, dropout_p, dropout_key)
     # Weights are not rounded to 16 bits: the softmax's gradient is a difference of what the product's gives.
     output = _product(weights, wide, (-1, -2))
-    if total is None:
-        return output.astype(dtype), weights.astype(dtype)
-    # Dividing after the product costs L * Ev divisions rather than L * S.
-    return (output / total).astype(dtype), None
+    if not need_weights:
+        # Dividing after the product costs L * Ev divisions rather than L * S.
+        return jnp.where(finite, output / total, jnp.nan).astype(dtype), None
+    output, weights = (jnp.where(finite, x, jnp.nan).astype(dtype) for x in (output, weights))
+    return output, weights
 
 
 def _check_mask(attn_mask: Array, query: Array, key: Array) -> None:
@@ -146,6 +152,32 @@ def _leading(query: Array, key: Array) -> tuple[int, ...]:
 def _allowed(attn_mask: Array) -> Array:
     """Return where a query may attend to a key."""
     return attn_mask if attn_mask.dtype == jnp.bool_ else attn_mask != -jnp.inf
+
+
+def _attends_to_numbers(query: Array, value: Array, attn_mask: Array | None) -> Array:
+    """Return which queries ``(..., L, 1)`` attend to finite values only; without a mask, causally.
+
+    The others alone become NaN: in a product of matrices, zero times NaN would spread it to every query.
+    """
+    finite = jnp.isfinite(value).all(-1)
+    if _shares_heads(query, value):
+        finite = jnp.repeat(finite, query.shape[-3] // value.shape[-3], -2)
+    if attn_mask is None:
+        length = finite.shape[-1]
+        first = jnp.where(finite, length, np.arange(length)).min(-1, keepdims=True, initial=length)
+        return (first > np.arange(query.shape[-2]))[..., None]
+    return (finite[..., None, :] | ~_allowed(attn_mask)).all(-1, keepdims=True)
+
+
+@jax.custom_jvp
+def _finite_part(array: Array) -> Array:
+    """Put zeros in place of what is not finite; the gradient passes, so that no mask is kept for it."""
+    return jnp.where(jnp.isfinite(array), array, jnp.zeros((), array.dtype))
+
+
+@_finite_part.defjvp
+def _finite_part_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _finite_part(*primals), tangents[0]
 
 
 def _without_what_is_masked(
@@ -178,9 +210,9 @@ def _masked_scores(
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1]) if query.shape[-1] else 1.0
     if query.dtype == at_least_float32(query.dtype):
-        scores = _product(query * scale, key, (-1, -1))
+        scores = _likeness(query * scale, key)
     else:  # products of 16-bit floats are exact in 32 bits, scaled queries in 16 would not be
-        scores = _product(query, key, (-1, -1)) * scale
+        scores = _likeness(query, key) * scale
     if is_causal:
         shape = scores.shape[-2:]
         attn_mask = jax.lax.broadcasted_iota(jnp.int32, shape, 0) >= jax.lax.broadcasted_iota(
@@ -193,13 +225,32 @@ def _masked_scores(
     return jnp.where(_allowed(attn_mask), scores + attn_mask.astype(scores.dtype), -jnp.inf)
 
 
-def _exponentials(scores: Array) -> tuple[Array, Array]:
-    """Return ``exp(scores - max)`` and its sums; zeros and ones for rows that are all ``-inf``."""
+@jax.custom_jvp
+def _likeness(query: Array, key: Array) -> Array:
+    return _product(query, key, (-1, -1))
+
+
+@_likeness.defjvp
+def _likeness_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Leave out what is not finite: scores that a mask forbids have no gradient, and zero times NaN is NaN."""
+    (query, key), (d_query, d_key) = primals, tangents
+    change = _product(d_query, _finite_part(key), (-1, -1))
+    return _likeness(query, key), change + _product(_finite_part(query), d_key, (-1, -1))
+
+
+def _exponentials(scores: Array) -> tuple[Array, Array, Array]:
+    """Return ``exp(scores - max)``, its sums, and which rows are finite: those that are not hold zeros.
+
+    The exponentials of rows that are all ``-inf`` are zeros too, and their sums are ones.
+    """
     least = float(jnp.finfo(scores.dtype).min)  # finite, so that no row subtracts -inf from -inf
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True, initial=least))
-    weights = jnp.exp(scores - largest)
+    finite = largest < jnp.inf
+    weights = jnp.exp(jnp.where(finite, scores - largest, -jnp.inf))
     total = weights.sum(-1, keepdims=True)
-    return weights, jnp.where(total == 0, 1.0, total)
+    return weights, jnp.where(total == 0, 1.0, total), finite
 
 
 def _drop(weights: Array, dropout_p: float, dropout_key: Key | None) -> Array:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
+from funcnet.functional.explicit_meshes import spread_like
 from funcnet.functional.windows import (
     check_spatial,
     in_wide_floats,
@@ -118,7 +120,8 @@ def fold(
     settings = (kernel_size, dilation, padding, stride)
 
     def transpose(columns: Array) -> Array:
-        image = jax.ShapeDtypeStruct((columns.shape[0], channels, *sizes), columns.dtype)
+        image = jnp.zeros((columns.shape[0], channels, *sizes), columns.dtype)
+        image = spread_like(image, columns)
         (output,) = jax.linear_transpose(lambda x: _unfold(x, *settings), image)(columns)
         return output
 

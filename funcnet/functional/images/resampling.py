@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from funcnet.core.aliases import Array
+from funcnet.functional.explicit_meshes import take_places
 from funcnet.functional.images.padding import extend
 
 __all__ = ["SourceTable", "resample", "source_table"]
@@ -147,7 +148,7 @@ def resample(input: Array, axis: int, table: SourceTable) -> Array:
     shape = [-1 if i == axis else 1 for i in range(input.ndim)]
     terms = []
     for n in range(index.shape[1]):
-        term = jnp.take(input, np.clip(index[:, n], 0, size - 1), axis)
+        term = take_places(input, np.clip(index[:, n], 0, size - 1), axis)
         if weight is not None:
             term = term * weight[:, n].reshape(shape).astype(input.dtype)
         terms.append(term)

@@ -1,5 +1,6 @@
 """Connectionist temporal classification: the likelihood of a label sequence without alignment."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.dtypes import widened
+from funcnet.functional.explicit_meshes import let_xla_place, spread_like
 from funcnet.functional.indices import check_indices, check_integers, known_values
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 
@@ -81,7 +83,8 @@ def ctc_loss(
     if where is not None:
         mask = jnp.broadcast_to(jnp.asarray(where, bool), (count,))
         scores = jnp.where(mask[:, None], scores, 0)
-    total = _log_likelihood(scores, labels, steps, sizes, blank)
+    whole = partial(_log_likelihood, blank=blank)
+    total = let_xla_place(whole, scores, labels, steps, sizes, kept=(1,))
     possible = total > _IMPOSSIBLE / 2
     loss = jnp.where(possible, -total, 0 if zero_infinity else jnp.inf)
     loss = jnp.where(proper, loss, jnp.nan)
@@ -107,6 +110,7 @@ def _log_likelihood(scores: Array, labels: Array, steps: Any, sizes: Any, blank:
     skips = skips.at[:, 3::2].set(labels[:, 1:] != labels[:, :-1])
     zero = jnp.asarray(_IMPOSSIBLE, scores.dtype)
     start = jnp.full(padded.shape, zero).at[:, 0].set(0)
+    start = spread_like(spread_like(start, emitted), live)
 
     def shifted(alpha: Array, places: int) -> Array:
         return jnp.pad(alpha, ((0, 0), (places, 0)), constant_values=_IMPOSSIBLE)[:, :-places]
@@ -162,9 +166,16 @@ def _padded(targets: Any, sizes: Any, count: int) -> Any:
         return jnp.zeros((count, 0), targets.dtype)
     if known:
         places = (np.cumsum(sizes) - sizes)[:, None] + np.arange(width)
-        return targets[np.minimum(places, targets.size - 1)]
-    places = (jnp.cumsum(sizes) - sizes)[:, None] + jnp.arange(width, dtype=sizes.dtype)
-    return jnp.asarray(targets).at[places].get(mode="clip")
+        places = np.minimum(places, targets.size - 1)
+        if isinstance(targets, np.ndarray):
+            return targets[places]
+    else:
+        places = (jnp.cumsum(sizes) - sizes)[:, None] + jnp.arange(width, dtype=sizes.dtype)
+    return let_xla_place(_labels_at, jnp.asarray(targets), jnp.asarray(places), kept=0)
+
+
+def _labels_at(targets: Array, places: Array) -> Array:
+    return targets.at[places].get(mode="clip")
 
 
 def _check_labels(labels: Any, named: Any, classes: int) -> None:

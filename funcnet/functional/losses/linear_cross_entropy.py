@@ -1,6 +1,8 @@
 """Cross entropy of a linear layer's logits, a chunk of the batch at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +12,7 @@ import numpy as np
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_probability
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices
 from funcnet.functional.losses.cross_entropy import cross_entropy, read_class_targets
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
@@ -147,16 +150,18 @@ def linear_cross_entropy(
     # Outside of the loop over chunks the weight has 32 bits, and so has the sum of its gradients.
     wide_weight = linear_weight.astype(at_least_float32(linear_weight.dtype))
 
-    def losses(input: Array, target: Array) -> Array:
+    def losses(
+        input: Array, target: Array, linear_weight: Array, bias: Array | None, weight: Array | None
+    ) -> Array:
         contract = (((input.ndim - 1,), (linear_weight.ndim - 1,)), ((), ()))
         logits = jax.lax.dot_general(
             input.astype(factor),
-            wide_weight.astype(factor),
+            linear_weight.astype(factor),
             contract,
             preferred_element_type=summed,
         ).astype(at_least_float32(summed))
-        if linear_bias is not None:
-            logits = logits + linear_bias.astype(logits.dtype)
+        if bias is not None:
+            logits = logits + bias.astype(logits.dtype)
         return cross_entropy(
             logits,
             target,
@@ -166,14 +171,15 @@ def linear_cross_entropy(
             label_smoothing=label_smoothing,
         )
 
+    parameters = (wide_weight, linear_bias, weight)
     if options is None or input.ndim == 1:
-        loss = losses(input, target)
+        loss = losses(input, target, *parameters)
     else:
         if not probabilities:
             check_indices("target", target, classes, ignored=ignored)
-        target = jnp.asarray(target)
         rows = options.rows(input.shape[0], input.shape[1], classes)
-        loss = jax.lax.map(jax.checkpoint(_on_one(losses)), (input, target), batch_size=rows)
+        in_chunks = partial(_in_chunks, losses, rows)
+        loss = let_xla_place(in_chunks, input, jnp.asarray(target), *parameters, kept=1)
     if probabilities:
         return reduce_loss(loss, dtype, reduction, where)
     samples = read_class_targets(logits_shape, target, weight, ignored, where)
@@ -195,9 +201,26 @@ def _counting_rows(
     return jnp.where(rows[..., None], input, 0)
 
 
-def _on_one(losses: Any) -> Any:
-    """Let a function of a batch take one row at a time."""
-    return lambda row: losses(row[0][None], row[1][None])[0]
+def _in_chunks(
+    losses: Callable[..., Array], rows: int, input: Array, target: Array, *parameters: Array | None
+) -> Array:
+    """Call a function of a batch with some rows at a time, and again for the gradient.
+
+    A chunk takes its rows from all over the batch, so that a batch that is spread over devices gives each of them
+    a part of every chunk.
+    """
+    losses = jax.checkpoint(losses)
+    count = input.shape[0] // rows
+    whole = count * rows
+
+    def apart(x: Array) -> Array:
+        return jnp.swapaxes(x[:whole].reshape(rows, count, *x.shape[1:]), 0, 1)
+
+    loss = jax.lax.map(lambda chunk: losses(*chunk, *parameters), (apart(input), apart(target)))
+    loss = jnp.swapaxes(loss, 0, 1).reshape(whole, *loss.shape[2:])
+    if whole == input.shape[0]:
+        return loss
+    return jnp.concatenate([loss, losses(input[whole:], target[whole:], *parameters)])
 
 
 def _check_shapes(input: Array, linear_weight: Array, linear_bias: Array | None) -> None:

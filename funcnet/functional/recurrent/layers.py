@@ -9,7 +9,7 @@ from funcnet.core.aliases import Array, ArrayLike, Key
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.dropout import dropout
-from funcnet.functional.explicit_meshes import spread_like
+from funcnet.functional.explicit_meshes import on_mesh_of, spread_like
 from funcnet.functional.indices import check_integers, known_values
 from funcnet.functional.recurrent.cells import (
     GATES,
@@ -40,12 +40,15 @@ def _scan(
     projected = gate_inputs(input, weights.ih, weights.bias_ih, factor)
     # Outside of the loop the weights have 32 bits, and so has the sum of their gradients over the steps.
     weights = jax.tree.map(lambda weight: weight.astype(at_least_float32(weight.dtype)), weights)
-    state = tuple(spread_like(part.astype(wide), input, {0: 1}) for part in state)
+    state = tuple(spread_like(part.astype(wide), projected, {0: 1}) for part in state)
+    for other in (*state, *jax.tree.leaves(weights)):
+        state = tuple(spread_like(part, other) for part in state)
     counts = None if counts is None else spread_like(counts, input, {0: 0, 1: 1})
 
     def step(state: RecurrentState, at: tuple[Array, Array | None]) -> tuple[RecurrentState, Array]:
         from_input, count = at
-        new = advance(mode, from_input, state, weights, factor)
+        placed = jax.tree.map(lambda weight: on_mesh_of(weight, from_input), weights)
+        new = advance(mode, from_input, state, placed, factor)
         if count is None:
             return new, new[0].astype(input.dtype)
         new = tuple(jnp.where(count, part, old) for part, old in zip(new, state, strict=True))

@@ -42,7 +42,7 @@ def _decoder(build, inputs=(TGT, SRC), call=None, **how):
     return Layer("TransformerDecoder", build=build, inputs=inputs, call=call, **(FORWARD | how))
 
 
-def _encoders(count, last_norm=False, **kwargs):
+def encoders(count, last_norm=False, **kwargs):
     def build(nn):
         layer = nn.TransformerEncoderLayer(8, 2, **SMALL, **kwargs)
         norm = nn.LayerNorm(8) if last_norm else None
@@ -51,7 +51,7 @@ def _encoders(count, last_norm=False, **kwargs):
     return build
 
 
-def _decoders(count, last_norm=False, **kwargs):
+def decoders(count, last_norm=False, **kwargs):
     def build(nn):
         layer = nn.TransformerDecoderLayer(8, 2, **SMALL, **kwargs)
         return nn.TransformerDecoder(layer, count, nn.LayerNorm(8) if last_norm else None)
@@ -67,7 +67,7 @@ def _transformer(kwargs, inputs=(SRC, TGT), call=None, **how):
 
 def _custom(nn):
     return nn.Transformer(
-        8, 2, 1, 1, 6, 0.0, custom_encoder=_encoders(2)(nn), custom_decoder=_decoders(1)(nn)
+        8, 2, 1, 1, 6, 0.0, custom_encoder=encoders(2)(nn), custom_decoder=decoders(1)(nn)
     )
 
 
@@ -86,19 +86,19 @@ ROWS = [
     _decoder_layer(
         {}, call={"memory_mask": bools((4, 5), 0.3), "memory_key_padding_mask": PADDING}
     ),
-    _encoder(_encoders(2), note=" two", gradients=True),
-    _encoder(_encoders(1, True, norm_first=True), note=" norm"),
-    _encoder(_encoders(1, batch_first=True), [(2, 5, 8)], note=" batch first"),
-    _encoder(_encoders(1), call={"mask": CAUSAL}, note=" causal, to be noticed"),
-    _encoder(_encoders(1), call={"mask": CAUSAL, "is_causal": True}, note=" causal"),
-    _encoder(_encoders(1), call={"src_key_padding_mask": PADDING}, note=" padding"),
-    _encoder(_encoders(1), [(5, 8)], note=" one example"),
-    _decoder(_decoders(2), note=" two", gradients=True),
-    _decoder(_decoders(1, True, norm_first=True), note=" norm"),
-    _decoder(_decoders(1, batch_first=True), [(2, 4, 8), (2, 5, 8)], note=" batch first"),
-    _decoder(_decoders(1), call={"tgt_mask": TGT_CAUSAL}, note=" causal"),
-    _decoder(_decoders(1), call={"memory_key_padding_mask": PADDING}, note=" padding"),
-    _decoder(_decoders(1), [(4, 8), (5, 8)], note=" one example"),
+    _encoder(encoders(2), note=" two", gradients=True),
+    _encoder(encoders(1, True, norm_first=True), note=" norm"),
+    _encoder(encoders(1, batch_first=True), [(2, 5, 8)], note=" batch first"),
+    _encoder(encoders(1), call={"mask": CAUSAL}, note=" causal, to be noticed"),
+    _encoder(encoders(1), call={"mask": CAUSAL, "is_causal": True}, note=" causal"),
+    _encoder(encoders(1), call={"src_key_padding_mask": PADDING}, note=" padding"),
+    _encoder(encoders(1), [(5, 8)], note=" one example"),
+    _decoder(decoders(2), note=" two", gradients=True),
+    _decoder(decoders(1, True, norm_first=True), note=" norm"),
+    _decoder(decoders(1, batch_first=True), [(2, 4, 8), (2, 5, 8)], note=" batch first"),
+    _decoder(decoders(1), call={"tgt_mask": TGT_CAUSAL}, note=" causal"),
+    _decoder(decoders(1), call={"memory_key_padding_mask": PADDING}, note=" padding"),
+    _decoder(decoders(1), [(4, 8), (5, 8)], note=" one example"),
     _transformer({}, gradients=True),
     _transformer({"norm_first": True, "num_decoder_layers": 2, "activation": "gelu"}),
     _transformer({"batch_first": True, "bias": False}, [(2, 5, 8), (2, 4, 8)]),
