@@ -54,6 +54,11 @@ def init_slots(slots: Callable[[Array], Slots], params: PyTree) -> dict[str, PyT
         [0.0, 0.0]
     """
     leaves, treedef = jax.tree.flatten(params, is_leaf=is_none)
+    if leaves and all(callable(leaf) for leaf in leaves):
+        raise TypeError(
+            f"init takes the parameters, a tree of arrays; got {type(params).__name__}: write "
+            "params, state = net.init(key); opt_state = optimizer.init(params)"
+        )
     each = [slots(_widest_form(p)) if is_trainable(p) else {} for p in leaves]
     names = dict.fromkeys(name for one in each for name in one)
     if not leaves:

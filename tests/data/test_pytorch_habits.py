@@ -40,9 +40,17 @@ def test_other_arguments_are_refused_as_ever():
             call()
 
 
+def test_places_that_differ_from_pytorchs_are_refused():
+    assert len(data.DataLoader(ROWS, 2, True, None, None, 0, None)) == 3
+    with pytest.raises(TypeError, match=r"by name, drop_last=.*got 1 more"):
+        data.DataLoader(ROWS, 2, True, None, None, 0, None, True)
+
+
 def test_names_of_pytorch_are_answered_and_only_public_names_are_listed():
     with pytest.raises(AttributeError, match=r"'TensorDataset': write data\.ArrayDataset"):
         data.TensorDataset  # noqa: B018
+    with pytest.raises(AttributeError, match=r"transforms=\[f\]"):
+        data.transforms  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
         data.nothing  # noqa: B018
     assert dir(data) == sorted(data.__all__)

@@ -87,7 +87,7 @@ class DataLoader(Generic[Batch]):
         https://docs.pytorch.org/docs/stable/data.html
     """
 
-    @teaches("DataLoader", LOADER)
+    @teaches("DataLoader", LOADER, positional=8)  # the next of PyTorch's is pin_memory
     def __init__(
         self: "DataLoader[Any]",  # batches are of any kind, unless the caller annotates the loader
         dataset: Any,
@@ -97,9 +97,9 @@ class DataLoader(Generic[Batch]):
         batch_sampler: Any = None,
         num_workers: int = 0,
         collate: Callable[[list[Any]], Any] | None = None,
+        *,
         drop_last: bool = False,
         timeout: float = 0,
-        *,
         workers: str = "thread",
         prefetch: int = 2,
         persistent_workers: bool = False,

@@ -182,7 +182,7 @@ def gaussian_nll_loss(
             )
     x, y, v = mask_operands(where, x, y, jnp.broadcast_to(v, x.shape))
     # the bound changes the value and leaves the gradient, so that a variance below it can grow
-    v = v + jax.lax.stop_gradient(jnp.maximum(v, eps) - v)
+    v = v + jax.lax.stop_gradient(jnp.where(v < eps, eps - v, 0))
     loss = 0.5 * (jnp.log(v) + jnp.square(x - y) / v)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
