@@ -24,7 +24,7 @@ __all__ = ["gaussian_nll_loss", "kl_div", "poisson_nll_loss"]
 
 def kl_div(
     input: Array,
-    target: Array,
+    target: ArrayLike,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",

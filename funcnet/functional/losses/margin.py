@@ -78,7 +78,7 @@ def margin_ranking_loss(
 
 def multi_margin_loss(
     input: Array,
-    target: Array,
+    target: ArrayLike,
     p: int = 1,
     margin: float = 1.0,
     weight: Array | None = None,
@@ -154,7 +154,7 @@ def multi_margin_loss(
 
 def multilabel_margin_loss(
     input: Array,
-    target: Array,
+    target: ArrayLike,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
