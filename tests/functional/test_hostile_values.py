@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from funcnet import functional as F
 from tests.functional.rows.calls import CALLS, ERRORS, LABELLED, POINTWISE
 
 OTHERS = [
@@ -192,6 +193,16 @@ def _fault(exact, ours, theirs, dtype):
     # what is below the smallest normal number is flushed to zero by XLA on CPU
     bound = 4 * equal + UNITS * float(limits.eps) * scale + float(limits.smallest_normal)
     return f"{error / scale:.1e} off, PyTorch {equal / scale:.1e}" if error > bound else ""
+
+
+def test_an_infinite_variance_is_one():
+    x, infinite = jnp.array([1.0, -2.0]), jnp.array([jnp.inf, 4.0])
+    assert F.gaussian_nll_loss(x, x, infinite, reduction="none").tolist() == [
+        jnp.inf,
+        pytest.approx(0.5 * np.log(4)),
+    ]
+    grads = jax.grad(lambda x: F.gaussian_nll_loss(x, 0 * x, infinite, reduction="sum"))(x)
+    assert grads.tolist() == [0.0, -0.5]
 
 
 WITHOUT_NAN = {
