@@ -42,9 +42,10 @@ def capture(net: "Functional", patterns: str | Iterable[str]) -> "Functional":
     Returns:
         ``Functional(init, apply)``, where ``apply`` returns ``((output, captured), state)``;
         ``captured`` is a dict from path to output, in the order of the calls; what runs inside of `nn.Repeat`,
-        `nn.Scan`, `nn.Remat` or `nn.Vmap` is grouped by part, all layers of one before those of the next.
-        A module that is called again has its later outputs under ``"path#2"``, ``"path#3"``, …. What runs
-        once for each step of an `nn.Scan`, or for each slice of an `nn.Vmap` that shares its arrays, has a leading axis for them.
+        `nn.Scan`, `nn.Remat` or `nn.Vmap` is grouped by part, all layers of one before those of the next. A
+        module that is called again has its later outputs under ``"path#2"``, ``"path#3"``, …. What runs once
+        for each step of an `nn.Scan`, or for each slice of an `nn.Vmap` that shares its arrays, has a leading
+        axis for them.
 
     Raises:
         ValueError: a glob matches no module; the message lists the paths there are. Raised by ``apply``: a

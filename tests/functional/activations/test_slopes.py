@@ -122,3 +122,17 @@ def test_complex_numbers_where_pytorch_takes_them():
     )
     with pytest.raises(TypeError, match="gelu takes floating-point numbers"):
         F.gelu(jnp.asarray(z))
+
+
+@pytest.mark.parametrize(
+    "name", ["softsign", "tanhshrink", "tanh", "sigmoid", "silu", "mish", "gelu", "softplus"]
+)
+def test_second_slopes_at_zero_are_those_of_pytorch(name, x64):
+    """A kink of the magnitude inside a formula is none of the function."""
+    torch = pytest.importorskip("torch")
+    zero = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    slope = torch.autograd.grad(getattr(torch.nn.functional, name)(zero), zero, create_graph=True)[
+        0
+    ]
+    expected = torch.autograd.grad(slope, zero)[0]
+    np.testing.assert_allclose(jax.grad(jax.grad(getattr(F, name)))(0.0), expected[0], atol=1e-15)
