@@ -115,9 +115,11 @@ def _error(d, name):
         "kl_div": {"log_target": (True,)},
         "poisson_nll_loss": {"full": (True,), "eps": (0.1,)},
     }.get(name, {})
-    return {"input": d.array(*shape), "target": np.abs(d.array(*shape))}, d.settings(
-        reduction=REDUCTION, **choices
-    )
+    other = d.settings(reduction=REDUCTION, **choices)
+    arrays = {"input": d.array(*shape), "target": np.abs(d.array(*shape))}
+    if name == "poisson_nll_loss":  # where PyTorch's gradient of a target below one is NaN
+        other["target"] = np.asarray(arrays.pop("target"))
+    return arrays, other
 
 
 @calls("cross_entropy", "nll_loss", "multi_margin_loss")
@@ -289,6 +291,7 @@ REFUSED_HERE = {
 """Words of our errors where PyTorch computes something."""
 ACCEPTED_HERE = {
     "bilinear": "empty rows, where PyTorch cannot reshape",
+    "interpolate": "to no elements, where PyTorch has no gradient",
     "pad": "of nothing is nothing",
 }
 """Functions that take what PyTorch refuses, and which."""
@@ -339,11 +342,12 @@ def _compare(torch, name, seed):
     if ours is None:
         assert any(known in words for known in REFUSED_HERE), f"{words}: {case}"
         return
+    # float64; what is zero but for rounding is as exact as the numbers that it is a difference of
+    finite = [array[np.isfinite(array)] for array in (*theirs.values(), *arrays.values())]
+    scale = max(np.abs(array).max(initial=0) for array in finite)
     for key, expected in theirs.items():
-        # float64; interpolation and sums over windows take their terms in another order
-        scale = np.abs(expected).max(initial=0) if np.isfinite(expected).all() else 1
         np.testing.assert_allclose(
-            ours[key], expected, rtol=1e-7, atol=1e-9 * scale + 1e-300, err_msg=f"{key}, {case}"
+            ours[key], expected, rtol=1e-7, atol=1e-9 * scale, err_msg=f"{key}, {case}"
         )
 
 
