@@ -5,6 +5,7 @@ from typing import Any
 
 __all__ = [
     "check_choice",
+    "check_count",
     "check_divisible",
     "check_ndim",
     "check_non_negative",
@@ -25,12 +26,29 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
         raise ValueError(f"{name} must be one of {expected}; got {value!r}")
 
 
+def _numbers(name: str, value: Any) -> Sequence[Any]:
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    for number in values:
+        if number is None or isinstance(number, str):
+            raise TypeError(f"{name} must be a number; got {value!r}")
+    return values
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise ``TypeError`` unless the number is a whole one.
+
+    >>> check_count("batch_size", 32)
+    """
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a whole number; got {value!r}")
+
+
 def check_positive(name: str, value: Any) -> None:
     """Raise ``ValueError`` unless the number (or each number of a tuple) is above zero.
 
     >>> check_positive("kernel_size", (3, 3))
     """
-    values = value if isinstance(value, Sequence) else (value,)
+    values = _numbers(name, value)
     if not all(number > 0 for number in values):
         raise ValueError(f"{name} must be greater than zero; got {value!r}")
 
@@ -40,7 +58,7 @@ def check_non_negative(name: str, value: Any) -> None:
 
     >>> check_non_negative("padding", 0)
     """
-    values = value if isinstance(value, Sequence) else (value,)
+    values = _numbers(name, value)
     if any(number < 0 for number in values):
         raise ValueError(f"{name} must not be negative; got {value!r}")
 

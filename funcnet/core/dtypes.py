@@ -94,7 +94,7 @@ def as_floats(function: str, *, complex: bool = False, **arrays: Any) -> tuple[A
     for name, value in arrays.items():
         if type(value) in (int, float):  # not bool, nor NumPy's own numbers, which have a dtype
             value = float(value)
-        array = value if isinstance(value, jax.Array) else jnp.asarray(value)
+        array = value if isinstance(value, jax.Array) else _array_of(function, name, value)
         if not is_float(array, complex=complex):
             kind = "floating-point or complex numbers" if complex else "floating-point numbers"
             raise TypeError(
@@ -108,6 +108,15 @@ def as_floats(function: str, *, complex: bool = False, **arrays: Any) -> tuple[A
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.result_type(*made)  # what began as a Python number gives way to the others
     return tuple(array.astype(dtype) for array in made)
+
+
+def _array_of(function: str, name: str, value: Any) -> Array:
+    if isinstance(value, tuple) and any(isinstance(part, dict) for part in value):
+        raise TypeError(
+            f"{function} takes an array; {name} is a tuple of {len(value)}. If it is what apply returned, "
+            "write output, state = net.apply(params, state, x)"
+        )
+    return jnp.asarray(value)
 
 
 def widened(

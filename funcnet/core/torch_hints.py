@@ -41,6 +41,14 @@ _GRADS = "gradients are returned, not accumulated: grads = jax.grad(loss)(params
 _FREE = "gradients are taken only where jax.grad is called; jax.lax.stop_gradient(x) holds one back"
 _SAVE = "fn.checkpoint.save_weights(path, module, params, state) and load_weights(path, module)"
 _JNP = "arrays are JAX's: jnp.{name}"
+_HOOK = "fn.capture(net, 'path.*') returns what parts of a model return; fn.intervene replaces it"
+_EXTRA = "what a model remembers is a Buffer, and so in state; anything else is saved beside it"
+_STATE_HOOK = "change the dict itself: fn.state_dict(module, params, state) returns it"
+_INITIALIZER = (
+    "an initializer is a value, given to the array that it fills: "
+    "self.weight = nn.Parameter(shape, nn.init.{short}())"
+)
+_QUANTIZED = "funcnet has no quantized layers"
 
 INSTEAD: dict[str, dict[str, str]] = {
     "Module": {
@@ -55,7 +63,11 @@ INSTEAD: dict[str, dict[str, str]] = {
         "named_children": _PARTS,
         "train": _MODE,
         "eval": _MODE,
-        **dict.fromkeys(("to", "cuda", "cpu", "float", "double", "half", "bfloat16"), _ARRAYS),
+        **dict.fromkeys(
+            ("to", "cuda", "cpu", "float", "double", "half", "bfloat16", "type", "xpu", "ipu", "mtia", "to_empty",
+             "share_memory"),
+            _ARRAYS,
+        ),
         "requires_grad_": "differentiate with respect to what is trained: fn.value_and_grad(loss, wrt='head.*')",
         "zero_grad": _GRADS,
         "init": "params, state = fn.functionalize(module).init(jax.random.key(0))",
@@ -65,8 +77,21 @@ INSTEAD: dict[str, dict[str, str]] = {
         "register_parameter": "self.name = fn.Parameter(shape, nn.init.normal()) in __init__",
         "add_module": "assign the module to an attribute: self.name = module, or setattr(self, name, module)",
         "apply": f"{_APPLY}; initializers belong to each Parameter",
-        "register_forward_hook": "fn.capture(net, 'path.*') returns what parts of a model return; "
-        "fn.intervene replaces it",
+        **dict.fromkeys(
+            ("register_forward_hook", "register_forward_pre_hook", "register_backward_hook",
+             "register_full_backward_hook", "register_full_backward_pre_hook"),
+            _HOOK,
+        ),
+        "register_module": "assign the module to an attribute: self.name = module, or setattr(self, name, module)",
+        **dict.fromkeys(("get_submodule", "set_submodule"), "parts are ordinary attributes: module.encoder.layers[0]"),
+        **dict.fromkeys(("get_parameter", "get_buffer"), _PATHS),
+        **dict.fromkeys(("get_extra_state", "set_extra_state"), _EXTRA),
+        **dict.fromkeys(
+            ("register_state_dict_pre_hook", "register_state_dict_post_hook", "register_load_state_dict_pre_hook",
+             "register_load_state_dict_post_hook"),
+            _STATE_HOOK,
+        ),
+        "compile": "jax.jit(net.apply)",
     },
     "Functional": {
         "parameters": "params, state = net.init(jax.random.key(0)); jax.tree.leaves(params) lists them",
@@ -76,6 +101,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "load_state_dict": "params, state = fn.load_state_dict(net.module, mapping)",
         "zero_grad": _GRADS,
         "forward": "output, state = net.apply(params, state, x)",
+        **dict.fromkeys(("params", "state"), "params, state = net.init(jax.random.key(0))"),
     },
     "optimizer": {
         "step": _STEP,
@@ -84,6 +110,12 @@ INSTEAD: dict[str, dict[str, str]] = {
         "reads what is set, optim.with_hyperparams(opt_state, lr=...) changes it",
         "state_dict": "the state is a pytree: fn.checkpoint saves it as it is",
         "load_state_dict": "the state is a pytree: load it, and pass it to update",
+        "state": "the state is a value: opt_state = optimizer.init(params)",
+        "defaults": "optim.hyperparams(opt_state) reads what is set",
+        **dict.fromkeys(
+            ("register_step_pre_hook", "register_step_post_hook"),
+            "a step is a call: do it before or after optimizer.update; optim.chain puts transformations around one",
+        ),
         "add_param_group": "optim.groups({'*.bias': ..., '*': ...}) makes groups by path",
     },
     "funcnet": {
@@ -107,6 +139,21 @@ INSTEAD: dict[str, dict[str, str]] = {
         "utils": "torch.utils.data is fn.data; torch.utils.checkpoint is fn.remat",
         "amp": "fn.optim.master_copy and fn.optim.loss_scale; 16-bit arrays are computed with in float32 inside",
         "distributed": "jax.distributed and jax.sharding",
+        **dict.fromkeys(
+            ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "complex64"), _JNP
+        ),
+        **dict.fromkeys(("float", "half", "double", "long", "int", "bool"), "dtypes are JAX's: jnp.float32, jnp.int32"),
+        **dict.fromkeys(
+            ("set_default_dtype", "get_default_dtype"),
+            "layers take dtype=; 64 bits are switched on by jax.config.update('jax_enable_x64', True)",
+        ),
+        **dict.fromkeys(
+            ("backends", "set_num_threads", "use_deterministic_algorithms", "set_float32_matmul_precision"),
+            "jax.config and XLA's flags say how it is computed",
+        ),
+        "Generator": "randomness is an argument: key = jax.random.key(seed)",
+        "Size": "a shape is a tuple",
+        "jit": "fn.jit(function)",
         "DataLoader": "fn.data.DataLoader",
         "Linear": "fn.nn.Linear",
         "relu": "fn.functional.relu",
@@ -117,12 +164,26 @@ INSTEAD: dict[str, dict[str, str]] = {
         "utils": "optim.clip_by_global_norm clips, in a chain before the optimizer; weight_norm and spectral_norm "
         "are in nn.parametrizations; fn.state_dict names arrays",
         "DataParallel": "shard the batch: jax.jit computes in parallel on what jax.sharding.NamedSharding lays out",
+        **dict.fromkeys(
+            ("modules", "parallel", "common_types", "grad"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
+        ),
+        **dict.fromkeys(("intrinsic", "qat", "quantizable", "quantized"), _QUANTIZED),
+        "Container": "nn.Sequential, nn.ModuleList and nn.ModuleDict hold modules",
+        "UninitializedBuffer": "fn.Buffer((None, 3), init): None is learned from an example",
         "UninitializedParameter": "fn.Parameter((None, 3), init): None is learned from an example",
     },
     "funcnet.optim": {
         "lr_scheduler": "a schedule is given in place of a number: optim.adamw(optim.schedules.cosine(1e-3, steps))",
         "Optimizer": "an optimizer is a pair (init, update): optim.from_rule makes one of a formula for one array",
-        "swa_utils": "optim.average(optimizer, ...) keeps an average of the parameters",
+        **dict.fromkeys(
+            ("swa_utils", "AveragedModel", "SWALR"), "optim.average(optimizer, ...) keeps an average of the parameters"
+        ),
+        **dict.fromkeys(
+            ("clip_grad_norm_", "clip_grad_norm"), "optim.chain(optim.clip_by_global_norm(1.0), optim.adamw(1e-3))"
+        ),
+        **dict.fromkeys(
+            ("clip_grad_value_", "clip_grad_value"), "optim.chain(optim.clip_by_value(1.0), optim.adamw(1e-3))"
+        ),
     },
     "funcnet.optim.schedules": {
         "StepLR": "optim.schedules.step(lr, step_size, gamma)",
@@ -140,7 +201,18 @@ INSTEAD: dict[str, dict[str, str]] = {
         "SequentialLR": "optim.schedules.sequential(schedules, milestones)",
         "ChainedScheduler": "optim.schedules.chained(schedules)",
         "ReduceLROnPlateau": "optim.schedules.reduce_on_plateau(...)",
+        "LRScheduler": "a schedule is a function of the step: lambda step: 0.1 * 0.5**step",
     },
+    "funcnet.nn.init": {
+        f"{name}_": _INITIALIZER.format(short=name)
+        for name in ("constant", "dirac", "eye", "kaiming_normal", "kaiming_uniform", "normal", "ones", "orthogonal",
+                     "sparse", "trunc_normal", "uniform", "xavier_normal", "xavier_uniform", "zeros")
+    },
+    "funcnet.transforms": dict.fromkeys(
+        ("Compose", "ToTensor", "Normalize", "Resize", "RandomCrop", "RandomHorizontalFlip", "CenterCrop", "Lambda"),
+        "these transforms are JAX's, of functions; those of samples are functions too: "
+        "data.DataLoader(dataset, transforms=[...]), and data.augment has some for images",
+    ),
     "funcnet.data": {
         "TensorDataset": "data.ArrayDataset((x, y)) or data.ArrayDataset({'image': x, 'label': y})",
         "default_collate": "data.collate",
@@ -180,7 +252,8 @@ INSTEAD: dict[str, dict[str, str]] = {
 _KEYWORDS = {
     "inplace": "arrays are immutable, so there is nothing to do in place: leave it out",
     "device": "device belongs to the arrays: jax.jit(net.init, ...) or jax.device_put(params, device); leave it out",
-    "requires_grad": "differentiate with respect to what is trained: fn.value_and_grad(loss, wrt='head.*')",
+    "requires_grad": "differentiate with respect to what is trained: fn.value_and_grad(loss, wrt='head.*'); what is "
+    "never trained is a Buffer",
 }
 
 
@@ -192,6 +265,8 @@ def missing_attribute(kind: str, owner: str, name: str) -> str:
     """
     message = f"{owner!r} object has no attribute {name!r}"
     instead = INSTEAD[kind].get(name)
+    if instead is None and kind == "Functional":  # whatever a module is asked for
+        instead = INSTEAD["Module"].get(name)
     return message if instead is None else f"{message}. In funcnet: {instead}"
 
 

@@ -100,7 +100,7 @@ def _common_shape(function: str, x1: Array, x2: Array) -> tuple[int, ...]:
 def _unit(x: Array, axis: int, eps: float) -> Array:
     norm = vector_norm(x, 2, axis, keepdims=True)
     # the bound changes the norm's value and leaves its gradient
-    return x / (norm + jax.lax.stop_gradient(jnp.maximum(norm, eps) - norm))
+    return x / (norm + jax.lax.stop_gradient(jnp.where(norm < eps, eps - norm, 0)))
 
 
 def pairwise_distance(

@@ -21,11 +21,11 @@ def magnitude(x: Array) -> Array:
 
 
 def positive_part(x: Array) -> Array:
-    """Return ``max(x, 0)`` with a gradient of one at zero (that of ``jnp.maximum`` is one half).
+    """Return ``max(x, 0)``, NaN for NaN, with a gradient of one at zero (``jnp.maximum`` has one half).
 
     Example:
         >>> from funcnet.functional.subgradients import positive_part
         >>> float(jax.grad(positive_part)(0.0)), float(positive_part(jnp.array(-2.0)))
         (1.0, 0.0)
     """
-    return jnp.where(x >= 0, x, jnp.zeros_like(x))
+    return jnp.where(x < 0, jnp.zeros_like(x), x)  # not `x >= 0`, which would make zero of NaN

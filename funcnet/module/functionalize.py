@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Apply, Init, Key, Params, State
+from funcnet.core.errors import UnboundModuleError
 from funcnet.core.keys import is_key
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute
@@ -23,6 +24,12 @@ from funcnet.module.observe import Capture, Edit, Observation
 from funcnet.module.state_dict import load_state_dict
 
 __all__ = ["Functional", "functional_call", "functionalize"]
+
+
+_NEITHER = (
+    "a Functional is a pair of functions: write output, state = net.apply(params, state, x), or "
+    "params, state = net.init(key); and transform one of them: jax.jit(net.apply)"
+)
 
 
 class Functional(NamedTuple):
@@ -40,15 +47,16 @@ class Functional(NamedTuple):
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise: a model is two functions, and this is neither."""
-        raise TypeError(
-            "a Functional is a pair of functions: write output, state = net.apply(params, state, x), or "
-            "params, state = net.init(key)"
-        )
+        raise TypeError(_NEITHER)
 
     if not TYPE_CHECKING:  # a type checker should go on to report names that are missing
 
         def __getattr__(self, name: str) -> Any:
             """Raise for an attribute that is not there; say what PyTorch's is called here."""
+            if name == "__signature__":
+                # jax.jit and others ask for it, and would fail later: jax.jit(net) in a second call ends
+                # the process, because a tuple cannot be weakly referenced
+                raise UnboundModuleError(_NEITHER)
             raise AttributeError(missing_attribute("Functional", "Functional", name))
 
     @property

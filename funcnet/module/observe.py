@@ -10,6 +10,7 @@ observation around it (`Observation.take`), which at last gives each layer of a 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -40,9 +41,11 @@ def capture(net: "Functional", patterns: str | Iterable[str]) -> "Functional":
 
     Returns:
         ``Functional(init, apply)``, where ``apply`` returns ``((output, captured), state)``;
-        ``captured`` is a dict from path to output, in the order of the calls. A module that is called
-        again has its later outputs under ``"path#2"``, ``"path#3"``, …. What runs once for each step of an
-        `nn.Scan`, or for each slice of an `nn.Vmap` that shares its arrays, has a leading axis for them.
+        ``captured`` is a dict from path to output, in the order of the calls; what runs inside of `nn.Repeat`,
+        `nn.Scan`, `nn.Remat` or `nn.Vmap` is grouped by part, all layers of one before those of the next. A
+        module that is called again has its later outputs under ``"path#2"``, ``"path#3"``, …. What runs once
+        for each step of an `nn.Scan`, or for each slice of an `nn.Vmap` that shares its arrays, has a leading
+        axis for them.
 
     Raises:
         ValueError: a glob matches no module; the message lists the paths there are. Raised by ``apply``: a
@@ -78,6 +81,7 @@ def intervene(net: "Functional", edits: Mapping[str, Callable[[Any], Any]]) -> "
     Raises:
         ValueError: a glob matches no module; the message lists the paths there are. Raised by ``apply``: a
             glob's modules exist, but none was called.
+        TypeError: raised by ``apply``: an edit returned nothing.
 
     Example:
         >>> net = fn.functionalize(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
@@ -137,6 +141,15 @@ class Edit:
     patterns: Mapping[str, frozenset[str]]
     function: Callable[[Any], Any]
 
+    def replaced(self, path: str, output: Any) -> Any:
+        """Return what the function makes of an output."""
+        made = self.function(output)
+        if made is None and output is not None:
+            raise TypeError(
+                f"the edit of {path} returned None: return the output, changed or as it is"
+            )
+        return made
+
 
 @dataclass
 class Observation:
@@ -178,10 +191,11 @@ class Observation:
                         binding.check_scope(f"capturing {path}")
                 self.seen[number, path, count] = output
             elif layers.all() or self.layer is None:
-                output = step.function(output)
+                output = step.replaced(path, output)
             else:
                 chosen = jnp.asarray(layers)[self.layer]
-                output = jax.lax.cond(chosen, step.function, lambda same: same, output)
+                edit = partial(step.replaced, path)
+                output = jax.lax.cond(chosen, edit, lambda same: same, output)
         return output
 
     def wants(self, path: str) -> bool:

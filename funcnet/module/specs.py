@@ -12,6 +12,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, DType, Initializer
 from funcnet.core.errors import UnboundModuleError
+from funcnet.core.torch_hints import refused_keyword
 
 __all__ = ["Buffer", "Parameter"]
 
@@ -39,15 +40,24 @@ class Spec:
 
     trained: ClassVar[bool] = True
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse what PyTorch's constructor takes and this one does not, saying what to write instead."""
+        for name in kwargs:
+            hint = refused_keyword(cls.__name__, name)
+            if hint is not None:
+                raise TypeError(hint)
+        return object.__new__(cls)
+
     def __init__(
         self, shape: Any, init: Initializer | None = None, dtype: DType | None = None
     ) -> None:
         if init is None:
             shape, init, dtype = _from_array(type(self).__name__, shape, dtype)
         sizes = (shape,) if shape is None or isinstance(shape, int) else tuple(shape)
-        for size in sizes:
-            if size is not None and operator.index(size) < 0:
-                raise ValueError(f"the sizes of a shape must not be negative; got {shape!r}")
+        if any(size is not None and not hasattr(size, "__index__") for size in sizes):
+            raise TypeError(f"the sizes of a shape must be whole numbers, or None; got {shape!r}")
+        if any(size is not None and operator.index(size) < 0 for size in sizes):
+            raise ValueError(f"the sizes of a shape must not be negative; got {shape!r}")
         if not callable(init):
             raise TypeError(
                 "init must be a function (key, shape, dtype) -> array, such as nn.init.zeros() or "

@@ -54,18 +54,22 @@ def init_slots(slots: Callable[[Array], Slots], params: PyTree) -> dict[str, PyT
         [0.0, 0.0]
     """
     leaves, treedef = jax.tree.flatten(params, is_leaf=is_none)
+    if leaves and all(callable(leaf) for leaf in leaves):
+        raise TypeError(
+            f"init takes the parameters, a tree of arrays; got {type(params).__name__}: write "
+            "params, state = net.init(key); opt_state = optimizer.init(params)"
+        )
     each = [slots(_widest_form(p)) if is_trainable(p) else {} for p in leaves]
-    names = dict.fromkeys(name for one in each for name in one)
-    if not leaves:
-        # A tree without leaves may stand for one that has some (`optax.tree.map_params` asks so).
-        names = _names(slots)
+    # Which names there are depends on the optimizer alone, not on the shapes of the leaves: a tree without
+    # leaves may stand for one that has some (`optax.tree.map_params` asks so). None has no slot of a name.
+    names = {**_names(slots), **dict.fromkeys(name for one in each for name in one)}
     return {name: treedef.unflatten([one.get(name) for one in each]) for name in names}
 
 
 def _names(slots: Callable[[Array], Slots]) -> dict[str, None]:
-    """Name the slots of a scalar, a vector and a matrix."""
+    """Name the slots of a scalar, a vector, a matrix, and so on: some have one for each axis."""
     names: dict[str, None] = {}
-    for shape in ((), (1,), (1, 1)):
+    for shape in ((1,) * axes for axes in range(7)):
         try:
             names.update(
                 dict.fromkeys(jax.eval_shape(slots, jax.ShapeDtypeStruct(shape, jnp.float32)))

@@ -5,6 +5,9 @@ funcnet's own: an integer, a boolean or a random key is a constant, and where a 
 respect to it is asked for, the answer is zeros of its own shape and type.
 """
 
+from typing import TYPE_CHECKING
+
+from funcnet.core.torch_hints import package_attributes
 from funcnet.transforms.compilation.cache import compilation_cache
 from funcnet.transforms.compilation.jit import jit
 from funcnet.transforms.compilation.keep_memory import keep_memory
@@ -101,3 +104,6 @@ __all__ = [
     "vjp",
     "vmap",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = package_attributes(__name__, __all__)

@@ -40,9 +40,51 @@ def test_other_arguments_are_refused_as_ever():
             call()
 
 
+def test_places_that_differ_from_pytorchs_are_refused():
+    assert len(data.DataLoader(ROWS, 2, True, None, None, 0, None)) == 3
+    with pytest.raises(TypeError, match=r"by name, drop_last=.*got 1 more"):
+        data.DataLoader(ROWS, 2, True, None, None, 0, None, True)
+
+
+NOT_COUNTS = {
+    "batch_size": lambda n: data.DataLoader(ROWS, n),
+    "num_workers": lambda n: data.DataLoader(ROWS, num_workers=n),
+    "prefetch": lambda n: data.DataLoader(ROWS, prefetch=n),
+    "sampler": lambda n: data.RandomSampler(ROWS, num_samples=n),
+    "weighted": lambda n: data.WeightedRandomSampler([1.0, 2.0], n),
+    "distributed": lambda n: data.DistributedSampler(ROWS, n, 0),
+    "batch sampler": lambda n: data.BatchSampler(data.SequentialSampler(ROWS), n, False),
+}
+
+
+@pytest.mark.parametrize("name", NOT_COUNTS)
+@pytest.mark.parametrize("count", [2.5, "2"])
+def test_counts_are_whole_numbers(name, count):
+    with pytest.raises(TypeError, match="must be a whole number; got"):
+        NOT_COUNTS[name](count)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("used_up", [iter, lambda x: map(int, x), lambda x: (i for i in x)])
+def test_an_epoch_of_nothing_after_an_iterator_was_used_up_raises(used_up, workers):
+    loader = data.DataLoader(used_up(ROWS.tolist()), 2, num_workers=workers)
+    assert len(list(loader)) == 3
+    with pytest.raises(TypeError, match="used up after one epoch; pass a list"):
+        list(loader)
+    assert [list(data.DataLoader(iter([]), 2)) for _ in range(2)] == [[], []]
+
+
+def test_a_dict_of_arrays_is_no_dataset_but_makes_one():
+    with pytest.raises(TypeError, match=r"data\.ArrayDataset\(arrays\)"):
+        data.DataLoader({"x": ROWS})
+    assert len(data.DataLoader(dict(enumerate(ROWS)), 2)) == 3
+
+
 def test_names_of_pytorch_are_answered_and_only_public_names_are_listed():
     with pytest.raises(AttributeError, match=r"'TensorDataset': write data\.ArrayDataset"):
         data.TensorDataset  # noqa: B018
+    with pytest.raises(AttributeError, match=r"transforms=\[f\]"):
+        data.transforms  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
         data.nothing  # noqa: B018
     assert dir(data) == sorted(data.__all__)

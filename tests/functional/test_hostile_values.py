@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from funcnet import functional as F
 from tests.functional.rows.calls import CALLS, ERRORS, LABELLED, POINTWISE
 
 OTHERS = [
@@ -192,3 +193,41 @@ def _fault(exact, ours, theirs, dtype):
     # what is below the smallest normal number is flushed to zero by XLA on CPU
     bound = 4 * equal + UNITS * float(limits.eps) * scale + float(limits.smallest_normal)
     return f"{error / scale:.1e} off, PyTorch {equal / scale:.1e}" if error > bound else ""
+
+
+def test_an_infinite_variance_is_one():
+    x, infinite = jnp.array([1.0, -2.0]), jnp.array([jnp.inf, 4.0])
+    assert F.gaussian_nll_loss(x, x, infinite, reduction="none").tolist() == [
+        jnp.inf,
+        pytest.approx(0.5 * np.log(4)),
+    ]
+    grads = jax.grad(lambda x: F.gaussian_nll_loss(x, 0 * x, infinite, reduction="sum"))(x)
+    assert grads.tolist() == [0.0, -0.5]
+
+
+WITHOUT_NAN = {
+    **{
+        (name, statistic): "the batch's statistics are used"
+        for name in ("batch_norm", "instance_norm")
+        for statistic in ("running_mean", "running_var")
+    },
+    ("prelu", "weight"): "only what is negative is multiplied",
+    ("hinge_embedding_loss", "target"): "neither 1 nor -1, and so both costs count",
+}
+"""Arguments whose NaN need not be seen in the result, and why."""
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in (*NAMES, "avg_pool2d", "max_pool2d") if n != "ctc_loss"]
+)
+def test_nan_is_not_lost(name):
+    """A model that diverged must not seem perfect: NaN in, NaN out, also where costs are cut off at zero."""
+    call = CALLS[name]
+    plain = {key: jnp.asarray(array, jnp.float32) for key, array in call.arrays().items()}
+    keys = [key for key in plain if (name, key) not in WITHOUT_NAN]
+    stacked = {
+        key: jnp.stack([jnp.full_like(array, jnp.nan) if one == key else array for one in keys])
+        for key, array in plain.items()
+    }
+    result = jax.jit(jax.vmap(lambda arrays: call.run(name, arrays)))(stacked)
+    assert all(jnp.isnan(one).any() for one in result), keys

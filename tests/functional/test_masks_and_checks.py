@@ -181,7 +181,22 @@ def unpool(index):
     return F.max_unpool1d(jnp.ones((1, 2)), jnp.array([[0, index]]), 2)
 
 
+STATISTICS = {"running_mean": jnp.zeros(3), "running_var": jnp.ones(2)}
+IMAGE = jnp.ones((2, 3, 4))
+
 REFUSED = {
+    "statistics of other channels, in training": (
+        lambda: F.batch_norm(IMAGE, **STATISTICS, training=True), ValueError, "has 3 channels",
+    ),
+    "statistics to update": (
+        lambda: F.batch_norm_update(IMAGE, jnp.zeros(1), jnp.ones(1)), ValueError, "has 3 channels",
+    ),
+    "statistics that are not used": (
+        lambda: F.instance_norm(IMAGE, **STATISTICS), ValueError, "each of the 3 channels",
+    ),
+    "statistics of instances": (
+        lambda: F.instance_norm_update(IMAGE, jnp.zeros(1), jnp.ones(1)), ValueError, "each of the 3 channels",
+    ),
     "bias that enlarges": (lambda: F.linear(X, W, jnp.ones(4)), ValueError, "bias must have shape"),
     "bias of another width": (lambda: F.linear(X, jnp.ones((4, 3)), jnp.ones(3)), ValueError, "bias"),
     "bias with an axis": (lambda: F.linear(jnp.ones(3), W[0], jnp.ones(1)), ValueError, "bias"),

@@ -375,3 +375,12 @@ def test_what_was_never_called_is_an_error():
             changed.apply(params, state, X)
     (_, captured), _ = fn.capture(net, "*").apply(params, state, X)
     assert list(captured) == ["used"]
+
+
+def test_an_edit_that_returns_nothing_is_told_so():
+    with pytest.raises(TypeError, match=r"the edit of head returned None: return the output"):
+        fn.intervene(NET, {"head": lambda y: None}).apply(PARAMS, STATE, X)
+    stack = fn.functionalize(nn.Repeat(nn.Linear(3, 3), 2))
+    params, state = stack.init(jax.random.key(0))
+    with pytest.raises(TypeError, match="returned None"):
+        fn.intervene(stack, {"1": lambda y: None}).apply(params, state, X)

@@ -11,7 +11,8 @@ import pytest
 
 import funcnet as fn
 from funcnet import functional as F
-from funcnet import nn
+from funcnet import nn, optim
+from funcnet.core.errors import UnboundModuleError
 
 KEY = jax.random.key(0)
 
@@ -82,6 +83,109 @@ HINTS = [
 def test_a_missing_name_says_what_to_write(package, name, hint):
     with pytest.raises(AttributeError, match=hint):
         getattr(package, name)
+
+
+def _theirs(name):
+    """List what a class or a package of PyTorch has of its own that can be called."""
+    import torch
+
+    owner = {
+        "Module": torch.nn.Module,
+        "optimizer": torch.optim.Optimizer,
+        "init": torch.nn.init,
+        "lr_scheduler": torch.optim.lr_scheduler,
+        "optim": torch.optim,
+    }[name]
+    package = owner.__name__ if inspect.ismodule(owner) else ""
+    return [
+        name
+        for name, value in vars(owner).items()
+        if callable(value) and not name.startswith("_") and value.__module__.startswith(package)
+    ]
+
+
+NET = fn.functionalize(nn.Linear(2, 2))
+NOT_SAID = {
+    "extra_repr",  # defined in a subclass
+    "profile_hook_step",
+    "OptimizerPreHook",
+    "OptimizerPostHook",
+    "swap_in_optimizer_params_and_state",
+    *(
+        f"register_{what}_{when}_hook"
+        for what in ("state_dict", "load_state_dict")
+        for when in ("pre", "post")
+    ),
+}
+"""Names that those who use PyTorch hardly type."""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Module", nn.Linear(2, 2)),
+        ("Module", NET),
+        ("optimizer", optim.adam()),
+        ("optim", optim),
+        ("lr_scheduler", optim.schedules),
+        ("init", nn.init),
+    ],
+    ids=["module", "functional", "optimizer", "optim", "lr_scheduler", "init"],
+)
+def test_every_public_name_of_pytorch_is_there_or_answered(theirs, ours):
+    pytest.importorskip("torch")
+    silent = []
+    for name in _theirs(theirs):
+        if name in NOT_SAID or hasattr(ours, name):
+            continue
+        with pytest.raises(AttributeError) as raised:
+            getattr(ours, name)
+        silent += [] if "In funcnet: " in str(raised.value) else [name]
+    assert not silent
+
+
+X = jnp.ones((2, 3))
+PARAMS, STATE = NET.init(KEY)
+SENTENCES = {
+    "a layer made of its input": (lambda: nn.MSELoss(X, X), TypeError, r"nn\.MSELoss\(\)\(input, target\)"),
+    "weighted too": (lambda: nn.CrossEntropyLoss(X, X), TypeError, "size_average must be True, False or None"),
+    "a weight in third place": (lambda: F.mse_loss(X, X, X), TypeError, "weight=..."),
+    "an activation of its input": (lambda: nn.ELU(X), TypeError, r"nn\.ELU\(\)\(x\), or .* F\.elu\(x\)"),
+    "softmax of its input": (lambda: nn.Softmax(X), TypeError, r"nn\.Softmax\(\)\(x\)"),
+    "an initializer of an array": (lambda: nn.init.normal(X), TypeError, r"nn\.Parameter\(shape, nn\.init\.normal"),
+    "an initializer of a parameter": (
+        lambda: nn.init.xavier_uniform(nn.Linear(2, 2).weight), TypeError, "takes its settings",
+    ),
+    "a parameter that is not trained": (lambda: nn.Parameter(X, requires_grad=False), TypeError, "is a Buffer"),
+    "sizes of floats": (lambda: nn.Linear(2.5, 2), TypeError, r"whole numbers, or None; got \(2, 2\.5\)"),
+    "sizes of text": (lambda: nn.Linear("2", 2), TypeError, "whole numbers"),
+    "output and state in a loss": (
+        lambda: F.mse_loss(NET.apply(PARAMS, STATE, X[:, :2]), X), TypeError, "write output, state = net.apply",
+    ),
+    "output and state in a layer": (
+        lambda: F.silu(NET.apply(PARAMS, STATE, X[:, :2])), TypeError, "write output, state = net.apply",
+    ),
+    "an optimizer of a module": (lambda: optim.adam().init(nn.Linear(2, 2)), TypeError, "got Linear: write"),
+    "an optimizer of two functions": (lambda: optim.adam().init(NET), TypeError, "got Functional: write"),
+    "lists of groups": (lambda: optim.groups([{"params": PARAMS, "lr": 0.1}]), TypeError, "groups takes patterns"),
+    "transforms of images": (lambda: fn.transforms.Compose, AttributeError, "transforms="),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_first_sentence_says_what_to_write(name):
+    call, error, message = SENTENCES[name]
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    "transform", [jax.jit, jax.grad, jax.vmap, jax.checkpoint, fn.jit, fn.grad]
+)
+def test_a_transform_of_both_functions_says_which_to_transform(transform):
+    for _ in range(3):  # the second jax.jit of what cannot be weakly referenced ended the process
+        with pytest.raises((TypeError, UnboundModuleError), match=r"jax\.jit\(net\.apply\)"):
+            transform(NET)(1.0)
 
 
 # ---- flags and pickles ---------------------------------------------------------------------------

@@ -429,6 +429,11 @@ def test_optax_maps_over_our_states(name, optax):
     params = {"w": jnp.ones((2, 2)), "b": {"w": jnp.ones((3, 2))}}
     if name not in MATRICES_ONLY:
         params["v"] = jnp.ones(3)
+        # the names of some optimizers' slots depend on the number of axes
+        for alone in ((), (2,), (2, 3, 2, 2)):
+            state = OPTIMIZERS[name]().init({"w": jnp.ones(alone)})
+            marked = optax.tree.map_params(OPTIMIZERS[name](), lambda x: "param", state)
+            assert all(leaf == "param" for leaf in jax.tree.leaves(marked.slots))
     for optimizer in (
         OPTIMIZERS[name](),
         optim.chain(optim.clip_by_global_norm(1.0), OPTIMIZERS[name]()),

@@ -4,6 +4,7 @@ Measured differences are a few units in the last place of float64; 1e-10 leaves 
 growth over the steps.
 """
 
+import jax.numpy as jnp
 import pytest
 
 from funcnet import optim
@@ -225,3 +226,15 @@ def test_clipping_equals_pytorch(name, options, x64):
         lambda tensors: Clipped(tensors, lr=0.1, momentum=0.5), params, noise
     )
     problem.assert_same(path, reference)
+
+
+def test_rprop_compares_signs_of_gradients_of_any_size():
+    """Products of small gradients are zero in float32, and of an infinite one and zero NaN."""
+    optimizer = optim.rprop(0.5, etas=(0.5, 2.0))
+    for size in (1.0, 1e-30, float("inf")):
+        state = optimizer.init(jnp.ones(()))
+        moves = []
+        for sign in (1, 1, -1):
+            updates, state = optimizer.update(jnp.float32(sign * size), state)
+            moves.append(float(updates))
+        assert moves == [-0.5, -1.0, 0.0]

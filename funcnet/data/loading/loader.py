@@ -1,11 +1,12 @@
 """The loader: an iterable of batches whose order, position and randomness are small and exact."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Generic
 
 from funcnet.core.checks import (
     check_choice,
+    check_count,
     check_divisible,
     check_non_negative,
     check_positive,
@@ -87,7 +88,7 @@ class DataLoader(Generic[Batch]):
         https://docs.pytorch.org/docs/stable/data.html
     """
 
-    @teaches("DataLoader", LOADER)
+    @teaches("DataLoader", LOADER, positional=8)  # the next of PyTorch's is pin_memory
     def __init__(
         self: "DataLoader[Any]",  # batches are of any kind, unless the caller annotates the loader
         dataset: Any,
@@ -97,9 +98,9 @@ class DataLoader(Generic[Batch]):
         batch_sampler: Any = None,
         num_workers: int = 0,
         collate: Callable[[list[Any]], Any] | None = None,
+        *,
         drop_last: bool = False,
         timeout: float = 0,
-        *,
         workers: str = "thread",
         prefetch: int = 2,
         persistent_workers: bool = False,
@@ -110,6 +111,12 @@ class DataLoader(Generic[Batch]):
         transforms: Sequence[Callable[..., Any]] = (),
         batch_transforms: Sequence[Callable[..., Any]] = (),
     ) -> None:
+        for name, count in (
+            ("batch_size", batch_size),
+            ("prefetch", prefetch),
+            ("num_workers", num_workers),
+        ):
+            check_count(name, count)
         check_positive("batch_size", batch_size)
         check_positive("prefetch", prefetch)
         check_choice("workers", workers, ("thread", "process"))
@@ -163,6 +170,11 @@ class DataLoader(Generic[Batch]):
                     f"{name} is an iterator, which is used up after one epoch; pass a list of it, or an"
                     " object whose __iter__ begins anew"
                 )
+        if isinstance(self.dataset, Mapping) and 0 not in self.dataset:
+            raise TypeError(
+                f"the dataset is a {type(self.dataset).__name__} without a sample 0; of arrays by name, write"
+                " data.ArrayDataset(arrays)"
+            )
         loads = hasattr(self.dataset, "batch_sampler") and hasattr(self.dataset, "dataset")
         if loads and not is_indexed(self.dataset):
             raise TypeError(

@@ -45,12 +45,25 @@ NAMES: Mapping[str, str] = {
     "IterDataPipe": "write data.IterableDataset, data.map, data.filter and data.flat_map",
     "MapDataPipe": "write a class with __len__ and __getitem__, and data.map",
     "Dataloader": "write data.DataLoader",
+    **dict.fromkeys(
+        ("dataloader", "dataset", "sampler", "datapipes"),
+        "its names are here: data.DataLoader, ...",
+    ),
+    "distributed": "write data.DataLoader(dataset, shard=(index, count))",
+    "transforms": (
+        "transforms are functions of a sample, a list of them: DataLoader(dataset, transforms=[f]);"
+        " data.augment has some for images"
+    ),
 }
 """Names of ``torch.utils.data``."""
 
 
-def teaches(owner: str, words: Mapping[str, str]) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+def teaches(
+    owner: str, words: Mapping[str, str], positional: int | None = None
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Make a function say, for arguments of PyTorch's that it lacks, what to write instead.
+
+    Those that it takes by position are ``positional`` at most: the places of the others are not PyTorch's.
 
     >>> from funcnet.data.loading.pytorch_names import teaches
     >>> f = teaches("f", {"y": "write x="})(lambda x: x)
@@ -63,6 +76,11 @@ def teaches(owner: str, words: Mapping[str, str]) -> Callable[[Callable[_P, _R]]
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)
         def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            if positional is not None and len(args) > positional:
+                raise TypeError(
+                    f"{owner} takes its other arguments by name, drop_last=, timeout=, ...: their places are "
+                    f"not those of PyTorch's; got {len(args) - positional} more by position"
+                )
             for name in kwargs:
                 if name in words:
                     raise TypeError(f"{owner} takes no {name}=: {words[name]}")

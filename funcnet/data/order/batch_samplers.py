@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core.checks import check_positive
+from funcnet.core.checks import check_count, check_positive
 from funcnet.data.order.indices import number_vector
 from funcnet.data.order.permutation import Permutation
 from funcnet.data.order.samplers import as_order
@@ -32,6 +32,7 @@ class BatchSampler:
     """
 
     def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
+        check_count("batch_size", batch_size)
         check_positive("batch_size", batch_size)
         self.sampler = sampler
         self.batch_size = batch_size

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.core.checks import check_positive
+from funcnet.core.checks import check_count, check_positive
 from funcnet.data.loading.pytorch_names import RANDOM, teaches
 from funcnet.data.order.drawn import DrawnOrder
 from funcnet.data.order.indices import as_indices, number_vector
@@ -102,6 +102,7 @@ class RandomSampler(Sampler):
         self.length = len(data_source)
         self.replacement = replacement
         self.num_samples = self.length if num_samples is None else num_samples
+        check_count("num_samples", self.num_samples)
         check_positive("num_samples", self.num_samples)
 
     def __len__(self) -> int:
@@ -145,6 +146,7 @@ class WeightedRandomSampler(Sampler):
         self, weights: Sequence[float] | np.ndarray, num_samples: int, replacement: bool = True
     ) -> None:
         self.weights = number_vector("weights", weights).astype(np.float64)
+        check_count("num_samples", num_samples)
         check_positive("num_samples", num_samples)
         if self.weights.size and self.weights.min() < 0:
             where = int(self.weights.argmin())
@@ -245,6 +247,7 @@ class DistributedSampler(Sampler):
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
+        check_count("num_replicas", num_replicas)
         check_positive("num_replicas", num_replicas)
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank must lie in [0, {num_replicas}); got {rank}")

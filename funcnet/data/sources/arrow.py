@@ -85,7 +85,9 @@ class ArrowDataset:
         with naming(path, "an Arrow file or stream"):
             source = pa.memory_map(path)
             if source.read(6) == b"ARROW1":
-                table = pa.ipc.open_file(source).read_all()
+                reader = pa.ipc.open_file(source)
+                _check_batches(pa, source, reader.num_record_batches)
+                table = reader.read_all()
             else:
                 _check_end(source)
                 table = pa.ipc.open_stream(source).read_all()
@@ -148,6 +150,15 @@ def _check_end(source: Any) -> None:
     if source.read(8) != b"\xff\xff\xff\xff\0\0\0\0":
         raise ValueError("it is truncated: the mark of its end is missing")
     source.seek(0)
+
+
+def _check_batches(pa: Any, source: Any, expected: int) -> None:
+    """Check that the index at a file's end lists every batch: rows that it does not list would be missing."""
+    source.seek(8)  # the file is a stream between a mark and an index
+    messages = pa.ipc.MessageReader.open_stream(source)
+    found = sum(message.type == "record batch" for message in messages)
+    if found != expected:
+        raise ValueError(f"its index lists {expected} of {found} batches")
 
 
 def _checked(table: Any) -> Any:

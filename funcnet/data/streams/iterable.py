@@ -45,12 +45,25 @@ class IterableStream(Stream):
 
     def __init__(self, iterable: Iterable[Any]) -> None:
         self.iterable = iterable
+        self._used: int | None = None  # the epoch that an iterator was used in
 
     def iterate(
         self, reading: Reading, state: StreamState | None
     ) -> Iterator[tuple[Any, StreamState]]:
-        """Iterate from the start and skip, or let the iterator go to its own state."""
-        yield from _iterate(self.iterable, reading, state)
+        """Iterate from the start and skip, or let the iterator go to its own state.
+
+        Raises:
+            TypeError: an iterator, which an epoch before has used up: it would be an epoch of nothing.
+        """
+        used = self._used not in (None, reading.epoch)
+        for sample in _iterate(self.iterable, reading, state):
+            used, self._used = False, reading.epoch
+            yield sample
+        if used and state is None and hasattr(self.iterable, "__next__"):
+            raise TypeError(
+                "the dataset is an iterator, which is used up after one epoch; pass a list of it, or an"
+                " object whose __iter__ begins anew"
+            )
 
     def length_if_known(self) -> int | None:
         """Return ``len`` of the iterable if it has one."""

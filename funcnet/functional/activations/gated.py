@@ -52,7 +52,9 @@ def mish(input: Array) -> Array:
     dtype, x = widened("mish", input=input)
     exponential = jnp.exp(jnp.minimum(x, 20))
     gate = exponential * (exponential + 2)
-    return (x * (gate / (gate + 2))).astype(dtype)
+    # each side where neither the value nor the slope cancels
+    share = jnp.where(x > 0, 1 - 2 / (gate + 2), gate / (gate + 2))
+    return (x * share).astype(dtype)
 
 
 def gelu(input: Array, approximate: str = "none") -> Array:

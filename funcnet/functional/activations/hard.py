@@ -84,6 +84,7 @@ def hardswish(input: Array) -> Array:
     Reference: Howard et al., Searching for MobileNetV3, 2019, https://arxiv.org/abs/1905.02244.
     """
     dtype, x = widened("hardswish", input=input)
-    middle = jnp.where(jnp.abs(x) < 3, x, 0)  # an infinity has no part in the parabola's slope
+    # an infinity has no part in the parabola's slope; NaN is in the middle, and stays
+    middle = jnp.where(jnp.abs(x) >= 3, 0, x)
     parabola = middle * (middle / 6 + 0.5)
     return jnp.where(x <= -3, -0.0, jnp.where(x >= 3, x, parabola)).astype(dtype)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float, widened
+from funcnet.functional.subgradients import magnitude
 
 __all__ = ["logsigmoid", "sigmoid", "softplus", "softsign", "tanh"]
 
@@ -119,7 +120,7 @@ def softsign(input: Array) -> Array:
     Reference: ``torch.nn.functional.softsign``.
     """
     dtype, x = widened("softsign", complex=True, input=input)
-    return (x / (1 + jnp.abs(x)).astype(x.dtype)).astype(dtype)
+    return (x / (1 + magnitude(x)).astype(x.dtype)).astype(dtype)
 
 
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:

@@ -49,7 +49,7 @@ def _class_weight(weight: Array | None, classes: int, dtype: Any) -> Array | Non
 
 def read_class_targets(
     shape: tuple[int, ...],
-    target: Array,
+    target: ArrayLike,
     weight: Array | None,
     ignore_index: int,
     where: ArrayLike | None,
@@ -118,7 +118,7 @@ def _mask_scores(input: Array, where: ArrayLike | None, axis: int) -> Array:
 
 def nll_loss(
     input: Array,
-    target: Array,
+    target: ArrayLike,
     weight: Array | None = None,
     size_average: bool | None = None,
     ignore_index: int = -100,
@@ -167,7 +167,7 @@ def nll_loss(
 
 def cross_entropy(
     input: Array,
-    target: Array,
+    target: ArrayLike,
     weight: Array | None = None,
     size_average: bool | None = None,
     ignore_index: int = -100,

@@ -66,7 +66,7 @@ def hinge_embedding_loss(
 def cosine_embedding_loss(
     input1: Array,
     input2: Array,
-    target: Array,
+    target: ArrayLike,
     margin: float = 0.0,
     size_average: bool | None = None,
     reduce: bool | None = None,

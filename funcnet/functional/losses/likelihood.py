@@ -24,7 +24,7 @@ __all__ = ["gaussian_nll_loss", "kl_div", "poisson_nll_loss"]
 
 def kl_div(
     input: Array,
-    target: Array,
+    target: ArrayLike,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
@@ -182,7 +182,7 @@ def gaussian_nll_loss(
             )
     x, y, v = mask_operands(where, x, y, jnp.broadcast_to(v, x.shape))
     # the bound changes the value and leaves the gradient, so that a variance below it can grow
-    v = v + jax.lax.stop_gradient(jnp.maximum(v, eps) - v)
+    v = v + jax.lax.stop_gradient(jnp.where(v < eps, eps - v, 0))
     loss = 0.5 * (jnp.log(v) + jnp.square(x - y) / v)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)

@@ -78,7 +78,7 @@ def margin_ranking_loss(
 
 def multi_margin_loss(
     input: Array,
-    target: Array,
+    target: ArrayLike,
     p: int = 1,
     margin: float = 1.0,
     weight: Array | None = None,
@@ -141,7 +141,7 @@ def multi_margin_loss(
     )
     excess = margin - true + x
     # not `positive_part`: at the margin itself this loss has no gradient
-    cost = jnp.where(excess > 0, excess, 0)
+    cost = jnp.where(excess <= 0, 0, excess)  # NaN stays NaN
     cost = cost if p == 1 else cost * cost
     if weight is not None:
         each = let_xla_place(lambda i, w: w[i], index, weight.astype(x.dtype), kept=index.ndim)
@@ -154,7 +154,7 @@ def multi_margin_loss(
 
 def multilabel_margin_loss(
     input: Array,
-    target: Array,
+    target: ArrayLike,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
@@ -216,7 +216,7 @@ def multilabel_margin_loss(
         named = listed[..., None] & (labels[..., None] == jnp.arange(classes, dtype=labels.dtype))
         true = jnp.sum(jnp.where(named, x[..., None, :], 0), -1)
         excess = 1 - true[..., None] + x[..., None, :]
-        counts = listed[..., None] & ~named.any(-2, keepdims=True) & (excess > 0)
+        counts = listed[..., None] & ~named.any(-2, keepdims=True) & ~(excess <= 0)
         loss = jnp.sum(jnp.where(counts, excess, 0), (-2, -1)) / classes
         unknown = (listed & (labels >= classes)).any(-1)
         return jnp.where(unknown, jnp.nan, loss)

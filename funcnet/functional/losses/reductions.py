@@ -45,7 +45,14 @@ def resolve_reduction(
 
     Raises:
         ValueError: an unknown reduction.
+        TypeError: a switch that is none, such as an array.
     """
+    for name, switch in (("size_average", size_average), ("reduce", reduce)):
+        if not isinstance(switch, bool | int | np.bool_ | None):
+            raise TypeError(
+                f"{name} must be True, False or None; got {type(switch).__name__}. (A layer is made of its "
+                "settings and called then: nn.MSELoss()(input, target); a weight is passed by name: weight=...)"
+            )
     if size_average is not None or reduce is not None:
         if reduce is False:
             return "none"

@@ -89,12 +89,11 @@ def batch_norm(
         return x.astype(dtype)
     axes = _reduced_axes(x, channels_last)
     _check_eps(eps, training)
+    _check_channels(x, axes, running_mean, running_var, weight, bias)
     if training:
-        _check_channels(x, axes, weight, bias)
         return _affine(x, _statistics(x, axes, axis_name), weight, bias, eps, axes).astype(dtype)
     if running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless training=True")
-    _check_channels(x, axes, running_mean, running_var, weight, bias)
     mean, var = jax.lax.stop_gradient((running_mean, running_var))
     statistics = ChannelStatistics(None, mean, var, 0)
     return _affine(x, statistics, weight, bias, eps, axes).astype(dtype)
@@ -147,8 +146,8 @@ def batch_norm_update(
         return x.astype(dtype), running_mean, running_var
     axes = _reduced_axes(x, channels_last)
     _check_eps(eps, training=True)
-    statistics = _statistics(x, axes, axis_name)
     _check_channels(x, axes, running_mean, running_var, weight, bias)
+    statistics = _statistics(x, axes, axis_name)
     output = _affine(x, statistics, weight, bias, eps, axes).astype(dtype)
     if statistics.shift is None:  # an empty batch says nothing
         return output, running_mean, running_var

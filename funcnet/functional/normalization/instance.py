@@ -57,14 +57,14 @@ def instance_norm(
     del momentum
     dtype, x = widened("instance_norm", input=input)
     axes = _spatial_axes(x)
+    statistics = over_channels(x, running_mean, running_var)
     if use_input_stats:
         _check_spatial_size(x)
         x = standardize(x, axes, eps)
     elif running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless use_input_stats=True")
     else:
-        running = jax.lax.stop_gradient((running_mean, running_var))
-        mean, var = over_channels(x, *running)
+        mean, var = jax.lax.stop_gradient(statistics)
         wide = widest(x.dtype, mean.dtype, var.dtype)
         x = (x.astype(wide) - mean.astype(wide)) * jax.lax.rsqrt(var.astype(wide) + eps)
     return scale_and_shift(x, *over_channels(x, weight, bias)).astype(dtype)
@@ -104,7 +104,7 @@ def instance_norm_update(
 
     Reference: Ulyanov et al., Instance Normalization, 2016, https://arxiv.org/abs/1607.08022.
     """
-    output = instance_norm(input, None, None, weight, bias, eps=eps)
+    output = instance_norm(input, running_mean, running_var, weight, bias, eps=eps)
     axes = _spatial_axes(input)
     _, x = widened("instance_norm_update", input=jax.lax.stop_gradient(input))
     _, mean, var = moments(x, axes)

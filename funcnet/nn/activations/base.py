@@ -27,6 +27,16 @@ class ActivationLayer(Module):
             dataclass(eq=False, repr=False)(cls)
             cls.function = staticmethod(function)
 
+    def __post_init__(self) -> None:
+        """Refuse the array to apply the layer to, given to the constructor."""
+        name = type(self).__name__
+        for field in fields(type(self)):  # pyright: ignore[reportArgumentType]
+            if getattr(getattr(self, field.name), "ndim", 0):
+                raise TypeError(
+                    f"{name} makes a layer of its settings, and {field.name} is an array: call what it makes, "
+                    f"nn.{name}()(x), or write the function, F.{self.function.__name__}(x)"
+                )
+
     def __call__(self, input: Array) -> Array:
         """Apply the function to an array."""
         settings = {field.name: getattr(self, field.name) for field in fields(type(self))}  # pyright: ignore[reportArgumentType]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Shape
 from funcnet.core.dtypes import at_least_float32
+from funcnet.module.specs import is_spec
 
 __all__ = ["Distribution"]
 
@@ -28,6 +29,16 @@ class Distribution:
 
     sample: Callable[..., Array]
     settings: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what PyTorch's initializers fill in place."""
+        name = self.sample.__name__.removeprefix("draw_")
+        for setting in self.settings:
+            if is_spec(setting) or getattr(setting, "ndim", 0):
+                raise TypeError(
+                    f"{name} takes its settings and returns an initializer, given to the array that it fills: "
+                    f"self.weight = nn.Parameter(shape, nn.init.{name}()); got {type(setting).__name__}"
+                )
 
     def __call__(self, key: Key, shape: Shape, dtype: Any = jnp.float32) -> Array:
         """Draw an array of the given shape and dtype."""

@@ -41,7 +41,7 @@ class NLLLoss(WeightedLossLayer):
         super().__init__(weight, size_average, reduce, reduction)
         self.ignore_index = ignore_index
 
-    def __call__(self, input: Array, target: Array, *, where: ArrayLike | None = None) -> Array:
+    def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Compare log-probabilities ``(N, C, *)`` with class indices ``(N, *)``."""
         return nll_loss(
             input,
@@ -85,7 +85,7 @@ class CrossEntropyLoss(WeightedLossLayer):
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
-    def __call__(self, input: Array, target: Array, *, where: ArrayLike | None = None) -> Array:
+    def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Compare logits ``(N, C, *)`` with class indices ``(N, *)`` or probabilities."""
         return cross_entropy(
             input,

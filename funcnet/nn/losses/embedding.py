@@ -57,7 +57,7 @@ class CosineEmbeddingLoss(MarginLossLayer):
     """
 
     def __call__(
-        self, input1: Array, input2: Array, target: Array, *, where: ArrayLike | None = None
+        self, input1: Array, input2: Array, target: ArrayLike, *, where: ArrayLike | None = None
     ) -> Array:
         """Compare vectors ``(N, D)``, or ``(D,)``."""
         return cosine_embedding_loss(

@@ -38,7 +38,7 @@ class KLDivLoss(LossLayer):
         super().__init__(size_average, reduce, reduction)
         self.log_target = log_target
 
-    def __call__(self, input: Array, target: Array, *, where: ArrayLike | None = None) -> Array:
+    def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Compare log-probabilities with a target of the same shape."""
         return kl_div(
             input, target, reduction=self.reduction, log_target=self.log_target, where=where

@@ -83,7 +83,7 @@ class MultiMarginLoss(WeightedLossLayer):
         self.p = p
         self.margin = margin
 
-    def __call__(self, input: Array, target: Array, *, where: ArrayLike | None = None) -> Array:
+    def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Compare scores ``(N, C)`` with class indices ``(N,)``."""
         return multi_margin_loss(
             input,
@@ -114,7 +114,7 @@ class MultiLabelMarginLoss(LossLayer):
     Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelMarginLoss.html
     """
 
-    def __call__(self, input: Array, target: Array, *, where: ArrayLike | None = None) -> Array:
+    def __call__(self, input: Array, target: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Compare scores ``(N, C)`` with lists of class indices that end with -1."""
         return multilabel_margin_loss(input, target, reduction=self.reduction, where=where)
 

@@ -72,7 +72,8 @@ def rprop(
 
         def move(g: Array, p: Array, slots: Slots) -> tuple[Array, Slots]:
             g = -g if maximize else g
-            agreement = g * slots["prev"]
+            # of the signs: a product of small gradients is zero, and of an infinite one and zero NaN
+            agreement = jnp.sign(g) * jnp.sign(slots["prev"])
             factor = jnp.where(agreement > 0, grow, jnp.where(agreement < 0, shrink, 1))
             size = jnp.clip(slots["step_size"] * factor, smallest, largest)
             g = jnp.where(agreement < 0, 0, g)

@@ -131,6 +131,12 @@ def groups(
         >>> round(float(optim.hyperparams(state)["head.*.lr"]), 4)
         0.01
     """
+    if not isinstance(members, Mapping):
+        raise TypeError(
+            "groups takes patterns of paths and what they get, a dict: "
+            "groups({'*.bias': {'weight_decay': 0.0}, '*': {}}, optim.adamw, lr=1e-3); "
+            f"got {type(members).__name__}"
+        )
     made: dict[str, GradientTransformation] = {}
     for pattern, member in members.items():
         if member is None:

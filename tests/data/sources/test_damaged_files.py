@@ -146,3 +146,28 @@ def test_damage_is_named_or_harmless(tmp_path, name, rng):
         else:
             assert len(found) == len(intact), what
     assert refused >= 4
+
+
+def test_an_index_that_lists_fewer_batches_is_refused(tmp_path):
+    """Every bit of an Arrow file's index is turned: no row is lost in silence."""
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"x": np.arange(24)})
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_file(path, table.schema) as writer:
+        for batch in table.to_batches(4):
+            writer.write_batch(batch)
+    content = path.read_bytes()
+    begin = len(content) - 10 - int.from_bytes(content[-10:-6], "little")
+    refused = 0
+    for place in range(begin, len(content) - 10):
+        for bit in range(8):
+            turned = bytearray(content)
+            turned[place] ^= 1 << bit
+            path.write_bytes(bytes(turned))
+            try:
+                dataset = data.ArrowDataset(path)
+            except ValueError as error:
+                refused += "index lists" in str(error)
+            else:
+                assert len(dataset) == 24, (place, bit)
+    assert refused > 0

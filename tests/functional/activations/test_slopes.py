@@ -30,6 +30,17 @@ def test_relative_error_of_slopes_is_small_everywhere(function, order):
     assert (np.abs(ours[~normal]) < 1e-29).all()
 
 
+@pytest.mark.parametrize("function", [F.mish, F.silu, F.gelu, F.softplus, F.logsigmoid, F.softsign])
+def test_slopes_of_gates_have_all_their_digits(function):
+    """Where a slope is a difference of two quotients, it has the error of the larger one."""
+    near = X[np.abs(X) < 12]
+    with jax.enable_x64(True):
+        exact = np.asarray(_nth(function, 1)(near.astype(np.float64)))
+    ours = np.asarray(_nth(function, 1)(near), np.float64)
+    # eight units in the last place of numbers near one
+    np.testing.assert_allclose(ours, exact, rtol=0, atol=8 * 1.2e-7)
+
+
 @pytest.mark.parametrize("function", [F.tanh, F.sigmoid])
 def test_derivatives_of_every_order_and_direction(function, x64):
     """The closed forms are differentiated in their turn: at zero too, where some use ``|x|``."""
@@ -111,3 +122,17 @@ def test_complex_numbers_where_pytorch_takes_them():
     )
     with pytest.raises(TypeError, match="gelu takes floating-point numbers"):
         F.gelu(jnp.asarray(z))
+
+
+@pytest.mark.parametrize(
+    "name", ["softsign", "tanhshrink", "tanh", "sigmoid", "silu", "mish", "gelu", "softplus"]
+)
+def test_second_slopes_at_zero_are_those_of_pytorch(name, x64):
+    """A kink of the magnitude inside a formula is none of the function."""
+    torch = pytest.importorskip("torch")
+    zero = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    slope = torch.autograd.grad(getattr(torch.nn.functional, name)(zero), zero, create_graph=True)[
+        0
+    ]
+    expected = torch.autograd.grad(slope, zero)[0]
+    np.testing.assert_allclose(jax.grad(jax.grad(getattr(F, name)))(0.0), expected[0], atol=1e-15)
