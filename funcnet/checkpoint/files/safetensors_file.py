@@ -46,6 +46,9 @@ _ALIGNMENT = 64
 _WORTH_A_THREAD = 2**18
 """Bytes of an array: to sum fewer takes less time than to wake another thread."""
 
+_WORTH_SYNCING = 2**26
+"""Bytes that are written before the disk is made to begin with them."""
+
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -126,24 +129,35 @@ def write_into(
         end += math.prod(shape) * dtype.itemsize
         entries.append([name, _NAMES[dtype], shape, [begin, end]])
     sums = [_header_sum(entries, notes), *(0 for _ in names)]
-    with ThreadPoolExecutor(1) as pool:
-        file.write(_encoded(entries, notes, sums))
-        sums[1:] = [_write(file, arrays[name], pool) for name in names]
+    file.write(_encoded(entries, notes, sums))
+    sums[1:] = _write_each(file, [arrays[name] for name in names])
     file.seek(0)
     file.write(_encoded(entries, notes, sums))
     return _spelled(sums)
 
 
-def _write(file: BinaryIO, array: Any, pool: ThreadPoolExecutor) -> int:
-    """Write one array's bytes, while another thread sums them."""
-    host = np.asarray(as_array(array))
-    host = np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1)
-    if host.nbytes < _WORTH_A_THREAD:
-        file.write(host.view(np.uint8).data)
-        return crc32(host)
-    checksum = pool.submit(crc32, host)
+def _write_each(file: BinaryIO, arrays: list[Any]) -> list[int]:
+    """Write the arrays' bytes; other threads sum them, and have the disk begin before all is written."""
+    sums: list[int] = []
+    waiting = 0
+    with ThreadPoolExecutor(2) as pool:
+        syncing = pool.submit(int)  # the first is done at once
+        for array in arrays:
+            host = np.asarray(as_array(array))
+            host = np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1)
+            sums.append(_write_one(file, host, pool))
+            waiting += host.nbytes
+            if waiting >= _WORTH_SYNCING and syncing.done():
+                syncing.result()  # a disk that is full says so here
+                syncing, waiting = pool.submit(os.fsync, file.fileno()), 0
+        syncing.result()
+    return sums
+
+
+def _write_one(file: BinaryIO, host: np.ndarray, pool: ThreadPoolExecutor) -> int:
+    summing = pool.submit(crc32, host) if host.nbytes >= _WORTH_A_THREAD else None
     file.write(host.view(np.uint8).data)
-    return checksum.result()
+    return crc32(host) if summing is None else summing.result()
 
 
 def _encoded(entries: list[list[Any]], notes: dict[str, str], sums: list[int]) -> bytes:
