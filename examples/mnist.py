@@ -2,6 +2,7 @@
 
 python examples/mnist.py                  # the 5,000 embedded digits
 python examples/mnist.py --data DIR       # full MNIST: the four IDX files, raw or gzipped
+python examples/mnist.py --keep DIR       # keep a checkpoint an epoch in DIR; the same command goes on from there
 """
 
 import argparse
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="a folder of checkpoints to go on from")
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"))
     args = parser.parse_args()
     epochs = args.epochs or (8 if args.data else 12)
@@ -152,7 +154,14 @@ def main() -> None:
 
     started = time.monotonic()
     run, history = training.fit(
-        objective, optimizer, run, loader, epochs=epochs, evaluation=test_loader, on_epoch=report
+        objective,
+        optimizer,
+        run,
+        loader,
+        epochs=epochs,
+        evaluation=test_loader,
+        on_epoch=report,
+        checkpoint=args.keep,
     )
     stopped = ", stopped by Ctrl-C: what was reached is saved" if history.interrupted else ""
     print(f"\ntrained for {time.monotonic() - started:.1f} s{stopped}")

@@ -4,6 +4,7 @@ from funcnet.training.fit import History, evaluate, fit
 from funcnet.training.metrics import RunningMean
 from funcnet.training.objective import Objective, accuracy, supervised
 from funcnet.training.progress import Progress
+from funcnet.training.resuming import resume
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
 
@@ -18,5 +19,6 @@ __all__ = [
     "fit",
     "make_eval_step",
     "make_train_step",
+    "resume",
     "supervised",
 ]

@@ -1,8 +1,10 @@
 """fit: the loop that most people would otherwise write by hand."""
 
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from funcnet.checkpoint import Checkpointer
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
 from funcnet.module import Functional, Module
@@ -17,6 +20,7 @@ from funcnet.training.interruption import Interruption
 from funcnet.training.metrics import RunningMean
 from funcnet.training.objective import Objective, weight_of
 from funcnet.training.progress import Progress
+from funcnet.training.resuming import FitPosition, Keeper
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
 
@@ -131,25 +135,56 @@ class _Training:
     def __init__(self, objective: Objective, optimizer: Any, run: TrainState) -> None:
         self.plain, self.step, self.known = _cached(_train_functions, objective, optimizer)
         self.run = jax.tree.map(jnp.copy, run)  # the steps donate it; the caller's stays whole
+        self.steps = int(run.step)
         self.names: Any = None
         self.warned = False
 
-    def over(self, bar: Progress, interruption: Interruption) -> dict[str, float]:
-        mean, first_bad = None, jnp.full((), -1, jnp.int32)
-        for batch in bar:
-            if mean is None:
-                self.names = self.names or jax.eval_shape(self.plain, self.run, batch)[1]
-                mean = RunningMean.zeros(self.names)
-            self.run, mean, first_bad = bar.call(
-                self.step, self.run, mean, first_bad, batch=batch, known=self.known
-            )
-            bar.show(mean.compute)
-            if interruption.requested:
+    def over(
+        self,
+        bar: Progress,
+        place: FitPosition,
+        interruption: Interruption,
+        keeper: Keeper | None,
+        started: float,
+        skipped: int,
+    ) -> None:
+        """Train on what is left of an epoch, or until Ctrl-C; ``place`` moves along."""
+        if place.trained:
+            return
+        for number, batch in enumerate(bar):
+            if number < skipped:
+                continue
+            if keeper is not None and keeper.waiting is not None:
+                place.seconds = time.monotonic() - started
+                keeper.settle(self.run, place)
+                if interruption.requested:
+                    break
+            self._step(bar, place, batch)
+            if keeper is not None:
+                keeper.after_step(self.steps, interruption.requested)
+            elif interruption.requested:
                 break
-        if mean is None:
+        else:
+            place.trained = True
+            if keeper is not None and interruption.requested:
+                keeper.after_step(self.steps, True)
+                keeper.settle(self.run, place)
+        if place.mean is None:
             raise ValueError("batches is empty: there is nothing to train on")
-        self._warn(int(first_bad))
-        return mean.compute()
+        self._warn(int(place.first_bad))
+
+    def _step(self, bar: Progress, place: FitPosition, batch: Any) -> None:
+        mean = place.mean
+        if mean is None:
+            self.names = self.names or jax.eval_shape(self.plain, self.run, batch)[1]
+            mean = RunningMean.zeros(self.names)
+        self.run, mean, place.first_bad = bar.call(
+            self.step, self.run, mean, place.first_bad, batch=batch, known=self.known
+        )
+        place.mean = mean
+        place.batches += 1
+        self.steps += 1
+        bar.show(mean.compute)
 
     def _warn(self, step: int) -> None:
         if step >= 0 and not self.warned:
@@ -173,6 +208,8 @@ def fit(
     evaluation: Iterable[Any] | None = None,
     progress: bool = True,
     on_epoch: Callable[[TrainState, dict[str, float]], None] | None = None,
+    checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
+    override: Mapping[str, Any] | None = None,
 ) -> tuple[TrainState, History]:
     """Train for a number of epochs.
 
@@ -190,6 +227,11 @@ def fit(
         progress: whether to show a bar (see `Progress`), and a line an epoch where there is no ``on_epoch``.
         on_epoch: called with the state and the epoch's record after each whole epoch, to print or save. An epoch
             that Ctrl-C cut short is in the history, with what it trained on, but not evaluated.
+        checkpoint: a folder, or a `funcnet.checkpoint.Checkpointer`, to keep the run in: after each epoch, whenever
+            the checkpointer's ``every`` says so, and at Ctrl-C. The same call goes on from the latest one, however
+            the run before ended, and gets the numbers that a run without an end would have got, bit for bit;
+            ``epochs`` counts those of all calls. Without ``every`` what an epoch did is lost with a killed process.
+        override: hyperparameters that win over those of the checkpoint, such as ``{"lr": 1e-4}``; see `resume`.
 
     Returns:
         ``(run, history)``.
@@ -220,24 +262,35 @@ def fit(
                 f"{name} is an iterator ({type(source).__name__}) and would be empty after the first epoch: pass "
                 "something that can be iterated over again, such as a DataLoader or a list"
             )
-    training, history = _Training(objective, optimizer, run), History()
-    evaluated = _Evaluation(objective)
-    with Interruption() as interruption:
-        for epoch in range(1, epochs + 1):
-            started = time.monotonic()
-            label = f"epoch {epoch}/{epochs}"
-            bar = Progress(batches, label, show=progress)
-            means = training.over(bar, interruption)
+    if override and checkpoint is None:
+        raise ValueError("override changes what a checkpoint holds: pass checkpoint=, too")
+    keeper = None if checkpoint is None else Keeper(checkpoint, batches, evaluation)
+    with keeper or nullcontext(), Interruption() as interruption:
+        place = FitPosition()
+        if keeper is not None:
+            run, place = keeper.resume(run, override)
+        training, evaluated = _Training(objective, optimizer, run), _Evaluation(objective)
+        history = History([*place.records])
+        while place.epoch <= epochs and not history.interrupted:
+            label = f"epoch {place.epoch}/{epochs}"
+            started = time.monotonic() - place.seconds
+            skipped = 0 if keeper is None else keeper.skipped(place)
+            bar = Progress(batches, label, show=progress, done=place.batches - skipped)
+            training.over(bar, place, interruption, keeper, started, skipped)
+            means = place.mean.compute() if place.mean is not None else {}
             record: dict[str, float] = {f"train/{name}": value for name, value in means.items()}
-            if evaluation is not None and not interruption.requested:
+            history.interrupted = interruption.requested
+            if evaluation is not None and not history.interrupted:
                 results = evaluated.over(training.run, evaluation, "evaluating", False)
                 record |= {f"eval/{name}": value for name, value in results.items()}
             seconds = time.monotonic() - started
-            record = {"epoch": epoch, "step": int(training.run.step), "seconds": seconds, **record}
+            record = {"epoch": place.epoch, "step": training.steps, "seconds": seconds, **record}
             history.records.append(record)
-            if interruption.requested:
-                history.interrupted = True
+            if history.interrupted:
                 break
+            place = place.next_epoch(record)
+            if keeper is not None:
+                keeper.whole_epoch(training.run, place, record)
             if on_epoch is not None:
                 # a copy: the next step donates the original
                 on_epoch(jax.tree.map(jnp.copy, training.run), record)

@@ -22,6 +22,7 @@ class Progress:
         show: draw nothing if False.
         every: seconds between two readings of the metrics for a bar.
         line_every: seconds between two lines in a log.
+        done: batches of the same epoch that were made before, where it goes on within one.
 
     Example:
         >>> bar = fn.training.Progress([1, 2, 3], "epoch 1", show=False)
@@ -37,11 +38,12 @@ class Progress:
         show: bool = True,
         every: float = 0.2,
         line_every: float = 10.0,
+        done: int = 0,
     ) -> None:
         self.label = label
         self._batches = batches
         self._numbers = ""
-        self._display = _display(batches, label, line_every) if show else None
+        self._display = _display(batches, label, line_every, done) if show else None
         # the first reading waits a little, too: what is shown at once would wait for the first step
         self._every = line_every if isinstance(self._display, _Lines) else every
         self._shown = time.monotonic()
@@ -99,9 +101,10 @@ class Progress:
 class _Bar:
     """A bar of tqdm, redrawn in place."""
 
-    def __init__(self, tqdm: Any, batches: Iterable[Any], label: str) -> None:
+    def __init__(self, tqdm: Any, batches: Iterable[Any], label: str, done: int) -> None:
         total = len(batches) if isinstance(batches, Sized) else None
-        self.bar = tqdm(total=total, desc=label, unit="batch", leave=True, dynamic_ncols=True)
+        settings = {"desc": label, "unit": "batch", "leave": True, "dynamic_ncols": True}
+        self.bar = tqdm(total=total, initial=done, **settings)
 
     def advance(self) -> None:
         self.bar.update(1)
@@ -119,10 +122,10 @@ class _Bar:
 class _Lines:
     """Lines on standard error, for what cannot be redrawn."""
 
-    def __init__(self, batches: Iterable[Any], label: str, every: float) -> None:
+    def __init__(self, batches: Iterable[Any], label: str, every: float, done: int) -> None:
         self.total = len(batches) if isinstance(batches, Sized) else None
         self.label = label
-        self.done = 0
+        self.done = done
         self.started = time.monotonic()
         self.every = every
 
@@ -150,7 +153,7 @@ class _Lines:
         print(f"{line}, {text}" if text else line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _display(batches: Iterable[Any], label: str, line_every: float) -> _Bar | _Lines:
+def _display(batches: Iterable[Any], label: str, line_every: float, done: int) -> _Bar | _Lines:
     notebook = "ipykernel" in sys.modules
     if notebook or getattr(sys.stderr, "isatty", lambda: False)():
         try:
@@ -158,5 +161,5 @@ def _display(batches: Iterable[Any], label: str, line_every: float) -> _Bar | _L
         except ImportError:
             pass
         else:
-            return _Bar(tqdm, batches, label)
-    return _Lines(batches, label, line_every)
+            return _Bar(tqdm, batches, label, done)
+    return _Lines(batches, label, line_every, done)

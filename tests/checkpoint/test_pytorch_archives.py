@@ -12,9 +12,11 @@ from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorc
 from tests.checkpoint.pytorch_assembly import (
     FOUR,
     MAGIC,
+    ORDERED_DICT,
     archive,
     dictionary,
     legacy,
+    named,
     number,
     outcome,
     pickled,
@@ -254,13 +256,46 @@ def test_streams_that_begin_otherwise(path):
     refuse(path)
 
 
+def short(value: str) -> bytes:
+    """Text as Python 2 wrote it."""
+    return b"U" + bytes([len(value)]) + value.encode()
+
+
+OLDER = {
+    "a tensor of the first kind": named("torch._utils", "_rebuild_tensor")
+    + b"("
+    + storage()
+    + b"K\0K\4\x85K\1\x85tR",
+    "text of Python 2": tensor().replace(text("storage"), short("storage")),
+    "a storage of a GPU": tensor(kept=storage(kind=b"ctorch.cuda\nFloatStorage\n")),
+    "hooks of None": tensor(hooks=b"N"),
+    "a parameter": named("torch._utils", "_rebuild_parameter")
+    + b"("
+    + tensor()
+    + b"\x88"
+    + ORDERED_DICT
+    + b"tR",
+}
+
+
+@pytest.mark.parametrize("kind", OLDER)
+@pytest.mark.parametrize("write", [archive, legacy])
+def test_what_older_versions_wrote(path, kind, write):
+    """An OrderedDict of pairs, made by Python 2, with tensors as they were described then."""
+    pair = b"](" + short("w") + OLDER[kind] + b"e"
+    made = named("collections", "OrderedDict") + b"](" + pair + b"e\x85R"
+    assert read_pytorch(write(path, pickled(made)))["w"].tolist() == [0, 1, 2, 3]
+
+
 # ---- other files ---------------------------------------------------------------------------------
 
 
 def test_other_files_are_refused_by_what_they_are(path):
     with tarfile.open(path, "w") as file:
         file.addfile(tarfile.TarInfo("pickle"), None)
-    refuse(path, "tar archive")
+    refuse(
+        path, "tar archive"
+    )  # CVE-2025-32434: such files were unpickled in spite of weights_only
     assert looks_like_pytorch(path.read_bytes()[:512])
     for raw in (
         b"",

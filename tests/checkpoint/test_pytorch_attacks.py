@@ -239,7 +239,7 @@ def test_known_names_take_no_other_arguments(tmp_path, name):
     "instruction", [b"a", b"e", b"s", b"u", b"b", b"\x90", b"R", b"\x81", b"Q"]
 )
 def test_instructions_on_values_of_other_kinds(tmp_path, kind, instruction):
-    """SETITEM on what is no dict, APPEND to what is no list, BUILD of what has no state, and so on."""
+    """SETITEM on what is no dict (CVE-2026-24747), APPEND to what is no list, BUILD of what has no state, and so on."""
     for first in (b"", b"("):
         for count in (1, 2, 3):
             program = VALUES[kind] + first + text("key") * count + instruction

@@ -138,6 +138,7 @@ def test_the_same_part_may_be_used_as_often_as_it_is_named(write):
 
 # ---- tensors that lie ----------------------------------------------------------------------------
 
+# CVE-2026-24747 was, beside others, of storages of another size than told
 LIES = {
     "beyond the storage": (tensor((5,)), "element 4 of a storage that has 4"),
     "beyond it by its offset": (tensor((4,), offset=1), "element 4"),

@@ -161,7 +161,7 @@ def test_one_array_at_a_time(path):
 
 def test_sizes_of_64_bits(path, monkeypatch):
     """Entries beyond 2 GiB have a longer header; here, all have."""
-    monkeypatch.setattr(pytorch_writer, "WIDE", 0)
+    monkeypatch.setattr(pytorch_writer, "_WIDE", 0)
     write_pytorch(path, TREE)
     with PytorchFile(path) as file:
         assert {stored.begin % 64 for stored in file.values()} == {0}
@@ -176,7 +176,7 @@ def test_sizes_of_64_bits(path, monkeypatch):
 @pytest.mark.parametrize("wide", [0, 2**31 - 1], ids=["64 bits", "32 bits"])
 def test_pytorch_reads_arrays(path, settings, wide, monkeypatch):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(pytorch_writer, "WIDE", wide)
+    monkeypatch.setattr(pytorch_writer, "_WIDE", wide)
     tree = TREE | ARRANGED
     write_pytorch(path, tree)
     loaded = torch.load(path, weights_only=True, **settings)

@@ -43,9 +43,10 @@ def test_it_draws_two_pictures(run):
         assert (run[0] / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_same_seed_gives_the_same_file(run, tmp_path):
+def test_the_same_seed_gives_the_same_file_and_a_kept_run_is_found(run, tmp_path):
+    example, kept = str(ROOT / "examples/mnist.py"), tmp_path / "kept"
     subprocess.run(
-        [sys.executable, str(ROOT / "examples/mnist.py"), "--epochs", "1", "--out", str(tmp_path)],
+        [sys.executable, example, "--epochs", "1", "--out", str(tmp_path), "--keep", str(kept)],
         capture_output=True,
         check=True,
         env=AS_USERS_RUN,
@@ -53,6 +54,12 @@ def test_the_same_seed_gives_the_same_file(run, tmp_path):
     assert (tmp_path / "model.safetensors").read_bytes() == (
         run[0] / "model.safetensors"
     ).read_bytes()
+    saved = fn.checkpoint.Checkpointer(kept).latest()
+    assert saved is not None
+    assert saved.step == 31
+    weights = fn.checkpoint.load_arrays(tmp_path / "model.safetensors")
+    params = saved.load(select="run.params.*")["run"].params
+    np.testing.assert_array_equal(params["head"]["weight"], weights["head.weight"])
 
 
 def test_torch_opens_the_file_and_agrees(run):

@@ -9,6 +9,7 @@ Reference: https://github.com/python/cpython/blob/main/Lib/pickletools.py descri
 """
 
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -247,9 +248,8 @@ class PickleMachine:
     # ---- values ------------------------------------------------------------------------------------
 
     def _text(self, length: int) -> None:
-        raw = self._take(length)
-        self._spend(CONTAINER + 4 * length)  # before it is made: a character may take four bytes
-        self._push(str(raw, "utf-8"), 0)
+        value = str(self._take(length), "utf-8")
+        self._push(value, sys.getsizeof(value))  # a character takes one byte to four
 
     def _bytes(self, length: int) -> None:
         raw = self._take(length)

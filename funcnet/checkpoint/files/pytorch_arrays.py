@@ -55,8 +55,8 @@ class PytorchArray(StoredArray):
         """
         if self.nbytes > self.limit:
             raise ValueError(
-                f"{self.name} is one element repeated to {self.nbytes:,} bytes, more than the {self.limit:,} that "
-                "are made of a file of this size; use .view(), which takes no memory"
+                f"{self.name} shows the same elements again and again, {self.nbytes:,} bytes in all, where at most "
+                f"{self.limit:,} are made of a file of this size; use .view(), which takes no memory"
             )
         return super().read()
 

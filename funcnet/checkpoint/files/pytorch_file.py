@@ -96,7 +96,8 @@ def read_pytorch(path: str | os.PathLike[str], select: str | Sequence[str] | Non
     Returns:
         The dicts, lists and tuples that were saved, with NumPy arrays for tensors, NumPy dtypes for dtypes, tuples for
         `torch.Size`, and text for `torch.device`. Tensors that are the same part of the same storage are one array.
-        Of what is not selected, dicts lack it, and lists and tuples have None in its place.
+        Attributes of dicts and tensors are left out. Of what is not selected, dicts lack it, and lists and tuples have
+        None in its place.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -104,6 +105,7 @@ def read_pytorch(path: str | os.PathLike[str], select: str | Sequence[str] | Non
             name that is neither array nor plain value, such as a module; or a pattern matches no name.
 
     Example:
+        >>> from funcnet.checkpoint.files.pytorch_writer import write_pytorch
         >>> path = write_pytorch("model.pt", {"weight": np.ones(2, np.float32), "epoch": 3})
         >>> read_pytorch(path)
         {'weight': array([1., 1.], dtype=float32), 'epoch': 3}

@@ -19,15 +19,15 @@ from funcnet.core.paths import join
 
 __all__ = ["write_pytorch"]
 
-ALIGNMENT = 64
+_ALIGNMENT = 64
 """The arrays' bytes begin at a multiple of it, as PyTorch's do."""
 
-WIDE = 2**31 - 1
+_WIDE = 2**31 - 1
 """Entries of so many bytes tell their size in 64 bits."""
 
-DEEPEST = 100
+_DEEPEST = 100
 
-PADDING = 0x4246
+_PADDING = 0x4246
 """The number of the extra field that fills the space before an entry's bytes; PyTorch uses the same."""
 
 _NAMES = {element.dtype: name for name, element in ELEMENTS.items() if element.dtype is not None}
@@ -53,7 +53,8 @@ def write_pytorch(path: str | os.PathLike[str], tree: Any) -> Path:
         ValueError: the tree contains itself.
 
     Example:
-        >>> path = write_pytorch("tied.pt", {"embed.weight": np.eye(2), "step": 10})
+        >>> from funcnet.checkpoint.files.pytorch_file import read_pytorch
+        >>> path = write_pytorch("model.pt", {"embed.weight": np.eye(2), "step": 10})
         >>> read_pytorch(path)["embed.weight"].tolist()
         [[1.0, 0.0], [0.0, 1.0]]
 
@@ -79,10 +80,10 @@ def _write_entry(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: A
         f"archive/{name}"
     )  # of the year 1980: the same arrays give the same file
     size = memoryview(content).nbytes
-    wide = size >= WIDE
+    wide = size >= _WIDE
     begin = file.tell() + 30 + len(entry.filename) + 20 * wide
-    pad = -(begin + 4) % ALIGNMENT
-    entry.extra = struct.pack("<2H", PADDING, pad) + b"\0" * pad
+    pad = -(begin + 4) % _ALIGNMENT
+    entry.extra = struct.pack("<2H", _PADDING, pad) + b"\0" * pad
     with archive.open(entry, "w", force_zip64=wide) as target:
         target.write(content)
 
@@ -117,9 +118,9 @@ class _Program:
 
     def write(self, value: Any, name: str = "", depth: int = 0, ordered: bool = False) -> None:
         """Write a value: a container with all it holds, an array, or a plain value."""
-        if depth > DEEPEST:
+        if depth > _DEEPEST:
             raise ValueError(
-                f"{name[:100]!r} lies within itself, or within more than {DEEPEST} others"
+                f"{name[:100]!r} lies within itself, or within more than {_DEEPEST} others"
             )
         if isinstance(value, Mapping):
             self._out.write(b"ccollections\nOrderedDict\n)R(" if ordered else b"}(")

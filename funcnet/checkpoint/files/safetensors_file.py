@@ -11,8 +11,8 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -141,7 +141,7 @@ def _write_each(file: BinaryIO, arrays: list[Any]) -> list[int]:
     sums: list[int] = []
     waiting = 0
     with ThreadPoolExecutor(2) as pool:
-        syncing = pool.submit(int)  # the first is done at once
+        syncing = _started(pool, int)  # the first is done at once
         for array in arrays:
             host = np.asarray(as_array(array))
             host = np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1)
@@ -149,15 +149,28 @@ def _write_each(file: BinaryIO, arrays: list[Any]) -> list[int]:
             waiting += host.nbytes
             if waiting >= _WORTH_SYNCING and syncing.done():
                 syncing.result()  # a disk that is full says so here
-                syncing, waiting = pool.submit(os.fsync, file.fileno()), 0
+                syncing, waiting = _started(pool, os.fsync, file.fileno()), 0
         syncing.result()
     return sums
 
 
 def _write_one(file: BinaryIO, host: np.ndarray, pool: ThreadPoolExecutor) -> int:
-    summing = pool.submit(crc32, host) if host.nbytes >= _WORTH_A_THREAD else None
+    if host.nbytes < _WORTH_A_THREAD:
+        file.write(host.view(np.uint8).data)
+        return crc32(host)
+    summing = _started(pool, crc32, host)
     file.write(host.view(np.uint8).data)
-    return crc32(host) if summing is None else summing.result()
+    return summing.result()
+
+
+def _started(pool: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Run a function in another thread, or here: at the end of the program a thread may write, but start no other."""
+    try:
+        return pool.submit(function, *args)
+    except RuntimeError:
+        done: Future[Any] = Future()
+        done.set_result(function(*args))
+        return done
 
 
 def _encoded(entries: list[list[Any]], notes: dict[str, str], sums: list[int]) -> bytes:

@@ -1,6 +1,8 @@
 """One piece of work at a time in the background, whose errors arrive in the foreground."""
 
 import threading
+import traceback
+import weakref
 from collections.abc import Callable
 
 __all__ = ["Background"]
@@ -17,7 +19,9 @@ class Background:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._errors: list[BaseException] = []
+        # also at the end of the program, which comes after the thread's
+        weakref.finalize(self, _show, self._errors)
 
     def start(self, work: Callable[[], None]) -> None:
         """Begin a piece of work; the one before it must have been waited for."""
@@ -26,7 +30,7 @@ class Background:
             try:
                 work()
             except BaseException as error:
-                self._error = error
+                self._errors.append(error)
 
         # No daemon: Python ends only after it, so that what was handed over is written. In a process that is forked
         # meanwhile there is no such thread, and nothing to wait for.
@@ -38,6 +42,11 @@ class Background:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        if self._errors:
+            raise self._errors.pop()
+
+
+def _show(errors: list[BaseException]) -> None:
+    """Print errors that nobody waited for."""
+    for error in errors:
+        traceback.print_exception(error)

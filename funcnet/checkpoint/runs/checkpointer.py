@@ -1,11 +1,7 @@
 """Checkpointer: the steps of a run in one directory, written in the background."""
 
-import json
-import math
 import operator
 import os
-import re
-import shutil
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,35 +10,19 @@ from typing import Any
 
 import jax
 
-from funcnet.checkpoint.files.safetensors_file import write_safetensors
 from funcnet.checkpoint.runs.background import Background
-from funcnet.checkpoint.runs.directory import (
-    commit_step,
-    held,
-    hidden_folder,
-    list_steps,
-    remove_step,
-    step_folder,
-    sweep_hidden,
-)
-from funcnet.checkpoint.runs.manifest import Manifest, data_file, file_note
-from funcnet.checkpoint.runs.pieces import Share, pieces_of_files, share_of
-from funcnet.checkpoint.runs.processes import (
-    common_token,
-    report_failure,
-    wait_for,
-    wait_for_files,
-)
+from funcnet.checkpoint.runs.directory import list_steps, step_folder, sweep_hidden
+from funcnet.checkpoint.runs.metric import best_step
+from funcnet.checkpoint.runs.pieces import share_of
+from funcnet.checkpoint.runs.processes import common_token
+from funcnet.checkpoint.runs.retention import Retention
 from funcnet.checkpoint.runs.saved import Saved, damage_in, open_saved
+from funcnet.checkpoint.runs.step_writer import StepWriter
 from funcnet.checkpoint.trees.structure import take_apart
 from funcnet.core.aliases import PyTree
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.core.files import sync_folder
 
 __all__ = ["Checkpointer"]
-
-_TO_MINIMIZE = re.compile(r"loss|err|perplexity|nll|mse|mae|rmse|distance|cost", re.IGNORECASE)
-"""Metrics of which less is better, by their names."""
 
 
 class Checkpointer:
@@ -95,11 +75,10 @@ class Checkpointer:
         if mode is not None:
             check_choice("mode", mode, ("max", "min"))
         self.directory = Path(directory).absolute()
-        self.keep, self.every, self.best_metric = keep, every, best
-        self.mode = mode or ("min" if best and _TO_MINIMIZE.search(best) else "max")
+        self.every, self.best_metric, self.mode = every, best, mode
         self.asynchronous = asynchronous
         self._background = Background()
-        self._metrics: dict[int, dict[str, float]] = {}
+        self._retention = Retention(self.directory, keep, best, mode)
         self._pid = os.getpid()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._process, self._processes = jax.process_index(), jax.process_count()
@@ -154,20 +133,35 @@ class Checkpointer:
         share = share_of(arrays, self._process, copy=self.asynchronous)
         self._count += 1
         token = f"{self._token}-{self._count}"
+        writer = StepWriter(
+            self.directory,
+            step,
+            share,
+            structure,
+            numbers,
+            notes,
+            token,
+            self._process,
+            self._processes,
+        )
 
         def write() -> None:
-            try:
-                self._write(step, share, structure, numbers, notes, token)
-            except Exception as error:
-                raise RuntimeError(
-                    f"step {step} could not be saved in {self.directory}: {type(error).__name__}: {error}. Earlier "
-                    "steps are whole"
-                ) from error
+            writer.write()
+            if self._process == 0:
+                self._remove_old(step, numbers)
 
         if self.asynchronous:
             self._background.start(write)
         else:
             write()
+
+    def _remove_old(self, step: int, metrics: dict[str, float]) -> None:
+        try:
+            self._retention.apply(step, metrics)
+        except OSError as error:
+            raise RuntimeError(
+                f"step {step} was saved, but older steps in {self.directory} could not be removed: {error}"
+            ) from error
 
     def wait(self) -> None:
         """Wait until everything is written.
@@ -223,7 +217,9 @@ class Checkpointer:
             raise ValueError('no metric is named: write Checkpointer(directory, best="accuracy")')
         found = [saved for step in self.steps() if (saved := self._open(step)) is not None]
         by_step = {saved.step: saved for saved in found}
-        best = self._best_of({step: saved.metrics for step, saved in by_step.items()})
+        best = best_step(
+            {step: saved.metrics for step, saved in by_step.items()}, self.best_metric, self.mode
+        )
         return None if best is None else by_step[best]
 
     def restore(
@@ -285,7 +281,7 @@ class Checkpointer:
                 damage = damage_in(saved.path) if self._processes == 1 else None
                 if damage is None:
                     raise
-                _warn_of(saved.step, damage)
+                _warn_of(saved.path, damage)
         return None
 
     def _open(self, step: int) -> Saved | None:
@@ -294,93 +290,31 @@ class Checkpointer:
             return open_saved(path)
         except (ValueError, OSError) as error:
             if path.exists():  # else another process removed it meanwhile
-                _warn_of(step, f"{path}: {error}")
+                _warn_of(path, str(error))
             return None
 
-    def _best_of(self, metrics: Mapping[int, Mapping[str, float]]) -> int | None:
-        sign, name = (1 if self.mode == "max" else -1), self.best_metric or ""
-        values = {
-            step: sign * numbers[name]
-            for step, numbers in metrics.items()
-            if not math.isnan(numbers.get(name, math.nan))
-        }
-        return max(values, key=lambda step: (values[step], step), default=None)
 
-    def _write(
-        self,
-        step: int,
-        share: Share,
-        structure: Any,
-        metrics: dict[str, float],
-        metadata: dict[str, Any],
-        token: str,
-    ) -> None:
-        folder = hidden_folder(self.directory, "writing", step, token)
-        name = data_file(self._process, self._processes)
-        if self._process != 0:
-            self._write_part(folder, name, share, step, token)
-            return
-        names = [data_file(process, self._processes) for process in range(self._processes)]
-        with held(self.directory):
-            folder.mkdir()
-            try:
-                write_safetensors(folder / name, share.arrays, share.metadata)
-                wait_for_files(folder, names)
-                files = {one: file_note(folder / one) for one in names}
-                pieces = pieces_of_files(folder, names)
-                Manifest(step, metrics, metadata, files, pieces, structure, token).write(folder)
-                sync_folder(folder)
-                commit_step(self.directory, folder, step)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-            self._metrics[step] = metrics
-            self._remove_old(step)
-
-    def _write_part(self, folder: Path, name: str, share: Share, step: int, token: str) -> None:
-        """Write this process's file, and wait for the first process to take it."""
-        wait_for(folder.exists, "the first process to begin")
-        try:
-            write_safetensors(folder / name, share.arrays, share.metadata)
-        except BaseException as error:
-            report_failure(folder, self._process, error)
-            raise
-        wait_for(lambda: not folder.exists(), "the first process to end")
-        if Manifest.read(step_folder(self.directory, step)).token != token:
-            raise RuntimeError("the first process could not write it")
-
-    def _remove_old(self, newest: int) -> None:
-        """Remove whole steps that are neither among the newest nor the best; what is not whole stays to be seen."""
-        if self.keep is None:
-            return
-        for step in list_steps(self.directory):
-            if step not in self._metrics:
-                try:
-                    self._metrics[step] = Manifest.read(step_folder(self.directory, step)).metrics
-                except (ValueError, OSError):
-                    continue
-        present = set(list_steps(self.directory))
-        self._metrics = {step: m for step, m in self._metrics.items() if step in present}
-        kept = {*sorted(self._metrics)[-self.keep :], newest}
-        best = self._best_of(self._metrics)
-        for step in sorted(self._metrics.keys() - kept - {best}):
-            remove_step(self.directory, step)
-            del self._metrics[step]
-
-
-def _warn_of(step: int, problem: str) -> None:
+def _warn_of(path: Path, problem: str) -> None:
+    step = int(path.name.partition("-")[2])
+    where = "" if str(path) in problem else f" (in {path})"
     warnings.warn(
-        f"step {step} is not whole, so an earlier step is used: {problem}",
-        UserWarning,
-        stacklevel=4,
+        f"step {step} is not whole and is passed over: {problem}{where}", UserWarning, stacklevel=4
     )
 
 
-def _as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return json.loads(json.dumps(dict(metadata)))
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"metadata holds what JSON cannot ({error}): write text, numbers, booleans, None, lists and dicts, and put "
-            "arrays into the tree"
-        ) from None
+def _as_json(value: Any, name: str = "metadata") -> Any:
+    """Check that JSON gives back what it is given, and copy it."""
+    if isinstance(value, Mapping) and all(type(key) is str for key in value):
+        return {key: _as_json(item, f"{name}[{key!r}]") for key, item in value.items()}
+    if type(value) is list:
+        return [_as_json(item, f"{name}[{place}]") for place, item in enumerate(value)]
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    hint = (
+        "keys of text"
+        if isinstance(value, Mapping)
+        else "numbers, text, booleans, None, lists and dicts"
+    )
+    raise TypeError(
+        f"{name} is a {type(value).__name__} that JSON would not give back: write {hint}, and put arrays into the tree"
+    )

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet.checkpoint.runs.directory import new_token
 from funcnet.core.files import write_atomically
@@ -23,13 +25,15 @@ _PAUSE = 0.02
 
 def common_token() -> str:
     """Agree on a name that nobody else uses; every process has to call this."""
-    token = int(new_token(), 16)
+    token = int(new_token(), 16) if jax.process_index() == 0 else 0
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        halves = np.array([token >> 16, token & 0xFFFF], np.int32)
-        high, low = multihost_utils.broadcast_one_to_all(halves)
-        token = int(high) << 16 | int(low)
+        mesh = jax.make_mesh((jax.device_count(),), ("all",), (AxisType.Auto,))
+        everywhere, nowhere = NamedSharding(mesh, PartitionSpec("all")), PartitionSpec()
+        shares = jax.make_array_from_callback(
+            (jax.device_count(),), everywhere, lambda index: np.array([token], np.uint32)
+        )
+        # the others give zeros
+        token = int(jax.jit(jnp.max, out_shardings=NamedSharding(mesh, nowhere))(shares))
     return f"{token:08x}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from funcnet.checkpoint.files.safetensors_file import SafetensorsFile
 from funcnet.checkpoint.runs.directory import list_steps, step_folder
+from funcnet.checkpoint.runs.metric import best_step
 from funcnet.checkpoint.runs.saved import Saved, damage_in, open_saved
 
 __all__ = ["describe_path"]
@@ -13,12 +14,16 @@ __all__ = ["describe_path"]
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def describe_path(path: Path, check: bool = False) -> str:
+def describe_path(
+    path: Path, check: bool = False, best: str | None = None, mode: str | None = None
+) -> str:
     """Describe a directory of checkpoints (a line for each step), one of its steps, or a file of arrays.
 
     Args:
         path: of the directory or file.
         check: whether to read all numbers and meet their checksums too.
+        best: the metric whose best step is marked.
+        mode: which values of it are good; see `Checkpointer`.
 
     Raises:
         ValueError: there is nothing to describe; the message says what was expected.
@@ -35,7 +40,7 @@ def describe_path(path: Path, check: bool = False) -> str:
         return _describe_file(path)
     steps = list_steps(path)
     if steps:
-        return _describe_steps(path, steps, check)
+        return _describe_steps(path, steps, check, best, mode)
     files = sorted(path.glob("*.safetensors"))
     if not files:
         raise ValueError(
@@ -54,13 +59,23 @@ def _describe_file(path: Path) -> str:
     return f"{_table(['array', 'dtype', 'shape', 'size'], rows, right='size')}\n{total}"
 
 
-def _describe_steps(directory: Path, steps: list[int], check: bool) -> str:
+def _describe_steps(
+    directory: Path, steps: list[int], check: bool, best: str | None, mode: str | None
+) -> str:
     found = {step: _state_of(step_folder(directory, step), check) for step in steps}
     whole = [state for state in found.values() if isinstance(state, Saved)]
     metrics = sorted({name for saved in whole for name in saved.metrics})
-    latest = max((saved.step for saved in whole), default=None)
+    if best is not None and best not in metrics:
+        raise ValueError(
+            f"no step has a metric {best!r}; there are: {', '.join(metrics) or 'none'}"
+        )
+    marked = {max((saved.step for saved in whole), default=None): "latest"}
+    for metric in metrics if best is None else [best]:
+        step = best_step({saved.step: saved.metrics for saved in whole}, metric, mode)
+        mark = f"best {metric}"
+        marked[step] = f"{marked[step]}, {mark}" if step in marked else mark
     rows = [
-        _row(step, step_folder(directory, step), state, metrics, latest)
+        _row(step, step_folder(directory, step), state, metrics, marked.get(step, ""))
         for step, state in found.items()
     ]
     return _table(["step", "state", "size", "when", *metrics], rows, right="step size")
@@ -74,13 +89,11 @@ def _state_of(path: Path, check: bool) -> Saved | str:
     return (damage_in(path) if check else None) or saved
 
 
-def _row(
-    step: int, path: Path, state: Saved | str, metrics: list[str], latest: int | None
-) -> list[str]:
+def _row(step: int, path: Path, state: Saved | str, metrics: list[str], mark: str) -> list[str]:
     size = _size(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
     if isinstance(state, str):
         return [str(step), f"NOT WHOLE: {state}", size, "", *("" for _ in metrics)]
-    marks = "whole, latest" if step == latest else "whole"
+    marks = f"whole, {mark}" if mark else "whole"
     numbers = [_number(state.metrics.get(name)) for name in metrics]
     return [str(step), marks, size, _local(state.when), *numbers]
 

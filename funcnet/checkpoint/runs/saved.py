@@ -40,6 +40,11 @@ class Saved:
     metadata: dict[str, Any]
     when: datetime
 
+    @property
+    def names(self) -> list[str]:
+        """The dotted names of everything in the tree, such as ``run.params.weight``."""
+        return [*_tree_of(self.path).leaves]
+
     def load(
         self,
         like: PyTree = None,

@@ -13,7 +13,7 @@ from funcnet.checkpoint.trees.names import Names, part_of_key
 from funcnet.checkpoint.trees.values import encode_value, is_value
 from funcnet.optim import RuleState
 
-__all__ = ["Opened", "fold", "open_container", "type_name"]
+__all__ = ["Opened", "fold_tree", "open_container", "type_name"]
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def _entry_name(entry: Any) -> str:
     return str(entry)
 
 
-def fold(
+def fold_tree(
     tree: Any,
     leaf: Callable[[str, Any], T],
     combine: Callable[[Opened, list[T]], T],
@@ -158,7 +158,7 @@ def fold(
         ValueError: the tree contains itself.
 
     Example:
-        >>> fold({"a": [1, 2]}, lambda name, leaf: name, lambda opened, new: opened.rebuild(new))
+        >>> fold_tree({"a": [1, 2]}, lambda name, leaf: name, lambda opened, new: opened.rebuild(new))
         {'a': ['a.0', 'a.1']}
     """
     names = Names()

@@ -26,7 +26,7 @@ def fold_described(
     leaf: Callable[[str, Any], T],
     combine: Callable[[str, Described, list[T]], T],
 ) -> T:
-    """Compute something of a described tree from its leaves up, with the names that `fold` gives.
+    """Compute something of a described tree from its leaves up, with the names that `fold_tree` gives.
 
     Args:
         structure: JSON that `take_apart` wrote, of whatever origin.

@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from funcnet.core.safetensors_format import DTYPES
 
-__all__ = ["describe_leaf", "key_dtype", "named_dtype", "to_storage"]
+__all__ = ["describe_leaf", "key_dtype", "named_dtype", "require_array", "to_storage"]
 
 _RARE = (
     "float4_e2m1fn",
@@ -45,10 +45,7 @@ def to_storage(name: str, leaf: Any) -> tuple[Any, dict[str, Any]]:
         TypeError: it is no array, or of a dtype that cannot be saved.
         ValueError: its memory was given to another computation.
     """
-    if isinstance(leaf, Tracer):
-        raise TypeError(
-            f"{name} is traced: save outside of jax.jit, jax.grad and jax.vmap, with the arrays that they return"
-        )
+    require_array(name, leaf)
     if isinstance(leaf, jax.Array):
         if leaf.is_deleted():
             raise ValueError(
@@ -57,13 +54,26 @@ def to_storage(name: str, leaf: Any) -> tuple[Any, dict[str, Any]]:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.key_data(leaf), {"kind": "key", "impl": _implementation(name, leaf)}
         note: dict[str, Any] = {"kind": "weak" if leaf.weak_type else "jax"}
-    elif isinstance(leaf, np.ndarray) and type(leaf) is not np.matrix:
+    elif isinstance(leaf, np.ndarray):
         note = {"kind": "numpy"}
-    elif isinstance(leaf, np.generic):
-        leaf, note = np.asarray(leaf), {"kind": "number"}
     else:
-        raise TypeError(_refusal(name, leaf))
+        leaf, note = np.asarray(leaf), {"kind": "number"}
     return _with_known_dtype(name, leaf, note)
+
+
+def require_array(name: str, leaf: Any) -> None:
+    """Raise ``TypeError`` unless a leaf is an array, a random key or a number of NumPy's.
+
+    >>> require_array("w", np.ones(2))
+    """
+    if isinstance(leaf, Tracer):
+        raise TypeError(
+            f"{name} is traced: save and load outside of jax.jit, jax.grad and jax.vmap, with the arrays that they "
+            "return"
+        )
+    # subclasses of NumPy's arrays may hold more than numbers, such as a mask
+    if not isinstance(leaf, jax.Array | np.generic) and type(leaf) not in (np.ndarray, np.memmap):
+        raise TypeError(_refusal(name, leaf))
 
 
 def _with_known_dtype(name: str, array: Any, note: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -146,7 +156,9 @@ def _refusal(name: str, leaf: Any) -> str:
         if callable(leaf)
         else "save what it is made of: arrays, numbers, text, bytes or None, in dicts, lists and tuples"
     )
-    if isinstance(leaf, set | frozenset):
+    if isinstance(leaf, np.ndarray):
+        hint = "write np.asarray(...), and what it holds besides"
+    elif isinstance(leaf, set | frozenset):
         hint = "write sorted(...), a list"
     elif isinstance(leaf, dict):
         hint = "write dict(...)"

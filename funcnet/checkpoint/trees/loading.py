@@ -1,22 +1,28 @@
 """A described tree and its arrays become a tree again: as it was, or as a template is."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax.numpy as jnp
 
-from funcnet.checkpoint.trees.containers import fold
+from funcnet.checkpoint.trees.containers import fold_tree
 from funcnet.checkpoint.trees.described import leaves_described
 from funcnet.checkpoint.trees.pieced_array import PiecedArray
 from funcnet.checkpoint.trees.rebuilt import ABSENT, rebuild_tree
 from funcnet.checkpoint.trees.stored_leaf import StoredLeaf
 from funcnet.checkpoint.trees.template import Maker, cast_floats, fit_leaf
 from funcnet.core.errors import TreeMismatchError
+from funcnet.core.paths import matches
 from funcnet.core.paths import select as select_paths
 from funcnet.module.layout import mismatch_message
 
-__all__ = ["SavedTree"]
+__all__ = ["SavedTree", "make_leaves"]
+
+_AHEAD = 2
+"""How many arrays are read ahead, in threads: copying and summing leave Python's lock alone."""
 
 
 class SavedTree:
@@ -39,8 +45,13 @@ class SavedTree:
         try:
             described = leaves_described(structure)
             self.leaves = {name: self._leaf(value, find) for name, value in described.items()}
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{origin}: {error}") from None
+        except KeyError as error:
+            raise ValueError(
+                f"{origin} is damaged: an array is described without {error}"
+            ) from None
+        except ValueError as error:
+            place = "" if str(error).startswith(origin) else f"{origin}: "
+            raise ValueError(f"{place}{error}") from None
 
     def _leaf(self, value: Any, find: Callable[[str], PiecedArray | None]) -> Any:
         if not isinstance(value, dict):
@@ -62,24 +73,24 @@ class SavedTree:
         dtype = dtype if dtype is None or dtype == "like" else jnp.dtype(dtype)
         if like is None:
             chosen = self.leaves if select is None else select_paths(select, self.leaves)
-            made = _read(
+            made = make_leaves(
                 {n: self._maker(self.leaves[n], dtype) for n in self.leaves if n in chosen}
             )
             return rebuild_tree(
-                self.structure, lambda name, _: made.get(name, ABSENT), classes, select is not None
+                self.structure, lambda name, _: made.get(name, ABSENT), classes, _chosen(select)
             )
         return self._load_like(like, select, strict, dtype)
 
     def _maker(self, leaf: Any, dtype: Any) -> tuple[Any, Maker]:
         """Say how to read a leaf as it was saved, and what tells it from others that are read."""
         if not isinstance(leaf, StoredLeaf):
-            return None, lambda: leaf
+            return None, Maker(lambda _: leaf)
         target = None if dtype is None else cast_floats(leaf, dtype)
-        return id(leaf), lambda: leaf.make(target)
+        return id(leaf), Maker(leaf.made, lambda: leaf.host(dtype=target))
 
     def _load_like(self, like: Any, select: Any, strict: bool, dtype: Any) -> Any:
         template: dict[str, Any] = {}
-        fold(like, template.__setitem__, lambda opened, children: None)
+        fold_tree(like, template.__setitem__, lambda opened, children: None)
         chosen: Any = {**template, **self.leaves}
         if select is not None:
             chosen = select_paths(select, chosen)
@@ -97,8 +108,8 @@ class SavedTree:
             else:
                 makers[name] = _identity(stored, leaf), found
         self._report(missing, unexpected, wrong, strict)
-        made = _read(makers)
-        return fold(
+        made = make_leaves(makers)
+        return fold_tree(
             like, lambda name, leaf: made.get(name, leaf), lambda opened, new: opened.rebuild(new)
         )
 
@@ -118,6 +129,13 @@ class SavedTree:
         )
 
 
+def _chosen(select: Any) -> Callable[[str], bool] | None:
+    if select is None:
+        return None
+    patterns = [select] if isinstance(select, str) else [*select]
+    return lambda name: any(matches(pattern, name) for pattern in patterns)
+
+
 def _identity(stored: Any, like: Any) -> Any:
     """Tell what is read once: an array that was shared, for places that ask for the same kind of it."""
     if not isinstance(stored, StoredLeaf):
@@ -126,15 +144,35 @@ def _identity(stored: Any, like: Any) -> Any:
     return id(stored), asked, getattr(like, "committed", None)
 
 
-def _read(makers: dict[str, tuple[Any, Maker]]) -> dict[str, Any]:
-    """Read leaves, those that are the same once."""
+def make_leaves(makers: Mapping[str, tuple[Any, Maker]]) -> dict[str, Any]:
+    """Make leaves by name; those that have one identity, which is not None, are made once and shared.
+
+    >>> make_leaves({"a": (1, Maker(list, lambda: "xy")), "b": (1, Maker(list)), "c": (None, Maker(str))})
+    {'a': ['x', 'y'], 'b': ['x', 'y'], 'c': 'None'}
+    """
     once: dict[Any, Any] = {}
-    made: dict[str, Any] = {}
-    for name, (identity, make) in makers.items():
-        if identity is None:
-            made[name] = make()
-            continue
-        if identity not in once:
-            once[identity] = make()
-        made[name] = once[identity]
-    return made
+    first: dict[Any, Maker] = {}
+    for identity, maker in makers.values():
+        if identity is not None:
+            first.setdefault(identity, maker)
+    waiting: deque[tuple[Any, Maker, Future[Any]]] = deque()
+
+    def finish() -> None:
+        identity, maker, numbers = waiting.popleft()
+        once[identity] = maker.place(numbers.result())
+
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        for identity, maker in first.items():
+            waiting.append((identity, maker, pool.submit(maker.read or _nothing)))
+            if len(waiting) > _AHEAD:
+                finish()
+        while waiting:
+            finish()
+    return {
+        name: maker.place(None) if identity is None else once[identity]
+        for name, (identity, maker) in makers.items()
+    }
+
+
+def _nothing() -> None:
+    return None

@@ -121,6 +121,11 @@ def _opened(path: str | os.PathLike[str]) -> SavedTree:
             f"{path} holds arrays without a tree's structure: read them with checkpoint.load_arrays(path), or a "
             "model's weights with checkpoint.load_weights(path, module)"
         )
+    if any(array.checksum is None for array in file.values()):
+        raise ValueError(
+            f"{path} is damaged, or was written anew by another program: the checksums that belong to its tree are "
+            "missing"
+        )
     return SavedTree(
         os.fspath(path),
         read_structure(file.metadata[STRUCTURE], os.fspath(path)),

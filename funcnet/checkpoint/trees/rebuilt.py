@@ -22,7 +22,7 @@ def rebuild_tree(
     structure: Any,
     leaf: Callable[[str, Any], Any],
     classes: Iterable[type] = (),
-    partial: bool = False,
+    chosen: Callable[[str], bool] | None = None,
 ) -> Any:
     """Make a tree from its description.
 
@@ -32,7 +32,8 @@ def rebuild_tree(
             `ABSENT`.
         classes: named tuples and dataclasses to make again; those of funcnet itself that are imported need not be
             listed. Others become named tuples of the same name and fields.
-        partial: whether leaves may be absent: they are left out of dicts, and None elsewhere.
+        chosen: given where leaves may be absent: they are left out of dicts, and None elsewhere. It tells whether
+            an empty container of a dotted name stays.
 
     Raises:
         ValueError: the description cannot be read, or a container needs a template.
@@ -40,8 +41,9 @@ def rebuild_tree(
     known = {type_name(kind): kind for kind in classes}
 
     def combine(name: str, one: Described, children: list[Any]) -> Any:
-        if partial and all(child is ABSENT for child in children):
-            return ABSENT
+        if chosen is not None and all(child is ABSENT for child in children):  # noqa: SIM102
+            if children or not chosen(name):
+                return ABSENT
         if one.kind in _DICTS:
             pairs = zip(one.keys, children, strict=True)
             return _DICTS[one.kind]((key, child) for key, child in pairs if child is not ABSENT)

@@ -83,20 +83,17 @@ class StoredLeaf:
             )
         return cast
 
-    def make(self, dtype: Any = None) -> Any:
-        """Read it as what it was when it was saved.
-
-        Args:
-            dtype: to cast to.
+    def made(self, host: np.ndarray) -> Any:
+        """Make of its numbers what it was when it was saved.
 
         Raises:
-            ValueError: the bytes are damaged; or JAX was told to use 64 bits when it was saved, and is not now.
+            ValueError: JAX was told to use 64 bits when it was saved, and is not now.
         """
         if self.kind == "numpy":
-            return self.host(dtype=dtype)
+            return host
         if self.kind == "number":
-            return self.host(dtype=dtype)[()]
-        return self.on_device(self.host(dtype=dtype), weak=self.kind == "weak")
+            return host[()]
+        return self.on_device(host, weak=self.kind == "weak")
 
     def on_device(self, host: np.ndarray, weak: bool = False) -> Any:
         """Put numbers that were read on the default device, as an array or as random keys."""

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from funcnet.checkpoint.trees.containers import Opened, fold
+from funcnet.checkpoint.trees.containers import Opened, fold_tree
 from funcnet.checkpoint.trees.leaves import to_storage
 from funcnet.checkpoint.trees.values import encode_value, is_value
 
@@ -49,7 +49,7 @@ def take_apart(tree: Any) -> Parts:
             seen[id(value)] = {"array": name, **note}
         return seen[id(value)]
 
-    return Parts(fold(tree, leaf, _described), arrays)
+    return Parts(fold_tree(tree, leaf, _described), arrays)
 
 
 def _described(opened: Opened, children: list[Any]) -> dict[str, Any]:

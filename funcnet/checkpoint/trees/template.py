@@ -1,20 +1,29 @@
 """What a template asks of the leaves of a file: the same shape, dtype and kind, or the difference in words."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet.checkpoint.trees.leaves import describe_leaf, to_storage
+from funcnet.checkpoint.trees.leaves import describe_leaf, require_array
 from funcnet.checkpoint.trees.stored_leaf import StoredLeaf
 from funcnet.checkpoint.trees.values import is_value
 
-__all__ = ["cast_floats", "fit_leaf"]
+__all__ = ["Maker", "cast_floats", "fit_leaf"]
 
-Maker = Callable[[], Any]
-"""Reads the leaf, when it is called."""
+
+class Maker(NamedTuple):
+    """How to make a leaf.
+
+    Attributes:
+        place: takes what was read. It is called in the caller's thread, where JAX's settings are the caller's.
+        read: reads numbers into host memory, in any thread; None where ``place`` needs none.
+    """
+
+    place: Callable[[Any], Any]
+    read: Callable[[], Any] | None = None
 
 
 def fit_leaf(name: str, like: Any, stored: Any, dtype: Any) -> Maker | str:
@@ -27,7 +36,7 @@ def fit_leaf(name: str, like: Any, stored: Any, dtype: Any) -> Maker | str:
         dtype: see `checkpoint.load`.
 
     Returns:
-        A function that reads the leaf, or what does not fit, in words.
+        How to make the leaf, or what does not fit, in words.
 
     Raises:
         TypeError: a leaf of the template is nothing that could have been saved.
@@ -35,7 +44,7 @@ def fit_leaf(name: str, like: Any, stored: Any, dtype: Any) -> Maker | str:
     if is_value(like):
         return _fit_value(like, stored)
     if not isinstance(like, jax.ShapeDtypeStruct):
-        to_storage(f"{name} of the template", like)  # raises for what could not have been saved
+        require_array(f"{name} of the template", like)
     if not isinstance(stored, StoredLeaf):
         return _fit_number(like, stored)
     difference = f"{_described(like)} in the template, {_described(stored)} in the file"
@@ -46,7 +55,7 @@ def fit_leaf(name: str, like: Any, stored: Any, dtype: Any) -> Maker | str:
     if tuple(like.shape) != stored.shape or not (stored.dtype == wanted or castable):
         hint = ': dtype="like" casts it' if _could_cast(like, stored) else ""
         return difference + hint
-    return lambda: _made_like(like, stored, None if stored.kind == "key" else wanted)
+    return _made_like(like, stored, None if stored.kind == "key" else wanted)
 
 
 def cast_floats(stored: StoredLeaf, dtype: Any) -> Any:
@@ -81,11 +90,11 @@ def _fit_value(like: Any, stored: Any) -> Maker | str:
         kinds = {bool: np.bool_, int: np.integer, float: np.floating, complex: np.complexfloating}
         kind = kinds.get(type(like))
         if kind is not None and stored.shape == () and _is(stored.dtype, kind):
-            return lambda: stored.host().item()
+            return Maker(np.ndarray.item, stored.host)
         return f"{describe_leaf(like)} in the template, {_described(stored)} in the file"
     if type(like) is not type(stored):
         return f"{describe_leaf(like)} in the template, {describe_leaf(stored)} in the file"
-    return lambda: stored
+    return Maker(lambda _: stored)
 
 
 def _fit_number(like: Any, stored: Any) -> Maker | str:
@@ -100,10 +109,10 @@ def _fit_number(like: Any, stored: Any) -> Maker | str:
     except OverflowError:
         return difference
     if isinstance(like, np.generic):
-        return lambda: host[()]
+        return Maker(lambda _: host[()])
     if isinstance(like, np.ndarray):
-        return lambda: host
-    return lambda: jax.device_put(host, _sharding(like))
+        return Maker(lambda _: host)
+    return Maker(lambda _: jax.device_put(host, _sharding(like)))
 
 
 def _sharding(like: Any) -> Any:
@@ -113,12 +122,17 @@ def _sharding(like: Any) -> Any:
     return like.sharding
 
 
-def _made_like(like: Any, stored: StoredLeaf, dtype: Any) -> Any:
-    if isinstance(like, np.generic):
-        return stored.host(dtype=dtype)[()]
-    if isinstance(like, np.ndarray):
+def _made_like(like: Any, stored: StoredLeaf, dtype: Any) -> Maker:
+    def read() -> np.ndarray:
         return stored.host(dtype=dtype)
-    sharding = _sharding(like)
-    if sharding is not None:
-        return stored.spread(sharding, dtype)
-    return stored.on_device(stored.host(dtype=dtype), weak=bool(getattr(like, "weak_type", False)))
+
+    if isinstance(like, np.generic):
+        return Maker(lambda host: host[()], read)
+    if isinstance(like, np.ndarray):
+        return Maker(lambda host: host, read)
+    sharding, weak = _sharding(like), bool(getattr(like, "weak_type", False))
+    if sharding is None:
+        return Maker(lambda host: stored.on_device(host, weak), read)
+    if len(sharding.device_set) > 1 or not sharding.is_fully_addressable:
+        return Maker(lambda _: stored.spread(sharding, dtype))
+    return Maker(lambda host: jax.device_put(stored.on_device(host, weak), sharding), read)

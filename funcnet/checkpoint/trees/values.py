@@ -2,6 +2,7 @@
 
 import base64
 import math
+import struct
 from typing import Any
 
 __all__ = ["decode_value", "encode_value", "is_value"]
@@ -25,7 +26,7 @@ def encode_value(value: Any) -> Any:
     """Write a value, or a tuple of values, as JSON.
 
     >>> encode_value(1.5), encode_value(float("nan")), encode_value(("a", 1))
-    (1.5, {'float': 'nan'}, {'tuple': ['a', 1]})
+    (1.5, {'nan': '7ff8000000000000'}, {'tuple': ['a', 1]})
     """
     if isinstance(value, tuple):
         return {"tuple": [encode_value(item) for item in value]}
@@ -33,9 +34,10 @@ def encode_value(value: Any) -> Any:
         return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, complex):
         return {"complex": [encode_value(value.real), encode_value(value.imag)]}
-    if isinstance(value, float) and not math.isfinite(value):
-        sign = "-" if math.copysign(1, value) < 0 else ""
-        return {"float": f"{sign}{abs(value)}"}
+    if isinstance(value, float) and math.isnan(value):
+        return {"nan": struct.pack(">d", value).hex()}  # there are many of them
+    if isinstance(value, float) and math.isinf(value):
+        return {"float": str(value)}
     if type(value) is int and abs(value) >= _JSON_INTEGERS:
         return {"int": hex(value)}
     return value
@@ -64,8 +66,10 @@ def decode_value(value: Any) -> Any:
             return base64.b64decode(content, validate=True)
         case "complex", [real, imaginary]:
             return complex(decode_value(real), decode_value(imaginary))
-        case "float", "nan" | "-nan" | "inf" | "-inf":
+        case "float", "inf" | "-inf":
             return float(content)
+        case "nan", str():
+            return struct.unpack(">d", bytes.fromhex(content).rjust(8, b"\0")[:8])[0]
         case "int", str():
             return int(content, 16)
         case _:

@@ -1,0 +1,190 @@
+"""Runs that end and go on: what fit keeps beside the train state, and when it keeps it."""
+
+import glob
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.checkpoint import Checkpointer, Saved
+from funcnet.optim import with_hyperparams
+from funcnet.training.metrics import RunningMean
+from funcnet.training.train_state import TrainState
+
+__all__ = ["Keeper", "FitPosition", "resume"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass
+class FitPosition:
+    """Where a run of `fit` is, beside its train state.
+
+    Attributes:
+        epoch: the one under way, from 1.
+        batches: how many of it are trained on.
+        trained: whether those were all; what is left of the epoch is its evaluation.
+        seconds: spent on it.
+        mean: of its metrics so far.
+        first_bad: the first step with a metric that was not finite, or -1.
+        records: of the epochs before.
+    """
+
+    epoch: int = 1
+    batches: int = 0
+    trained: bool = False
+    seconds: float = 0.0
+    mean: RunningMean | None = None
+    first_bad: Any = field(default_factory=lambda: jnp.full((), -1, jnp.int32))
+    records: list[dict[str, float]] = field(default_factory=list)
+
+    def next_epoch(self, record: dict[str, float]) -> "FitPosition":
+        """Begin the next epoch."""
+        return FitPosition(self.epoch + 1, records=[*self.records, record])
+
+
+def resume(
+    checkpoint: Checkpointer | str | os.PathLike[str],
+    run: TrainState,
+    batches: Any = None,
+    *,
+    override: Mapping[str, Any] | None = None,
+    strict: bool = True,
+) -> TrainState:
+    """Go on from the latest whole checkpoint of a folder, or begin if there is none.
+
+    Args:
+        checkpoint: a `funcnet.checkpoint.Checkpointer`, or its folder.
+        run: a new run, made as the saved one was: it says which arrays there are, of what kind, and on which
+            devices they belong. It is returned as it is if the folder holds no checkpoint.
+        batches: a loader, put where it was; its next ``iter`` gives the batch after the last one trained on.
+        override: hyperparameters that win over the saved ones, such as ``{"lr": 1e-4}``.
+        strict: whether every array must be in the checkpoint, and the other way round. If not, what fits is taken,
+            and a warning lists what did not.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: the run given has made more steps than any checkpoint.
+        KeyError: ``override`` names a hyperparameter that the optimizer has not.
+
+    Example:
+        >>> net, optimizer = fn.functionalize(nn.Linear(4, 3)), optim.sgd(0.1)
+        >>> loader = data.DataLoader(data.ArrayDataset(np.ones((8, 4), np.float32)), batch_size=2)
+        >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
+        >>> with fn.checkpoint.Checkpointer("runs/linear") as checkpointer:
+        ...     run = fn.training.resume(checkpointer, run, loader)  # begins
+        ...     for batch in loader:
+        ...         run = dataclasses.replace(run, step=run.step + 1)  # a step of training
+        ...         checkpointer.save(int(run.step), {"run": run, "batches": loader.state_dict()})
+        >>> int(fn.training.resume("runs/linear", run, loader, override={"lr": 0.01}).step)
+        4
+    """
+    keeper = Keeper(checkpoint, batches)
+    with keeper:
+        return keeper.resume(run, override, strict)[0]
+
+
+class Keeper:
+    """What `fit` does with a checkpointer.
+
+    A checkpoint within an epoch is taken when the batch after it has come, because only then is it known that the
+    epoch goes on: a loader that has given out its last batch already stands at the next epoch.
+
+    Args:
+        checkpoint: a checkpointer, or its folder.
+        batches: trained on.
+        evaluation: evaluated on.
+    """
+
+    def __init__(self, checkpoint: Any, batches: Any, evaluation: Any = None) -> None:
+        self.owned = not isinstance(checkpoint, Checkpointer)
+        self.checkpointer = Checkpointer(checkpoint) if self.owned else checkpoint
+        self.sources = {"batches": batches, "evaluation": evaluation}
+        self.waiting: dict[str, Any] | None = None
+
+    def __enter__(self) -> "Keeper":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait until everything is on the disk."""
+        if self.owned:
+            self.checkpointer.close()
+        else:
+            self.checkpointer.wait()
+
+    def resume(
+        self, run: TrainState, override: Mapping[str, Any] | None = None, strict: bool = True
+    ) -> tuple[TrainState, FitPosition]:
+        """Return the latest run and its place, or those that begin."""
+        place = FitPosition()
+        found = self.checkpointer.restore({"run": run}, select="run.*", strict=strict)
+        if found is not None:
+            tree, saved = found
+            _check_ahead(saved, run)
+            beside = sorted({name.partition(".")[0] for name in saved.names} - {"run"})
+            kept = saved.load(select=[f"{glob.escape(name)}*" for name in beside])
+            run, place = tree["run"], kept.get("place", place)
+            self._put(kept)
+        if override:
+            run = TrainState(
+                run.params, run.state, with_hyperparams(run.opt_state, override), run.step, run.key
+            )
+        return run, place
+
+    def skipped(self, place: FitPosition) -> int:
+        """Count the batches to pass over: those trained on, of a source that does not know its position."""
+        return 0 if _has_position(self.sources["batches"]) else place.batches
+
+    def after_step(self, step: int, asked: bool) -> None:
+        """Note where the batches are, if a checkpoint is due or asked for."""
+        if asked or self.checkpointer.due(step):
+            self.waiting = self._positions()
+
+    def settle(self, run: TrainState, place: FitPosition) -> None:
+        """Save what was noted."""
+        self._save(run, place, self.waiting or {}, None)
+
+    def whole_epoch(self, run: TrainState, place: FitPosition, record: Mapping[str, float]) -> None:
+        """Save behind an epoch, with its metrics."""
+        metrics = {name: value for name, value in record.items() if "/" in name}
+        wanted = self.checkpointer.best_metric
+        if wanted is not None and f"eval/{wanted}" in metrics:
+            metrics[wanted] = metrics[f"eval/{wanted}"]
+        self._save(run, place, self._positions(), metrics)
+
+    def _save(self, run: TrainState, place: FitPosition, positions: Any, metrics: Any) -> None:
+        self.waiting = None
+        tree = {"run": run, "place": place, **positions}
+        self.checkpointer.save(int(run.step), tree, metrics=metrics)
+
+    def _positions(self) -> dict[str, Any]:
+        found = {name: _position(source) for name, source in self.sources.items()}
+        return {name: position for name, position in found.items() if position is not None}
+
+    def _put(self, kept: Mapping[str, Any]) -> None:
+        for name, source in self.sources.items():
+            if name in kept and hasattr(source, "load_state_dict"):
+                source.load_state_dict(kept[name])
+
+
+def _position(source: Any) -> Any:
+    return source.state_dict() if _has_position(source) else None
+
+
+def _has_position(source: Any) -> bool:
+    """Tell whether a loader knows its position; one that sends ahead knows that of its source."""
+    inner = getattr(source, "batches", None)
+    return hasattr(source, "state_dict") and (inner is None or _has_position(inner))
+
+
+def _check_ahead(saved: Saved, run: TrainState) -> None:
+    if int(run.step) > saved.step:
+        raise ValueError(
+            f"the run has made {int(run.step)} steps, but the latest checkpoint in {saved.path.parent} is of step "
+            f"{saved.step}: going on from there would lose what came after it. Pass a new run to go back, or another "
+            "folder to go on"
+        )

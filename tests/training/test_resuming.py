@@ -1,0 +1,328 @@
+"""A run that ended anywhere goes on as if it had not: parameters, optimizer, order, dropout, means, history."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcnet as fn
+from funcnet import checkpoint, data, optim, training
+from tests.module.models import Counter, Dense, Noise
+
+SAMPLES, BATCH, EPOCHS = 22, 4, 3
+STEPS = EPOCHS * 6
+
+
+class Model(fn.Module):
+    def __init__(self):
+        self.dense = Dense(3, 2)
+        self.counter = Counter()
+        self.noise = Noise()
+
+    def __call__(self, x):
+        return self.counter(self.noise(self.dense(x)))
+
+
+def mse(outputs, targets):
+    return jnp.mean((outputs - targets) ** 2)
+
+
+def examples():
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((SAMPLES, 3), np.float32)
+    return {"x": x, "y": x[:, :2] * 3}
+
+
+def shifted(sample, rng):
+    return {**sample, "x": sample["x"] + rng.standard_normal(3).astype(np.float32)}
+
+
+class Rows(data.IterableDataset):
+    def __iter__(self):
+        whole = examples()
+        return ({k: v[i] for k, v in whole.items()} for i in range(SAMPLES))
+
+
+def listed():
+    return list(data.DataLoader(data.ArrayDataset(examples()), BATCH))
+
+
+SOURCES = {
+    "list": listed,
+    "loader": lambda: data.DataLoader(data.ArrayDataset(examples()), BATCH, shuffle=True, seed=3),
+    "augmented": lambda: data.DataLoader(
+        data.ArrayDataset(examples()), BATCH, shuffle=True, transforms=[shifted]
+    ),
+    "threads": lambda: data.DataLoader(
+        data.ArrayDataset(examples()), BATCH, shuffle=True, num_workers=2
+    ),
+    "prefetched": lambda: data.prefetch_to_device(SOURCES["loader"](), 3),
+    "prefetched list": lambda: data.prefetch_to_device(listed()),
+    "stream": lambda: data.DataLoader(Rows(), BATCH),
+    "sampler": lambda: data.DataLoader(
+        data.ArrayDataset(examples()), BATCH, sampler=data.RandomSampler(range(SAMPLES))
+    ),
+}
+
+
+OPTIMIZERS = {
+    "adamw": lambda: optim.adamw(optim.schedules.warmup_cosine(0.05, 4, STEPS)),
+    "sgd": lambda: optim.sgd(0.05, momentum=0.9, nesterov=True),
+}
+
+
+@cache  # what fit compiled for them is used again
+def pieces(name):
+    net, optimizer = fn.functionalize(Model()), OPTIMIZERS[name]()
+    return net, training.supervised(net, mse, inputs="x", targets="y"), optimizer
+
+
+def start(name="adamw"):
+    net, objective, optimizer = pieces(name)
+    run = training.TrainState.create(net, optimizer, jax.random.key(1))
+    return objective, optimizer, run
+
+
+class Stop(Exception):
+    pass
+
+
+class Ending:
+    """A source that breaks off before its batch number ``after``, counted over all epochs."""
+
+    def __init__(self, batches, after):
+        self.batches, self.after = batches, after
+
+    def __iter__(self):
+        for batch in self.batches:
+            if self.after == 0:
+                raise Stop
+            self.after -= 1
+            yield batch
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["batches"], name)
+
+
+def equal(one, other):
+    one, other = jax.tree.leaves(one), jax.tree.leaves(other)
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), strict=True)
+
+
+def records_of(history):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in history.records]
+
+
+@cache
+def unbroken(source, optimizer="adamw", epochs=EPOCHS):
+    objective, optimizer, run = start(optimizer)
+    batches = SOURCES[source]()
+    return training.fit(
+        objective, optimizer, run, batches, epochs=epochs, evaluation=listed(), progress=False
+    )
+
+
+def part(source, folder, after=None, every=2, optimizer="adamw", **settings):
+    """Run until batch ``after``, in a process's place: everything is made anew."""
+    objective, optimizer, run = start(optimizer)
+    batches = SOURCES[source]() if after is None else Ending(SOURCES[source](), after)
+    with checkpoint.Checkpointer(folder, every=every, best="loss") as checkpointer:
+        return training.fit(
+            objective,
+            optimizer,
+            run,
+            batches,
+            **{"epochs": EPOCHS, "evaluation": listed(), "progress": False, **settings},
+            checkpoint=checkpointer,
+        )
+
+
+@pytest.mark.parametrize("every", [None, 1, 2, 3, 6])
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_run_that_broke_off_goes_on_as_if_it_had_not(source, every, tmp_path):
+    run, history = unbroken(source)
+    # after some batches of the first epoch, at an epoch's end, and in the last
+    for after in (4, 6, 3):
+        with pytest.raises(Stop):
+            part(source, tmp_path, after, every)
+    again, continued = part(source, tmp_path, None, every)
+    equal(run, again)
+    assert records_of(history) == records_of(continued)
+    assert len(history.records) == EPOCHS
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_steps_made_before_are_not_made_again(optimizer, tmp_path):
+    with pytest.raises(Stop):
+        part("loader", tmp_path, 10, 3, optimizer)
+    # 9 steps are kept; 9 are to make, so the tenth batch from here is never asked for
+    run, _ = part("loader", tmp_path, 9, 3, optimizer)
+    equal(run, unbroken("loader", optimizer)[0])
+
+
+def test_a_whole_run_is_returned_as_it_is_and_can_be_made_longer(tmp_path):
+    run, history = part("loader", tmp_path)
+    again, same = part("loader", tmp_path, 0)
+    equal(run, again)
+    assert records_of(history) == records_of(same)
+    longer, more = part("loader", tmp_path, epochs=EPOCHS + 1)
+    expected, records = unbroken("loader", epochs=EPOCHS + 1)
+    equal(longer, expected)
+    assert records_of(more) == records_of(records)
+
+
+def test_ctrl_c_saves_where_it_stopped(tmp_path, monkeypatch):
+    class Interrupting(Ending):
+        def __iter__(self):
+            for batch in self.batches:
+                if self.after == 0:
+                    signal.raise_signal(signal.SIGINT)
+                self.after -= 1
+                yield batch
+
+    monkeypatch.setitem(globals(), "Ending", Interrupting)
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _, history = part("loader", tmp_path, 8, None)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert history.interrupted
+    latest = checkpoint.Checkpointer(tmp_path).latest()
+    assert latest is not None
+    assert latest.step == 9
+    monkeypatch.undo()
+    run, continued = part("loader", tmp_path, 9)
+    expected, records = unbroken("loader")
+    equal(run, expected)
+    assert records_of(continued) == records_of(records)
+
+
+def test_the_best_epoch_is_kept_and_found(tmp_path):
+    _, history = part("loader", tmp_path, every=None)
+    best = checkpoint.Checkpointer(tmp_path, best="loss").best()
+    assert best is not None
+    losses = history.series("eval/loss")
+    assert best.step == history.records[int(np.argmin(losses))]["step"]
+    assert best.metrics["eval/loss"] == min(losses)
+
+
+def test_an_override_wins_over_the_saved_rate(tmp_path):
+    part("loader", tmp_path, optimizer="sgd", epochs=1)
+    _, optimizer, run = start("sgd")
+    with checkpoint.Checkpointer(tmp_path) as checkpointer:
+        kept = training.resume(checkpointer, run)
+        assert float(optim.hyperparams(kept.opt_state)["lr"]) == pytest.approx(0.05)
+        changed = training.resume(checkpointer, run, override={"lr": 0.5})
+        assert float(optim.hyperparams(changed.opt_state)["lr"]) == 0.5
+        equal(kept.params, changed.params)
+        with pytest.raises(KeyError, match="rate"):
+            training.resume(checkpointer, run, override={"rate": 0.5})
+    objective, optimizer, run = start()
+    with pytest.raises(ValueError, match="checkpoint="):
+        training.fit(objective, optimizer, run, listed(), epochs=1, override={"lr": 1.0})
+
+
+def test_a_loop_written_by_hand_resumes(tmp_path):
+    def go(steps):
+        objective, optimizer, run = start()
+        loader = SOURCES["augmented"]()
+        step = jax.jit(training.make_train_step(objective, optimizer))
+        with checkpoint.Checkpointer(tmp_path, every=2) as checkpointer:
+            run = training.resume(checkpointer, run, loader)
+            while int(run.step) < steps:
+                for batch in loader:
+                    run, _ = step(run, batch)
+                    if checkpointer.due(int(run.step)):
+                        tree = {"run": run, "batches": loader.state_dict()}
+                        checkpointer.save(int(run.step), tree)
+                    if int(run.step) == steps:
+                        break
+        return run
+
+    go(7)  # the last checkpoint is that of step 6
+    resumed = go(11)
+    for path in tmp_path.iterdir():
+        path.rename(tmp_path.parent / f"other{path.name}")
+    equal(resumed, go(11))
+
+
+def test_a_folder_that_is_behind_the_run_is_refused(tmp_path):
+    part("loader", tmp_path, epochs=1)
+    _, _, run = start()
+    with pytest.raises(ValueError, match=r"has made 60 steps, .* of step 6"):
+        training.resume(tmp_path, replace(run, step=run.step + 60))
+
+
+def test_another_model_is_refused_with_what_differs_or_taken_as_far_as_it_fits(tmp_path):
+    part("loader", tmp_path, epochs=1)
+
+    class Longer(Model):
+        def __init__(self):
+            super().__init__()
+            self.extra = Dense(2, 5)
+
+    net = fn.functionalize(Longer())
+    run = training.TrainState.create(net, OPTIMIZERS["adamw"](), jax.random.key(1))
+    with pytest.raises(KeyError, match=r"extra\.weight"):
+        training.resume(tmp_path, run)
+    with pytest.warns(UserWarning, match=r"extra\.weight"):
+        mixed = training.resume(tmp_path, run, strict=False)
+    _, _, like = start()
+    equal(mixed.params["dense"], training.resume(tmp_path, like).params["dense"])
+    equal(mixed.params["extra"], run.params["extra"])
+
+
+def test_a_run_resumes_onto_a_mesh(tmp_path):
+    first, _ = part("loader", tmp_path, epochs=1)
+    _, _, run = start()
+    everywhere = jax.NamedSharding(jax.make_mesh((4,), ("data",)), jax.P())
+    spread = training.resume(tmp_path, jax.device_put(run, everywhere))
+    assert all(leaf.sharding == everywhere for leaf in jax.tree.leaves(spread))
+    equal(first, spread)
+
+
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.training.test_resuming import part, np, jax
+print("begun", flush=True)
+run, history = part("prefetched", sys.argv[2], every=1, epochs=12)
+np.savez(sys.argv[3], *map(np.asarray, jax.tree.leaves(run.params)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_killed_process_goes_on(tmp_path, rng, pytestconfig):
+    root, result = Path(__file__).parents[2], tmp_path / "result.npz"
+    command = [sys.executable, "-c", CHILD, str(root), str(tmp_path / "run"), str(result)]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    kills = 20 if pytestconfig.getoption("grid") == "full" else 2
+    for attempt in itertools.count():
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"begun\n"
+        if attempt < kills:
+            time.sleep(rng.uniform(0.5, 2.0))
+            child.kill()
+        child.stdout.close()
+        if child.wait() == 0:
+            break
+        assert child.returncode == -signal.SIGKILL
+    expected, _ = unbroken("prefetched", epochs=12)
+    with np.load(result) as found:
+        equal(expected.params, [found[name] for name in found.files])
