@@ -11,9 +11,8 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,6 +45,9 @@ _ALIGNMENT = 64
 
 _WORTH_A_THREAD = 2**18
 """Bytes of an array: to sum fewer takes less time than to wake another thread."""
+
+_WORTH_SYNCING = 2**26
+"""Bytes that are written before the disk is made to begin with them."""
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -127,27 +129,48 @@ def write_into(
         end += math.prod(shape) * dtype.itemsize
         entries.append([name, _NAMES[dtype], shape, [begin, end]])
     sums = [_header_sum(entries, notes), *(0 for _ in names)]
-    with ThreadPoolExecutor(1) as pool:
-        file.write(_encoded(entries, notes, sums))
-        sums[1:] = [_write(file, arrays[name], pool) for name in names]
+    file.write(_encoded(entries, notes, sums))
+    sums[1:] = _write_each(file, [arrays[name] for name in names])
     file.seek(0)
     file.write(_encoded(entries, notes, sums))
     return _spelled(sums)
 
 
-def _write(file: BinaryIO, array: Any, pool: ThreadPoolExecutor) -> int:
-    """Write one array's bytes, while another thread sums them."""
-    host = np.asarray(as_array(array))
-    host = np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1)
+def _write_each(file: BinaryIO, arrays: list[Any]) -> list[int]:
+    """Write the arrays' bytes; other threads sum them, and have the disk begin before all is written."""
+    sums: list[int] = []
+    waiting = 0
+    with ThreadPoolExecutor(2) as pool:
+        syncing = _started(pool, int)  # the first is done at once
+        for array in arrays:
+            host = np.asarray(as_array(array))
+            host = np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1)
+            sums.append(_write_one(file, host, pool))
+            waiting += host.nbytes
+            if waiting >= _WORTH_SYNCING and syncing.done():
+                syncing.result()  # a disk that is full says so here
+                syncing, waiting = _started(pool, os.fsync, file.fileno()), 0
+        syncing.result()
+    return sums
+
+
+def _write_one(file: BinaryIO, host: np.ndarray, pool: ThreadPoolExecutor) -> int:
     if host.nbytes < _WORTH_A_THREAD:
         file.write(host.view(np.uint8).data)
         return crc32(host)
-    try:
-        summed = pool.submit(crc32, host).result
-    except RuntimeError:  # at the end of the program a thread may still write, but start no other
-        summed = partial(crc32, host)
+    summing = _started(pool, crc32, host)
     file.write(host.view(np.uint8).data)
-    return summed()
+    return summing.result()
+
+
+def _started(pool: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Run a function in another thread, or here: at the end of the program a thread may write, but start no other."""
+    try:
+        return pool.submit(function, *args)
+    except RuntimeError:
+        done: Future[Any] = Future()
+        done.set_result(function(*args))
+        return done
 
 
 def _encoded(entries: list[list[Any]], notes: dict[str, str], sums: list[int]) -> bytes:

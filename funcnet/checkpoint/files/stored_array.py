@@ -1,8 +1,10 @@
 """StoredArray: one array that lies in a file, read when it is asked for."""
 
+import contextlib
 import math
 import mmap
 import os
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,10 @@ from typing import Any
 import numpy as np
 
 __all__ = ["StoredArray", "crc32", "map_file"]
+
+
+_POPULATE_READ = 22 if sys.platform == "linux" else None
+"""Linux's advice to fetch pages at once, not one by one as they are touched; Python has no name for it."""
 
 
 def map_file(path: str | os.PathLike[str]) -> np.ndarray:
@@ -64,8 +70,10 @@ class StoredArray:
         Raises:
             ValueError: its bytes are not those that were written.
         """
+        self._advise(_POPULATE_READ)
         array = np.array(self.view(), dtype=self.dtype.newbyteorder("="), order="C", copy=True)
-        self._let_go()
+        # else a file of any size would stay in memory beside its copy
+        self._advise(getattr(mmap, "MADV_DONTNEED", None))
         if self.checksum is not None and crc32(array) != self.checksum:
             raise ValueError(
                 f"{self.name} is damaged: its bytes are not those that were saved (CRC-32). Use another copy of "
@@ -73,14 +81,14 @@ class StoredArray:
             )
         return array
 
-    def _let_go(self) -> None:
-        """Give back the pages that a copy has touched, else a file of any size would stay in memory beside it."""
+    def _advise(self, advice: int | None) -> None:
+        """Tell the system what becomes of the pages in which the array lies, where it takes advice."""
         mapped = getattr(self.content.base, "obj", None)
-        if not self.nbytes or self.strides or not hasattr(mmap, "MADV_DONTNEED"):
+        if advice is None or not self.nbytes or self.strides or not isinstance(mapped, mmap.mmap):
             return
-        if isinstance(mapped, mmap.mmap):
-            start = self.begin - self.begin % mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_DONTNEED, start, self.begin + self.nbytes - start)
+        start = self.begin - self.begin % mmap.PAGESIZE
+        with contextlib.suppress(OSError):  # of an older system
+            mapped.madvise(advice, start, self.begin + self.nbytes - start)
 
 
 def crc32(array: np.ndarray) -> int:
