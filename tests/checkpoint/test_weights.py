@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.core import errors, files
-from tests.module.models import Dense, Nest, Tied, built
+from funcnet.core import errors
+from tests.module.models import Dense, Nest, built
 
 
 @pytest.mark.parametrize(
@@ -34,17 +34,6 @@ def test_a_model_comes_back(tmp_path):
         assert a.dtype == b.dtype
 
 
-def test_tied_weights_open_in_torch_under_each_name(tmp_path):
-    torch_files = pytest.importorskip("safetensors.torch")
-    module = Tied()
-    _, params, state = built(module)
-    path = fn.checkpoint.save_weights(tmp_path / "m.safetensors", module, params, state)
-    loaded = torch_files.load_file(path)
-    np.testing.assert_array_equal(loaded["decoder.weight"].numpy(), params["encoder"]["weight"])
-    again, _ = fn.checkpoint.load_weights(path, module)
-    assert jax.tree.structure(again) == jax.tree.structure(params)
-
-
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError):
         fn.checkpoint.load_arrays(tmp_path / "none.safetensors")
@@ -55,16 +44,3 @@ def test_files_that_cannot_be_read(tmp_path):
     good = fn.checkpoint.save_arrays(tmp_path / "b.safetensors", {"weight": np.ones((2, 9))})
     with pytest.raises(errors.StateDictError, match="bias"):
         fn.checkpoint.load_weights(good, Dense(3, 2))
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = files.write_atomically(tmp_path / "f", b"old")
-
-    def broken(_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(files.os, "fsync", broken)
-    with pytest.raises(OSError, match="disk full"):
-        files.write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["f"]

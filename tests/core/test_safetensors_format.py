@@ -41,6 +41,20 @@ def test_every_dtype_comes_back(tmp_path, name):
 
 LIES = {
     "empty": (b"", b""),
+    "overflow beside nothing": ({"a": _array([0, 2**62, 4], [0, 0])}, b""),
+    "many axes": ({"a": _array([1] * 33, [0, 4])}, bytes(4)),
+    "huge": (b'{"a":{"dtype":"F32","shape":[' + b"9" * 4000 + b'],"data_offsets":[0,4]}}', bytes(4)),
+    "huger": (b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,4]}}', bytes(4)),
+    "far": ({"a": _array([1], [2**62, 2**62 + 4])}, bytes(4)),
+    "nan": (b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', bytes(4)),
+    "infinity": (b'{"__metadata__":{"a":Infinity}}', b""),
+    "half a character": (b'{"__metadata__":{"a":"\\ud800"}}', b""),
+    "half a name": (b'{"\\udfff":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}', bytes(4)),
+    "brackets": (b'{"a":' + b"[[]," * 100_000 + b"[]" + b"]" * 100_000 + b"}", b""),
+    "a list of nothing": (b'{"a":[' + b"[]," * 100_000 + b"[]]}", b""),
+    "no list": ({"a": _array(3, [0, 4])}, bytes(4)),
+    "three offsets": ({"a": _array([1], [0, 4, 4])}, bytes(4)),
+    "same place": ({"a": _array([1], [0, 4]), "b": _array([1], [0, 4])}, bytes(4)),
     "no object": (b"[1, 2]", b""),
     "no json": (b"{\"a\": ", b""),
     "no text": (b"{\xff\xff}", b""),
@@ -77,7 +91,7 @@ def test_headers_that_lie(tmp_path, header, body):
 
 def test_lengths_that_lie(tmp_path):
     path = tmp_path / "a.safetensors"
-    for content in (b"", b"123", struct.pack("<Q", 2**63), struct.pack("<Q", 10) + b"{}"):
+    for content in (b"123", struct.pack("<Q", 2**63), struct.pack("<Q", 10) + b"{}"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="cannot hold a header"):
             checkpoint.load_arrays(path)

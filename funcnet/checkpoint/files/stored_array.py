@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["StoredArray", "map_file"]
+__all__ = ["StoredArray", "crc32", "map_file"]
 
 
 def map_file(path: str | os.PathLike[str]) -> np.ndarray:
@@ -50,7 +50,10 @@ class StoredArray:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def view(self) -> np.ndarray:
-        """Show the array as it lies in the file: nothing is read before it is touched; it cannot be written."""
+        """Show the array as it lies in the file: nothing is read before it is touched; it cannot be written.
+
+        A slice of it reads that part alone. Its bytes are not compared with their checksum: `read` does that.
+        """
         if not self.nbytes:
             return np.zeros(self.shape, self.dtype)
         return np.ndarray(self.shape, self.dtype, self.content, self.begin, self.strides)
@@ -62,12 +65,22 @@ class StoredArray:
             ValueError: its bytes are not those that were written.
         """
         array = np.array(self.view(), dtype=self.dtype.newbyteorder("="), order="C", copy=True)
+        self._let_go()
         if self.checksum is not None and crc32(array) != self.checksum:
             raise ValueError(
                 f"{self.name} is damaged: its bytes are not those that were saved (CRC-32). Use another copy of "
                 "the file, or an earlier checkpoint"
             )
         return array
+
+    def _let_go(self) -> None:
+        """Give back the pages that a copy has touched, else a file of any size would stay in memory beside it."""
+        mapped = getattr(self.content.base, "obj", None)
+        if not self.nbytes or self.strides or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        if isinstance(mapped, mmap.mmap):
+            start = self.begin - self.begin % mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_DONTNEED, start, self.begin + self.nbytes - start)
 
 
 def crc32(array: np.ndarray) -> int:
