@@ -1,7 +1,7 @@
 """Saved: one step of a run on disk."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,12 @@ class Saved:
     metrics: dict[str, float]
     metadata: dict[str, Any]
     when: datetime
+    _tree: SavedTree = field(repr=False, compare=False)
 
     @property
     def names(self) -> list[str]:
         """The dotted names of everything in the tree, such as ``run.params.weight``."""
-        return [*_tree_of(self.path).leaves]
+        return [*self._tree.leaves]
 
     def load(
         self,
@@ -58,7 +59,7 @@ class Saved:
 
         The arrays go where the template's are, whatever the number of devices and processes that saved them.
         """
-        return _tree_of(self.path).load(like, select, strict, classes, dtype)
+        return self._tree.load(like, select, strict, classes, dtype)
 
 
 def open_saved(path: Path) -> Saved:
@@ -68,14 +69,9 @@ def open_saved(path: Path) -> Saved:
         ValueError: it is not whole; the message says what is wrong.
     """
     manifest = Manifest.read(path)
-    _tree_of(path, manifest)
+    tree = SavedTree(str(path), manifest.tree, _arrays_of(path, manifest).get)
     when = datetime.fromisoformat(manifest.when)
-    return Saved(manifest.step, path, manifest.metrics, manifest.metadata, when)
-
-
-def _tree_of(path: Path, manifest: Manifest | None = None) -> SavedTree:
-    manifest = manifest or Manifest.read(path)
-    return SavedTree(str(path), manifest.tree, _arrays_of(path, manifest).get)
+    return Saved(manifest.step, path, manifest.metrics, manifest.metadata, when, tree)
 
 
 def _arrays_of(path: Path, manifest: Manifest) -> dict[str, PiecedArray]:

@@ -1,5 +1,6 @@
 """Leaves as arrays that a file can hold, with a note of what they were."""
 
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -115,6 +116,7 @@ def named_dtype(name: str) -> np.dtype[Any]:
     raise ValueError(f"dtype {name!r} is not known to this release, or to this ml_dtypes")
 
 
+@lru_cache(maxsize=16)
 def key_dtype(implementation: str) -> Any:
     """Give the dtype of random keys of an implementation.
 

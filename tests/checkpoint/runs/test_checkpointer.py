@@ -134,6 +134,15 @@ def test_step_zero_can_be_the_best(tmp_path):
         assert checkpointer.steps() == [0, 2]
 
 
+def test_a_step_that_was_found_can_be_read_though_it_is_removed_meanwhile(tmp_path):
+    with Checkpointer(tmp_path, keep=1) as checkpointer:
+        checkpointer.save(1, tree_of(1))
+        saved = checkpointer.latest()
+        checkpointer.save(2, tree_of(2))
+        assert checkpointer.steps() == [2]
+    assert_same(saved.load(), tree_of(1))
+
+
 def test_a_new_checkpointer_keeps_what_an_earlier_one_saved(tmp_path):
     for step in (1, 2, 3):
         with Checkpointer(tmp_path, keep=1, best="accuracy") as checkpointer:
