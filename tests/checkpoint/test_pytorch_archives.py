@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, load_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, load_pytorch, looks_like_pytorch
 from tests.checkpoint.pytorch_assembly import (
     FOUR,
     MAGIC,

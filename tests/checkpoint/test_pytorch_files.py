@@ -4,7 +4,7 @@ import ml_dtypes  # noqa: F401  (NumPy learns the names of its dtypes)
 import numpy as np
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, load_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, load_pytorch, looks_like_pytorch
 from tests.checkpoint.make_pytorch_files import DTYPES, FOLDER, FORMS, VALUES
 
 BASE = np.arange(24, dtype=np.float32)

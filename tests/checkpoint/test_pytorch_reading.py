@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch, load_pytorch
+from funcnet.checkpoint.files.pytorch_file import PytorchFile, load_pytorch, looks_like_pytorch
 
 torch = pytest.importorskip("torch")
 
