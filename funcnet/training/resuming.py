@@ -73,12 +73,15 @@ def resume(
 
     Example:
         >>> net, optimizer = fn.functionalize(nn.Linear(4, 3)), optim.sgd(0.1)
-        >>> loader = data.DataLoader(data.ArrayDataset(np.ones((8, 4), np.float32)), batch_size=2)
+        >>> digits = {"x": np.ones((8, 4), np.float32), "y": np.zeros(8, np.int32)}
+        >>> loader = data.DataLoader(data.ArrayDataset(digits), batch_size=2)
+        >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
+        >>> step = jax.jit(fn.training.make_train_step(objective, optimizer))
         >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
         >>> with fn.checkpoint.Checkpointer("runs/linear") as checkpointer:
         ...     run = fn.training.resume(checkpointer, run, loader)  # begins
         ...     for batch in loader:
-        ...         run = dataclasses.replace(run, step=run.step + 1)  # a step of training
+        ...         run, _ = step(run, batch)
         ...         checkpointer.save(int(run.step), {"run": run, "batches": loader.state_dict()})
         >>> int(fn.training.resume("runs/linear", run, loader, override={"lr": 0.01}).step)
         4
