@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from funcnet import optim
+from tests.tracing import CountingJit
 
 PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.zeros(3)}
 GRADS = {"w": jnp.full((2, 3), 0.5), "b": jnp.ones(3)}
@@ -13,12 +14,12 @@ GRADS = {"w": jnp.full((2, 3), 0.5), "b": jnp.ones(3)}
 
 def test_read_and_change_without_recompiling():
     optimizer = optim.chain(optim.clip_by_global_norm(5.0), optim.adamw(1e-2))
-    step = jax.jit(optimizer.update)
+    step = CountingJit(optimizer.update)
     _, state = step(GRADS, optimizer.init(PARAMS), PARAMS)
     before, _ = step(GRADS, state, PARAMS)
     state = optim.with_hyperparams(state, lr=1e-3, betas=(0.9, 0.999), weight_decay=jnp.array(0.1))
     after, state = step(GRADS, state, PARAMS)
-    assert step._cache_size() == 1
+    assert step.traces == 1
     read = optim.hyperparams(state)
     assert list(read) == ["max_norm", "lr", "betas", "eps", "weight_decay"]
     np.testing.assert_allclose(read["betas"], (0.9, 0.999), rtol=1e-6)
@@ -66,7 +67,7 @@ def test_errors_name_what_there_is():
 def test_every_number_takes_a_schedule():
     half = optim.schedules.exponential(1.0, 0.5)
     optimizer = optim.sgd(half, momentum=lambda t: 0.5 + 0.0 * t.astype(float))
-    step, state = jax.jit(optimizer.update), optimizer.init({"w": jnp.zeros(1)})
+    step, state = CountingJit(optimizer.update), optimizer.init({"w": jnp.zeros(1)})
     seen, velocity = [], 0.0
     for k in range(4):
         updates, state = step({"w": jnp.ones(1)}, state)
@@ -74,7 +75,7 @@ def test_every_number_takes_a_schedule():
         np.testing.assert_allclose(updates["w"], -(0.5**k) * velocity, rtol=1e-6)
         seen.append(float(optim.hyperparams(state)["lr"]))
     assert seen == [1.0, 0.5, 0.25, 0.125]
-    assert step._cache_size() == 1
+    assert step.traces == 1
 
 
 def test_an_array_zero_can_be_changed_later():

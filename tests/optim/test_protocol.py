@@ -7,6 +7,7 @@ import pytest
 
 from funcnet import optim
 from tests.optim import problem
+from tests.tracing import CountingJit
 
 # Every optimizer; a new one is one row here. Some take matrices only, or real numbers only.
 OPTIMIZERS = {
@@ -97,12 +98,12 @@ def test_step_two_recompiles_nothing_under_donation_vmap_and_16_bits(optimizer):
         updates, state = optimizer.update(params, state, params)
         return updates, optim.apply_updates(params, updates), state
 
-    step = jax.jit(jax.vmap(whole), donate_argnums=(0, 1))
+    step = CountingJit(jax.vmap(whole), donate_argnums=(0, 1))
     state = jax.vmap(optimizer.init)(params)
     expected = shapes(state)
     for _ in range(3):
         updates, params, state = step(params, state)
-    assert step._cache_size() == 1
+    assert step.traces == 1
     assert shapes(state) == expected
     assert shapes(updates) == shapes(params)
     for leaf in jax.tree.leaves(params):

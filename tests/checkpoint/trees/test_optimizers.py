@@ -11,6 +11,7 @@ import funcnet as fn
 from funcnet import nn, optim
 from tests.checkpoint.same import assert_same
 from tests.optim.test_protocol import OPTIMIZERS, matrix_tree
+from tests.tracing import CountingJit
 
 MORE_ARGUMENTS = {"accumulate": (2,), "freeze": ("a.*",), "mask": ("a.*",)}
 
@@ -80,16 +81,16 @@ def test_a_run_goes_on_as_if_nothing_had_happened(tmp_path):
     optimizer = optim.adamw(1e-2)
     run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
     objective = fn.training.supervised(net, fn.functional.cross_entropy, inputs="x", targets="y")
-    step = jax.jit(fn.training.make_train_step(objective, optimizer))
+    step = CountingJit(fn.training.make_train_step(objective, optimizer))
     batch = {"x": jnp.arange(24.0).reshape(6, 4) / 9, "y": jnp.arange(6) % 2}
     for _ in range(3):
         run, _ = step(run, batch)
     path = fn.checkpoint.save(tmp_path / "a.safetensors", run)
-    compiled = step._cache_size()
+    compiled = step.traces
     for back in (fn.checkpoint.load(path), fn.checkpoint.load(path, run)):
         assert_same(back, run)
         assert_same(step(back, batch)[0], step(run, batch)[0])
-    assert step._cache_size() == compiled  # what comes back compiles nothing anew
+    assert step.traces == compiled  # what comes back compiles nothing anew
     shapes = jax.eval_shape(
         lambda key: fn.training.TrainState.create(net, optimizer, key), jax.random.key(0)
     )

@@ -7,6 +7,7 @@ import pytest
 
 from funcnet import optim
 from tests.optim import problem
+from tests.tracing import CountingJit
 
 
 def rosenbrock(xp, p):
@@ -67,7 +68,7 @@ def test_updates_equal_pytorch(case, x64):
     def loss(p):
         return function(jnp, p)
 
-    @jax.jit
+    @CountingJit
     def step(params, state):
         value, grads = jax.value_and_grad(loss)(params)
         updates, state = optimizer.update(grads, state, params, value=value, loss=loss)
@@ -84,7 +85,7 @@ def test_updates_equal_pytorch(case, x64):
     inside = reference.state[next(iter(tensors.values()))]
     assert int(state[1].n_iter) == inside["n_iter"]
     assert int(state[1].func_evals) == inside["func_evals"]
-    assert step._cache_size() == 1
+    assert step.traces == 1
 
 
 def test_solves_logistic_regression_on_real_digits():

@@ -7,6 +7,7 @@ import pytest
 
 from funcnet import optim
 from tests.optim import problem
+from tests.tracing import CountingJit
 
 PACKABLE = {
     "adamw": lambda: optim.adamw(0.1),
@@ -50,7 +51,7 @@ def test_packing_keeps_dtypes_apart_and_other_leaves_alone():
         "none": None,
     }
     optimizer = optim.packed(optim.adam(0.1))
-    step = jax.jit(optimizer.update, donate_argnums=1)
+    step = CountingJit(optimizer.update, donate_argnums=1)
     state = optimizer.init(params)
     moments = state.inner.slots["exp_avg"]
     assert {dtype: [x.size for x in xs] for dtype, xs in moments["packed"].items()} == {
@@ -63,7 +64,7 @@ def test_packing_keeps_dtypes_apart_and_other_leaves_alone():
     assert updates["b"].dtype == jnp.bfloat16
     assert updates["c"].shape == (2, 2)
     np.testing.assert_array_equal(optim.apply_updates(params, updates)["n"], [0, 1])
-    assert step._cache_size() == 1
+    assert step.traces == 1
     stacked = jax.tree.map(lambda p: jnp.stack([p, p]), {"a": params["a"], "c": params["c"]})
     states = jax.vmap(optimizer.init)(stacked)
     updates, _ = jax.vmap(optimizer.update)(stacked, states)

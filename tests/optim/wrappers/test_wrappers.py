@@ -7,6 +7,7 @@ import pytest
 
 from funcnet import optim
 from tests.optim import problem
+from tests.tracing import CountingJit
 
 PARAMS = {"w": jnp.ones((2, 2)), "b": jnp.zeros(3)}
 
@@ -17,7 +18,7 @@ def grads_of(value):
 
 def test_bad_steps_are_skipped_and_counted():
     optimizer = optim.skip_nonfinite(optim.adam(0.1))
-    step = jax.jit(optimizer.update)
+    step = CountingJit(optimizer.update)
     _, state = step(grads_of(1.0), optimizer.init(PARAMS))
     before = state.inner
     for count, bad in enumerate([jnp.nan, jnp.inf], start=1):
@@ -29,7 +30,7 @@ def test_bad_steps_are_skipped_and_counted():
     updates, state = step(grads_of(1.0), state)
     assert (int(state.skipped), int(state.in_a_row)) == (2, 0)
     assert float(updates["b"][0]) < 0
-    assert step._cache_size() == 1
+    assert step.traces == 1
 
 
 @pytest.mark.parametrize("decay", [0.9, None])
@@ -58,7 +59,7 @@ def test_master_copies_let_small_steps_add_up():
     params = {"w": jnp.ones(4, jnp.bfloat16), "wide": jnp.ones(2)}
     state = optimizer.init(params)
 
-    @jax.jit
+    @CountingJit
     def step(params, state):
         grads = jax.tree.map(jnp.ones_like, params)
         updates, state = optimizer.update(grads, state, params)
@@ -71,7 +72,7 @@ def test_master_copies_let_small_steps_add_up():
     np.testing.assert_allclose(state.master["w"], 0.9, rtol=1e-5)
     np.testing.assert_allclose(params["wide"], 0.9, rtol=1e-5)
     assert state.master["w"].dtype == jnp.float32
-    assert step._cache_size() == 1
+    assert step.traces == 1
 
 
 def test_loss_scale_adapts_as_pytorch_does():
@@ -114,11 +115,11 @@ def test_lookahead_and_wrappers_survive_jit_vmap_and_donation():
             updates, state = optimizer.update(params, state, params)
             return optim.apply_updates(params, updates), state
 
-        step = jax.jit(jax.vmap(whole), donate_argnums=(0, 1))
+        step = CountingJit(jax.vmap(whole), donate_argnums=(0, 1))
         params = jax.tree.map(jnp.copy, stacked)
         state = jax.vmap(optimizer.init)(params)
         for _ in range(2):
             params, state = step(params, state)
-        assert step._cache_size() == 1
+        assert step.traces == 1
         lr = optim.hyperparams(state)["lr"]
         np.testing.assert_allclose(lr, 0.1, rtol=1e-6)

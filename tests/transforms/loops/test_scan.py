@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from funcnet import transforms as T
+from tests.tracing import CountingJit
 
 XS = {"x": jnp.linspace(0.1, 1.0, 11), "n": jnp.arange(11)}
 
@@ -53,7 +54,7 @@ def test_early_end(reverse, checkpoint):
     expected = jax.lax.scan(step, 0.7, first, reverse=reverse)
     options = {"reverse": reverse, "checkpoint": checkpoint}
     close(T.scan(step, 0.7, XS, length=6, **options), expected)
-    traced = jax.jit(lambda n: T.scan(step, 0.7, XS, length=n, **options))
+    traced = CountingJit(lambda n: T.scan(step, 0.7, XS, length=n, **options))
     for length in (6, 0, 11):
         carry, ys = traced(jnp.int32(length))
         part = jax.tree.map(lambda x, n=length: x[:n], XS)
@@ -62,7 +63,7 @@ def test_early_end(reverse, checkpoint):
             jax.lax.scan(step, 0.7, part, reverse=reverse),
         )
         assert not np.any(ys["y"][length:])
-    assert traced._cache_size() == 1
+    assert traced.traces == 1
 
 
 def test_gradients_through_a_traced_end():
