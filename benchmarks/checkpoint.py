@@ -6,6 +6,8 @@
 Each turn is a process of its own, so that no side profits from another's memory; the sides take turns, in an order
 drawn anew each round. All of them have the bytes on the disk when the clock stops (fsync), and load from the system's
 cache. Memory is the peak above what the caller holds: the arrays that are saved, or those that were loaded.
+
+Then how long a step waits for a `Checkpointer` that writes in the background, beside a plain copy of the arrays.
 """
 
 import argparse
@@ -162,6 +164,43 @@ def report(found: dict[tuple[str, str], list[tuple[float, float]]]) -> None:
             )
 
 
+def delay(folder: Path, mib: int, count: int) -> None:
+    """Print for how long `Checkpointer.save` holds up whoever calls it."""
+    import jax
+
+    from funcnet.checkpoint import Checkpointer
+
+    rng = np.random.default_rng(0)
+    tree = {
+        str(i): jax.device_put(rng.random(mib * 2**18 // ARRAYS, np.float32)) for i in range(ARRAYS)
+    }
+    times: dict[str, list[float]] = defaultdict(list)
+    with Checkpointer(folder / "run", keep=1) as checkpointer:
+        for step in range(count + 1):  # the first round warms up
+            begin = time.perf_counter()
+            copies = [np.array(array, copy=True) for array in tree.values()]
+            copied = time.perf_counter()
+            del copies
+            again = time.perf_counter()
+            checkpointer.save(step, tree)
+            saved = time.perf_counter()
+            checkpointer.wait()
+            written = time.perf_counter()
+            for name, seconds in (
+                ("a copy", copied - begin),
+                ("save returns", saved - again),
+                ("it is written", written - again),
+            ):
+                times[name].append(seconds)
+    print(f"a step that saves {mib} MiB in the background, {count} rounds")
+    print(f"{'':<20} {'median s':>9} {'ratio':>7}")
+    for name, seconds in times.items():
+        ratio = statistics.median(
+            a / b for a, b in zip(seconds[1:], times["a copy"][1:], strict=True)
+        )
+        print(f"  {name:<18} {statistics.median(seconds[1:]):9.3f} {ratio:7.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=1024, help="of arrays")
@@ -178,6 +217,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         print(f"{args.mib} MiB of float32 in {ARRAYS} arrays, {args.rounds} rounds")
         report(rounds(Path(folder), args.mib, args.rounds))
+        delay(Path(folder), min(args.mib, 256), args.rounds)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from funcnet.checkpoint.runs.report import describe_path
 def _run() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m funcnet.checkpoint",
-        description="List the steps of a run, whole or why not, or the arrays of a safetensors file.",
+        description="List the steps of a run, whole or why not, or the arrays of a file.",
     )
     parser.add_argument(
         "path", type=Path, help="a Checkpointer's directory, one of its steps, or a file"

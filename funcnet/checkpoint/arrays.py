@@ -16,6 +16,7 @@ from funcnet.checkpoint.files.pytorch_writer import save_pytorch
 from funcnet.checkpoint.files.safetensors_file import check_named_arrays, write_safetensors
 from funcnet.checkpoint.files.stored_array import StoredArray
 from funcnet.checkpoint.names import selected_names
+from funcnet.core.files import as_path
 from funcnet.module.state_dict import as_array
 
 __all__ = [
@@ -67,7 +68,7 @@ def save_arrays(
 
     Reference: https://huggingface.co/docs/safetensors
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise ValueError(
             f"{path} is a folder: give a file's path, such as {path / 'model.safetensors'}"

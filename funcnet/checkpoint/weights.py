@@ -14,6 +14,7 @@ from funcnet.checkpoint.names import renamed, selected_names
 from funcnet.core.aliases import Params, State
 from funcnet.core.checks import check_choice
 from funcnet.core.errors import StateDictError
+from funcnet.core.files import as_path
 from funcnet.module import Module, load_state_dict, state_dict
 from funcnet.module.state_dict import all_names, match_state_dict, other_names
 
@@ -68,6 +69,7 @@ def save_weights(
     Reference: https://huggingface.co/docs/safetensors/torch_shared_tensors
     """
     check_choice("ties", ties, ("once", "every name"))
+    path = as_path(path)
     arrays = state_dict(module, params, state)
     if ties == "once" and Path(path).suffix not in PYTORCH_SUFFIXES:
         dropped = {other: kept for other, kept in other_names(module).items() if other in arrays}
@@ -116,6 +118,7 @@ def load_weights(
         (2, 3)
     """
     patterns = listed(select)
+    other_names(module)  # whether it is one
     stored = open_selected(path, patterns)
     places = _places(stored, module, rename, patterns, path)
     match_state_dict(module, places, strict, str(path))  # before anything is read

@@ -7,7 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replacing", "sync_folder", "write_atomically"]
+__all__ = ["as_path", "replacing", "sync_folder", "write_atomically"]
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path, or say that the argument is none.
+
+    >>> as_path("runs/note.txt").name
+    'note.txt'
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"expected the path of a file or folder, which comes first, such as 'runs/a'; got {type(path).__name__}"
+        )
+    return Path(path)
 
 
 @contextmanager
@@ -23,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     >>> Path("runs/note.txt").read_bytes()
     b'done'
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(as_path(path)))
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     temporary = Path(name)

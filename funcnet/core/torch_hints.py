@@ -39,7 +39,10 @@ _STEP = (
 )
 _GRADS = "gradients are returned, not accumulated: grads = jax.grad(loss)(params)"
 _FREE = "gradients are taken only where jax.grad is called; jax.lax.stop_gradient(x) holds one back"
-_SAVE = "fn.checkpoint.save_weights(path, module, params, state) and load_weights(path, module)"
+_SAVE = (
+    "fn.checkpoint.save_weights(path, module, params, state) and load_weights(path, module); any tree: "
+    "fn.checkpoint.save(path, tree) and load(path)"
+)
 _JNP = "arrays are JAX's: jnp.{name}"
 _HOOK = "fn.capture(net, 'path.*') returns what parts of a model return; fn.intervene replaces it"
 _EXTRA = "what a model remembers is a Buffer, and so in state; anything else is saved beside it"

@@ -99,6 +99,9 @@ def snapshot(module: Any) -> Node:
 
 def layout_of(module: Any) -> Layout:
     """Return the layout of a description, or of a bound module."""
+    if not is_module(module):
+        hint = ": write net.module" if hasattr(module, "apply") else ""
+        raise TypeError(f"expected the module itself; got a {type(module).__name__}{hint}")
     binding = vars(module).get("_binding")
     return (snapshot(module) if binding is None else binding.node).layout
 

@@ -8,6 +8,7 @@ from funcnet.checkpoint.files.index_file import IndexFile
 from funcnet.checkpoint.files.pytorch_file import PytorchFile, looks_like_pytorch
 from funcnet.checkpoint.files.safetensors_file import SafetensorsFile
 from funcnet.checkpoint.files.stored_array import StoredArray
+from funcnet.core.files import as_path
 
 __all__ = ["open_arrays", "open_selected"]
 
@@ -73,7 +74,7 @@ def open_selected(
     path: str | os.PathLike[str], select: str | Sequence[str] | None
 ) -> Mapping[str, StoredArray]:
     """Open a file of named arrays of which some are wanted: in one of PyTorch, what else it holds does not matter."""
-    place = Path(path)
+    place = as_path(path)
     if place.is_dir():
         place = _within(place)
     head = _head(place)

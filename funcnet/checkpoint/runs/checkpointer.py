@@ -20,7 +20,8 @@ from funcnet.checkpoint.runs.saved import Saved, damage_in, open_saved
 from funcnet.checkpoint.runs.step_writer import StepWriter
 from funcnet.checkpoint.trees.structure import take_apart
 from funcnet.core.aliases import PyTree
-from funcnet.core.checks import check_choice, check_positive
+from funcnet.core.checks import check_choice, check_count, check_positive
+from funcnet.core.files import as_path
 
 __all__ = ["Checkpointer"]
 
@@ -71,10 +72,15 @@ class Checkpointer:
     ) -> None:
         for name, number in (("keep", keep), ("every", every)):
             if number is not None:
-                check_positive(name, operator.index(number))
+                check_count(name, number)
+                check_positive(name, number)
         if mode is not None:
             check_choice("mode", mode, ("max", "min"))
-        self.directory = Path(directory).absolute()
+        self.directory = as_path(directory).absolute()
+        if self.directory.exists() and not self.directory.is_dir():
+            raise NotADirectoryError(
+                f"{directory} is a file; the steps of a run are kept in a folder of their own"
+            )
         self.every, self.best_metric, self.mode = every, best, mode
         self.asynchronous = asynchronous
         self._background = Background()

@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from funcnet.checkpoint.files.safetensors_file import SafetensorsFile
+from funcnet.checkpoint.files.formats import open_arrays
 from funcnet.checkpoint.runs.directory import list_steps, step_folder
 from funcnet.checkpoint.runs.metric import best_step
 from funcnet.checkpoint.runs.saved import Saved, damage_in, open_saved
@@ -50,7 +50,7 @@ def describe_path(
 
 
 def _describe_file(path: Path) -> str:
-    arrays = SafetensorsFile(path)
+    arrays = open_arrays(path)
     rows = [
         [name, str(array.dtype), str(array.shape), _size(array.nbytes)]
         for name, array in arrays.items()

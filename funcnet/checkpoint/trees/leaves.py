@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from funcnet.core.safetensors_format import DTYPES
+from funcnet.module import Module
 
 __all__ = ["describe_leaf", "key_dtype", "named_dtype", "require_array", "to_storage"]
 
@@ -158,7 +159,9 @@ def _refusal(name: str, leaf: Any) -> str:
         if callable(leaf)
         else "save what it is made of: arrays, numbers, text, bytes or None, in dicts, lists and tuples"
     )
-    if isinstance(leaf, np.ndarray):
+    if isinstance(leaf, Module):
+        hint = "it holds no arrays; save params and state, or save_weights(path, module, params, state)"
+    elif isinstance(leaf, np.ndarray):
         hint = "write np.asarray(...), and what it holds besides"
     elif isinstance(leaf, set | frozenset):
         hint = "write sorted(...), a list"

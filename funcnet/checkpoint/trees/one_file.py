@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from funcnet.checkpoint.files.safetensors_file import SafetensorsFile, write_safetensors
+from funcnet.checkpoint.arrays import PYTORCH_SUFFIXES
+from funcnet.checkpoint.files.formats import open_arrays
+from funcnet.checkpoint.files.safetensors_file import write_safetensors
 from funcnet.checkpoint.trees.loading import SavedTree
 from funcnet.checkpoint.trees.pieced_array import PiecedArray
 from funcnet.checkpoint.trees.structure import take_apart
 from funcnet.core.aliases import PyTree
+from funcnet.core.files import as_path
 
 __all__ = ["load", "save"]
 
@@ -38,7 +41,8 @@ def save(
 
     Raises:
         TypeError: something in the tree cannot be saved; the message says where, and what to write instead.
-        ValueError: an array's memory was donated, or lies on devices of other processes.
+        ValueError: the path is named as PyTorch's files are, or an array's memory was donated, or lies on devices of
+            other processes.
 
     Example:
         >>> tree = {"layers": [{"weight": jnp.ones((2, 2))}], "key": jax.random.key(0), "lr": 0.1}
@@ -48,6 +52,11 @@ def save(
 
     Reference: https://huggingface.co/docs/safetensors
     """
+    if as_path(path).suffix in PYTORCH_SUFFIXES:
+        raise ValueError(
+            f"{path} is named as a file of PyTorch, and this would be one of safetensors: name it .safetensors; "
+            "save_weights and save_arrays write PyTorch's format"
+        )
     structure, arrays = take_apart(tree)
     for name, array in arrays.items():
         if not getattr(array, "is_fully_addressable", True):
@@ -115,8 +124,9 @@ def load(
 
 
 def _opened(path: str | os.PathLike[str]) -> SavedTree:
-    file = SafetensorsFile(path)
-    if STRUCTURE not in file.metadata:
+    file = open_arrays(path)
+    metadata: Mapping[str, str] = getattr(file, "metadata", {})
+    if STRUCTURE not in metadata:
         raise ValueError(
             f"{path} holds arrays without a tree's structure: read them with checkpoint.load_arrays(path), or a "
             "model's weights with checkpoint.load_weights(path, module)"
@@ -128,7 +138,7 @@ def _opened(path: str | os.PathLike[str]) -> SavedTree:
         )
     return SavedTree(
         os.fspath(path),
-        read_structure(file.metadata[STRUCTURE], os.fspath(path)),
+        read_structure(metadata[STRUCTURE], os.fspath(path)),
         lambda name: PiecedArray.whole(f"{path}: {name}", file[name]) if name in file else None,
     )
 

@@ -66,6 +66,11 @@ def test_files_and_folders_of_files(tmp_path):
         describe_path(tmp_path / "nothing")
 
 
+def test_files_of_pytorch_are_described_too(tmp_path):
+    path = fn.checkpoint.save_arrays(tmp_path / "a.pt", {"w": np.ones((2, 3), np.float32)})
+    assert describe_path(path).splitlines()[1].split() == ["w", "float32", "(2,", "3)", "24", "B"]
+
+
 def test_the_command(run):
     def call(*arguments):
         command = [sys.executable, "-m", "funcnet.checkpoint", *arguments]
