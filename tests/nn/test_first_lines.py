@@ -96,7 +96,8 @@ def _theirs(name):
         "lr_scheduler": torch.optim.lr_scheduler,
         "optim": torch.optim,
     }[name]
-    package = owner.__name__ if inspect.ismodule(owner) else ""
+    # other libraries put names of theirs on PyTorch's classes
+    package = owner.__name__ if inspect.ismodule(owner) else "torch."
     return [
         name
         for name, value in vars(owner).items()

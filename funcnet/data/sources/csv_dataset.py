@@ -137,8 +137,9 @@ class CsvDataset(LineFile):
 def _one_line(delimiter: str) -> re.Pattern[bytes]:
     """Make a pattern of records that lie in one line: most of those with quotes do."""
     mark = re.escape(delimiter.encode())
-    cell = rb'(?:"(?:[^"\r\n]++|"")*+"|(?!")(?:(?!%b)[^\r\n])*+)' % mark
-    return re.compile(rb"%b(?:%b%b)*+" % (cell, mark, cell))
+    # no possessive quantifiers: Python 3.11.0 to 3.11.2 match with them what does not match
+    cell = rb'(?:"[^"\r\n]*(?:""[^"\r\n]*)*"|(?!")(?:(?!%b)[^\r\n])*)' % mark
+    return re.compile(rb"%b(?:%b%b)*" % (cell, mark, cell))
 
 
 def _closing(text: Any, opening: int, quote: Any) -> int:
