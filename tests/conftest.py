@@ -10,9 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # the usual flags: tests/integration/environment.py.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
+
+# The same examples in every run, so that a change fails for what it changed; `--grid=full` draws new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
+hypothesis.settings.register_profile("full", derandomize=False)
+hypothesis.settings.load_profile("repeatable")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -24,6 +30,11 @@ def pytest_addoption(parser):
         default="kinds",
         help="which triples of transforms to compose: of different kinds, or all (a quarter of an hour)",
     )
+
+
+def pytest_configure(config):
+    if config.getoption("grid") == "full":
+        hypothesis.settings.load_profile("full")
 
 
 @pytest.fixture
