@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from funcnet.optim import with_hyperparams
 from funcnet.training.metrics import RunningMean
 from funcnet.training.train_state import TrainState
 
-__all__ = ["Keeper", "FitPosition", "resume"]
+__all__ = ["FitPosition", "Keeper", "resume"]
 
 
 @jax.tree_util.register_dataclass
@@ -54,6 +54,9 @@ def resume(
     strict: bool = True,
 ) -> TrainState:
     """Go on from the latest whole checkpoint of a folder, or begin if there is none.
+
+    It reads what `fit` keeps, and what a loop written by hand saves under the names ``run`` and ``batches``:
+    ``checkpointer.save(step, {"run": run, "batches": loader.state_dict()})``.
 
     Args:
         checkpoint: a `funcnet.checkpoint.Checkpointer`, or its folder.
@@ -123,7 +126,7 @@ class Keeper:
         self, run: TrainState, override: Mapping[str, Any] | None = None, strict: bool = True
     ) -> tuple[TrainState, FitPosition]:
         """Return the latest run and its place, or those that begin."""
-        place = FitPosition()
+        place, kept = FitPosition(), {}
         found = self.checkpointer.restore({"run": run}, select="run.*", strict=strict)
         if found is not None:
             tree, saved = found
@@ -131,11 +134,9 @@ class Keeper:
             beside = sorted({name.partition(".")[0] for name in saved.names} - {"run"})
             kept = saved.load(select=[f"{glob.escape(name)}*" for name in beside])
             run, place = tree["run"], kept.get("place", place)
-            self._put(kept)
         if override:
-            run = TrainState(
-                run.params, run.state, with_hyperparams(run.opt_state, override), run.step, run.key
-            )
+            run = replace(run, opt_state=with_hyperparams(run.opt_state, override))
+        self._put(kept)  # last: what fails leaves the loaders where they were
         return run, place
 
     def skipped(self, place: FitPosition) -> int:

@@ -230,8 +230,11 @@ def test_an_override_wins_over_the_saved_rate(tmp_path):
         changed = training.resume(checkpointer, run, override={"lr": 0.5})
         assert float(optim.hyperparams(changed.opt_state)["lr"]) == 0.5
         equal(kept.params, changed.params)
+        loader = SOURCES["loader"]()
+        before = loader.state_dict()
         with pytest.raises(KeyError, match="rate"):
-            training.resume(checkpointer, run, override={"rate": 0.5})
+            training.resume(checkpointer, run, loader, override={"rate": 0.5})
+        assert loader.state_dict() == before
     objective, optimizer, run = start()
     with pytest.raises(ValueError, match="checkpoint="):
         training.fit(objective, optimizer, run, listed(), epochs=1, override={"lr": 1.0})

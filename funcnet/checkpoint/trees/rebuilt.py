@@ -41,9 +41,12 @@ def rebuild_tree(
     known = {type_name(kind): kind for kind in classes}
 
     def combine(name: str, one: Described, children: list[Any]) -> Any:
-        if chosen is not None and all(child is ABSENT for child in children):  # noqa: SIM102
-            if children or not chosen(name):
-                return ABSENT
+        if (
+            chosen is not None
+            and all(child is ABSENT for child in children)
+            and (children or not chosen(name))
+        ):
+            return ABSENT
         if one.kind in _DICTS:
             pairs = zip(one.keys, children, strict=True)
             return _DICTS[one.kind]((key, child) for key, child in pairs if child is not ABSENT)
