@@ -5,8 +5,10 @@ them, as in data-parallel training: once where a mesh's axes are explicit, JAX's
 type says how it is spread and an operation that cannot tell raises; once where XLA decides.
 """
 
+import importlib
 import math
 import zlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,39 +18,14 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import funcnet as fn
 from funcnet import nn
-from tests.nn.rows import (
-    activations,
-    attention,
-    convolution,
-    dropout,
-    embedding,
-    images,
-    linear,
-    losses,
-    normalization,
-    padding,
-    pooling,
-    recurrent,
-    transformer,
-)
 from tests.parity import Layer
 
 DEVICES = 4
-FAMILIES = (
-    activations,
-    attention,
-    convolution,
-    dropout,
-    embedding,
-    images,
-    linear,
-    losses,
-    normalization,
-    padding,
-    pooling,
-    recurrent,
-    transformer,
-)
+ROWS = Path(__file__).parents[1] / "nn" / "rows"
+FAMILIES = [
+    importlib.import_module(f"tests.nn.rows.{path.stem}") for path in sorted(ROWS.glob("*.py"))
+]
+"""Every family of layers: a new one is met here too."""
 
 SECOND_AXIS = {"LSTM", "GRU", "RNN", "MultiheadAttention", "Transformer"}
 """Layers whose batch is the second axis unless they are told ``batch_first``."""

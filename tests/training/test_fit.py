@@ -13,21 +13,8 @@ import pytest
 
 import funcnet as fn
 from funcnet import optim, training
-from tests.module.models import Counter, Dense, Noise
-
-
-class Model(fn.Module):
-    def __init__(self):
-        self.dense = Dense(4, 2)
-        self.counter = Counter()
-        self.noise = Noise()
-
-    def __call__(self, x):
-        return self.counter(self.noise(self.dense(x)))
-
-
-def mse(outputs, targets):
-    return jnp.mean((outputs - targets) ** 2)
+from tests.module.models import Dense
+from tests.training.models import Model, mse
 
 
 def mae(outputs, targets):
@@ -40,7 +27,7 @@ def pieces(rng):
     weight = rng.standard_normal((4, 2), np.float32)
     whole = {"x": x, "y": x @ weight}
     batches = [{k: v[i : i + 4] for k, v in whole.items()} for i in (0, 4, 8)]
-    net = fn.functionalize(Model())
+    net = fn.functionalize(Model(4))
     optimizer = optim.adam(0.05)
     run = training.TrainState.create(net, optimizer, jax.random.key(0))
     objective = training.supervised(net, mse, inputs="x", targets="y", metrics={"mae": mae})

@@ -17,24 +17,11 @@ import pytest
 
 import funcnet as fn
 from funcnet import checkpoint, data, optim, training
-from tests.module.models import Counter, Dense, Noise
+from tests.module.models import Dense
+from tests.training.models import Model, mse
 
 SAMPLES, BATCH, EPOCHS = 22, 4, 3
 STEPS = EPOCHS * 6
-
-
-class Model(fn.Module):
-    def __init__(self):
-        self.dense = Dense(3, 2)
-        self.counter = Counter()
-        self.noise = Noise()
-
-    def __call__(self, x):
-        return self.counter(self.noise(self.dense(x)))
-
-
-def mse(outputs, targets):
-    return jnp.mean((outputs - targets) ** 2)
 
 
 def examples():
@@ -83,7 +70,7 @@ OPTIMIZERS = {
 
 @cache  # what fit compiled for them is used again
 def pieces(name):
-    net, optimizer = fn.functionalize(Model()), OPTIMIZERS[name]()
+    net, optimizer = fn.functionalize(Model(3)), OPTIMIZERS[name]()
     return net, training.supervised(net, mse, inputs="x", targets="y"), optimizer
 
 
@@ -276,7 +263,7 @@ def test_another_model_is_refused_with_what_differs_or_taken_as_far_as_it_fits(t
 
     class Longer(Model):
         def __init__(self):
-            super().__init__()
+            super().__init__(3)
             self.extra = Dense(2, 5)
 
     net = fn.functionalize(Longer())
