@@ -1,0 +1,184 @@
+"""The loop over the steps of a sequence, and its derivative.
+
+The gradient of the recurrent weight is a sum over the steps. Accumulated inside of the loop it costs a product
+and an addition of the whole weight each step. Here the change of the state is followed by a loop of its own,
+which is driven by the products of *all* hidden states with the change of the weight: one product before that
+loop, and so, transposed, one product after the backward loop. The rule is one for forward mode, made of ordinary
+operations: every transform, of any order, goes through it.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from funcnet.core.aliases import Array
+from funcnet.functional.explicit_meshes import on_mesh_of, spread_like
+from funcnet.functional.recurrent.cells import RecurrentWeights, gate_inputs
+from funcnet.functional.recurrent.formulas import FORMULAS, RecurrentState
+
+__all__ = ["Loop", "run_steps"]
+
+STEPS_IN_A_BLOCK = 4
+
+
+class Loop(NamedTuple):
+    """How to run a cell over a sequence.
+
+    Attributes:
+        mode: of the cell.
+        reverse: whether to begin at the last step.
+        factor: dtype of the factors of the matrix products.
+    """
+
+    mode: str
+    reverse: bool
+    factor: np.dtype
+
+    def scan(self, step: Any, start: Any, rows: Any) -> tuple[Any, Any]:
+        """Run a function over rows, in blocks of several steps."""
+        length = jax.tree.leaves(rows)[0].shape[0]
+        # A short sequence gains nothing, and would be compiled as several copies of a step.
+        block = STEPS_IN_A_BLOCK if length >= 4 * STEPS_IN_A_BLOCK else 1
+        return jax.lax.scan(step, start, rows, reverse=self.reverse, unroll=block)
+
+    def before(self, states: Array, first: Array) -> Array:
+        """Return the state before each step, given those after and the first."""
+        first = first[None]
+        parts = [states[1:], first] if self.reverse else [first, states[:-1]]
+        return jnp.concatenate(parts) if len(states) else states
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def run_steps(
+    loop: Loop,
+    from_input: Array,
+    state: RecurrentState,
+    weights: RecurrentWeights,
+    counts: Array | None,
+) -> tuple[Array, RecurrentState]:
+    """Run a cell over a sequence.
+
+    Args:
+        loop: how.
+        from_input: the input's share of the gates at every step, ``(T, N, G·H)``.
+        state: before the first step, ``(N, P)``, and an LSTM's cell ``(N, H)``.
+        weights: of which ``ih`` and ``bias_ih`` are in ``from_input`` already.
+        counts: which steps count, ``(T, N, 1)``, or None; the others leave the state as it is.
+
+    Returns:
+        The hidden state after each step ``(T, N, P)``, and the final state.
+    """
+    return _forward(loop, from_input, state, weights, counts, False)[:2]
+
+
+def _forward(
+    loop: Loop,
+    from_input: Array,
+    state: RecurrentState,
+    weights: RecurrentWeights,
+    counts: Array | None,
+    with_slopes: bool,
+) -> tuple[Array, RecurrentState, Any]:
+    """Run the steps, and return with the states what their change needs: slopes, and outputs of an LSTM's gates."""
+    formula = FORMULAS[loop.mode]
+
+    def step(state: RecurrentState, at: tuple[Array, Array | None]) -> tuple[RecurrentState, Any]:
+        share, count = at
+        placed = jax.tree.map(lambda weight: on_mesh_of(weight, share), weights)
+        from_hidden = gate_inputs(state[0], placed.hh, placed.bias_hh, loop.factor)
+        (hidden, *rest), slopes = formula.step(share, from_hidden, state)
+        kept = (slopes, None if weights.hr is None else hidden) if with_slopes else None
+        new = _projected(hidden, rest, placed.hr, loop.factor)
+        new = _where(count, new, state)
+        return new, (new[0], kept)
+
+    final, (hidden, kept) = loop.scan(step, state, (from_input, counts))
+    return hidden, final, kept
+
+
+@partial(run_steps.defjvp, symbolic_zeros=True)
+def _run_steps_jvp(loop: Loop, primals: Any, tangents: Any) -> Any:
+    from_input, state, weights, counts = primals
+    input_change, state_change, weight_change, _ = tangents
+    hidden, final, (slopes, gated) = _forward(loop, *primals, True)
+    before = loop.before(hidden, state[0])
+    drive, apart = _drives(loop, before, input_change, weight_change, from_input)
+    extra = None
+    if weights.hr is not None and not _is_zero(weight_change.hr):
+        extra = gate_inputs(gated, weight_change.hr, None, loop.factor)
+    change = FORMULAS[loop.mode].change
+
+    def step(changes: RecurrentState, at: Any) -> tuple[RecurrentState, Array]:
+        slopes, drive, apart, extra, count = at
+        placed = jax.tree.map(lambda weight: on_mesh_of(weight, drive), weights)
+        from_hidden = gate_inputs(changes[0], placed.hh, None, loop.factor)
+        drive, apart = _add_hidden(loop.mode, drive, apart, from_hidden)
+        new_hidden, *rest = change(slopes, drive, apart, changes)
+        new = _projected(new_hidden, rest, placed.hr, loop.factor)
+        if extra is not None:
+            new = (new[0] + extra, *new[1:])
+        new = _where(count, new, changes)
+        return new, new[0]
+
+    start = tuple(
+        spread_like(_filled(change, part), part) for change, part in zip(state_change, state, strict=True)
+    )
+    final_change, hidden_change = loop.scan(step, start, (slopes, drive, apart, extra, counts))
+    return (hidden, final), (hidden_change, final_change)
+
+
+def _projected(
+    hidden: Array, rest: list[Array], weight: Array | None, factor: Any
+) -> RecurrentState:
+    if weight is not None:
+        hidden = gate_inputs(hidden, weight, None, factor)
+    return hidden, *rest
+
+
+def _where(count: Array | None, new: RecurrentState, old: RecurrentState) -> RecurrentState:
+    if count is None:
+        return new
+    return tuple(jnp.where(count, part, kept) for part, kept in zip(new, old, strict=True))
+
+
+def _is_zero(change: Any) -> bool:
+    return change is None or isinstance(change, SymbolicZero)
+
+
+def _filled(change: Any, like: Array) -> Array:
+    return jnp.zeros(like.shape, like.dtype) if _is_zero(change) else change
+
+
+def _drives(
+    loop: Loop, before: Array, input_change: Any, weight_change: Any, like: Array
+) -> tuple[Array, Array | None]:
+    """Return what drives the change of the state at each step, and a GRU's part of the hidden share alone."""
+    drive = spread_like(_filled(input_change, like), like, {0: 0, 1: 1})
+    share = None
+    if not _is_zero(weight_change.hh):
+        share = gate_inputs(before, weight_change.hh, None, loop.factor)
+    if not _is_zero(weight_change.bias_hh):
+        bias = weight_change.bias_hh.astype(drive.dtype)
+        share = bias if share is None else share + bias
+    if loop.mode != "GRU":
+        return drive if share is None else drive + share, None
+    units = drive.shape[-1] // 3
+    if share is None:
+        return drive, jnp.zeros_like(drive[..., :units])
+    share = jnp.broadcast_to(share, drive.shape)
+    return _add_hidden("GRU", drive, jnp.zeros_like(drive[..., :units]), share)
+
+
+def _add_hidden(
+    mode: str, drive: Array, apart: Array | None, share: Array
+) -> tuple[Array, Array | None]:
+    if apart is None:
+        return drive + share, None
+    units = apart.shape[-1]
+    both = drive[..., : 2 * units] + share[..., : 2 * units]
+    drive = jnp.concatenate([both, drive[..., 2 * units :]], axis=-1)
+    return drive, apart + share[..., 2 * units :]
