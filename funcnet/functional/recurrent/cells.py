@@ -9,8 +9,6 @@ biases and the state between steps have 32 at least, so that small steps of the 
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32, widest

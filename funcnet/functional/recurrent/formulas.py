@@ -23,6 +23,7 @@ RecurrentState = tuple[Array, ...]
 """The hidden state of a layer and direction, and an LSTM's cell after it."""
 
 Slopes = tuple[Array, ...]
+Later = Callable[[], Slopes]
 
 
 class Formula(NamedTuple):
@@ -31,21 +32,23 @@ class Formula(NamedTuple):
     Attributes:
         gates: how many stacked gates the weights have.
         step: of the input's and the hidden state's share ``(N, G·H)`` and the state; gives the next state, before
-            a projection, and the slopes.
+            a projection, and a function that computes the slopes, for those who need them.
         change: of the slopes, the change of the input's share, that of the hidden state's, and the state's;
             gives the change of the next state. It is linear in all but the slopes.
+        slopes: of the hidden states after all steps, where these say it all: one operation after the loop.
     """
 
     gates: int
-    step: Callable[[Array, Array, RecurrentState], tuple[RecurrentState, Slopes]]
+    step: Callable[[Array, Array, RecurrentState], tuple[RecurrentState, Later]]
     change: Callable[[Slopes, Array, Array | None, RecurrentState], RecurrentState]
+    slopes: Callable[[Array], Slopes] | None = None
 
 
 def _tanh_step(
     from_input: Array, from_hidden: Array, state: RecurrentState
-) -> tuple[RecurrentState, Slopes]:
+) -> tuple[RecurrentState, Later]:
     hidden = jnp.tanh(from_input + from_hidden)
-    return (hidden,), ((1 - hidden) * (1 + hidden),)
+    return (hidden,), tuple
 
 
 def _tanh_change(
@@ -54,11 +57,14 @@ def _tanh_change(
     return (drive * slopes[0],)
 
 
+def _tanh_slopes(hidden: Array) -> Slopes:
+    return ((1 - hidden) * (1 + hidden),)
+
+
 def _relu_step(
     from_input: Array, from_hidden: Array, state: RecurrentState
-) -> tuple[RecurrentState, Slopes]:
-    total = from_input + from_hidden
-    return (jax.nn.relu(total),), (total > 0,)
+) -> tuple[RecurrentState, Later]:
+    return (jax.nn.relu(from_input + from_hidden),), tuple
 
 
 def _relu_change(
@@ -67,9 +73,13 @@ def _relu_change(
     return (jnp.where(slopes[0], drive, 0),)
 
 
+def _relu_slopes(hidden: Array) -> Slopes:
+    return (hidden > 0,)
+
+
 def _lstm_step(
     from_input: Array, from_hidden: Array, state: RecurrentState
-) -> tuple[RecurrentState, Slopes]:
+) -> tuple[RecurrentState, Later]:
     units = state[1].shape[-1]
     # One tanh for all gates: σ(x) = ½ + ½ tanh(½ x) for i, f and o, and tanh itself for g.
     scale = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], from_input.dtype), units)
@@ -77,9 +87,13 @@ def _lstm_step(
     keep_in, keep, candidate, keep_out = jnp.split(risen * scale + (1 - scale), 4, axis=-1)
     cell = keep * state[1] + keep_in * candidate
     shown = jnp.tanh(cell)
-    factors = jnp.concatenate([candidate, state[1], keep_in, shown], axis=-1)
-    of_gates = (1 - risen) * (1 + risen) * (scale * scale) * factors
-    return (keep_out * shown, cell), (of_gates, keep, keep_out * (1 - shown) * (1 + shown))
+
+    def slopes() -> Slopes:
+        factors = jnp.concatenate([candidate, state[1], keep_in, shown], axis=-1)
+        of_gates = (1 - risen) * (1 + risen) * (scale * scale) * factors
+        return of_gates, keep, keep_out * (1 - shown) * (1 + shown)
+
+    return (keep_out * shown, cell), slopes
 
 
 def _lstm_change(
@@ -93,23 +107,21 @@ def _lstm_change(
 
 def _gru_step(
     from_input: Array, from_hidden: Array, state: RecurrentState
-) -> tuple[RecurrentState, Slopes]:
+) -> tuple[RecurrentState, Later]:
     units = state[0].shape[-1]
     first = jnp.tanh(0.5 * (from_input[..., : 2 * units] + from_hidden[..., : 2 * units]))
     reset, keep = jnp.split(0.5 * first + 0.5, 2, axis=-1)
     candidate = jnp.tanh(from_input[..., 2 * units :] + reset * from_hidden[..., 2 * units :])
-    of_candidate = (1 - keep) * (1 - candidate) * (1 + candidate)
-    of_reset, of_keep = jnp.split(0.25 * (1 - first) * (1 + first), 2, axis=-1)
-    of_gates = jnp.concatenate(
-        [
-            of_reset * of_candidate * from_hidden[..., 2 * units :],
-            of_keep * (state[0] - candidate),
-            of_candidate,
-        ],
-        axis=-1,
-    )
-    hidden = candidate + keep * (state[0] - candidate)
-    return (hidden,), (of_gates, of_candidate * reset, keep)
+    away = state[0] - candidate
+
+    def slopes() -> Slopes:
+        of_candidate = (1 - keep) * (1 - candidate) * (1 + candidate)
+        of_reset, of_keep = jnp.split(0.25 * (1 - first) * (1 + first), 2, axis=-1)
+        of_reset = of_reset * of_candidate * from_hidden[..., 2 * units :]
+        of_gates = jnp.concatenate([of_reset, of_keep * away, of_candidate], axis=-1)
+        return of_gates, of_candidate * reset, keep
+
+    return (candidate + keep * away,), slopes
 
 
 def _gru_change(
@@ -122,8 +134,8 @@ def _gru_change(
 
 
 FORMULAS = {
-    "RNN_TANH": Formula(1, _tanh_step, _tanh_change),
-    "RNN_RELU": Formula(1, _relu_step, _relu_change),
+    "RNN_TANH": Formula(1, _tanh_step, _tanh_change, _tanh_slopes),
+    "RNN_RELU": Formula(1, _relu_step, _relu_change, _relu_slopes),
     "LSTM": Formula(4, _lstm_step, _lstm_change),
     "GRU": Formula(3, _gru_step, _gru_change),
 }

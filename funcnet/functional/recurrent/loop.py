@@ -91,7 +91,7 @@ def _forward(
         placed = jax.tree.map(lambda weight: on_mesh_of(weight, share), weights)
         from_hidden = gate_inputs(state[0], placed.hh, placed.bias_hh, loop.factor)
         (hidden, *rest), slopes = formula.step(share, from_hidden, state)
-        kept = (slopes, None if weights.hr is None else hidden) if with_slopes else None
+        kept = (slopes(), None if weights.hr is None else hidden) if with_slopes else None
         new = _projected(hidden, rest, placed.hr, loop.factor)
         new = _where(count, new, state)
         return new, (new[0], kept)
@@ -110,14 +110,16 @@ def _run_steps_jvp(loop: Loop, primals: Any, tangents: Any) -> Any:
     extra = None
     if weights.hr is not None and not _is_zero(weight_change.hr):
         extra = gate_inputs(gated, weight_change.hr, None, loop.factor)
-    change = FORMULAS[loop.mode].change
+    formula = FORMULAS[loop.mode]
+    if formula.slopes is not None:
+        slopes = formula.slopes(hidden)
 
     def step(changes: RecurrentState, at: Any) -> tuple[RecurrentState, Array]:
         slopes, drive, apart, extra, count = at
         placed = jax.tree.map(lambda weight: on_mesh_of(weight, drive), weights)
         from_hidden = gate_inputs(changes[0], placed.hh, None, loop.factor)
         drive, apart = _add_hidden(loop.mode, drive, apart, from_hidden)
-        new_hidden, *rest = change(slopes, drive, apart, changes)
+        new_hidden, *rest = formula.change(slopes, drive, apart, changes)
         new = _projected(new_hidden, rest, placed.hr, loop.factor)
         if extra is not None:
             new = (new[0] + extra, *new[1:])
@@ -125,7 +127,8 @@ def _run_steps_jvp(loop: Loop, primals: Any, tangents: Any) -> Any:
         return new, new[0]
 
     start = tuple(
-        spread_like(_filled(change, part), part) for change, part in zip(state_change, state, strict=True)
+        spread_like(_filled(change, part), part)
+        for change, part in zip(state_change, state, strict=True)
     )
     final_change, hidden_change = loop.scan(step, start, (slopes, drive, apart, extra, counts))
     return (hidden, final), (hidden_change, final_change)

@@ -90,7 +90,10 @@ class RNNBase(Module):
 
     def _declare(self, layer: int, suffix: str, dtype: DType) -> None:
         start = init.uniform_fan_in(self.hidden_size)
-        rows, output = FORMULAS[self.mode].gates * self.hidden_size, self.proj_size or self.hidden_size
+        rows, output = (
+            FORMULAS[self.mode].gates * self.hidden_size,
+            self.proj_size or self.hidden_size,
+        )
         features = output * (1 + self.bidirectional) if layer else self.input_size
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (rows, features),
