@@ -104,7 +104,7 @@ def _forward(
 def _run_steps_jvp(loop: Loop, primals: Any, tangents: Any) -> Any:
     from_input, state, weights, counts = primals
     input_change, state_change, weight_change, _ = tangents
-    hidden, final, (slopes, gated) = _forward(loop, *primals, True)
+    hidden, final, (slopes, gated) = _forward(loop, from_input, state, weights, counts, True)
     before = loop.before(hidden, state[0])
     drive, apart = _drives(loop, before, input_change, weight_change, from_input)
     extra = None
