@@ -23,18 +23,19 @@ from funcnet.functional.recurrent.formulas import FORMULAS, RecurrentState
 __all__ = ["Loop", "run_steps"]
 
 _GPU_BLOCKS = {1: 16, 3: 8, 4: 8}
-"""By number of gates, how many steps a turn of the loop takes on a GPU, where starting a kernel costs more than it does.
+"""How many steps a turn of the loop takes on a GPU, by the number of gates.
 
-Measured with ``python -m benchmarks.layers_recurrent`` on an H200, forward and backward: RNN 256, 256 steps, batch 64
-3.5 ms a step at a time, 2.3 in blocks of 4, 1.8 of 16, 2.0 of 32; LSTM 256 6.7, 4.0 of 4, 4.1 of 8, 3.7 of 16; GRU 512,
-128 steps 3.8, 2.7 of 8. Larger blocks take longer to compile. On CPUs they gain nothing.
+Measured with ``python -m benchmarks.layers_recurrent`` on an H200, forward and backward, in milliseconds: RNN 256,
+256 steps, batch 64: 3.5 one step at a time, 2.3 in blocks of 4, 1.8 of 16, 2.0 of 32; LSTM 256: 6.7, 4.0 of 4, 4.1 of
+8, 3.7 of 16; GRU 512, 128 steps: 3.8, 2.7 of 8. Larger blocks take longer to compile. On CPUs they gain nothing.
 """
 
 
 def steps_in_a_block(mode: str) -> int:
     """Return how many steps of a cell one turn of the loop takes; the numbers are the same for any.
 
-    What a GPU is fed in a block it starts as one graph, and stacks the outputs of at once.
+    A GPU spends more time on starting a kernel than on one step's work. A block is started as one graph, and its
+    outputs are stored at once.
     """
     return _GPU_BLOCKS[FORMULAS[mode].gates] if jax.default_backend() == "gpu" else 1
 
