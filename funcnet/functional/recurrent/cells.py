@@ -9,6 +9,8 @@ biases and the state between steps have 32 at least, so that small steps of the 
 
 from typing import Any, NamedTuple
 
+import jax
+
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
@@ -48,7 +50,9 @@ def advance(
 ) -> RecurrentState:
     """Take one step from the input's share of the gates; all but the products have 32 bits at least."""
     from_hidden = gate_inputs(state[0], weights.hh, weights.bias_hh, factor)
-    hidden, *rest = FORMULAS[mode].step(from_input, from_hidden, state)[0]
+    # The gates are cheap to compute again: not saving them for the gradient saves more time.
+    update = jax.checkpoint(lambda *parts: FORMULAS[mode].step(*parts)[0], prevent_cse=False)
+    hidden, *rest = update(from_input, from_hidden, state)
     if weights.hr is not None:
         hidden = gate_inputs(hidden, weights.hr, None, factor)
     return hidden, *rest

@@ -23,6 +23,8 @@ RecurrentState = tuple[Array, ...]
 """The hidden state of a layer and direction, and an LSTM's cell after it."""
 
 Slopes = tuple[Array, ...]
+"""What the change of one step is made with."""
+
 Later = Callable[[], Slopes]
 
 
@@ -33,15 +35,17 @@ class Formula(NamedTuple):
         gates: how many stacked gates the weights have.
         step: of the input's and the hidden state's share ``(N, G·H)`` and the state; gives the next state, before
             a projection, and a function that computes the slopes, for those who need them.
-        change: of the slopes, the change of the input's share, that of the hidden state's, and the state's;
-            gives the change of the next state. It is linear in all but the slopes.
-        slopes: of the hidden states after all steps, where these say it all: one operation after the loop.
+        change: of the slopes, the drive, the part of the hidden state's share that acts apart, if there is one,
+            and the change of the state; gives the change of the next state. It is linear in all but the slopes.
+        slopes: of the hidden states after all steps, where these tell the slopes: one operation after the loop.
+        apart: whether the hidden state's share of the last gate acts apart from the input's.
     """
 
     gates: int
     step: Callable[[Array, Array, RecurrentState], tuple[RecurrentState, Later]]
     change: Callable[[Slopes, Array, Array | None, RecurrentState], RecurrentState]
     slopes: Callable[[Array], Slopes] | None = None
+    apart: bool = False
 
 
 def _tanh_step(
@@ -137,5 +141,5 @@ FORMULAS = {
     "RNN_TANH": Formula(1, _tanh_step, _tanh_change, _tanh_slopes),
     "RNN_RELU": Formula(1, _relu_step, _relu_change, _relu_slopes),
     "LSTM": Formula(4, _lstm_step, _lstm_change),
-    "GRU": Formula(3, _gru_step, _gru_change),
+    "GRU": Formula(3, _gru_step, _gru_change, apart=True),
 }

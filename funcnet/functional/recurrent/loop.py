@@ -132,7 +132,7 @@ def _run_steps_jvp(loop: Loop, primals: Any, tangents: Any) -> Any:
         slopes, drive, apart, extra, count = at
         placed = jax.tree.map(lambda weight: on_mesh_of(weight, drive), weights)
         from_hidden = gate_inputs(changes[0], placed.hh, None, loop.factor)
-        drive, apart = _add_hidden(loop.mode, drive, apart, from_hidden)
+        drive, apart = _add_hidden(drive, apart, from_hidden)
         new_hidden, *rest = formula.change(slopes, drive, apart, changes)
         new = _projected(new_hidden, rest, placed.hr, loop.factor)
         if extra is not None:
@@ -140,10 +140,7 @@ def _run_steps_jvp(loop: Loop, primals: Any, tangents: Any) -> Any:
         new = _where(count, new, changes)
         return new, new[0]
 
-    start = tuple(
-        spread_like(_filled(change, part), part)
-        for change, part in zip(state_change, state, strict=True)
-    )
+    start = tuple(map(_filled, state_change, state))
     final_change, hidden_change = loop.scan(step, start, (slopes, drive, apart, extra, counts))
     return (hidden, final), (hidden_change, final_change)
 
@@ -167,35 +164,33 @@ def _is_zero(change: Any) -> bool:
 
 
 def _filled(change: Any, like: Array) -> Array:
-    return jnp.zeros(like.shape, like.dtype) if _is_zero(change) else change
+    """Return a change as an array, spread over devices as what it is a change of."""
+    if not _is_zero(change):
+        return change
+    every = {axis: axis for axis in range(like.ndim)}
+    return spread_like(jnp.zeros(like.shape, like.dtype), like, every)
 
 
 def _drives(
     loop: Loop, before: Array, input_change: Any, weight_change: Any, like: Array
 ) -> tuple[Array, Array | None]:
-    """Return what drives the change of the state at each step, and a GRU's part of the hidden share alone."""
-    drive = spread_like(_filled(input_change, like), like, {0: 0, 1: 1})
-    share = None
+    """Return what drives the change of the state at each step, and what of the hidden state's share acts apart."""
+    drive, apart = _filled(input_change, like), None
+    if FORMULAS[loop.mode].apart:
+        apart = jnp.zeros_like(drive[..., : drive.shape[-1] // 3])
     if not _is_zero(weight_change.hh):
         share = gate_inputs(before, weight_change.hh, None, loop.factor)
+        drive, apart = _add_hidden(drive, apart, share)
     if not _is_zero(weight_change.bias_hh):
-        bias = weight_change.bias_hh.astype(drive.dtype)
-        share = bias if share is None else share + bias
-    if loop.mode != "GRU":
-        return drive if share is None else drive + share, None
-    units = drive.shape[-1] // 3
-    if share is None:
-        return drive, jnp.zeros_like(drive[..., :units])
-    share = jnp.broadcast_to(share, drive.shape)
-    return _add_hidden("GRU", drive, jnp.zeros_like(drive[..., :units]), share)
+        bias = jnp.broadcast_to(weight_change.bias_hh.astype(drive.dtype), (1, 1, drive.shape[-1]))
+        drive, apart = _add_hidden(drive, apart, bias)
+    return drive, apart
 
 
-def _add_hidden(
-    mode: str, drive: Array, apart: Array | None, share: Array
-) -> tuple[Array, Array | None]:
+def _add_hidden(drive: Array, apart: Array | None, share: Array) -> tuple[Array, Array | None]:
+    """Add to the drive a change of the hidden state's share of the gates; a GRU's candidate keeps it apart."""
     if apart is None:
         return drive + share, None
-    units = apart.shape[-1]
-    both = drive[..., : 2 * units] + share[..., : 2 * units]
-    drive = jnp.concatenate([both, drive[..., 2 * units :]], axis=-1)
-    return drive, apart + share[..., 2 * units :]
+    gates = drive.shape[-1] - apart.shape[-1]
+    both = drive[..., :gates] + share[..., :gates]
+    return jnp.concatenate([both, drive[..., gates:]], axis=-1), apart + share[..., gates:]
