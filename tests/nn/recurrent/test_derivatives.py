@@ -60,13 +60,13 @@ def _textbook(kind, x, state, weights):
 
 def _naive(kind, x, state, weights, lengths, reverse):
     steps = range(STEPS)[::-1] if reverse else range(STEPS)
-    outputs = [None] * STEPS
+    outputs = {}
     for t in steps:
         counts = (jnp.full(BATCH, STEPS) if lengths is None else jnp.array(lengths)) > t
         new = _textbook(kind, x[t], state, weights)
         state = tuple(jnp.where(counts[:, None], *pair) for pair in zip(new, state, strict=True))
         outputs[t] = jnp.where(counts[:, None], state[0], 0)
-    return jnp.stack(outputs), state
+    return jnp.stack([outputs[t] for t in range(STEPS)]), state
 
 
 def _sizes(kind):
