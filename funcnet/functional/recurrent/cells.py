@@ -7,23 +7,17 @@ Input and state decide the dtype of the next state. Only the matrix products are
 biases and the state between steps have 32 at least, so that small steps of the state are not lost.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.linear import linear
+from funcnet.functional.recurrent.formulas import FORMULAS, RecurrentState
 
 __all__ = ["RecurrentWeights", "gru_cell", "lstm_cell", "rnn_cell"]
-
-
-RecurrentState = tuple[Array, ...]
-"""The hidden state of a layer and direction, and an LSTM's cell after it."""
 
 
 class RecurrentWeights(NamedTuple):
@@ -44,48 +38,6 @@ class RecurrentWeights(NamedTuple):
     hr: Array | None = None
 
 
-def _sigmoid(x: Array) -> Array:
-    """Return the logistic function by way of tanh: one transcendental, and no division."""
-    return 0.5 * jnp.tanh(0.5 * x) + 0.5
-
-
-def _tanh_update(from_input: Array, from_hidden: Array, state: RecurrentState) -> RecurrentState:
-    return (jnp.tanh(from_input + from_hidden),)
-
-
-def _relu_update(from_input: Array, from_hidden: Array, state: RecurrentState) -> RecurrentState:
-    return (jax.nn.relu(from_input + from_hidden),)
-
-
-def _lstm_update(from_input: Array, from_hidden: Array, state: RecurrentState) -> RecurrentState:
-    units = state[1].shape[-1]
-    # One tanh for all gates: σ(x) = ½ + ½ tanh(½ x) for i, f and o, and tanh itself for g.
-    slope = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], from_input.dtype), units)
-    gates = jnp.tanh((from_input + from_hidden) * slope) * slope + (1 - slope)
-    keep_in, keep, candidate, keep_out = jnp.split(gates, 4, axis=-1)
-    cell = keep * state[1] + keep_in * candidate
-    return keep_out * jnp.tanh(cell), cell
-
-
-def _gru_update(from_input: Array, from_hidden: Array, state: RecurrentState) -> RecurrentState:
-    units = state[0].shape[-1]
-    gates = _sigmoid(from_input[..., : 2 * units] + from_hidden[..., : 2 * units])
-    reset, keep = jnp.split(gates, 2, axis=-1)
-    candidate = jnp.tanh(from_input[..., 2 * units :] + reset * from_hidden[..., 2 * units :])
-    return (candidate + keep * (state[0] - candidate),)
-
-
-UPDATES: dict[str, Callable[[Array, Array, RecurrentState], RecurrentState]] = {
-    "RNN_TANH": _tanh_update,
-    "RNN_RELU": _relu_update,
-    "LSTM": _lstm_update,
-    "GRU": _gru_update,
-}
-
-
-GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
-
-
 def gate_inputs(x: Array, weight: Array, bias: Array | None, factor: Any) -> Array:
     """Return ``x Wᵀ + b`` in 32 bits at least, from a product of factors in the dtype ``factor``."""
     product = linear(x.astype(factor), weight.astype(factor))
@@ -97,9 +49,9 @@ def advance(
     mode: str, from_input: Array, state: RecurrentState, weights: RecurrentWeights, factor: Any
 ) -> RecurrentState:
     """Take one step from the input's share of the gates; all but the products have 32 bits at least."""
-    # The gates are cheap to compute again: not saving them for the gradient saves more time.
-    update = jax.checkpoint(UPDATES[mode], prevent_cse=False)
     from_hidden = gate_inputs(state[0], weights.hh, weights.bias_hh, factor)
+    # The gates are cheap to compute again: not saving them for the gradient saves more time.
+    update = jax.checkpoint(lambda *parts: FORMULAS[mode].step(*parts)[0], prevent_cse=False)
     hidden, *rest = update(from_input, from_hidden, state)
     if weights.hr is not None:
         hidden = gate_inputs(hidden, weights.hr, None, factor)

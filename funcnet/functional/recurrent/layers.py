@@ -9,15 +9,11 @@ from funcnet.core.aliases import Array, ArrayLike, Key
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.dropout import dropout
-from funcnet.functional.explicit_meshes import on_mesh_of, spread_like
+from funcnet.functional.explicit_meshes import spread_like
 from funcnet.functional.indices import check_integers, known_values
-from funcnet.functional.recurrent.cells import (
-    GATES,
-    RecurrentState,
-    RecurrentWeights,
-    advance,
-    gate_inputs,
-)
+from funcnet.functional.recurrent.cells import RecurrentWeights, gate_inputs
+from funcnet.functional.recurrent.formulas import FORMULAS, RecurrentState
+from funcnet.functional.recurrent.loop import Loop, run_steps
 
 __all__ = ["recurrent"]
 
@@ -45,17 +41,11 @@ def _scan(
         state = tuple(spread_like(part, other) for part in state)
     counts = None if counts is None else spread_like(counts, input, {0: 0, 1: 1})
 
-    def step(state: RecurrentState, at: tuple[Array, Array | None]) -> tuple[RecurrentState, Array]:
-        from_input, count = at
-        placed = jax.tree.map(lambda weight: on_mesh_of(weight, from_input), weights)
-        new = advance(mode, from_input, state, placed, factor)
-        if count is None:
-            return new, new[0].astype(input.dtype)
-        new = tuple(jnp.where(count, part, old) for part, old in zip(new, state, strict=True))
-        return new, jnp.where(count, new[0], 0).astype(input.dtype)
-
-    final, output = jax.lax.scan(step, state, (projected, counts), reverse=reverse)
-    return output, tuple(part.astype(input.dtype) for part in final)
+    loop = Loop(mode, reverse, factor)
+    output, final = run_steps(loop, projected, state, weights, counts)
+    if counts is not None:
+        output = jnp.where(counts, output, 0)
+    return output.astype(input.dtype), tuple(part.astype(input.dtype) for part in final)
 
 
 def _counts(lengths: ArrayLike, time: int, batch: int) -> Array:
@@ -117,7 +107,7 @@ def recurrent(
 
     Reference: https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
     """
-    check_choice("mode", mode, GATES)
+    check_choice("mode", mode, FORMULAS)
     names = zip(("hidden", "cell"), hx, strict=False)
     input, *parts = as_floats("recurrent", input=input, **dict(names))
     directions = 2 if bidirectional else 1

@@ -7,7 +7,8 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_positive, check_probability
-from funcnet.functional.recurrent.cells import GATES, RecurrentWeights
+from funcnet.functional.recurrent.cells import RecurrentWeights
+from funcnet.functional.recurrent.formulas import FORMULAS
 from funcnet.functional.recurrent.layers import recurrent
 from funcnet.module import Module, Parameter
 from funcnet.nn import init
@@ -89,7 +90,10 @@ class RNNBase(Module):
 
     def _declare(self, layer: int, suffix: str, dtype: DType) -> None:
         start = init.uniform_fan_in(self.hidden_size)
-        rows, output = GATES[self.mode] * self.hidden_size, self.proj_size or self.hidden_size
+        rows, output = (
+            FORMULAS[self.mode].gates * self.hidden_size,
+            self.proj_size or self.hidden_size,
+        )
         features = output * (1 + self.bidirectional) if layer else self.input_size
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (rows, features),
@@ -177,7 +181,7 @@ class RNNBase(Module):
 def _check_sizes(
     mode: str, input_size: int, hidden_size: int, num_layers: int, dropout: float, proj_size: int
 ) -> None:
-    check_choice("mode", mode, GATES)
+    check_choice("mode", mode, FORMULAS)
     for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
         if not isinstance(size, int):
             raise TypeError(f"{name} must be an integer; got {size!r}")
