@@ -88,7 +88,9 @@ def _average(
     whole = [axis for axis, window in pairs if isinstance(window, Windows) and window.is_whole_axis]
     if whole:
         total = jnp.sum(total, tuple(whole), keepdims=True)
-    for axis, window in reversed(pairs):
+    # Evenly spaced windows: the last axis first. Gathers are cheapest where the elements they take are longest.
+    uneven = any(isinstance(window, UnevenWindows) for window in over)
+    for axis, window in pairs if uneven else reversed(pairs):
         if axis not in whole:
             total = _sum_over_axis(total, axis, window)
     divisor = np.asarray(counts) if isinstance(counts, int) else _grid(counts, where, input.ndim)

@@ -99,7 +99,7 @@ def elements_at_places(input: Array, places: np.ndarray, axis: int) -> Array:
     return taken.reshape(*input.shape[:axis], *places.shape, *input.shape[axis + 1 :])
 
 
-_FEW_READS = 8
+_FEW_READS = 16
 """Reads of an output up to which one gather each beats one gather of all."""
 
 
