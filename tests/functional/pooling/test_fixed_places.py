@@ -11,7 +11,7 @@ from jax import lax
 from funcnet import functional as F
 from funcnet.functional.pooling import unpool
 
-RATIOS = [(7, 3), (5, 4), (32, 7), (3, 7), (1, 4), (40, 1), (90, 4), (6, 6)]
+RATIOS = [(7, 3), (5, 4), (3, 7), (1, 4), (5, 1), (40, 3), (58, 3)]
 """Sizes and outputs: windows that overlap or do not, of many elements or one, and more windows than elements."""
 
 POOLS = {"avg": (F.adaptive_avg_pool1d, np.mean), "max": (F.adaptive_max_pool1d, np.max)}
@@ -34,7 +34,7 @@ def jacobian(kind: str, x: np.ndarray, outputs: int) -> np.ndarray:
     return matrix
 
 
-@pytest.mark.parametrize("size, outputs", RATIOS)
+@pytest.mark.parametrize(("size", "outputs"), RATIOS)
 @pytest.mark.parametrize("kind", POOLS)
 def test_adaptive_pooling_and_its_derivatives_by_definition(kind, size, outputs):
     pool, reduce = POOLS[kind]
@@ -49,14 +49,21 @@ def test_adaptive_pooling_and_its_derivatives_by_definition(kind, size, outputs)
     expected = jacobian(kind, x, outputs)
     for mode in (jax.jacfwd, jax.jacrev):
         np.testing.assert_allclose(jax.jit(mode(of_vector))(x), expected, rtol=1e-6)
-    # the curvature of half the squared length of what is pooled
-    for inner, outer in ((jax.jacrev, jax.jacfwd), (jax.jacrev, jax.jacrev)):
-        curvature = outer(inner(lambda x: jnp.sum(of_vector(x) ** 2) / 2))
-        np.testing.assert_allclose(jax.jit(curvature)(x), expected.T @ expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("inner", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("outer", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("kind", POOLS)
+def test_second_derivatives_of_adaptive_pooling(kind, inner, outer):
+    pool, _ = POOLS[kind]
+    x = draw(7)
+    curvature = outer(inner(lambda x: jnp.sum(pool(x[None], 3) ** 2) / 2))
+    expected = jacobian(kind, x, 3)
+    np.testing.assert_allclose(jax.jit(curvature)(x), expected.T @ expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("size, outputs", [(7, 3), (90, 4), (3, 7)])
+@pytest.mark.parametrize(("size", "outputs"), [(7, 3), (3, 7)])
 def test_a_bad_number_reaches_the_windows_that_hold_it_alone(bad, size, outputs):
     """Forward an element of the input, backward one of the output's gradient."""
     pool = partial(F.adaptive_avg_pool2d, output_size=(outputs, outputs))
@@ -104,10 +111,10 @@ def test_the_last_of_several_values_for_one_place_is_kept(dtype):
 
     @jax.jit
     def put(values, indices):
-        return F.max_unpool1d(values, indices, 1, output_size=(10,), stride=30)
+        return F.max_unpool1d(values, indices, 1)
 
     values = jnp.asarray(values, dtype)
-    expected = in_order(np.asarray(values), indices, 10)
+    expected = in_order(np.asarray(values), indices, 20)
     np.testing.assert_array_equal(put(values, indices), expected)
 
 
