@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial, reduce
 from operator import add
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -53,22 +54,24 @@ def linear_along_axis(
 
 
 def readers_of_places(places: np.ndarray, size: int) -> np.ndarray:
-    """Return for each element of an axis which outputs read it, filled up with -1.
+    """Return for each element of an axis by which reads it is read, numbered row by row and filled up with -1.
 
     >>> readers_of_places(np.array([[0, 1], [1, -1]]), 3).tolist()
-    [[0, -1], [0, 1], [-1, -1]]
+    [[0, -1], [1, 2], [-1, -1]]
     """
-    output, _ = np.nonzero(places >= 0)
-    place = places[places >= 0]
+    reads = np.flatnonzero(places >= 0)
+    place = places.reshape(-1)[reads]
     order = np.argsort(place, kind="stable")
-    output, place = output[order], place[order]
+    reads, place = reads[order], place[order]
     rank = np.arange(len(place)) - np.searchsorted(place, place)
     readers = np.full((size, int(rank.max(initial=0)) + 1), -1)
-    readers[place, rank] = output
+    readers[place, rank] = reads
     return readers
 
 
-def sums_at_places(input: Array, places: np.ndarray, axis: int) -> Array:
+def sums_at_places(
+    input: Array, places: np.ndarray, axis: int, weights: np.ndarray | None = None
+) -> Array:
     """Sum elements of an axis at fixed places ``(outputs, reads)``, known before any data; -1 reads nothing.
 
     Nothing but what an output reads reaches it, NaN and infinity included, and so it is with the gradient.
@@ -76,16 +79,14 @@ def sums_at_places(input: Array, places: np.ndarray, axis: int) -> Array:
     >>> sums_at_places(jnp.array([1.0, 2.0, 4.0]), np.array([[0, 1], [1, 2], [2, -1]]), 0).tolist()
     [3.0, 6.0, 4.0]
     """
+    read = partial(_read, places=places, weights=weights, axis=axis)
     if not (is_float(input, complex=True) and places.size and input.size):
-        return let_xla_place(partial(_read, places=places, axis=axis), input, kept=axis)
+        return let_xla_place(read, input, kept=axis)
     readers = readers_of_places(places, input.shape[axis])
-    whole = partial(
-        linear_along_axis,
-        partial(_read, places=places, axis=axis),
-        partial(_read, places=readers, axis=axis),
-        axis=axis,
-        size=len(places),
-    )
+    outputs = np.where(readers < 0, -1, readers // places.shape[1])
+    back = None if weights is None else weights.reshape(-1)[np.maximum(readers, 0)]
+    add_up = partial(_read, places=outputs, weights=back, axis=axis)
+    whole = partial(linear_along_axis, read, add_up, axis=axis, size=len(places))
     return let_xla_place(whole, input, kept=axis)
 
 
@@ -95,7 +96,21 @@ def elements_at_places(input: Array, places: np.ndarray, axis: int) -> Array:
     >>> elements_at_places(jnp.array([1.0, 2.0]), np.array([[0, 1], [1, -1]]), 0).tolist()
     [[1.0, 2.0], [2.0, 0.0]]
     """
-    taken = sums_at_places(input, places.reshape(-1, 1), axis)
+    size = input.shape[axis]
+    take = partial(_read_once, places=places.reshape(-1), axis=axis)
+    if is_float(input) and places.size and input.size:
+        gather = partial(_read, places=readers_of_places(places.reshape(-1, 1), size), axis=axis)
+
+        def scatter(output: Array) -> Array:
+            return jax.linear_transpose(take, jax.eval_shape(gather, output))(output)[0]
+
+        def transpose(output: Array) -> Array:
+            # What follows a choice of elements is choices: XLA for CPUs would repeat them in each gather.
+            return lax.platform_dependent(output, cpu=scatter, default=gather)
+
+        taken = linear_along_axis(take, transpose, input, axis, places.size)
+    else:
+        taken = take(input)
     return taken.reshape(*input.shape[:axis], *places.shape, *input.shape[axis + 1 :])
 
 
@@ -103,16 +118,20 @@ _FEW_READS = 16
 """Reads of an output up to which one gather each beats one gather of all."""
 
 
-def _read(input: Array, places: np.ndarray, axis: int) -> Array:
-    if places.shape[1] <= _FEW_READS:
-        return reduce(add, (_read_once(input, place, axis) for place in places.T))
-    return jnp.sum(_read_once(input, places, axis), axis + 1)
+def _read(input: Array, places: np.ndarray, axis: int, weights: np.ndarray | None = None) -> Array:
+    if places.shape[1] > _FEW_READS:
+        return jnp.sum(_read_once(input, places, axis, weights), axis + 1)
+    columns = [None] * places.shape[1] if weights is None else weights.T
+    reads = zip(places.T, columns, strict=True)
+    return reduce(add, (_read_once(input, place, axis, weight) for place, weight in reads))
 
 
-def _read_once(input: Array, places: np.ndarray, axis: int) -> Array:
+def _read_once(
+    input: Array, places: np.ndarray, axis: int, weights: np.ndarray | None = None
+) -> Array:
     taken = jnp.take(input, np.maximum(places, 0), axis, mode="clip")
+    shape = (*places.shape, *(1,) * (input.ndim - axis - 1))
+    if weights is not None:
+        taken = taken * weights.astype(input.dtype).reshape(shape)
     inside = places >= 0
-    if inside.all():
-        return taken
-    inside = inside.reshape(*places.shape, *(1,) * (input.ndim - axis - 1))
-    return jnp.where(inside, taken, jnp.zeros_like(taken))
+    return taken if inside.all() else jnp.where(inside.reshape(shape), taken, jnp.zeros_like(taken))
