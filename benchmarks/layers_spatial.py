@@ -181,17 +181,17 @@ def unpooling() -> None:
     """Plain JAX: a scatter that says that no index comes twice."""
     import torch.nn.functional as TF
 
-    shape, places = (8, 64, 28, 28), np.random.default_rng(0).permutation(56 * 56)[: 28 * 28]
-    where = np.broadcast_to(places.reshape(28, 28), shape)
+    shape, places = (4, 16, 28, 28), np.random.default_rng(0).permutation(56 * 56)[: 28 * 28]
+    where = jnp.broadcast_to(places.reshape(28, 28), shape)
     windows: Any = 2
 
     def plain(x: Any) -> Any:
-        output = jnp.zeros((8, 64, 56 * 56), x.dtype)
-        output = output.at[..., places].set(x.reshape(8, 64, -1), unique_indices=True)
-        return output.reshape(8, 64, 56, 56)
+        output = jnp.zeros((4, 16, 56 * 56), x.dtype)
+        output = output.at[..., places].set(x.reshape(4, 16, -1), unique_indices=True)
+        return output.reshape(4, 16, 56, 56)
 
     compare(
-        "max_unpool2d, 8x64x28x28",
+        "max_unpool2d, 4x16x28x28",
         lambda x: F.max_unpool2d(x, where, windows),
         plain,
         lambda x: TF.max_unpool2d(x, torch_indices(where), windows),
@@ -199,11 +199,11 @@ def unpooling() -> None:
     )
 
 
-def torch_indices(where: np.ndarray) -> Any:
+def torch_indices(where: Any) -> Any:
     """Return indices as PyTorch takes them."""
     import torch
 
-    return torch.tensor(where, dtype=torch.int64)
+    return torch.tensor(np.asarray(where), dtype=torch.int64)
 
 
 def resizing() -> None:

@@ -114,30 +114,16 @@ def elements_at_places(input: Array, places: np.ndarray, axis: int) -> Array:
     return taken.reshape(*input.shape[:axis], *places.shape, *input.shape[axis + 1 :])
 
 
-_FEW_READS, _MANY_READS = 4, 16
-"""Reads of an output up to which one gather each is the best form everywhere, and above which one gather of all is.
-
-Between them a GPU is quicker with one gather each, and a CPU with one of all: its compiler does not compute a sum over
-an axis again wherever it is read (``python -m benchmarks.layers_spatial``, adaptive pooling from 32 to 7).
-"""
+_FEW_READS = 16
+"""Reads of an output up to which one gather each beats one gather of all (``python -m benchmarks.layers_spatial``)."""
 
 
 def _read(input: Array, places: np.ndarray, axis: int, weights: np.ndarray | None = None) -> Array:
-    reads = places.shape[1]
-
-    def all_at_once(input: Array) -> Array:
+    if places.shape[1] > _FEW_READS:
         return jnp.sum(_read_once(input, places, axis, weights), axis + 1)
-
-    def one_by_one(input: Array) -> Array:
-        columns = [None] * reads if weights is None else weights.T
-        pairs = zip(places.T, columns, strict=True)
-        return reduce(add, (_read_once(input, place, axis, weight) for place, weight in pairs))
-
-    if reads <= _FEW_READS:
-        return one_by_one(input)
-    if reads > _MANY_READS:
-        return all_at_once(input)
-    return lax.platform_dependent(input, cpu=all_at_once, default=one_by_one)
+    columns = [None] * places.shape[1] if weights is None else weights.T
+    reads = zip(places.T, columns, strict=True)
+    return reduce(add, (_read_once(input, place, axis, weight) for place, weight in reads))
 
 
 def _read_once(
