@@ -1,7 +1,7 @@
 """Convolution, pooling and resizing against plain JAX and PyTorch: ``python -m benchmarks.layers_spatial``.
 
-Forward, and gradients of everything, on one thread, the sides in turn. Plain JAX is the one primitive that
-comes first to mind: ``lax.conv_general_dilated``, ``lax.reduce_window``, ``jax.image.resize``.
+Forward, and gradients of everything, on one thread, the sides in turn. Plain JAX is what comes first to mind:
+``lax.conv_general_dilated``, ``lax.reduce_window``, ``jax.image.resize``; else the function says.
 """
 
 import os
@@ -123,6 +123,89 @@ def pooling() -> None:
     )
 
 
+def adaptive_pooling() -> None:
+    """Plain JAX: each window's elements gathered, and a sum or maximum over them."""
+    import torch.nn.functional as TF
+
+    def gathered(reduce: Callable, n: int) -> Callable:
+        def along(x: Any, axis: int) -> Any:
+            size = x.shape[axis]
+            starts = np.arange(n) * size // n
+            ends = -(-(np.arange(n) + 1) * size // n)
+            offsets = np.arange((ends - starts).max())
+            inside = offsets < (ends - starts)[:, None]
+            taken = jnp.take(x, np.minimum(starts[:, None] + offsets, size - 1), axis)
+            shape = (*inside.shape, *(1,) * (x.ndim - axis - 1))
+            return reduce(taken, axis=axis + 1, where=inside.reshape(shape))
+
+        return lambda x: along(along(x, 3), 2)
+
+    for size, n in ((32, 7), (64, 28)):
+        compare(
+            f"adaptive_avg_pool2d, {size} to {n}, 8x64",
+            lambda x, n=n: F.adaptive_avg_pool2d(x, n),
+            gathered(jnp.mean, n),
+            lambda x, n=n: TF.adaptive_avg_pool2d(x, n),
+            (8, 64, size, size),
+        )
+    compare(
+        "adaptive_max_pool2d, 32 to 7, 8x64",
+        lambda x: F.adaptive_max_pool2d(x, 7),
+        gathered(lambda x, **settings: jnp.max(x, initial=-np.inf, **settings), 7),
+        lambda x: TF.adaptive_max_pool2d(x, 7),
+        (8, 64, 32, 32),
+    )
+
+
+def sampling() -> None:
+    """Plain JAX: ``jax.scipy.ndimage.map_coordinates`` of each image and channel."""
+    import torch.nn.functional as TF
+
+    def plain(image: Any, grid: Any) -> Any:
+        sizes = np.array(image.shape[:1:-1], np.float32)
+        places = jnp.moveaxis(((grid + 1) * sizes - 1) / 2, -1, 1)[:, ::-1]
+        one = jax.vmap(lambda x, at: jax.scipy.ndimage.map_coordinates(x, list(at), 1), (0, None))
+        return jax.vmap(one)(image, places)
+
+    compare(
+        "grid_sample, 4x32x56x56",
+        lambda x, grid: F.grid_sample(x, jnp.tanh(grid), align_corners=False),
+        lambda x, grid: plain(x, jnp.tanh(grid)),
+        lambda x, grid: TF.grid_sample(x, grid.tanh(), align_corners=False),
+        (4, 32, 56, 56),
+        (4, 56, 56, 2),
+    )
+
+
+def unpooling() -> None:
+    """Plain JAX: a scatter that says that no index comes twice."""
+    import torch.nn.functional as TF
+
+    shape, places = (4, 16, 28, 28), np.random.default_rng(0).permutation(56 * 56)[: 28 * 28]
+    where = jnp.broadcast_to(places.reshape(28, 28), shape)
+    windows: Any = 2
+
+    def plain(x: Any) -> Any:
+        output = jnp.zeros((4, 16, 56 * 56), x.dtype)
+        output = output.at[..., places].set(x.reshape(4, 16, -1), unique_indices=True)
+        return output.reshape(4, 16, 56, 56)
+
+    compare(
+        "max_unpool2d, 4x16x28x28",
+        lambda x: F.max_unpool2d(x, where, windows),
+        plain,
+        lambda x: TF.max_unpool2d(x, torch_indices(where), windows),
+        shape,
+    )
+
+
+def torch_indices(where: Any) -> Any:
+    """Return indices as PyTorch takes them."""
+    import torch
+
+    return torch.tensor(np.asarray(where), dtype=torch.int64)
+
+
 def resizing() -> None:
     import torch.nn.functional as TF
 
@@ -134,9 +217,19 @@ def resizing() -> None:
             lambda x, mode=mode: TF.interpolate(x, scale_factor=2, mode=mode),
             (8, 64, 32, 32),
         )
+    compare(
+        "interpolate, bilinear, 32 to 50, 8x64x32x32",
+        lambda x: F.interpolate(x, 50, mode="bilinear"),
+        lambda x: jax.image.resize(x, (8, 64, 50, 50), "linear", antialias=False),
+        lambda x: TF.interpolate(x, (50, 50), mode="bilinear"),
+        (8, 64, 32, 32),
+    )
 
 
 if __name__ == "__main__":
     convolutions()
     pooling()
+    adaptive_pooling()
+    unpooling()
+    sampling()
     resizing()

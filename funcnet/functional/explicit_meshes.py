@@ -10,12 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet.core.aliases import Array
 
-__all__ = ["let_xla_place", "on_mesh_of", "spread_like", "take_places"]
+__all__ = ["let_xla_place", "on_mesh_of", "spread_like"]
 
 
 def _explicit_sharding(array: Any) -> Any:
@@ -97,13 +96,3 @@ def on_mesh_of(array: Array, other: Array) -> Array:
     own = _explicit_sharding(array)
     spec = PartitionSpec() if own is None else own.spec
     return jax.sharding.reshard(array, NamedSharding(sharding.mesh, spec))
-
-
-def take_places(array: Array, places: np.ndarray, axis: int) -> Array:
-    """Take elements along an axis; its gradient, a sum at those places, is XLA's to spread.
-
-    Example:
-        >>> take_places(jnp.arange(4.0), np.array([[0, 1], [2, 3]]), 0).shape
-        (2, 2)
-    """
-    return let_xla_place(lambda x: jnp.take(x, places, axis), array, kept=axis)

@@ -21,7 +21,7 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative, check_positive, per_axis
 from funcnet.core.dtypes import as_floats, at_least_float32, is_float
-from funcnet.functional.explicit_meshes import let_xla_place, take_places
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = [
     "UnevenWindows",
@@ -186,11 +186,12 @@ class UnevenWindows:
         """Elements of the longest window."""
         return max(self.lengths, default=1)
 
-    def split(self, padded: Array, axis: int) -> Array:
-        """Gather an axis into two: the windows, and the elements of each; shorter ones repeat the last."""
-        lengths = np.asarray(self.lengths, int)[:, None]
-        offsets = np.minimum(np.arange(self.kernel), lengths - 1)
-        return take_places(padded, np.asarray(self.starts, int)[:, None] + offsets, axis)
+    @property
+    def places(self) -> np.ndarray:
+        """Positions of the elements of each window, ``(windows, kernel)``; -1 after the last of a shorter one."""
+        offsets = np.arange(self.kernel)
+        places = np.asarray(self.starts, int)[:, None] + offsets
+        return np.where(offsets < np.asarray(self.lengths, int)[:, None], places, -1)
 
 
 def sliding_windows(

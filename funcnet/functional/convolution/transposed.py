@@ -1,6 +1,6 @@
 """Transposed convolution in one to three dimensions: the map that convolution's gradient applies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax.numpy as jnp
@@ -32,6 +32,19 @@ def _plain_filters(weight: Array, groups: int) -> tuple[Array, str]:
     inputs, outputs, *kernel = weight.shape
     blocks = weight.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
     return blocks.reshape(groups * outputs, inputs // groups, *kernel), f"OI{letters}"
+
+
+def _group_by_group(
+    direct: Callable[..., Array], images: Array, filters: Array, groups: int, axis: int
+) -> Array:
+    """Convolve one group of channels after another: not for each grouped one in float64 has cuDNN a plan."""
+
+    def whole(images: Array, filters: Array) -> Array:
+        pairs = zip(jnp.split(images, groups, axis), jnp.split(filters, groups), strict=True)
+        parts = [direct(*pair, feature_group_count=1) for pair in pairs]
+        return jnp.concatenate(parts, axis)
+
+    return let_xla_place(whole, images, filters, kept=1)
 
 
 def convolve_transposed(
@@ -70,6 +83,9 @@ def convolve_transposed(
         dimension_numbers=layouts,
         feature_group_count=groups,
     )
+    elsewhere = direct
+    if groups > 1 and images.dtype == jnp.float64:
+        elsewhere = partial(_group_by_group, direct, groups=groups, axis=-1 if channels_last else 1)
     if is_quicker_by_phases(stride):
 
         def on_cpu(images: Array, filters: Array) -> Array:
@@ -87,9 +103,11 @@ def convolve_transposed(
             whole = let_xla_place(by_phases, images.astype(wide), filters.astype(wide), kept=1)
             return whole.astype(images.dtype)
 
-        output = lax.platform_dependent(images, filters, cpu=on_cpu, default=direct)
-    else:
+        output = lax.platform_dependent(images, filters, cpu=on_cpu, default=elsewhere)
+    elif elsewhere is direct:
         output = direct(images, filters)
+    else:
+        output = lax.platform_dependent(images, filters, cpu=direct, default=elsewhere)
     return add_bias_and_batch_axes(output, bias, input, channels_last, dtype)
 
 

@@ -1,17 +1,20 @@
 """Sampling of images and volumes at any places, and grids of places from affine maps."""
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
 from operator import add
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.windows import check_spatial
 
 __all__ = ["affine_grid", "grid_sample"]
@@ -80,32 +83,86 @@ def _neighbours(
     return [(start, 1 - fraction), (start + 1, fraction)]
 
 
-def _sample_image(image: Array, places: list[list[tuple[Array, Array | None]]]) -> Array:
-    """Sum the weighed elements of an image ``(*sizes, channels)`` at each of some points: ``(points, channels)``."""
-    *sizes, channels = image.shape
-    flat = image.reshape(-1, channels)
-    axes = [
-        [_as_index(position, size, factor) for position, factor in neighbours]
-        for neighbours, size in zip(places, sizes, strict=True)
-    ]
-    terms = []
+_Corner = tuple[Array, Array, Array | None]
+"""Indices to read, whether each is inside of its axis, and weights."""
+
+
+def _as_index(position: Array, size: int, weight: Array | None) -> _Corner:
+    """Turn a position along one axis into an index, whether it is inside, and its weight."""
+    inside = (position >= 0) & (position <= size - 1)
+    index = jnp.where(inside, position, jnp.zeros_like(position)).astype(jnp.int32)
+    return index, inside, weight
+
+
+def _corners(places: Array, sizes: Sequence[int], settings: tuple[str, str, bool]) -> list[_Corner]:
+    """Return what each place ``(N, points, axes)`` reads, an index into all elements of an image."""
+    mode, padding_mode, align = settings
+    axes = []
+    for i, size in enumerate(sizes):
+        place = _unnormalize(places[..., len(sizes) - 1 - i], size, align)
+        found = _neighbours(place, size, mode, padding_mode, align)
+        axes.append([_as_index(position, size, weight) for position, weight in found])
+    corners = []
     for corner in product(*axes):
         index, inside, weight = corner[0]
         for (here, valid, factor), size in zip(corner[1:], sizes[1:], strict=True):
             index, inside = index * size + here, inside & valid
             weight = weight * factor if weight is not None and factor is not None else None
-        value = jnp.where(inside[:, None], flat[index], jnp.zeros((), image.dtype))
-        terms.append(value if weight is None else value * weight[:, None])
-    return reduce(add, terms)
+        corners.append((index, inside, weight))
+    return corners
 
 
-def _as_index(
-    position: Array, size: int, weight: Array | None
-) -> tuple[Array, Array, Array | None]:
-    """Turn a position into an index, whether it is inside, and its weight."""
-    inside = (position >= 0) & (position <= size - 1)
-    index = jnp.where(inside, position, jnp.zeros_like(position)).astype(jnp.int32)
-    return index, inside, weight
+def _read(images: Array, index: Array, inside: Array) -> Array:
+    """Take elements of images ``(N, elements, channels)``, zeros for those outside: ``(..., N, points, channels)``."""
+    image = np.arange(len(images), dtype=np.int32)[:, None]
+    taken = images.at[image, index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    return jnp.where(inside[..., None], taken, jnp.zeros((), images.dtype))
+
+
+_AT_ONCE = 8
+"""Corners that one gather of the tangent reads: its transpose, the image's gradient, is one scatter for them all.
+
+One gather each would make a sum of scatters: on an H200 0.30 ms in place of 0.19, for 32x64x56x56 elements forward and
+backward; on a CPU the same or a little more (``python -m benchmarks.layers_spatial``).
+"""
+
+
+@jax.custom_jvp
+def _weighed_elements(images: Array, index: Array, inside: Array, weight: Array) -> Array:
+    """Sum elements at corners ``(corners, N, points)``, times their weights: ``(N, points, channels)``."""
+    corners = zip(index, inside, weight, strict=True)
+    return reduce(add, (_read(images, i, valid) * w[..., None] for i, valid, w in corners))
+
+
+def _weighed_elements_jvp(primals: Any, tangents: Any) -> tuple[Array, Any]:
+    images, index, inside, weight = primals
+    images_dot, _, _, weight_dot = tangents
+    terms = []
+    if not isinstance(images_dot, SymbolicZero):
+        for start in range(0, len(weight), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            values = _read(images_dot, index[some], inside[some]) * weight[some][..., None]
+            terms.append(jnp.sum(values, 0))
+    if not isinstance(weight_dot, SymbolicZero):
+        terms.append(_weighed_elements(images, index, inside, weight_dot))
+    output = _weighed_elements(images, index, inside, weight)
+    return output, reduce(add, terms) if terms else jnp.zeros_like(output)
+
+
+_weighed_elements.defjvp(_weighed_elements_jvp, symbolic_zeros=True)
+
+
+def _sample(images: Array, places: Array, settings: tuple[str, str, bool]) -> Array:
+    """Sample ``(N, channels, *sizes)`` at places ``(N, points, axes)``: ``(N, channels, points)``."""
+    count, channels, *sizes = images.shape
+    corners = _corners(places, sizes, settings)
+    rows = images.reshape(count, channels, -1).swapaxes(1, 2)
+    if corners[0][2] is None:
+        output = _read(rows, *corners[0][:2])
+    else:
+        index, inside, weight = (jnp.stack(parts) for parts in zip(*corners, strict=True))
+        output = _weighed_elements(rows, index, inside, weight)
+    return output.swapaxes(1, 2)
 
 
 def grid_sample(
@@ -158,24 +215,14 @@ def grid_sample(
             f"grid_sample: grid must have shape (N, {'D, ' * (axes - 2)}H_out, W_out, {axes}) with the input's N; got "
             f"{grid.shape} for input {input.shape}"
         )
-    align = bool(align_corners)
-    sizes = input.shape[2:]
     points = int(np.prod(grid.shape[1:-1]))
-
-    def sample(image: Array, places: Array) -> Array:
-        neighbours = [
-            _neighbours(
-                _unnormalize(places[:, axes - 1 - i], size, align), size, mode, padding_mode, align
-            )
-            for i, size in enumerate(sizes)
-        ]
-        return _sample_image(jnp.moveaxis(image, 0, -1), neighbours).swapaxes(0, 1)
 
     # in bfloat16 a place among 1,000 elements would be rounded by up to 4 of them
     wide = at_least_float32(dtype)
     places = grid.reshape(grid.shape[0], points, axes).astype(wide)
-    output = jax.vmap(sample)(input.astype(wide), places).astype(dtype)
-    return output.reshape(*input.shape[:2], *grid.shape[1:-1])
+    sample = partial(_sample, settings=(mode, padding_mode, bool(align_corners)))
+    output = let_xla_place(sample, input.astype(wide), places, kept=1)
+    return output.astype(dtype).reshape(*input.shape[:2], *grid.shape[1:-1])
 
 
 def affine_grid(theta: Array, size: Sequence[int], align_corners: bool | None = None) -> Array:

@@ -15,8 +15,8 @@ import numpy as np
 from jax import lax
 
 from funcnet.core.aliases import Array
-from funcnet.functional.explicit_meshes import take_places
 from funcnet.functional.images.padding import extend
+from funcnet.functional.pooling.linear_map import sums_at_places
 
 __all__ = ["SourceTable", "resample", "source_table"]
 
@@ -145,14 +145,7 @@ def resample(input: Array, axis: int, table: SourceTable) -> Array:
     period = _period(table, size)
     if period:
         return _by_slices(input, axis, table, period)
-    shape = [-1 if i == axis else 1 for i in range(input.ndim)]
-    terms = []
-    for n in range(index.shape[1]):
-        term = take_places(input, np.clip(index[:, n], 0, size - 1), axis)
-        if weight is not None:
-            term = term * weight[:, n].reshape(shape).astype(input.dtype)
-        terms.append(term)
-    return reduce(add, terms)
+    return sums_at_places(input, np.clip(index, 0, size - 1), axis, weight)
 
 
 def _period(table: SourceTable, size: int) -> int:

@@ -14,6 +14,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import as_floats, at_least_float32
+from funcnet.functional.pooling.linear_map import sums_at_places
 from funcnet.functional.pooling.max import check_padding
 from funcnet.functional.windows import (
     UnevenWindows,
@@ -42,12 +43,7 @@ _FEW_ELEMENTS = 8
 
 def _sum_over_axis(input: Array, axis: int, window: Windows | UnevenWindows) -> Array:
     if isinstance(window, UnevenWindows):
-        elements = window.split(input, axis)
-        shape = [len(window.lengths), window.kernel] + [1] * (input.ndim - axis - 1)
-        inside = np.arange(window.kernel) < np.asarray(window.lengths, int)[:, None]
-        return jnp.sum(
-            jnp.where(inside.reshape(shape), elements, jnp.zeros_like(elements)), axis + 1
-        )
+        return sums_at_places(input, window.places, axis)
     if window.kernel <= _FEW_ELEMENTS:
         return reduce(add, (window.element(input, axis, t) for t in range(window.kernel)))
     if window.is_disjoint:
@@ -92,7 +88,9 @@ def _average(
     whole = [axis for axis, window in pairs if isinstance(window, Windows) and window.is_whole_axis]
     if whole:
         total = jnp.sum(total, tuple(whole), keepdims=True)
-    for axis, window in reversed(pairs):
+    # Evenly spaced windows: the last axis first. Gathers are cheapest where the elements they take are longest.
+    uneven = any(isinstance(window, UnevenWindows) for window in over)
+    for axis, window in pairs if uneven else reversed(pairs):
         if axis not in whole:
             total = _sum_over_axis(total, axis, window)
     divisor = np.asarray(counts) if isinstance(counts, int) else _grid(counts, where, input.ndim)

@@ -5,11 +5,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import as_floats
 from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices, check_integers, known_values
+from funcnet.functional.pooling.linear_map import linear_along_axis
 from funcnet.functional.windows import integers_per_axis
 
 __all__ = ["max_unpool1d", "max_unpool2d", "max_unpool3d"]
@@ -44,6 +46,38 @@ def _output_size(
     return wanted
 
 
+def _put(values: Array, indices: Array, size: int) -> Array:
+    """Put values ``(planes, n)`` where the indices say: of several for one place the last one.
+
+    As in PyTorch, the gradient goes to each value whose index names a place, written or not.
+    """
+
+    def put(values: Array) -> Array:
+        return lax.platform_dependent(values, indices, cpu=in_order, default=in_any_order)
+
+    def in_order(values: Array, indices: Array) -> Array:
+        return write(jnp.zeros((len(values), size), values.dtype), indices).set(
+            values, mode="drop", wrap_negative_indices=False
+        )
+
+    def in_any_order(values: Array, indices: Array) -> Array:
+        # Writes happen in no fixed order here, but the largest of the numbers written is always the same.
+        number = lax.broadcasted_iota(jnp.int32, values.shape, 1)
+        last = write(jnp.full((len(values), size), -1), indices).max(
+            number, mode="drop", wrap_negative_indices=False
+        )
+        taken = jnp.take_along_axis(values, jnp.maximum(last, 0), 1, mode="clip")
+        return jnp.where(last >= 0, taken, jnp.zeros_like(taken))
+
+    def write(output: Array, indices: Array) -> Any:
+        return output.at[lax.broadcasted_iota(jnp.int32, indices.shape, 0), indices]
+
+    def gather(output: Array) -> Array:
+        return write(output, indices).get(mode="fill", fill_value=0, wrap_negative_indices=False)
+
+    return linear_along_axis(put, gather, values, 1, size)
+
+
 def _max_unpool(
     axes: int,
     input: Array,
@@ -65,17 +99,10 @@ def _max_unpool(
     lead = input.shape[:-axes]
     sizes = _output_size(input.shape[-axes:], kernel_size, stride, padding, output_size)
     check_indices("indices", indices if known is None else known, int(np.prod(sizes)))
-    planes = int(np.prod(lead))
-    flat = (planes, int(np.prod(input.shape[-axes:])))
+    flat = (int(np.prod(lead)), int(np.prod(input.shape[-axes:])))
 
     def put_back(input: Array, indices: Array) -> Array:
-        # Windows that overlap name a position twice, with one value: which of them is written is no matter,
-        # and as in PyTorch each of them receives the gradient.
-        output = jnp.zeros((planes, int(np.prod(sizes))), input.dtype)
-        rows = jnp.arange(planes, dtype=indices.dtype)[:, None]
-        output = output.at[rows, indices.reshape(flat)].set(
-            input.reshape(flat), mode="drop", unique_indices=True, wrap_negative_indices=False
-        )
+        output = _put(input.reshape(flat), indices.reshape(flat), int(np.prod(sizes)))
         return output.reshape(*lead, *sizes)
 
     return let_xla_place(put_back, input, indices, kept=len(lead))

@@ -15,6 +15,7 @@ from jax import lax
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32, is_float
 from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.pooling.linear_map import elements_at_places
 from funcnet.functional.windows import UnevenWindows, Windows, pad_axes
 
 __all__ = [
@@ -70,11 +71,26 @@ _FEW_ELEMENTS = 8
 
 
 def _over_axis(found: Maxima, axis: int, window: Windows | UnevenWindows) -> Maxima:
-    if isinstance(window, UnevenWindows) or (window.is_disjoint and window.kernel > _FEW_ELEMENTS):
+    if isinstance(window, UnevenWindows):
+        return maximum_over_axis(_split_unevenly(found, axis, window), axis + 1)
+    if window.is_disjoint and window.kernel > _FEW_ELEMENTS:
         return maximum_over_axis(found.map(lambda x: window.split(x, axis)), axis + 1)
     if window.kernel > _FEW_ELEMENTS:
         return _by_doubling(found, axis, window)
     return _by_slices(found, axis, window)
+
+
+def _split_unevenly(found: Maxima, axis: int, window: UnevenWindows) -> Maxima:
+    """Gather an axis into two, the windows and the elements of each; what shorter ones lack is as padding."""
+    places = window.places
+    inside = (places >= 0).reshape(*places.shape, *(1,) * (found.value.ndim - axis - 1))
+
+    def split(array: Array, missing: Any) -> Array:
+        taken = elements_at_places(array, places, axis)
+        return jnp.where(inside, taken, jnp.asarray(missing, array.dtype))
+
+    value = split(found.value, _lowest(found.value.dtype))
+    return Maxima(value, None if found.position is None else split(found.position, -1))
 
 
 def _by_slices(found: Maxima, axis: int, window: Windows) -> Maxima:
