@@ -33,11 +33,16 @@ def row(statistic: Array) -> Array:
     return checkpoint_name(statistic, _ROW)
 
 
-def keeping_arguments(formula: Callable[..., Any]) -> Callable[..., Any]:
+def keeping_arguments(formula: Callable[..., Any], *, surely: bool = False) -> Callable[..., Any]:
     """Let the gradient of a formula keep its arguments and what `row` marks, and nothing else.
 
     Arrays are positional arguments, settings are named ones. Where all settings are plain values JAX
     remembers the trace of the formula, which makes a second call quick.
+
+    Args:
+        formula: of arrays and settings.
+        surely: whether the compiler too must compute all again, where it would keep a result that it finds
+            expensive. For formulas of a few operations on an array that is large in most models.
 
     Example:
         >>> from funcnet.functional.residuals import keeping_arguments
@@ -48,7 +53,7 @@ def keeping_arguments(formula: Callable[..., Any]) -> Callable[..., Any]:
     policy = jax.checkpoint_policies.save_only_these_names(_ROW)
 
     def build(**settings: Any) -> Callable[..., Any]:
-        return jax.checkpoint(partial(formula, **settings), prevent_cse=False, policy=policy)
+        return jax.checkpoint(partial(formula, **settings), prevent_cse=surely, policy=policy)
 
     remembered = lru_cache(maxsize=256, typed=True)(build)
 
@@ -59,8 +64,12 @@ def keeping_arguments(formula: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-def keeping_input(formula: Callable[..., Array]) -> Callable[..., Array]:
+def keeping_input(formula: Callable[..., Array], *, surely: bool = False) -> Callable[..., Array]:
     """Compute a formula of one array in 32 bits at least; its gradient keeps the array alone, as it is.
+
+    Args:
+        formula: of an array and settings.
+        surely: as in `keeping_arguments`.
 
     Example:
         >>> from funcnet.functional.residuals import keeping_input
@@ -72,7 +81,7 @@ def keeping_input(formula: Callable[..., Array]) -> Callable[..., Array]:
     def run(x: Array, **settings: Any) -> Array:
         return formula(x.astype(at_least_float32(x.dtype)), **settings).astype(x.dtype)
 
-    return keeping_arguments(run)
+    return keeping_arguments(run, surely=surely)
 
 
 keeping_mask = keeping_arguments(lambda mask, chosen, other: jnp.where(mask, chosen, other))

@@ -2,15 +2,17 @@
 
 import math
 
+import jax
+
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible
 from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.functional.normalization.standardize import (
+    moments,
     over_channels,
     scale_and_shift,
-    standardize,
 )
-from funcnet.functional.residuals import keeping_arguments
+from funcnet.functional.residuals import keeping_arguments, row
 
 __all__ = ["group_norm"]
 
@@ -62,5 +64,6 @@ def _group_norm(
     batch, channels, *spatial = x.shape
     wide = x.astype(at_least_float32(x.dtype))
     grouped = wide.reshape(batch, groups, channels // groups, *spatial)
-    level = standardize(grouped, tuple(range(2, grouped.ndim)), eps).reshape(x.shape)
-    return scale_and_shift(level, weight, bias).astype(x.dtype)
+    centred, _, var = moments(grouped, tuple(range(2, grouped.ndim)))
+    level = centred * row(jax.lax.rsqrt(var + eps))
+    return scale_and_shift(level.reshape(x.shape), weight, bias).astype(x.dtype)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.functional.normalization.standardize import scale_and_shift, standardize
-from funcnet.functional.residuals import keeping_arguments, row
+from funcnet.functional.residuals import keeping_arguments
 
 __all__ = ["layer_norm", "rms_norm"]
 
@@ -92,7 +92,7 @@ def rms_norm(
 @keeping_arguments
 def _rms_norm(x: Array, weight: Array | None, *, axes: tuple[int, ...], eps: float) -> Array:
     wide = x.astype(at_least_float32(x.dtype))
-    scale = row(jax.lax.rsqrt(jnp.square(wide).mean(axes, keepdims=True) + eps))
+    scale = jax.lax.rsqrt(jnp.square(wide).mean(axes, keepdims=True) + eps)
     return scale_and_shift(wide * scale, weight, None).astype(x.dtype)
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import widest
-from funcnet.functional.residuals import row
 
 __all__ = ["moments", "over_channels", "running_average", "scale_and_shift", "standardize"]
 
@@ -16,7 +15,7 @@ __all__ = ["moments", "over_channels", "running_average", "scale_and_shift", "st
 def standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
     """Return ``(x - mean) / sqrt(var + eps)`` over some axes, of numbers in float32 at least."""
     centred, _, var = moments(x, axes)
-    return centred * row(jax.lax.rsqrt(var + eps))
+    return centred * jax.lax.rsqrt(var + eps)
 
 
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
@@ -26,10 +25,10 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
     it is therefore measured again on the small numbers after the subtraction, together with their
     squares.
     """
-    rough = row(jax.lax.stop_gradient(x.mean(axes, keepdims=True)))
+    rough = jax.lax.stop_gradient(x.mean(axes, keepdims=True))
     near = x - rough
-    rest = row(near.mean(axes, keepdims=True))
-    var = row(jnp.square(near).mean(axes, keepdims=True) - jnp.square(rest))
+    rest = near.mean(axes, keepdims=True)
+    var = jnp.square(near).mean(axes, keepdims=True) - jnp.square(rest)
     return near - rest, rough + rest, jnp.maximum(var, 0)
 
 

@@ -74,8 +74,8 @@ def policy_of(layer: str, remat: Keep) -> Callable[..., bool] | None:
         return saving_policy(remat)
     if not callable(remat):
         raise TypeError(
-            f"{layer}: remat must be True (compute all again), False (nothing), 'costly' (all that is cheap) "
-            f"or a policy of jax.checkpoint_policies; got {remat!r}"
+            f"{layer}: give True (compute everything again), False (nothing), 'costly' (what is cheap) or a "
+            f"policy of jax.checkpoint_policies; got {remat!r}"
         )
     return remat
 
