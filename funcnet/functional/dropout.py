@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_ndim, check_probability
 from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.core.keys import require_key
 from funcnet.functional.activations.exponential import SELU_ALPHA, SELU_SCALE
+from funcnet.functional.residuals import keeping_arguments
 
 __all__ = [
     "alpha_dropout",
@@ -237,13 +239,19 @@ def _silence(
     shape = mask_shape(x)
     if p == 1:
         return jnp.zeros_like(x)
-    keep = keep_mask(require_key(function, key), shape, p)
-    wide = x.astype(at_least_float32(x.dtype))
+    # Marked, so that a block that is computed again in the backward pass does not draw again.
+    keep = checkpoint_name(keep_mask(require_key(function, key), shape, p), "dropout")
     if floor == 0:
-        return jnp.where(keep, wide * (1 / (1 - p)), 0).astype(x.dtype)
+        return _keep_some(keep, x, scale=1 / (1 - p), offset=0.0, silent=0.0)
     scale = 1 / math.sqrt((floor * floor * p + 1) * (1 - p))
     offset = -floor * p * scale
-    return jnp.where(keep, wide * scale + offset, floor * scale + offset).astype(x.dtype)
+    return _keep_some(keep, x, scale=scale, offset=offset, silent=floor * scale + offset)
+
+
+@keeping_arguments
+def _keep_some(keep: Array, x: Array, *, scale: float, offset: float, silent: float) -> Array:
+    wide = x.astype(at_least_float32(x.dtype)) * scale
+    return jnp.where(keep, wide if offset == 0 else wide + offset, silent).astype(x.dtype)
 
 
 def keep_mask(key: Key, shape: tuple[int, ...], p: float) -> Array:

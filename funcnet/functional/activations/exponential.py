@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import widened
+from funcnet.core.dtypes import as_floats
+from funcnet.functional.residuals import keeping_input
 
 __all__ = ["celu", "elu", "selu"]
 
@@ -27,9 +28,21 @@ def _exp_less_one_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Ar
     return _exp_less_one(*primals), jnp.exp(primals[0]) * tangents[0]
 
 
-def _exponential_below_zero(x: Array, scale: float) -> Array:
+@keeping_input
+def _exponential_below_zero(x: Array, *, below: float, scale: float) -> Array:
     # The unused side is held at 0, so that exp cannot overflow into the gradient.
-    return jnp.where(x > 0, x, scale * _exp_less_one(jnp.where(x > 0, 0, x)))
+    return scale * jnp.where(x > 0, x, below * _exp_less_one(jnp.where(x > 0, 0, x)))
+
+
+@keeping_input
+def _celu(x: Array, *, alpha: float) -> Array:
+    negative = jnp.where(x > 0, 0, x)
+    value = alpha * _exp_less_one(negative * (1 / alpha))
+    if x.dtype == jnp.float64:
+        # PyTorch's gradient has alpha rounded to single precision in every dtype.
+        rounded = alpha * _exp_less_one(negative * (1 / float(np.float32(alpha))))
+        value = rounded + jax.lax.stop_gradient(value - rounded)
+    return jnp.where(x > 0, x, value)
 
 
 def elu(input: Array, alpha: float = 1.0) -> Array:
@@ -48,8 +61,8 @@ def elu(input: Array, alpha: float = 1.0) -> Array:
 
     Reference: Clevert et al., Exponential Linear Units, 2015, https://arxiv.org/abs/1511.07289.
     """
-    dtype, x = widened("elu", input=input)
-    return _exponential_below_zero(x, alpha).astype(dtype)
+    (x,) = as_floats("elu", input=input)
+    return _exponential_below_zero(x, below=alpha, scale=1.0)
 
 
 def celu(input: Array, alpha: float = 1.0) -> Array:
@@ -74,14 +87,8 @@ def celu(input: Array, alpha: float = 1.0) -> Array:
     """
     if alpha == 0:
         raise ValueError("alpha must not be zero, because the input is divided by it")
-    dtype, x = widened("celu", input=input)
-    negative = jnp.where(x > 0, 0, x)
-    value = alpha * _exp_less_one(negative * (1 / alpha))
-    if dtype == jnp.float64:
-        # PyTorch's gradient has alpha rounded to single precision in every dtype.
-        rounded = alpha * _exp_less_one(negative * (1 / float(np.float32(alpha))))
-        value = rounded + jax.lax.stop_gradient(value - rounded)
-    return jnp.where(x > 0, x, value).astype(dtype)
+    (x,) = as_floats("celu", input=input)
+    return _celu(x, alpha=alpha)
 
 
 def selu(input: Array) -> Array:
@@ -102,5 +109,5 @@ def selu(input: Array) -> Array:
     Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
     https://arxiv.org/abs/1706.02515.
     """
-    dtype, x = widened("selu", input=input)
-    return (SELU_SCALE * _exponential_below_zero(x, SELU_ALPHA)).astype(dtype)
+    (x,) = as_floats("selu", input=input)
+    return _exponential_below_zero(x, below=SELU_ALPHA, scale=SELU_SCALE)

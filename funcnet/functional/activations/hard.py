@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import as_floats, widened
+from funcnet.core.dtypes import as_floats
+from funcnet.functional.residuals import keeping_arguments, keeping_input
 
 __all__ = ["hardsigmoid", "hardswish", "hardtanh"]
 
@@ -39,6 +40,7 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array
     return clip(x, min_val, max_val)
 
 
+@keeping_arguments
 def clip(x: Array, low: float, high: float) -> Array:
     """Clip each element to ``[low, high]``, with gradient 0 at both ends; integers stay integers."""
     return jnp.where(x <= low, low, jnp.where(x >= high, high, x))
@@ -59,13 +61,18 @@ def hardsigmoid(input: Array) -> Array:
 
     Reference: Courbariaux et al., BinaryConnect, 2015, https://arxiv.org/abs/1511.00363.
     """
-    dtype, x = widened("hardsigmoid", input=input)
+    (x,) = as_floats("hardsigmoid", input=input)
+    return _hardsigmoid(x)
+
+
+@keeping_input
+def _hardsigmoid(x: Array) -> Array:
     line = x / 6 + 0.5
-    if dtype == jnp.float64:
+    if x.dtype == jnp.float64:
         # PyTorch's gradient has 1/6 rounded to single precision in every dtype.
         rounded = x * float(np.float32(1 / 6))
         line = rounded + jax.lax.stop_gradient(line - rounded)
-    return jnp.where(x <= -3, 0, jnp.where(x >= 3, 1, line)).astype(dtype)
+    return jnp.where(x <= -3, 0, jnp.where(x >= 3, 1, line))
 
 
 def hardswish(input: Array) -> Array:
@@ -83,8 +90,13 @@ def hardswish(input: Array) -> Array:
 
     Reference: Howard et al., Searching for MobileNetV3, 2019, https://arxiv.org/abs/1905.02244.
     """
-    dtype, x = widened("hardswish", input=input)
+    (x,) = as_floats("hardswish", input=input)
+    return _hardswish(x)
+
+
+@keeping_input
+def _hardswish(x: Array) -> Array:
     # an infinity has no part in the parabola's slope; NaN is in the middle, and stays
     middle = jnp.where(jnp.abs(x) >= 3, 0, x)
     parabola = middle * (middle / 6 + 0.5)
-    return jnp.where(x <= -3, -0.0, jnp.where(x >= 3, x, parabola)).astype(dtype)
+    return jnp.where(x <= -3, -0.0, jnp.where(x >= 3, x, parabola))

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
-from funcnet.core.dtypes import widened, widest
+from funcnet.core.dtypes import as_floats, at_least_float32, widened, widest
 from funcnet.core.keys import require_key
 from funcnet.functional.activations.hard import clip
+from funcnet.functional.residuals import keeping_arguments, keeping_mask
 
 __all__ = ["leaky_relu", "prelu", "relu", "relu6", "rrelu", "threshold"]
 
@@ -38,7 +39,7 @@ def relu(input: Array) -> Array:
     Reference: Nair and Hinton, Rectified Linear Units Improve Restricted Boltzmann Machines, 2010.
     """
     x = _real_numbers("relu", input)
-    return jnp.where(x <= 0, 0, x)
+    return keeping_mask(x <= 0, 0, x)
 
 
 def relu6(input: Array) -> Array:
@@ -90,7 +91,7 @@ def threshold(input: Array, threshold: float, value: float) -> Array:
                 "write input.astype(jnp.float32)"
             )
         threshold = math.floor(threshold)  # the same for integers, which are not compared as floats
-    return jnp.where(x <= threshold, jnp.asarray(value, x.dtype), x)
+    return keeping_mask(x <= threshold, jnp.asarray(value, x.dtype), x)
 
 
 def _real_numbers(function: str, input: Array) -> Array:
@@ -141,7 +142,7 @@ def prelu(input: Array, weight: Array) -> Array:
 
     Reference: He et al., Delving Deep into Rectifiers, 2015, https://arxiv.org/abs/1502.01852.
     """
-    dtype, x = widened("prelu", input=input)
+    (x,) = as_floats("prelu", input=input)
     if weight.ndim > 1:
         raise ValueError(f"weight must have shape () or (C,); got {weight.shape}")
     if weight.size == 1:
@@ -154,10 +155,15 @@ def prelu(input: Array, weight: Array) -> Array:
                 f"{channels} channels: give one slope, or one for each channel on axis 1"
             )
         slope = weight.reshape((-1,) + (1,) * (x.ndim - 2))
-    wide = widest(x.dtype, slope.dtype)
+    return _prelu(x, slope)
+
+
+@keeping_arguments
+def _prelu(x: Array, slope: Array) -> Array:
+    wide = widest(at_least_float32(x.dtype), slope.dtype)
     # The slope's gradient is a sum over the batch, which an infinity above zero is no part of.
     below = jnp.where(x > 0, 0, x).astype(wide) * slope.astype(wide)
-    return jnp.where(x > 0, x.astype(wide), below).astype(dtype)
+    return jnp.where(x > 0, x.astype(wide), below).astype(x.dtype)
 
 
 def rrelu(
@@ -195,10 +201,10 @@ def rrelu(
     """
     if lower > upper:
         raise ValueError(f"lower must not exceed upper; got {lower} and {upper}")
-    dtype, x = widened("rrelu", input=input)
+    (x,) = as_floats("rrelu", input=input)
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
-    slope = jax.random.uniform(
-        require_key("rrelu", key), x.shape, x.dtype, minval=lower, maxval=upper
-    )
-    return jnp.where(x <= 0, x * slope, x).astype(dtype)
+    key, dtype = require_key("rrelu", key), at_least_float32(x.dtype)
+    slope = jax.random.uniform(key, x.shape, dtype, minval=lower, maxval=upper)
+    # a factor of one above zero, so that the gradient keeps the factors alone
+    return (x.astype(dtype) * jnp.where(x <= 0, slope, 1)).astype(x.dtype)

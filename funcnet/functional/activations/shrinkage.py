@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import as_floats, widened
+from funcnet.core.dtypes import as_floats
+from funcnet.functional.residuals import keeping_input, keeping_mask
 
 __all__ = ["hardshrink", "softshrink", "tanhshrink"]
 
@@ -25,7 +26,7 @@ def hardshrink(input: Array, lambd: float = 0.5) -> Array:
     Reference: ``torch.nn.functional.hardshrink``.
     """
     (x,) = as_floats("hardshrink", input=input)
-    return jnp.where((x >= -lambd) & (x <= lambd), 0, x)
+    return keeping_mask((x >= -lambd) & (x <= lambd), 0, x)
 
 
 def softshrink(input: Array, lambd: float = 0.5) -> Array:
@@ -49,9 +50,14 @@ def softshrink(input: Array, lambd: float = 0.5) -> Array:
     """
     if lambd < 0:
         raise ValueError(f"lambd must not be negative; got {lambd}")
-    dtype, x = widened("softshrink", input=input)
+    (x,) = as_floats("softshrink", input=input)
+    return _softshrink(x, lambd=lambd)
+
+
+@keeping_input
+def _softshrink(x: Array, *, lambd: float) -> Array:
     shrunk = jnp.where(x > lambd, x - lambd, x + lambd)
-    return jnp.where((x >= -lambd) & (x <= lambd), 0, shrunk).astype(dtype)
+    return jnp.where((x >= -lambd) & (x <= lambd), 0, shrunk)
 
 
 def tanhshrink(input: Array) -> Array:
@@ -69,11 +75,16 @@ def tanhshrink(input: Array) -> Array:
 
     Reference: ``torch.nn.functional.tanhshrink``.
     """
-    dtype, x = widened("tanhshrink", complex=True, input=input)
+    (x,) = as_floats("tanhshrink", complex=True, input=input)
+    return _tanhshrink(x)
+
+
+@keeping_input
+def _tanhshrink(x: Array) -> Array:
     # near zero the difference cancels; its series is exact to rounding below these bounds
     near = jnp.abs(x) < (0.3 if jnp.finfo(x.dtype).bits == 32 else 0.03)
     square = jnp.square(jnp.where(near, x, 0))
     series = 1 / 3 - square * (
         2 / 15 - square * (17 / 315 - square * (62 / 2835 - square * (1382 / 155925)))
     )
-    return jnp.where(near, x * square * series, x - jnp.tanh(x)).astype(dtype)
+    return jnp.where(near, x * square * series, x - jnp.tanh(x))

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import is_float, widened
+from funcnet.core.dtypes import as_floats, is_float
+from funcnet.functional.residuals import keeping_input
 from funcnet.functional.subgradients import magnitude
 
 __all__ = ["logsigmoid", "sigmoid", "softplus", "softsign", "tanh"]
@@ -62,8 +63,13 @@ def sigmoid(input: Array) -> Array:
 
     Reference: ``torch.sigmoid``.
     """
-    dtype, x = widened("sigmoid", complex=True, input=input)
-    return (_logistic(x) if is_float(x) else jax.nn.sigmoid(x)).astype(dtype)
+    (x,) = as_floats("sigmoid", complex=True, input=input)
+    return _sigmoid(x)
+
+
+@keeping_input
+def _sigmoid(x: Array) -> Array:
+    return _logistic(x) if is_float(x) else jax.nn.sigmoid(x)
 
 
 def logsigmoid(input: Array) -> Array:
@@ -81,8 +87,13 @@ def logsigmoid(input: Array) -> Array:
 
     Reference: ``torch.nn.functional.logsigmoid``.
     """
-    dtype, x = widened("logsigmoid", input=input)
-    return -jnp.logaddexp(-x, 0).astype(dtype)
+    (x,) = as_floats("logsigmoid", input=input)
+    return _logsigmoid(x)
+
+
+@keeping_input
+def _logsigmoid(x: Array) -> Array:
+    return -jnp.logaddexp(-x, 0)
 
 
 def tanh(input: Array) -> Array:
@@ -100,8 +111,13 @@ def tanh(input: Array) -> Array:
 
     Reference: ``torch.tanh``.
     """
-    dtype, x = widened("tanh", complex=True, input=input)
-    return (_tanh(x) if is_float(x) else jnp.tanh(x)).astype(dtype)
+    (x,) = as_floats("tanh", complex=True, input=input)
+    return _any_tanh(x)
+
+
+@keeping_input
+def _any_tanh(x: Array) -> Array:
+    return _tanh(x) if is_float(x) else jnp.tanh(x)
 
 
 def softsign(input: Array) -> Array:
@@ -119,8 +135,13 @@ def softsign(input: Array) -> Array:
 
     Reference: ``torch.nn.functional.softsign``.
     """
-    dtype, x = widened("softsign", complex=True, input=input)
-    return (x / (1 + magnitude(x)).astype(x.dtype)).astype(dtype)
+    (x,) = as_floats("softsign", complex=True, input=input)
+    return _softsign(x)
+
+
+@keeping_input
+def _softsign(x: Array) -> Array:
+    return x / (1 + magnitude(x)).astype(x.dtype)
 
 
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
@@ -140,6 +161,11 @@ def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
 
     Reference: Dugas et al., Incorporating Second-Order Functional Knowledge, 2001.
     """
-    dtype, x = widened("softplus", input=input)
+    (x,) = as_floats("softplus", input=input)
+    return _softplus(x, beta=beta, threshold=threshold)
+
+
+@keeping_input
+def _softplus(x: Array, *, beta: float, threshold: float) -> Array:
     scaled = x * beta
-    return jnp.where(scaled > threshold, x, jnp.logaddexp(scaled, 0) / beta).astype(dtype)
+    return jnp.where(scaled > threshold, x, jnp.logaddexp(scaled, 0) / beta)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, DType, Key
 from funcnet.core.dtypes import as_floats, at_least_float32, widened
 from funcnet.core.keys import require_key
+from funcnet.functional.residuals import keeping_input
 
 __all__ = ["gumbel_softmax", "log_softmax", "softmax", "softmin"]
 
@@ -22,7 +23,19 @@ def _prepare(
             raise ValueError(f"dim must be 0 or -1 for a scalar; got {axis}")
         axis = ()  # a lone score is the whole of its axis
     result = input.dtype if dtype is None else jnp.dtype(dtype)
-    return input.astype(at_least_float32(result)), axis, result
+    scores = input if input.dtype == result else input.astype(at_least_float32(result))
+    return scores, axis, result
+
+
+def _normalize(x: Array, axis: int | tuple[()], *, log: bool) -> Array:
+    if at_least_float32(x.dtype) == x.dtype:
+        return (jax.nn.log_softmax if log else jax.nn.softmax)(x, axis)  # they keep their result
+    return _normalize_wider(x, axis=axis, log=log)
+
+
+@keeping_input
+def _normalize_wider(x: Array, *, axis: int | tuple[()], log: bool) -> Array:
+    return _normalize(x, axis, log=log)
 
 
 def softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
@@ -46,7 +59,7 @@ def softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None)
     Reference: Bridle, Probabilistic Interpretation of Feedforward Network Outputs, 1990.
     """
     scores, axis, result = _prepare("softmax", input, dim, dtype)
-    return jax.nn.softmax(scores, axis).astype(result)
+    return _normalize(scores, axis, log=False).astype(result)
 
 
 def softmin(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
@@ -67,7 +80,7 @@ def softmin(input: Array, dim: int | None = None, *, dtype: DType | None = None)
     Reference: ``torch.nn.functional.softmin``.
     """
     scores, axis, result = _prepare("softmin", input, dim, dtype)
-    return jax.nn.softmax(-scores, axis).astype(result)
+    return _normalize(-scores, axis, log=False).astype(result)
 
 
 def log_softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
@@ -90,7 +103,7 @@ def log_softmax(input: Array, dim: int | None = None, *, dtype: DType | None = N
     Reference: ``torch.nn.functional.log_softmax``.
     """
     scores, axis, result = _prepare("log_softmax", input, dim, dtype)
-    return jax.nn.log_softmax(scores, axis).astype(result)
+    return _normalize(scores, axis, log=True).astype(result)
 
 
 def gumbel_softmax(

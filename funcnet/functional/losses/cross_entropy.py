@@ -13,10 +13,11 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_probability
-from funcnet.core.dtypes import widened
+from funcnet.core.dtypes import as_floats, at_least_float32, widened
 from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices, check_integers
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
+from funcnet.functional.residuals import keeping_arguments, row
 
 __all__ = ["cross_entropy", "nll_loss"]
 
@@ -79,7 +80,8 @@ def _weight_of(index: Array, weight: Array) -> Array:
     return weight.at[index].get(mode="fill", fill_value=jnp.nan)
 
 
-def _pick(scores: Array, index: Array, axis: int) -> Array:
+@keeping_arguments
+def _pick(scores: Array, index: Array, *, axis: int) -> Array:
     """Take one class's score of each sample; NaN where the index names no class."""
     known = (index >= 0) & (index < scores.shape[axis])
     return jnp.where(known, _gather(scores, index, axis), jnp.full((), jnp.nan, scores.dtype))
@@ -159,7 +161,7 @@ def nll_loss(
     axis = _class_axis(scores.shape)
     weight = _class_weight(weight, scores.shape[axis], scores.dtype)
     samples = read_class_targets(scores.shape, target, weight, ignore_index, where)
-    loss = jnp.where(samples.counts, -_pick(scores, samples.target, axis), 0)
+    loss = jnp.where(samples.counts, -_pick(scores, samples.target, axis=axis), 0)
     if samples.weight is not None:
         loss = loss * samples.weight
     return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
@@ -209,7 +211,7 @@ def cross_entropy(
     """
     reduction = resolve_reduction(reduction, size_average, reduce)
     check_probability("label_smoothing", label_smoothing)
-    dtype, logits = widened("cross_entropy", input=input)
+    (logits,) = as_floats("cross_entropy", input=input)
     axis = _class_axis(logits.shape)
     if np.shape(target) == logits.shape:
         kind = jnp.asarray(target).dtype
@@ -220,20 +222,22 @@ def cross_entropy(
             )
         if ignore_index >= 0:
             raise ValueError("ignore_index needs class indices, not probabilities")
-        dtype, logits, chances = widened("cross_entropy", input=input, target=target)
+        logits, chances = as_floats("cross_entropy", input=input, target=target)
         logits, chances = _mask_scores(logits, where, axis), _mask_scores(chances, where, axis)
-        weight = _class_weight(weight, logits.shape[axis], logits.dtype)
-        loss = _against_probabilities(logits, chances, weight, label_smoothing, axis)
-        return reduce_loss(loss, dtype, reduction, where)
-    weight = _class_weight(weight, logits.shape[axis], logits.dtype)
+        weight = _class_weight(weight, logits.shape[axis], at_least_float32(logits.dtype))
+        loss = _against_probabilities(logits, chances, weight, smoothing=label_smoothing, axis=axis)
+        return reduce_loss(loss, logits.dtype, reduction, where)
+    weight = _class_weight(weight, logits.shape[axis], at_least_float32(logits.dtype))
     samples = read_class_targets(logits.shape, target, weight, ignore_index, where)
-    loss = _against_indices(logits, samples, weight, label_smoothing, axis)
-    return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
+    loss = _against_indices(logits, samples, weight, smoothing=label_smoothing, axis=axis)
+    return reduce_loss(loss, logits.dtype, reduction, samples.counts, samples.weight)
 
 
+@keeping_arguments
 def _against_probabilities(
-    logits: Array, target: Array, weight: Array | None, smoothing: float, axis: int
+    logits: Array, target: Array, weight: Array | None, *, smoothing: float, axis: int
 ) -> Array:
+    logits, target = (x.astype(at_least_float32(x.dtype)) for x in (logits, target))
     if smoothing > 0:
         target = target * (1 - smoothing) + smoothing / logits.shape[axis]
     if weight is not None:
@@ -241,17 +245,19 @@ def _against_probabilities(
     return -jnp.sum(target * jax.nn.log_softmax(logits, axis), axis)
 
 
+@keeping_arguments
 def _against_indices(
-    logits: Array, samples: ClassTargets, weight: Array | None, smoothing: float, axis: int
+    logits: Array, samples: ClassTargets, weight: Array | None, *, smoothing: float, axis: int
 ) -> Array:
+    logits = logits.astype(at_least_float32(logits.dtype))
     # Everything is measured from the largest logit: of logits that are all large only their differences
     # count, and a logarithm of their sum would round these away.
-    largest = jax.lax.stop_gradient(jnp.max(logits, axis, keepdims=True))
+    largest = row(jax.lax.stop_gradient(jnp.max(logits, axis, keepdims=True)))
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
-    true = _pick(logits, samples.target, axis) - jnp.squeeze(largest, axis)
+    true = _pick(logits, samples.target, axis=axis) - jnp.squeeze(largest, axis)
     # Samples that do not count are masked here, where it costs no pass over the logits of its own.
     logits = jnp.where(jnp.expand_dims(samples.counts, axis), logits - largest, 0)
-    total = jnp.log(jnp.sum(jnp.exp(logits), axis))
+    total = jnp.log(row(jnp.sum(jnp.exp(logits), axis)))
     loss = jnp.where(samples.counts, total - true, 0)
     if samples.weight is not None:
         loss = loss * samples.weight

@@ -2,14 +2,17 @@
 
 import math
 
+import jax
+
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_divisible
-from funcnet.core.dtypes import widened
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.functional.normalization.standardize import (
+    moments,
     over_channels,
     scale_and_shift,
-    standardize,
 )
+from funcnet.functional.residuals import keeping_arguments, row
 
 __all__ = ["group_norm"]
 
@@ -42,7 +45,7 @@ def group_norm(
 
     Reference: Wu and He, Group Normalization, 2018, https://arxiv.org/abs/1803.08494.
     """
-    dtype, x = widened("group_norm", input=input)
+    (x,) = as_floats("group_norm", input=input)
     if x.ndim < 2:
         raise ValueError(f"input must have shape (N, C, ...); got {x.shape}")
     batch, channels, *spatial = x.shape
@@ -51,6 +54,16 @@ def group_norm(
     check_divisible("the number of channels", channels, "num_groups", num_groups)
     if batch * channels // num_groups * math.prod(spatial) == 1:
         raise ValueError(f"each group has one value only; got an input of shape {x.shape}")
-    grouped = x.reshape(batch, num_groups, channels // num_groups, *spatial)
-    x = standardize(grouped, tuple(range(2, grouped.ndim)), eps).reshape(x.shape)
-    return scale_and_shift(x, *over_channels(x, weight, bias)).astype(dtype)
+    return _group_norm(x, *over_channels(x, weight, bias), groups=num_groups, eps=eps)
+
+
+@keeping_arguments
+def _group_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, groups: int, eps: float
+) -> Array:
+    batch, channels, *spatial = x.shape
+    wide = x.astype(at_least_float32(x.dtype))
+    grouped = wide.reshape(batch, groups, channels // groups, *spatial)
+    centred, _, var = moments(grouped, tuple(range(2, grouped.ndim)))
+    level = centred * row(jax.lax.rsqrt(var + eps))
+    return scale_and_shift(level.reshape(x.shape), weight, bias).astype(x.dtype)

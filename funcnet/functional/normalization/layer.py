@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import widened
+from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.functional.normalization.standardize import scale_and_shift, standardize
+from funcnet.functional.residuals import keeping_arguments
 
 __all__ = ["layer_norm", "rms_norm"]
 
@@ -41,9 +42,17 @@ def layer_norm(
 
     Reference: Ba, Kiros and Hinton, Layer Normalization, 2016, https://arxiv.org/abs/1607.06450.
     """
-    dtype, x = widened("layer_norm", input=input)
+    (x,) = as_floats("layer_norm", input=input)
     axes = _trailing_axes(x, normalized_shape, weight, bias)
-    return scale_and_shift(standardize(x, axes, eps), weight, bias).astype(dtype)
+    return _layer_norm(x, weight, bias, axes=axes, eps=eps)
+
+
+@keeping_arguments
+def _layer_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, axes: tuple[int, ...], eps: float
+) -> Array:
+    wide = x.astype(at_least_float32(x.dtype))
+    return scale_and_shift(standardize(wide, axes, eps), weight, bias).astype(x.dtype)
 
 
 def rms_norm(
@@ -73,11 +82,18 @@ def rms_norm(
     Reference: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019,
     https://arxiv.org/abs/1910.07467.
     """
-    dtype, x = widened("rms_norm", input=input)
+    (x,) = as_floats("rms_norm", input=input)
     axes = _trailing_axes(x, normalized_shape, weight)
-    eps = float(jnp.finfo(x.dtype).eps) if eps is None else eps
-    x = x * jax.lax.rsqrt(jnp.square(x).mean(axes, keepdims=True) + eps)
-    return scale_and_shift(x, weight, None).astype(dtype)
+    if eps is None:
+        eps = float(jnp.finfo(at_least_float32(x.dtype)).eps)
+    return _rms_norm(x, weight, axes=axes, eps=eps)
+
+
+@keeping_arguments
+def _rms_norm(x: Array, weight: Array | None, *, axes: tuple[int, ...], eps: float) -> Array:
+    wide = x.astype(at_least_float32(x.dtype))
+    scale = jax.lax.rsqrt(jnp.square(wide).mean(axes, keepdims=True) + eps)
+    return scale_and_shift(wide * scale, weight, None).astype(x.dtype)
 
 
 def _trailing_axes(

@@ -1,14 +1,19 @@
 """What the wrappers that run a module under a transform share."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Key, PyTree
 from funcnet.module import Module
+from funcnet.transforms.compilation.remat import saving_policy
 
-__all__ = ["ModuleWrapper", "axis_size", "check_same_structure"]
+__all__ = ["ModuleWrapper", "axis_size", "check_same_structure", "keeping", "policy_of"]
+
+Keep: TypeAlias = bool | str | Callable[..., bool]
+"""What a loop over blocks computes again: all, nothing, or what a policy does not keep."""
 
 
 class ModuleWrapper(Module):
@@ -54,3 +59,28 @@ def check_same_structure(layer: str, new: PyTree, old: PyTree) -> None:
             f"{layer}: what one step returns must be like what it is given; it was given {kinds(old)} and returned "
             f"{kinds(new)}"
         )
+
+
+def policy_of(layer: str, remat: Keep) -> Callable[..., bool] | None:
+    """Return the policy of `jax.checkpoint` that ``remat`` stands for; None to keep everything.
+
+    Raises:
+        TypeError: it is no bool, name or policy.
+        ValueError: no policy has that name.
+    """
+    if isinstance(remat, bool):
+        return saving_policy("nothing") if remat else None
+    if isinstance(remat, str):
+        return saving_policy(remat)
+    if not callable(remat):
+        raise TypeError(
+            f"{layer}: give True (compute everything again), False (nothing), 'costly' (what is cheap) or a "
+            f"policy of jax.checkpoint_policies; got {remat!r}"
+        )
+    return remat
+
+
+def keeping(body: Callable[..., Any], policy: Callable[..., bool] | None) -> Callable[..., Any]:
+    """Return the body of a loop, which for its gradient computes again what a policy does not keep."""
+    # a loop's body is compiled apart from its backward pass: nothing has to keep the two from merging
+    return body if policy is None else jax.checkpoint(body, prevent_cse=False, policy=policy)

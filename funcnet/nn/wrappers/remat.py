@@ -10,7 +10,7 @@ from funcnet.core.aliases import Key, Params, State
 from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
 from funcnet.module.functionalize import TransformedPart
-from funcnet.nn.wrappers.base import ModuleWrapper
+from funcnet.nn.wrappers.base import ModuleWrapper, policy_of
 
 __all__ = ["Remat"]
 
@@ -24,7 +24,8 @@ class Remat(ModuleWrapper):
 
     Args:
         module: what to wrap.
-        policy: which values to keep all the same, from ``jax.checkpoint_policies``.
+        policy: which values to keep all the same: ``"costly"`` for those that `Repeat` keeps, another word of
+            ``transforms.saving_policy``, or one of ``jax.checkpoint_policies``.
         static_argnums: positions of arguments that reach the module as they are even if they are arrays.
 
     Example:
@@ -40,11 +41,11 @@ class Remat(ModuleWrapper):
         self,
         module: Module,
         *,
-        policy: Callable[..., bool] | None = None,
+        policy: str | Callable[..., bool] | None = None,
         static_argnums: tuple[int, ...] = (),
     ) -> None:
         self.module = module
-        self.policy = policy
+        self.policy = None if policy is None else policy_of("Remat", policy)
         self.static_argnums = static_argnums
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -9,7 +9,13 @@ from funcnet.core.checks import check_positive
 from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
 from funcnet.module.functionalize import TransformedPart
-from funcnet.nn.wrappers.base import ModuleWrapper, check_same_structure
+from funcnet.nn.wrappers.base import (
+    Keep,
+    ModuleWrapper,
+    check_same_structure,
+    keeping,
+    policy_of,
+)
 
 __all__ = ["Repeat"]
 
@@ -24,8 +30,11 @@ class Repeat(ModuleWrapper):
     Args:
         block: a module whose output has the shape and dtype of its first input.
         n: how many copies.
-        remat: whether to recompute each block's inner values in the backward pass, so that memory holds only
-            the values between blocks.
+        remat: what the backward pass computes again instead of keeping it for every block. ``"costly"``: all
+            that is cheap; kept are results of matrix products (not attention's scores), convolutions,
+            attention and what ``transforms.checkpoint_name`` marks. ``True``: everything, so that memory holds
+            only the values between blocks. ``False``: nothing. A function: one of
+            ``jax.checkpoint_policies``; another word: as in ``transforms.saving_policy``.
         unroll: how many blocks the loop's body holds.
 
     Shape:
@@ -41,11 +50,12 @@ class Repeat(ModuleWrapper):
         ['0.bias', '0.weight', '1.bias', '1.weight']
     """
 
-    def __init__(self, block: Module, n: int, *, remat: bool = False, unroll: int = 1) -> None:
+    def __init__(self, block: Module, n: int, *, remat: Keep = "costly", unroll: int = 1) -> None:
         check_positive("n", n)
         check_positive("unroll", unroll)
         self.module = block
         self.n = n
+        policy_of("Repeat", remat)  # raises here rather than in a call
         self.remat = remat
         self.unroll = unroll
 
@@ -65,8 +75,13 @@ class Repeat(ModuleWrapper):
             check_same_structure("Repeat", y, x)
             return y, left
 
-        body = jax.checkpoint(body, prevent_cse=False) if self.remat else body
         layers = (part.params, part.state, self.keys(self.n), part.indices)
-        output, left = jax.lax.scan(body, input, layers, self.n, unroll=self.unroll)
+        output, left = jax.lax.scan(
+            keeping(body, policy_of("Repeat", self.remat)),
+            input,
+            layers,
+            self.n,
+            unroll=self.unroll,
+        )
         part.finish(*left)
         return output

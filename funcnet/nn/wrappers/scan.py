@@ -9,7 +9,14 @@ from funcnet.core.aliases import PyTree
 from funcnet.module import Module
 from funcnet.module.binding import infers_shapes
 from funcnet.module.functionalize import TransformedPart
-from funcnet.nn.wrappers.base import ModuleWrapper, axis_size, check_same_structure
+from funcnet.nn.wrappers.base import (
+    Keep,
+    ModuleWrapper,
+    axis_size,
+    check_same_structure,
+    keeping,
+    policy_of,
+)
 
 __all__ = ["Scan"]
 
@@ -24,6 +31,7 @@ class Scan(ModuleWrapper):
         axis: of the inputs and outputs that time runs along.
         reverse: whether to go from the last step to the first.
         unroll: how many steps the loop's body holds.
+        remat: what the backward pass computes again instead of keeping it for every step, as in `Repeat`.
 
     Example:
         >>> class Sum(nn.Module):
@@ -36,12 +44,20 @@ class Scan(ModuleWrapper):
     """
 
     def __init__(
-        self, module: Module, *, axis: int = 0, reverse: bool = False, unroll: int = 1
+        self,
+        module: Module,
+        *,
+        axis: int = 0,
+        reverse: bool = False,
+        unroll: int = 1,
+        remat: Keep = "costly",
     ) -> None:
+        policy_of("Scan", remat)  # raises here rather than in a call
         self.module = module
         self.axis = axis
         self.reverse = reverse
         self.unroll = unroll
+        self.remat = remat
 
     def __call__(self, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
         """Run over the sequence; return the last carry and the outputs along ``axis``."""
@@ -60,6 +76,7 @@ class Scan(ModuleWrapper):
                 return (new, state), (y, seen)
 
             inputs = (xs, self.keys(steps))
+            body = keeping(body, policy_of("Scan", self.remat))
             (carry, state), (ys, seen) = jax.lax.scan(
                 body, (carry, part.state), inputs, steps, reverse=self.reverse, unroll=self.unroll
             )

@@ -7,13 +7,22 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from funcnet.core.checks import check_choice
+from funcnet.core.jax_internals import is_costly
 
 __all__ = ["checkpoint", "checkpoint_name", "remat", "saving_policy"]
 
 Policy: TypeAlias = str | Callable[..., bool] | None
 """A name that `saving_policy` knows, one of ``jax.checkpoint_policies``, or ``None``."""
 
-_POLICIES = ("dots", "dots_with_no_batch_dims", "everything", "names", "nothing", "offload")
+_POLICIES = (
+    "costly",
+    "dots",
+    "dots_with_no_batch_dims",
+    "everything",
+    "names",
+    "nothing",
+    "offload",
+)
 
 
 def saving_policy(policy: str, names: str | Iterable[str] = ()) -> Callable[..., bool]:
@@ -22,8 +31,9 @@ def saving_policy(policy: str, names: str | Iterable[str] = ()) -> Callable[...,
     Args:
         policy: ``"nothing"`` keeps only the inputs; ``"everything"`` keeps all; ``"dots"`` keeps
             results of matrix products; ``"dots_with_no_batch_dims"`` those of products with
-            weights, but not attention scores; ``"names"`` keeps values marked with
-            `checkpoint_name`; ``"offload"`` moves those to the host's memory meanwhile.
+            weights, but not attention scores; ``"costly"`` keeps those, convolutions, factorizations
+            and values marked with `checkpoint_name`; ``"names"`` keeps values marked so alone;
+            ``"offload"`` moves those to the host's memory meanwhile.
         names: the names for ``"names"`` and ``"offload"``.
 
     Returns:
@@ -52,6 +62,7 @@ def saving_policy(policy: str, names: str | Iterable[str] = ()) -> Callable[...,
             offload_dst="pinned_host",
         )
     return {
+        "costly": is_costly,
         "dots": known.dots_saveable,
         "dots_with_no_batch_dims": known.dots_with_no_batch_dims_saveable,
         "everything": known.everything_saveable,

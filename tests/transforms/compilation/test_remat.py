@@ -75,7 +75,7 @@ def test_decorator_and_static_arguments():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="policy must be one of 'dots'"):
+    with pytest.raises(ValueError, match="policy must be one of 'costly', 'dots'"):
         T.remat(block, policy="all")
     with pytest.raises(ValueError, match="need the names of values"):
         T.remat(block, policy="names")
