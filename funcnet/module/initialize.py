@@ -76,7 +76,7 @@ def _draw_by_recipe(
         elif recipe is not None:
             words = folded_words(key_words, _words(layout, path))
             one = Draw(recipe, spec.dtype, math.prod(spec.sizes), words)
-            families.setdefault(recipe.sample, []).append((path, one))
+            families.setdefault((recipe.sample, spec.dtype), []).append((path, one))
     for family in families.values():
         paths, draws = zip(*family, strict=True)
         for path, one, values in zip(paths, draws, drawn_values(draws, device), strict=True):

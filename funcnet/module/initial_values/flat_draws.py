@@ -93,7 +93,7 @@ def threefry(key0: Any, key1: Any, word0: Any, word1: Any) -> tuple[Any, Any]:
 
 
 def drawn_values(draws: Sequence[Draw], device: Any = None) -> Iterator[np.ndarray]:
-    """Yield the values of draws that all have the same ``sample``, one row for each layer.
+    """Yield the values of draws that all have the same ``sample`` and dtype, one row for each layer.
 
     Args:
         draws: what to draw; each takes memory only when it is asked for.
@@ -112,7 +112,7 @@ class _Stream:
 
     def __init__(self, pieces: Iterator[np.ndarray]):
         self.pieces = pieces
-        self.rest = np.empty(0, np.float32)
+        self.rest = np.empty(0)
 
     def read_into(self, target: np.ndarray) -> None:
         """Fill a flat array, and skip what is left of its last row."""
@@ -136,26 +136,41 @@ def _run_rows(draws: Sequence[Draw], device: Any) -> Iterator[np.ndarray]:
     keys = np.concatenate([draw.words for draw in draws])
     with np.errstate(over="ignore"):  # a bound too large for float32 is infinite, as JAX has it
         scales = np.array([layer.recipe.scales for layer in layers], np.float32)
-    first = np.searchsorted(owner, owner)  # the row with which the owner of each row begins
-    places = (np.arange(owner.size) - first).astype(np.uint64) * ROW
-    starts = np.stack([places >> 32, places & 0xFFFFFFFF], axis=1).astype(np.uint32)
+    starts = row_starts(owner)
     waiting: list[Array] = []
     for begin in range(0, owner.size, size):
         rows = np.minimum(np.arange(begin, begin + size), owner.size - 1)
         table = keys[owner[rows]], starts[rows], tuple(scales[owner[rows]].T)
-        waiting.append(_draw_rows(draws[0].recipe.sample, *jax.device_put(table, device)))
+        waiting.append(_draw_rows(draws[0].recipe.sample, draws[0].dtype, *jax.device_put(table, device)))
         if len(waiting) == IN_FLIGHT:
             yield np.ravel(jax.device_get(waiting.pop(0)))
     for values in waiting:
         yield np.ravel(jax.device_get(values))
 
 
-@partial(jax.jit, static_argnums=0)
-def _draw_rows(sample: Any, keys: Array, starts: Array, scales: tuple[Array, ...]) -> Array:
+def row_starts(owner: np.ndarray) -> np.ndarray:
+    """Return the place of each row's first number in its array, as two words.
+
+    Args:
+        owner: the array that each row belongs to, in order.
+
+    >>> from funcnet.module.initial_values.flat_draws import row_starts
+    >>> row_starts(np.array([0, 0, 1])).tolist()
+    [[0, 0], [0, 1024], [0, 0]]
+    """
+    first = np.searchsorted(owner, owner)  # the row with which the owner of each row begins
+    places = (np.arange(owner.size) - first).astype(np.uint64) * np.uint64(ROW)
+    return np.stack([places >> np.uint64(32), places % np.uint64(2**32)], axis=1).astype(np.uint32)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _draw_rows(
+    sample: Any, dtype: Any, keys: Array, starts: Array, scales: tuple[Array, ...]
+) -> Array:
     places = starts[:, 1:] + jnp.arange(ROW, dtype=jnp.uint32)[None]
     first, second = threefry(keys[:, :1], keys[:, 1:], starts[:, :1], places)
 
     def row(bits: Array, *scales: Array) -> Array:
-        return sample(key_of_bits(bits), (ROW,), jnp.dtype(jnp.float32), *scales)
+        return sample(key_of_bits(bits), (ROW,), dtype, *scales)
 
     return jax.vmap(row)(first ^ second, *scales)

@@ -82,7 +82,7 @@ def given(value: Any, dtype: Any) -> KnownValues | None:
 
 
 FLOATS = frozenset(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
-"""The dtypes that are drawn with 32 bits for each number; 16-bit numbers are rounded after the draw."""
+"""The dtypes that are drawn with 32 bits for each number."""
 
 _COUNTS = frozenset(map(jnp.dtype, (jnp.int32, jnp.uint32)))
 _EXACT = 2**24  # below, whole numbers are exact in float32, and floats do not become infinite
