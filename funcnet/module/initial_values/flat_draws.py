@@ -141,7 +141,9 @@ def _run_rows(draws: Sequence[Draw], device: Any) -> Iterator[np.ndarray]:
     for begin in range(0, owner.size, size):
         rows = np.minimum(np.arange(begin, begin + size), owner.size - 1)
         table = keys[owner[rows]], starts[rows], tuple(scales[owner[rows]].T)
-        waiting.append(_draw_rows(draws[0].recipe.sample, draws[0].dtype, *jax.device_put(table, device)))
+        waiting.append(
+            _draw_rows(draws[0].recipe.sample, draws[0].dtype, *jax.device_put(table, device))
+        )
         if len(waiting) == IN_FLIGHT:
             yield np.ravel(jax.device_get(waiting.pop(0)))
     for values in waiting:
