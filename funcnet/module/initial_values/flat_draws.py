@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,7 +49,8 @@ class Draw:
 
 def threefry_words(key: Key) -> np.ndarray | None:
     """Return the two words of a key if its bits are hashes of places, and known now; else None."""
-    if isinstance(key, jax.core.Tracer) or not jax.config.jax_threefry_partitionable:
+    partitionable: bool = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(key, jax.core.Tracer) or not partitionable:
         return None
     if str(jax.random.key_impl(key)) != "threefry2x32" or len(key.sharding.device_set) > 1:
         return None
