@@ -244,7 +244,7 @@ def equinox_side(model: str) -> Callable[[], Callable[[], Any]]:
                 eqx.nn.Conv2d(inputs, width, 1, stride, key=next(keys)),
             ]
 
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x: Any, key: Any = None) -> Any:
             conv1, norm1, conv2, norm2, skip = self.parts
             return jax.nn.relu(norm2(conv2(jax.nn.relu(norm1(conv1(x))))) + skip(x))
 

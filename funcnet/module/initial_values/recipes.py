@@ -63,7 +63,7 @@ def repeated(value: Any, dtype: Any) -> KnownValues | None:
     (array(0.5, dtype=float32), None)
     """
     if dtype in FLOATS and type(value) in (int, float) and abs(value) < _EXACT:
-        return KnownValues(np.float32(value).astype(dtype))
+        return KnownValues(np.asarray(value, np.float32).astype(dtype))
     if dtype in _COUNTS and type(value) is int and abs(value) < _EXACT:
         return KnownValues(np.asarray(value, dtype))
     return None
