@@ -1,13 +1,13 @@
-"""Initial values: arrays of one shape and one initializer share one compiled draw.
+"""Initial values: from the key of each array, which is folded from its path.
 
-The key of each array is folded from its path, so a new layer changes no other layer's values. Compile
-time depends on the number of different shapes, not on the model's depth.
+So a new layer changes no other layer's values. Where an initializer tells how it makes its values, arrays of
+all shapes share a program for each distribution, and what is known needs none; other initializers have a
+program for each shape. Both give the same values, bit for bit, and so does an init that is traced.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterator
 from functools import partial
-from types import FunctionType
 from typing import Any
 
 import jax
@@ -17,6 +17,14 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Initializer, Key
 from funcnet.core.keys import fold_words, name_hash
+from funcnet.module.initial_values.by_value import by_value
+from funcnet.module.initial_values.flat_draws import (
+    Draw,
+    drawn_values,
+    folded_words,
+    threefry_words,
+)
+from funcnet.module.initial_values.recipes import FlatDraw, KnownValues, Recipe, TellsRecipe
 from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec
 
@@ -35,13 +43,69 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
         specs: by path, for one layer of a stack, with complete shapes.
         key: the one that the keys of all names are folded from.
     """
+    arrays = dict(_draw_by_recipe(layout, specs, key))
+    others = {path: spec for path, spec in specs.items() if path not in arrays}
+    return arrays | _draw_by_kind(layout, others, key)
+
+
+def _words(layout: Layout, path: str) -> np.ndarray:
+    """Return the two words of each layer of an array that are folded into the key."""
+    spec = layout.specs[path]
+    # another's where this one is computed from its draw (weight norm)
+    source = spec if spec.drawn_with is None else spec.drawn_with
+    names = layout.names[layout.path_of(source)][0]
+    return np.array([name_hash(name) for name in names], np.uint32).reshape(-1, 2)
+
+
+# ---- arrays whose initializer tells a recipe: they share programs
+
+
+def _draw_by_recipe(
+    layout: Layout, specs: dict[str, Spec], key: Key
+) -> Iterator[tuple[str, Array]]:
+    key_words = threefry_words(key)
+    if key_words is None:
+        return
+    device = next(iter(key.sharding.device_set)) if key.committed else None
+    put = partial(jax.device_put, device=device, may_alias=False)
+    families: dict[Any, list[tuple[str, Draw]]] = {}
+    for path, spec in specs.items():
+        recipe = _recipe_of(spec)
+        if isinstance(recipe, KnownValues):
+            yield path, put(np.broadcast_to(recipe.values, (*layout.sizes[path], *spec.sizes)))
+        elif recipe is not None:
+            words = folded_words(key_words, _words(layout, path))
+            one = Draw(recipe, spec.dtype, math.prod(spec.sizes), words)
+            families.setdefault((recipe.sample, spec.dtype), []).append((path, one))
+    for family in families.values():
+        paths, draws = zip(*family, strict=True)
+        for path, one, values in zip(paths, draws, drawn_values(draws, device), strict=True):
+            shape = (*layout.sizes[path], *specs[path].sizes)
+            yield path, put(_edited(one.recipe, values, specs[path].sizes).reshape(shape))
+
+
+def _recipe_of(spec: Spec) -> Recipe | None:
+    return spec.init.recipe(spec.sizes, spec.dtype) if isinstance(spec.init, TellsRecipe) else None
+
+
+def _edited(recipe: FlatDraw, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Change what is drawn, layer by layer, if the initializer says so."""
+    if recipe.edit is not None:
+        for layer in values:
+            recipe.edit(layer.reshape(shape))
+    return values
+
+
+# ---- other arrays: those of one shape and one initializer share a program
+
+
+def _draw_by_kind(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
     groups: dict[Kind, list[str]] = {}
     for path, spec in specs.items():
-        groups.setdefault((_by_value(spec.init), spec.sizes, spec.dtype), []).append(path)
+        groups.setdefault((by_value(spec.init), spec.sizes, spec.dtype), []).append(path)
     arrays: dict[str, Array] = {}
     for kind, paths in groups.items():
-        names = [layout.names[layout.path_of(_source(layout.specs[path]))][0] for path in paths]
-        drawn = _draw_names(kind, key, names)
+        drawn = _draw_words(kind, key, [_words(layout, path) for path in paths])
         for path, layers in zip(paths, drawn, strict=True):
             sizes = layout.sizes[path]
             whole = layers[0] if len(layers) == 1 else layers
@@ -49,56 +113,8 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
     return arrays
 
 
-@dataclass(frozen=True)
-class _ByValue:
-    """A function that equals any other of the same code and the same captured values.
-
-    ``jax.nn.initializers.normal()`` is another object in each layer, and a program for each would be compiled.
-    """
-
-    identity: Any
-    function: Initializer = field(compare=False)
-
-    def __call__(self, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-        return self.function(key, shape, dtype)
-
-    def __repr__(self) -> str:
-        return repr(self.function)
-
-
-def _by_value(init: Initializer) -> Initializer:
-    """Return an initializer that is compared by what it does, where that can be told."""
-    identity = _identity_of(init)
-    return init if identity is init else _ByValue(identity, init)
-
-
-def _identity_of(value: Any) -> Any:
-    """Return something hashable that is equal for functions that do the same; the value itself if not known."""
-    if isinstance(value, partial):
-        parts = (value.func, *value.args, *value.keywords.values())
-        return (partial, tuple(value.keywords), *map(_identity_of, parts))
-    if not isinstance(value, FunctionType):
-        return value
-    cells = [cell.cell_contents for cell in value.__closure__ or ()]
-    captured = (*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
-    identity = (value.__code__, value.__module__, *map(_identity_of, captured))
-    try:
-        hash(identity)
-    except TypeError:  # it captured a list or an array: nobody knows whether two are the same
-        return value
-    return identity
-
-
-def _source(spec: Spec) -> Spec:
-    """Return the array whose key is used: another's where this one is computed from its draw (weight norm)."""
-    return spec if spec.drawn_with is None else spec.drawn_with
-
-
-def _draw_names(kind: Kind, key: Key, names: list[tuple[str, ...]]) -> list[Any]:
-    """Draw, for each tuple of names, the values of its layers."""
-    words = [
-        np.array([name_hash(name) for name in layers], np.uint32).reshape(-1, 2) for layers in names
-    ]
+def _draw_words(kind: Kind, key: Key, words: list[np.ndarray]) -> list[Any]:
+    """Draw, for each array of words, the values of its layers."""
     one: Callable[..., Array] = partial(_draw_one, *kind, key)
     if isinstance(key, jax.core.Tracer) and sum(map(len, words)) > 1:
         # one loop, so that a traced init does not grow with depth

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_non_negative, check_positive
-from funcnet.nn.init.distribution import Distribution, drawn_dtype
+from funcnet.module.initial_values.recipes import FlatDraw
+from funcnet.nn.init.distribution import Distribution, drawn_dtype, flat_draw
 
 __all__ = ["normal", "trunc_normal", "uniform", "uniform_fan_in"]
 
@@ -21,7 +22,7 @@ def uniform(a: float = 0.0, b: float = 1.0) -> Distribution:
     """
     if a > b:
         raise ValueError(f"the lower bound must not exceed the upper one; got a={a!r}, b={b!r}")
-    return Distribution(draw_uniform, (a, b))
+    return Distribution(draw_uniform, (a, b), tell_uniform)
 
 
 def uniform_fan_in(fan_in: int) -> Distribution:
@@ -33,7 +34,7 @@ def uniform_fan_in(fan_in: int) -> Distribution:
     uniform(-0.5, 0.5)
     """
     bound = 1.0 / math.sqrt(fan_in) if fan_in > 0 else 0.0
-    return Distribution(draw_uniform, (-bound, bound))
+    return Distribution(draw_uniform, (-bound, bound), tell_uniform)
 
 
 def draw_uniform(key: Key, shape: tuple[int, ...], dtype: Any, a: float, b: float) -> Array:
@@ -44,6 +45,11 @@ def draw_uniform(key: Key, shape: tuple[int, ...], dtype: Any, a: float, b: floa
     return jax.random.uniform(key, shape, drawn_dtype(dtype), a, b).astype(dtype)
 
 
+def tell_uniform(shape: tuple[int, ...], dtype: Any, a: float, b: float) -> FlatDraw | None:
+    """Tell how a uniform draw is made: for all bounds in one program."""
+    return flat_draw(draw_uniform, dtype, a, b)
+
+
 def normal(mean: float = 0.0, std: float = 1.0) -> Distribution:
     """Draw from the normal distribution with this mean and standard deviation.
 
@@ -51,12 +57,17 @@ def normal(mean: float = 0.0, std: float = 1.0) -> Distribution:
     normal(0.0, 0.02)
     """
     check_non_negative("std", std)
-    return Distribution(draw_normal, (mean, std))
+    return Distribution(draw_normal, (mean, std), tell_normal)
 
 
 def draw_normal(key: Key, shape: tuple[int, ...], dtype: Any, mean: float, std: float) -> Array:
     """Draw from the normal distribution."""
     return (jax.random.normal(key, shape, drawn_dtype(dtype)) * std + mean).astype(dtype)
+
+
+def tell_normal(shape: tuple[int, ...], dtype: Any, mean: float, std: float) -> FlatDraw | None:
+    """Tell how a normal draw is made: for all means and deviations in one program."""
+    return flat_draw(draw_normal, dtype, mean, std)
 
 
 def trunc_normal(
@@ -74,7 +85,7 @@ def trunc_normal(
     check_positive("std", std)
     if a >= b:
         raise ValueError(f"the lower bound must be below the upper one; got a={a!r}, b={b!r}")
-    return Distribution(draw_trunc_normal, (mean, std, a, b))
+    return Distribution(draw_trunc_normal, (mean, std, a, b), tell_trunc_normal)
 
 
 def draw_trunc_normal(
@@ -95,3 +106,8 @@ def draw_trunc_normal(
         chance = jax.random.uniform(key, shape, wide, *below)
         draws = side * jnp.clip(jax.scipy.special.ndtri(chance), left, right)
     return jnp.clip(draws * std + mean, a, b).astype(dtype)
+
+
+def tell_trunc_normal(shape: tuple[int, ...], dtype: Any, *settings: float) -> FlatDraw | None:
+    """Tell how a draw between two bounds is made: a program for each pair, whose tails are constants."""
+    return flat_draw(Distribution(draw_trunc_normal, settings), dtype)

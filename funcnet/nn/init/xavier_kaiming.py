@@ -1,11 +1,13 @@
 """Distributions scaled by the fans of a weight ``(out, in, *window)``, to keep the variance from layer to layer."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_choice
-from funcnet.nn.init.distribution import Distribution
+from funcnet.module.initial_values.recipes import FlatDraw
+from funcnet.nn.init.distribution import Distribution, flat_draw
 from funcnet.nn.init.gain_and_fans import calculate_fan_in_and_fan_out, calculate_gain
 from funcnet.nn.init.uniform_normal import draw_normal, draw_uniform
 
@@ -21,12 +23,17 @@ def xavier_uniform(gain: float = 1.0) -> Distribution:
     >>> bool((abs(draws) <= 1.0).all())
     True
     """
-    return Distribution(draw_xavier_uniform, (gain,))
+    return Distribution(draw_xavier_uniform, (gain,), tell_xavier_uniform)
 
 
 def draw_xavier_uniform(key: Key, shape: tuple[int, ...], dtype: Any, gain: float) -> Array:
     """Draw uniformly, scaled by the mean of the fans."""
-    return _centred_uniform(key, shape, dtype, _xavier_spread(shape, gain))
+    return draw_uniform(key, shape, dtype, *_around_zero(_xavier_spread(shape, gain)))
+
+
+def tell_xavier_uniform(shape: tuple[int, ...], dtype: Any, gain: float) -> FlatDraw | None:
+    """Tell of a uniform draw with bounds that are known."""
+    return flat_draw(draw_uniform, dtype, *_around_zero(_xavier_spread(shape, gain)))
 
 
 def xavier_normal(gain: float = 1.0) -> Distribution:
@@ -35,12 +42,17 @@ def xavier_normal(gain: float = 1.0) -> Distribution:
     >>> nn.init.xavier_normal()(jax.random.key(0), (2, 4)).shape
     (2, 4)
     """
-    return Distribution(draw_xavier_normal, (gain,))
+    return Distribution(draw_xavier_normal, (gain,), tell_xavier_normal)
 
 
 def draw_xavier_normal(key: Key, shape: tuple[int, ...], dtype: Any, gain: float) -> Array:
     """Draw normally, scaled by the mean of the fans."""
     return draw_normal(key, shape, dtype, 0.0, _xavier_spread(shape, gain))
+
+
+def tell_xavier_normal(shape: tuple[int, ...], dtype: Any, gain: float) -> FlatDraw | None:
+    """Tell of a normal draw with a deviation that is known."""
+    return flat_draw(draw_normal, dtype, 0.0, _xavier_spread(shape, gain))
 
 
 def kaiming_uniform(
@@ -57,15 +69,21 @@ def kaiming_uniform(
     >>> bool((abs(draws) <= 1.0).all())
     True
     """
-    check_choice("mode", mode.lower(), ("fan_in", "fan_out"))
-    return Distribution(draw_kaiming_uniform, (calculate_gain(nonlinearity, a), mode.lower()))
+    return _kaiming(draw_kaiming_uniform, tell_kaiming_uniform, a, mode, nonlinearity)
 
 
 def draw_kaiming_uniform(
     key: Key, shape: tuple[int, ...], dtype: Any, gain: float, mode: str
 ) -> Array:
     """Draw uniformly, scaled by one fan."""
-    return _centred_uniform(key, shape, dtype, _kaiming_spread(shape, gain, mode))
+    return draw_uniform(key, shape, dtype, *_around_zero(_kaiming_spread(shape, gain, mode)))
+
+
+def tell_kaiming_uniform(
+    shape: tuple[int, ...], dtype: Any, gain: float, mode: str
+) -> FlatDraw | None:
+    """Tell of a uniform draw with bounds that are known."""
+    return flat_draw(draw_uniform, dtype, *_around_zero(_kaiming_spread(shape, gain, mode)))
 
 
 def kaiming_normal(
@@ -78,8 +96,7 @@ def kaiming_normal(
     >>> nn.init.kaiming_normal(mode="fan_out")(jax.random.key(0), (2, 6)).shape
     (2, 6)
     """
-    check_choice("mode", mode.lower(), ("fan_in", "fan_out"))
-    return Distribution(draw_kaiming_normal, (calculate_gain(nonlinearity, a), mode.lower()))
+    return _kaiming(draw_kaiming_normal, tell_kaiming_normal, a, mode, nonlinearity)
 
 
 def draw_kaiming_normal(
@@ -87,6 +104,24 @@ def draw_kaiming_normal(
 ) -> Array:
     """Draw normally, scaled by one fan."""
     return draw_normal(key, shape, dtype, 0.0, _kaiming_spread(shape, gain, mode))
+
+
+def tell_kaiming_normal(
+    shape: tuple[int, ...], dtype: Any, gain: float, mode: str
+) -> FlatDraw | None:
+    """Tell of a normal draw with a deviation that is known."""
+    return flat_draw(draw_normal, dtype, 0.0, _kaiming_spread(shape, gain, mode))
+
+
+def _kaiming(
+    draw: Callable[..., Array],
+    tell: Callable[..., FlatDraw | None],
+    a: float,
+    mode: str,
+    nonlinearity: str,
+) -> Distribution:
+    check_choice("mode", mode.lower(), ("fan_in", "fan_out"))
+    return Distribution(draw, (calculate_gain(nonlinearity, a), mode.lower()), tell)
 
 
 def _xavier_spread(shape: tuple[int, ...], gain: float) -> float:
@@ -98,6 +133,7 @@ def _kaiming_spread(shape: tuple[int, ...], gain: float, mode: str) -> float:
     return gain / math.sqrt(max(1, fan_in if mode == "fan_in" else fan_out))
 
 
-def _centred_uniform(key: Key, shape: tuple[int, ...], dtype: Any, spread: float) -> Array:
+def _around_zero(spread: float) -> tuple[float, float]:
+    """Return the bounds between which a uniform draw has this standard deviation."""
     bound = math.sqrt(3.0) * spread
-    return draw_uniform(key, shape, dtype, -bound, bound)
+    return -bound, bound
