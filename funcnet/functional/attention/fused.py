@@ -230,8 +230,16 @@ def _mapped_along_batch(
         shared = mask and full[3].shape[1] < batch  # one mask for all examples
         if shared:
             full[3] = jnp.broadcast_to(full[3], (size, batch, *full[3].shape[2:]))
-        outputs = many([x.reshape(size * batch, *x.shape[2:]) for x in full])
-        outputs = jax.tree.map(lambda x: x.reshape(size, batch, *x.shape[1:]), outputs)
+
+        def joined(x: Array) -> Array:
+            return x.reshape(size * batch, *x.shape[2:]) if x.shape[1:2] == (batch,) else x[0]
+
+        def parted(x: Array) -> Array:
+            if x.shape[:1] == (size * batch,):
+                return x.reshape(size, batch, *x.shape[1:])
+            return jnp.broadcast_to(x, (size, *x.shape))
+
+        outputs = jax.tree.map(parted, many([joined(x) for x in full]))
         if gradients and shared:
             *most, last = outputs
             outputs = (*most, last.sum(1, keepdims=True))
