@@ -143,9 +143,7 @@ def _forward(settings: FusedSettings, arrays: Sequence[Array]) -> tuple[Array, l
     return _mapped_along_batch(alone, many, mask=len(arrays) > 3)(*arrays)
 
 
-def _backward(
-    settings: FusedSettings, arrays: Sequence[Array], count: int
-) -> tuple[Array, ...]:
+def _backward(settings: FusedSettings, arrays: Sequence[Array], count: int) -> tuple[Array, ...]:
     def fused(*arrays: Array) -> tuple[Array, ...]:
         inputs, (output, *hints, cotangent) = arrays[:count], arrays[count:]
         return _parts_from(settings, inputs, output, hints)(cotangent)
