@@ -117,8 +117,7 @@ def attend(
     settings = AttentionSettings(dropout_p, is_causal, scale)
     if attn_mask is not None:
         _check_mask(attn_mask, query, key)
-    needs = dropout_p, need_weights
-    form = choose(implementation, query, key, value, attn_mask, *needs)
+    form = choose(implementation, query, key, value, attn_mask, settings, need_weights)
 
     def whole(
         query: Array, key: Array, value: Array, attn_mask: Array | None

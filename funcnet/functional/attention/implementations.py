@@ -22,8 +22,15 @@ __all__ = ["AttentionForm", "check_implementation", "choose", "fused_heads"]
 
 AttentionForm = Literal["fused", "chunked", "plain"]
 
-CHUNKED_FROM = 1 << 26
-"""Bytes of scores from which blocks of queries are the default: `python -m benchmarks.attention`."""
+CHUNKED_FROM = {"causal": 1 << 22, "cpu": 1 << 26, "accelerator": 1 << 30}
+"""Bytes of scores from which blocks of queries are the default: `python -m benchmarks.attention`.
+
+On CPUs they are faster for causal attention early, as they leave out what lies ahead, and pay for their second
+computation elsewhere as soon as the scores fill no cache. On accelerators they take longer, and only save memory.
+"""
+
+CAUSAL_LENGTH = 128
+"""Queries from which causal attention on CPUs goes by blocks."""
 
 
 def check_implementation(implementation: str | None) -> None:
@@ -46,7 +53,7 @@ def choose(
     key: Array,
     value: Array,
     attn_mask: Array | None,
-    dropout_p: float,
+    settings: AttentionSettings,
     need_weights: bool,
 ) -> AttentionForm:
     """Choose a form for arrays that are checked already; raise if the one asked for cannot serve.
@@ -57,12 +64,12 @@ def choose(
         key: ``(*, H, S, E)``.
         value: ``(*, H, S, Ev)``.
         attn_mask: for the scores, or ``None``.
-        dropout_p: probability of dropout.
+        settings: what all forms are told.
         need_weights: the weights are wanted as well.
     """
     check_implementation(implementation)
     hinders = {
-        "fused": _hinders_fused(query, key, value, attn_mask, dropout_p, need_weights),
+        "fused": _hinders_fused(query, key, value, attn_mask, settings.dropout_p, need_weights),
         "chunked": "it never holds the weights, which are wanted here" if need_weights else None,
         "plain": None,
     }
@@ -72,7 +79,15 @@ def choose(
         return implementation
     if hinders["fused"] is None and _is_exact(query, attn_mask):
         return "fused"
-    return "chunked" if _is_large(query, key) and not need_weights else "plain"
+    return "chunked" if not need_weights and _by_blocks(query, key, settings) else "plain"
+
+
+def _by_blocks(query: Array, key: Array, settings: AttentionSettings) -> bool:
+    """Whether blocks of queries are faster, or what the scores take is too much."""
+    size, cpu = 4 * math.prod(scores_shape(query, key)), jax.default_backend() == "cpu"
+    if cpu and settings.is_causal and settings.dropout_p == 0 and query.shape[-2] >= CAUSAL_LENGTH:
+        return size >= CHUNKED_FROM["causal"]
+    return size >= CHUNKED_FROM["cpu" if cpu else "accelerator"]
 
 
 def _is_exact(query: Array, attn_mask: Array | None) -> bool:
@@ -190,12 +205,8 @@ def _unfused(settings: FusedSettings, q: Array, k: Array, v: Array, *mask: Array
     query, key, value = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     how = AttentionSettings(0.0, settings.is_causal, settings.scale)
     added = mask[0] if mask else None
-    if _is_large(query, key):
+    if _by_blocks(query, key, how):
         output = chunked_attention(how, query, key, value, added, None)
     else:
         output = plain_attention(how, query, key, value, added, None)[0]
     return jnp.swapaxes(output, 1, 2)
-
-
-def _is_large(query: Array, key: Array) -> bool:
-    return 4 * math.prod(scores_shape(query, key)) >= CHUNKED_FROM

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from funcnet.functional.attention.implementations import choose, cuda_capability
+from funcnet.functional.attention.plain import AttentionSettings
 from tests.functional.attention.cases import arrays_of, attention, is_grouped, loss_of, mask_of
+
+PLAIN = AttentionSettings(0.0, False, 1.0)
 
 pytestmark = pytest.mark.gpu
 
@@ -41,7 +44,7 @@ def both(case, dtype, run):
     shapes, kind = CASES[case]
     arrays = arrays_of(shapes, dtype)
     options = mask_of(kind, *arrays[:2])
-    assert choose(None, *arrays, options.get("attn_mask"), 0.0, False) == "fused"
+    assert choose(None, *arrays, options.get("attn_mask"), PLAIN, False) == "fused"
     wide = [array.astype(jnp.float32) for array in arrays]
     for form, given in (("fused", arrays), ("plain", wide)):
         attend = attention(form, is_grouped(*arrays[:2]), **options)

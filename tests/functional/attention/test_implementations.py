@@ -12,6 +12,7 @@ import funcnet as fn
 from funcnet import functional as F
 from funcnet import nn
 from funcnet.functional.attention import chunked, implementations
+from funcnet.functional.attention.plain import AttentionSettings
 from tests.functional.attention.cases import (
     MASKS,
     SHAPES,
@@ -291,20 +292,25 @@ def test_weights_come_from_the_plain_form():
 
 
 def test_defaults_by_what_was_measured(monkeypatch):
-    def default(dtype=jnp.float32, length=16, mask=None, dropout=0.0, weights=False):
-        array = jax.ShapeDtypeStruct((2, 4, length, 64), dtype)
-        return implementations.choose(None, array, array, array, mask, dropout, weights)
+    def default(dtype=jnp.float32, length=16, mask=None, dropout=0.0, causal=False, weights=False):
+        array = jax.ShapeDtypeStruct((2, 16, length, 64), dtype)
+        settings = AttentionSettings(dropout, causal, 1.0)
+        return implementations.choose(None, array, array, array, mask, settings, weights)
 
-    half, long = jnp.bfloat16, 8192
-    assert default() == default(half) == "plain"
-    assert default(length=long) == default(half, long) == "chunked"
+    half, long = jnp.bfloat16, 4096
+    assert default() == default(half) == default(causal=True) == "plain"
+    assert default(length=256) == default(length=256, causal=True, dropout=0.1) == "plain"
+    assert default(length=256, causal=True) == "chunked"
+    assert default(length=long) == default(half, long, dropout=0.1) == "chunked"
     assert default(length=long, weights=True) == "plain"
     monkeypatch.setattr(implementations, "cuda_capability", lambda: (8, 0))
     assert default() == "plain"
     assert default(half) == default(half, long) == "fused"
     assert default(half, dropout=0.1) == "plain"
-    assert default(half, long, dropout=0.1) == "chunked"
     assert default(half, mask=jnp.ones((16, 16), bool)) == "fused"
     assert default(half, mask=jnp.ones((16, 16), half)) == "fused"
     # numbers of 32 bits would be rounded
     assert default(half, mask=jnp.ones((16, 16))) == "plain"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert default(length=256, causal=True) == default(length=2048) == "plain"
+    assert default(length=long) == "chunked"
