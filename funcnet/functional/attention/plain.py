@@ -97,8 +97,9 @@ def _attends_to_numbers(
         finite = jnp.repeat(finite, query.shape[-3] // value.shape[-3], -2)
     if attn_mask is None:
         length = finite.shape[-1]
-        worst = jnp.where(finite, length, np.arange(length)).min(-1, keepdims=True, initial=length)
-        return (worst > np.arange(query.shape[-2]) + first)[..., None]
+        places, rows = (np.arange(n, dtype=np.int32) for n in (length, query.shape[-2]))
+        worst = jnp.where(finite, length, places).min(-1, keepdims=True, initial=length)
+        return (worst > rows + first)[..., None]
     return (finite[..., None, :] | ~allowed_by(attn_mask)).all(-1, keepdims=True)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet import functional as F
+from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.attention import fused, implementations
 
 SHAPES = {
@@ -24,7 +25,7 @@ def arrays_of(shape, dtype=np.float64, seed=0):
     """Draw query, key and value."""
     rng = np.random.default_rng(seed)
     queries, keys = SHAPES[shape] if isinstance(shape, str) else shape
-    return [jnp.asarray(rng.standard_normal(sizes), dtype) for sizes in (queries, keys, keys)]
+    return tuple(jnp.asarray(rng.standard_normal(sizes), dtype) for sizes in (queries, keys, keys))
 
 
 def mask_of(kind, query, key):
@@ -63,7 +64,11 @@ def is_grouped(query, key):
 
 
 def loss_of(attend):
-    return lambda *arrays: jnp.sum(jnp.sin(attend(*arrays).astype(jnp.float32)))
+    def loss(*arrays):
+        output = attend(*arrays)
+        return jnp.sum(jnp.sin(output.astype(at_least_float32(output.dtype))))
+
+    return loss
 
 
 def use_stand_in(monkeypatch):

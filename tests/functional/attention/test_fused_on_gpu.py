@@ -61,12 +61,12 @@ def test_value_and_gradient(case, dtype):
 
 
 def _jvp(attend, *arrays):
-    return jax.jvp(attend, arrays, [jnp.cos(array) for array in arrays])[1]
+    return jax.jvp(attend, arrays, tuple(map(jnp.cos, arrays)))[1]
 
 
 def _hessian_vector(attend, *arrays):
     grads = jax.grad(loss_of(attend), (0, 1, 2))
-    return jax.jvp(grads, arrays, [jnp.cos(array) for array in arrays])[1]
+    return jax.jvp(grads, arrays, tuple(map(jnp.cos, arrays)))[1]
 
 
 def _reverse_twice(attend, *arrays):
