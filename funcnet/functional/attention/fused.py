@@ -45,7 +45,9 @@ def fused_attention(settings: FusedSettings, *arrays: Array) -> Array:
     Returns:
         Shape ``(B, L, N, E)``.
     """
-    return _attend_fused(settings, *arrays)[0]
+    # in `shard_map` the kernel's backward pass gives each gradient the type of all: JAX has to sum them
+    alike = [functools.reduce(spread_like, arrays, array) for array in arrays]
+    return _attend_fused(settings, *alike)[0]
 
 
 def kernel(settings: FusedSettings, query: Array, key: Array, value: Array, *mask: Array) -> Array:
