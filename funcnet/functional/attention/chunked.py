@@ -45,15 +45,15 @@ def chunked_attention(
     Dropout draws each block's weights from a key of the block's own: the same rate, other bits than the plain form.
     """
     rows = rows_of_a_block(scores_shape(query, key))
-    # the sums of the blocks' gradients are kept in 32 bits
-    narrow, wide = key.dtype, at_least_float32(key.dtype)
+    # The blocks' gradients of keys and values are summed in 32 bits: products of 16-bit floats are exact there.
+    dtype, wide = value.dtype, at_least_float32(value.dtype)
     key, value = key.astype(wide), value.astype(wide)
 
     @jax.checkpoint
     def block(query: Array, key: Array, value: Array, mask: Array | None, first: Array | int):
         drawn = None if dropout_key is None else jax.random.fold_in(dropout_key, first)
-        kept = key.astype(narrow), value.astype(narrow)
-        return plain_attention(settings, query, *kept, mask, drawn, first=first)[0]
+        arrays = query.astype(wide), key, value
+        return plain_attention(settings, *arrays, mask, drawn, first=first)[0].astype(dtype)
 
     outputs = []
     for start, count, length in _parts(query.shape[-2], rows, settings.is_causal):
@@ -80,7 +80,7 @@ def chunked_attention(
 def _parts(length: int, rows: int, is_causal: bool) -> Iterator[tuple[int, int, int]]:
     """Cut queries into parts of whole blocks: where each starts, its number of blocks, their rows."""
     whole = length // rows
-    step = -(-whole // PREFIXES) if is_causal else max(whole, 1)
+    step = max(1, -(-whole // PREFIXES) if is_causal else whole)
     for block in range(0, whole, step):
         yield block * rows, min(step, whole - block), rows
     if length % rows or not length:

@@ -26,7 +26,8 @@ CHUNKED_FROM = {"causal": 1 << 22, "cpu": 1 << 26, "accelerator": 1 << 30}
 """Bytes of scores from which blocks of queries are the default: `python -m benchmarks.attention`.
 
 On CPUs they are faster for causal attention early, as they leave out what lies ahead, and pay for their second
-computation elsewhere as soon as the scores fill no cache. On accelerators, where that was not measured, they only save memory.
+computation elsewhere as soon as the scores fill no cache. On accelerators, where that was not measured, they only save
+memory.
 """
 
 CAUSAL_LENGTH = 128
