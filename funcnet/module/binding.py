@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Key, Params, State
 from funcnet.core.errors import MissingKeyError, TransformScopeError, UnboundModuleError
-from funcnet.core.jax_internals import trace_state
+from funcnet.core.jax_internals.compilation import trace_state
 from funcnet.core.keys import fold_path, is_key
 from funcnet.core.paths import flatten, join
 from funcnet.core.torch_hints import note_for

@@ -5,14 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from funcnet.core.jax_internals import (
-    Branches,
-    ScanLoop,
-    WhileLoop,
-    trace,
-    trace_state,
-    walk,
-)
+from funcnet.core.jax_internals.compilation import trace_state
+from funcnet.core.jax_internals.programs import Branches, ScanLoop, WhileLoop, trace, walk
 
 
 @jax.custom_jvp

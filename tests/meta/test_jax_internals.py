@@ -1,4 +1,4 @@
-"""JAX beyond its documented names is used in one file, where each use has its reason."""
+"""JAX beyond its documented names is used in one room, where each use has its reason."""
 
 import ast
 
@@ -9,7 +9,7 @@ from tests.meta.source import FILES, name_of, tree
 
 pytestmark = pytest.mark.smoke
 
-HOME = "funcnet.core.jax_internals"
+HOME = "funcnet.core.jax_internals."
 # Files that still have to be moved to it.
 UNSTABLE = ("jax._src", "jax.core", "jax.experimental", "jax.extend", "jax.interpreters")
 # JAX's documentation tells users to ask `isinstance(x, jax.core.Tracer)`; all else of `jax.core` is unstable.
@@ -30,7 +30,7 @@ PRIMITIVES = {p.name for p in vars(primitives).values() if hasattr(p, "bind")}
 
 
 def offences(module: ast.Module) -> list[str]:
-    """Say what a file takes from JAX that only `core/jax_internals.py` may."""
+    """Say what a file takes from JAX that only `core/jax_internals/` may."""
     found = []
     for node in ast.walk(module):
         found += [f"line {node.lineno}: {what}" for what in _offences(node)]
@@ -70,9 +70,11 @@ def _strings(node: ast.AST) -> list[str]:
     return [value for value in inner if isinstance(value, str)]
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) != HOME], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if HOME not in f"{name_of(path)}."], ids=name_of
+)
 def test_no_other_file_uses_jax_beyond_its_documented_names(path):
-    assert offences(tree(path)) == [], f"{path}: what it needs belongs in core/jax_internals.py"
+    assert offences(tree(path)) == [], f"{path}: what it needs belongs in core/jax_internals/"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import funcnet as fn
 from examples.models.resnet import resnet
 from funcnet import nn
-from funcnet.core.jax_internals import ROW, key_of_bits
+from funcnet.core.jax_internals.random_bits import ROW, key_of_bits
 from funcnet.core.keys import fold_path, fold_words
 from funcnet.module import initialize
 from funcnet.module.initial_values import flat_draws

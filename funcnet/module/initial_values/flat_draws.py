@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, Key
-from funcnet.core.jax_internals import ROW, key_of_bits
+from funcnet.core.jax_internals.random_bits import ROW, key_of_bits
 from funcnet.module.initial_values.recipes import FlatDraw
 
 __all__ = ["Draw", "drawn_values", "folded_words", "threefry_words"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_positive
 from funcnet.functional import gelu, relu
+from funcnet.functional.attention.implementations import AttentionForm
 from funcnet.functional.attention.multi_head import without_padding
 from funcnet.module import Module
 from funcnet.nn.attention.multi_head import MultiheadAttention
@@ -52,12 +53,14 @@ class TransformerLayer(Module):
         norm_first: bool,
         bias: bool,
         dtype: DType,
+        implementation: AttentionForm | None,
         attentions: tuple[str, ...],
     ) -> None:
         for name in attentions:
             attention = MultiheadAttention(
-                d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype
-            )
+                d_model, nhead, dropout, bias,
+                batch_first=batch_first, dtype=dtype, implementation=implementation,
+            )  # fmt: skip
             setattr(self, name, attention)
         self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
         self.dropout = Dropout(dropout)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from funcnet.core.jax_internals import reset_compilation_cache
+from funcnet.core.jax_internals.compilation import reset_compilation_cache
 
 __all__ = ["compilation_cache"]
 

@@ -7,7 +7,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from funcnet.core.checks import check_choice
-from funcnet.core.jax_internals import is_costly
+from funcnet.core.jax_internals.compilation import is_costly
 
 __all__ = ["checkpoint", "checkpoint_name", "remat", "saving_policy"]
 

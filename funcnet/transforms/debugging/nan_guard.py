@@ -13,7 +13,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.errors import NonFiniteError
-from funcnet.core.jax_internals import Program, trace
+from funcnet.core.jax_internals.programs import Program, trace
 from funcnet.core.leaf_kinds import is_trainable
 from funcnet.core.paths import leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from funcnet.core.jax_internals import (
+from funcnet.core.jax_internals.programs import (
     Branches,
     Operation,
     Program,

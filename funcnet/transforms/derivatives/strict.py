@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from funcnet.core.jax_internals import Operation, Program, trace, walk
+from funcnet.core.jax_internals.programs import Operation, Program, trace, walk
 from funcnet.core.leaf_kinds import is_trainable
 from funcnet.core.paths import join, leaves_with_paths
 from funcnet.transforms.arguments import argument_path, wraps

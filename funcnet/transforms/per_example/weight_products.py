@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.jax_internals import Operation, Program, trace, walk
+from funcnet.core.jax_internals.programs import Operation, Program, trace, walk
 from funcnet.transforms.differentiable_leaves import split
 
 __all__ = ["squared_norms"]

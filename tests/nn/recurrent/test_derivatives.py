@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from funcnet import functional as F
-from funcnet.core.jax_internals import trace
+from funcnet.core.jax_internals.programs import trace
 from funcnet.functional.recurrent import loop
 
 STEPS, BATCH, INPUTS, UNITS, PROJECTED = 3, 2, 3, 4, 3

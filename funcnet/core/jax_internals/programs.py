@@ -1,27 +1,16 @@
-"""All that funcnet takes from JAX beyond its documented, stable names, and nothing else.
+"""Traced functions: which operations they are made of, and which line of Python asked for each.
 
-`jax.extend`, `jax.experimental` and the attributes of a traced function (a jaxpr) may change in any
-release of JAX. So they are used here alone (`tests/meta/test_jax_internals.py` holds that), and each use
-says why it is needed and what to do when it goes away. Importing this module fails at once, naming what
-is missing, if a release renames an operation: operations are told apart by JAX's objects, not by their
-names, which do change (``closed_call`` has been called ``eval_jaxpr`` since 0.11).
+Why: a search for the first NaN, strictness, and gradient norms that form no gradient all need to see
+which operations a function is made of; so will every exporter. JAX documents jaxprs as readable ("Writing
+custom interpreters") without promising their attributes. When one is renamed, it is renamed here.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
-from jax.extend import random as random_extensions
-from jax.extend.core import (
-    ClosedJaxpr,
-    Jaxpr,
-    Literal,
-    get_opaque_trace_state,
-    jaxpr_as_fun,
-    primitives,
-)
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun, primitives
 
 __all__ = [
     "Branches",
@@ -29,14 +18,9 @@ __all__ = [
     "MatrixProduct",
     "Operation",
     "Program",
-    "ROW",
     "ScanLoop",
     "WhileLoop",
-    "is_costly",
-    "key_of_bits",
-    "reset_compilation_cache",
     "trace",
-    "trace_state",
     "walk",
 ]
 
@@ -53,124 +37,6 @@ _SAME_NUMBERS = {
     primitives.reduce_precision_p,
     primitives.transpose_p,
 }
-_COSTLY = {
-    primitives.cholesky_p,
-    primitives.conv_general_dilated_p,
-    primitives.eig_p,
-    primitives.eigh_p,
-    primitives.fft_p,
-    primitives.lu_p,
-    primitives.qr_p,
-    primitives.svd_p,
-    primitives.triangular_solve_p,
-}
-
-
-def trace_state() -> Any:
-    """Return a token of the trace that is running now; two are equal if it is the same trace.
-
-    Why: a bound module must refuse a write from inside a ``vmap``, ``scan`` or ``cond`` that was opened
-    within its call, and JAX has no documented way to ask. When it goes away: return a constant; such
-    writes then end in JAX's own error about a leaked tracer, which does not name the attribute.
-    """
-    return get_opaque_trace_state(convention="flax")
-
-
-def reset_compilation_cache() -> None:
-    """Make JAX read its settings of the compilation cache again.
-
-    Why: a process that has compiled something before the cache was switched on remembers that there was
-    none. When it goes away: drop the call, and have `compilation_cache` raise once JAX has compiled.
-    """
-    from jax.experimental.compilation_cache import compilation_cache
-
-    compilation_cache.reset_cache()
-
-
-def is_costly(primitive: Any, *operands: Any, **params: Any) -> bool:
-    """Say whether a result should be kept for the backward pass rather than computed again.
-
-    So are convolutions, factorizations, kernels of other libraries, what `checkpoint_name` marks, and
-    products of matrices. A product along batch axes is kept if it is no larger than the larger factor:
-    attention's scores grow with the square of the length and are not kept; its output is.
-
-    Why: JAX's own policies know products alone. When an operation is renamed, it is renamed here.
-
-    Args:
-        primitive: the operation.
-        *operands: the types of its operands.
-        **params: its parameters.
-
-    Returns:
-        What a policy of `jax.checkpoint` returns.
-
-    Example:
-        >>> from funcnet.core.jax_internals import is_costly
-        >>> keeps = jax.checkpoint(lambda x, w: jnp.sin(jnp.sin(x @ w)), policy=is_costly)
-        >>> x, w = jnp.ones((5, 3)), jnp.ones((3, 7))
-        >>> sorted(leaf.shape for leaf in jax.tree.leaves(jax.vjp(keeps, x, w)[1]))
-        [(3, 7), (5, 3), (5, 7)]
-    """
-    if primitive is primitives.dot_general_p:
-        (_, _), (batch, _) = params["dimension_numbers"]
-        return not batch or _no_larger_than_a_factor(*operands, **params)
-    return primitive in _COSTLY or primitive is primitives.name_p or primitive.name == "ffi_call"
-
-
-def _no_larger_than_a_factor(a: Any, b: Any, *, dimension_numbers: Any, **params: Any) -> bool:
-    (summed, _), (batch, _) = dimension_numbers
-    shared = math.prod(a.shape[axis] for axis in batch)
-    length = math.prod(a.shape[axis] for axis in summed)
-    result = a.size * b.size // max(shared * length * length, 1)
-    return result <= max(a.size, b.size)
-
-
-ROW = 1024
-"""How many numbers a key of `key_of_bits` can draw."""
-
-
-def key_of_bits(bits: jax.Array) -> jax.Array:
-    """Return a key whose next draw of `ROW` numbers uses these bits.
-
-    Why: the bits of an array are hashes of places, which can be had for many arrays in one program; how
-    bits become numbers is JAX's to say, so that they stay those of `jax.random`. When it goes away: do not
-    share programs between arrays.
-
-    >>> from funcnet.core.jax_internals import ROW, key_of_bits
-    >>> bits = jax.random.bits(jax.random.key(0), (ROW,))
-    >>> same = jax.random.normal(key_of_bits(bits), (ROW,)) == jax.random.normal(jax.random.key(0), (ROW,))
-    >>> bool(same.all())
-    True
-    """
-    return jax.random.wrap_key_data(bits, impl=_OWN_BITS)
-
-
-def _own_bits(bits: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.Array:
-    if bit_width != 32 or shape != bits.shape:
-        raise NotImplementedError(f"only {bits.size} numbers of 32 bits can be drawn, once")
-    return bits
-
-
-def _no_more_keys(*arguments: Any) -> NoReturn:
-    raise NotImplementedError("no key is made of these bits: they are drawn once")
-
-
-_OWN_BITS: Any = random_extensions.define_prng_impl(
-    key_shape=(ROW,),
-    seed=_no_more_keys,
-    split=_no_more_keys,
-    random_bits=_own_bits,
-    fold_in=_no_more_keys,
-    name="funcnet_own_bits",
-    tag="fnb",
-)
-
-
-# ---- traced functions
-#
-# Why: a search for the first NaN, strictness, and gradient norms that form no gradient all need to see
-# which operations a function is made of; so will every exporter. JAX documents jaxprs as readable ("Writing
-# custom interpreters") without promising their attributes. When one is renamed, it is renamed here.
 
 
 class Frame(NamedTuple):
@@ -378,7 +244,7 @@ def walk(
     Returns:
         The values of the program's results.
 
-    >>> from funcnet.core.jax_internals import trace, walk
+    >>> from funcnet.core.jax_internals.programs import trace, walk
     >>> program, _ = trace(lambda x, y: (x * 2 + 1, y), 1.0, 2.0)
     >>> depth = lambda operation, operands: [1 + max(operands)]
     >>> walk(program, [0, 0], depth, constant=lambda value: 0)
