@@ -191,10 +191,10 @@ def _shown(line: dict[str, Any]) -> str:
 
 
 def run(groups: list[list[Task]], report: Report, until: float, tiny: bool) -> None:
-    """Run each group in a process; those that have not compiled after two thirds of the time are ended."""
+    """Run each group in a process; those that have not compiled after three quarters of the time are ended."""
     if not groups:
         return
-    compile_until = time.time() + 0.65 * (until - time.time())
+    compile_until = time.time() + 0.75 * (until - time.time())
     with tempfile.NamedTemporaryFile() as lock:
         running = [Process(tasks, lock.name, compile_until - 5, tiny) for tasks in groups]
         while running:
