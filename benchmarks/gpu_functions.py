@@ -31,8 +31,9 @@ class Call:
 
     def smaller(self) -> "Call":
         """Return the same call with a batch of two, to see that it runs."""
-        shapes = ((2, *self.shapes[0][1:]), *self.shapes[1:])
-        ints = self.ints and ((2, *self.ints[0][1:]), self.ints[1])
+        batch = self.shapes[0][0]
+        shapes = tuple((2, *s[1:]) if s[0] == batch else s for s in self.shapes)
+        ints = self.ints and ((2, *self.ints[0][1:]), 2)
         return Call(**{**vars(self), "shapes": shapes, "ints": ints})
 
 
