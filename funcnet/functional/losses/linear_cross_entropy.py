@@ -244,7 +244,7 @@ def _one_by_one(
     # Outside of the loop over chunks the weight has 32 bits, and so has the sum of its gradients.
     wide_weight = linear_weight.astype(at_least_float32(linear_weight.dtype))
 
-    def of_rows(input: Array, target: Array, linear_weight: Array, *parameters: Any) -> Array:
+    def of_rows(input: Array, target: ArrayLike, linear_weight: Array, *parameters: Any) -> Array:
         return losses(matrix_products(input, linear_weight, *dtypes), target, *parameters)
 
     if options is None or input.ndim == 1:
