@@ -101,7 +101,8 @@ def sum_in_chunks(
         wanted = jax.tree.map(lambda t: not isinstance(t, SymbolicZero), tangents)
         # Where the gradients are differentiated again, a chunk's products are computed again, too.
         of_chunk = jax.checkpoint(partial(_value_and_gradients, loss, dtypes, wanted))
-        value, found = _sum_chunks(of_chunk, rows, (input, each), (weight, shared))
+        whole = (weight.astype(dtypes[0]), shared, jnp.ones((), at_least_float32(dtypes[1])))
+        value, found = _sum_chunks(of_chunk, rows, (input, each), whole)
         return value, _inner_product(found, moving, value)
 
     return total(input, weight, each, shared)
@@ -111,13 +112,20 @@ def _value_and_gradients(
     loss: Callable[..., Array], dtypes: tuple[Any, Any], wanted: Any, batch: Any, whole: Any
 ) -> tuple[Any, Any]:
     """Return what is summed over chunks, the value and gradients of the whole, and the gradients of rows."""
-    (input, each), (weight, shared) = batch, whole
+    (input, each), (weight, shared, one) = batch, whole
     wants_input, wants_weight, *wants_others = wanted
     products = matrix_products(input, weight, *dtypes)
     # Inside `jax.shard_map` the sum over devices is taken once, of the tangent, and not by each chunk.
     shared = tuple(None if array is None else spread_like(array, products) for array in shared)
     places = [1 + n for n, want in enumerate((*wants_others[0], *wants_others[1])) if want]
-    value, (slope, *slopes) = jax.value_and_grad(loss, (0, *places))(products, *each, *shared)
+    operands = [products, *each, *shared]
+
+    def of_moving(*moving: Array) -> Array:
+        return loss(*(moving[found[n]] if n in found else x for n, x in enumerate(operands)))
+
+    found = {place: n for n, place in enumerate((0, *places))}
+    value, pull = jax.vjp(of_moving, *(operands[place] for place in found))
+    slope, *slopes = pull(spread_like(one.astype(value.dtype), value))
     found = dict(zip(places, slopes, strict=True))
     of_each = tuple(found.get(1 + n) for n in range(len(each)))
     of_shared = tuple(found.get(1 + n + len(each)) for n in range(len(shared)))
@@ -143,7 +151,9 @@ def _sum_chunks(function: Callable[..., Any], rows: int, batch: Any, whole: Any)
         )
 
         def step(sums: Any, chunk: Any) -> tuple[Any, Any]:
-            more, of_rows = function(chunk, whole)
+            # What depends on no chunk JAX computes before the loop: a bias for each row, for instance, which
+            # is as large as a chunk's products.
+            more, of_rows = function(*lax.optimization_barrier((chunk, whole)))
             return jax.tree.map(jnp.add, sums, more), of_rows
 
         summed, of_rows = lax.scan(step, start, chunks)

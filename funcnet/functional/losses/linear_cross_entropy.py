@@ -18,6 +18,7 @@ from funcnet.functional.indices import check_indices
 from funcnet.functional.losses.chunks import map_in_chunks, matrix_products, sum_in_chunks
 from funcnet.functional.losses.cross_entropy import cross_entropy, read_class_targets
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
+from funcnet.functional.losses.true_class import true_class_losses
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
 
@@ -156,32 +157,35 @@ def linear_cross_entropy(
     summed: Any = at_least_float32(factor)
     if options is not None and options.acc_dtype is not None:
         summed = options.acc_dtype
-    if not probabilities:
-        check_indices("target", target, classes, ignored=ignored)  # known only outside of the loop
+    if probabilities:
+        shape = (*input.shape[:-1], *extra)
+        counts = jnp.broadcast_to(jnp.asarray(True if where is None else where, bool), shape)
+        index, each_weight = None, None
+    else:
+        # Values are known here, and not inside of the loop over chunks.
+        check_indices("target", target, classes, ignored=ignored)
+        index, each_weight, counts = read_class_targets(
+            logits_shape, target, weight, ignored, where
+        )
     losses = partial(_losses, ignored, label_smoothing)
     if reduction == "none" or input.ndim == 1:
         one_by_one = partial(_one_by_one, losses, (factor, summed), options)
         loss = one_by_one(input, target, linear_weight, linear_bias, weight)
-        if probabilities:
-            return reduce_loss(loss, dtype, reduction, where)
-        samples = read_class_targets(logits_shape, target, weight, ignored, where)
-        return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
-    shape = (*input.shape[:-1], *extra)
-    each_weight = None
-    if probabilities:
-        counts = jnp.broadcast_to(jnp.asarray(True if where is None else where, bool), shape)
-    else:
-        _, each_weight, counts = read_class_targets(logits_shape, target, weight, ignored, where)
+        return reduce_loss(loss, dtype, reduction, counts, each_weight)
     rows = (options or LinearCrossEntropyOptions()).rows(*_sizes(input, linear_weight))
-    total = let_xla_place(
-        partial(_total, losses, (factor, summed), rows),
-        *(input, linear_weight, jnp.asarray(target), counts, linear_bias, weight),
-        kept=0,
-    )
+    shares = counts.astype(at_least_float32(summed))
+    if each_weight is not None:
+        shares = jnp.where(counts, each_weight.astype(shares.dtype), 0)
+    if index is not None and label_smoothing == 0:
+        total = partial(_total_of_true_classes, (factor, summed), rows)
+        arrays = (input, linear_weight, index, counts, shares, linear_bias)
+    else:
+        total = partial(_total, losses, (factor, summed), rows)
+        arrays = (input, linear_weight, jnp.asarray(target), counts, linear_bias, weight)
+    loss = let_xla_place(total, *arrays, kept=0)
     if reduction == "mean":
-        shares = jnp.ones(shape, total.dtype) if each_weight is None else each_weight
-        total = total / jnp.sum(shares, dtype=total.dtype, where=counts)
-    return total.astype(dtype)
+        loss = loss / jnp.sum(shares, dtype=loss.dtype)
+    return loss.astype(dtype)
 
 
 def _sizes(input: Array, linear_weight: Array) -> tuple[int, int, int]:
@@ -197,11 +201,8 @@ def _losses(
     weight: Array | None,
 ) -> Array:
     """Return the loss of each sample from the products of the linear layer."""
-    logits = logits.astype(at_least_float32(logits.dtype))
-    if bias is not None:
-        logits = logits + bias.astype(logits.dtype)
     return cross_entropy(
-        logits,
+        _biased(logits, bias),
         target,
         weight,
         ignore_index=ignored,
@@ -226,6 +227,32 @@ def _total(
         return jnp.sum(jnp.where(counts, losses(logits, target, *parameters), 0))
 
     return sum_in_chunks(counted, rows, dtypes, input, linear_weight, (target, counts), parameters)
+
+
+def _total_of_true_classes(
+    dtypes: tuple[Any, Any],
+    rows: int,
+    input: Array,
+    linear_weight: Array,
+    index: Array,
+    counts: Array,
+    each_weight: Array,
+    bias: Array | None,
+) -> Array:
+    """Sum the losses of the samples that count, each by its weight."""
+
+    def weighted(logits: Array, *each: Any) -> Array:
+        *each, bias, classes = each
+        return jnp.sum(true_class_losses(_biased(logits, bias), *each, classes))
+
+    each = (index, counts, each_weight)
+    shared = (bias, jnp.arange(linear_weight.shape[0], dtype=index.dtype))
+    return sum_in_chunks(weighted, rows, dtypes, input, linear_weight, each, shared)
+
+
+def _biased(logits: Array, bias: Array | None) -> Array:
+    logits = logits.astype(at_least_float32(logits.dtype))
+    return logits if bias is None else logits + bias.astype(logits.dtype)
 
 
 def _one_by_one(
