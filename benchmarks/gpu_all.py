@@ -1,4 +1,4 @@
-"""The tests that need a GPU, then its benchmark, in eight minutes: ``python -m benchmarks.gpu_all OUT``.
+"""The tests that need a GPU, then its benchmark, in six minutes: ``python -m benchmarks.gpu_all OUT``.
 
 Writes ``OUT/tests.txt`` and the tables of `benchmarks.gpu`, as they come.
 """
@@ -25,7 +25,7 @@ def tests(out: Path, seconds: float, workers: int, chosen: list[str]) -> None:
     """Run the tests marked gpu; those that have not begun in time are skipped."""
     command = [
         *(sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-n", str(workers), "-rfEs"),
-        *("--gpu-seconds", str(seconds - 20), "-o", "filterwarnings=default"),
+        *("--gpu-seconds", str(seconds - 25), "-o", "filterwarnings=default"),
         *("-p", "no:cacheprovider", *chosen),
     ]
     print(" ".join(command), flush=True)
@@ -37,7 +37,7 @@ def tests(out: Path, seconds: float, workers: int, chosen: list[str]) -> None:
                 env=os.environ | TEST_SETTINGS,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                timeout=seconds + 30,
+                timeout=seconds + 15,
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -49,8 +49,8 @@ def main() -> None:
     """Run both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--budget", type=float, default=470.0, help="seconds in all")
-    parser.add_argument("--tests", type=float, default=160.0, help="seconds of them for the tests")
+    parser.add_argument("--budget", type=float, default=370.0, help="seconds in all")
+    parser.add_argument("--tests", type=float, default=110.0, help="seconds of them for the tests")
     parser.add_argument("--workers", type=int, default=12)
     parser.add_argument("--chosen", nargs="+", default=["tests/gpu"], help="which tests")
     args = parser.parse_args()

@@ -81,7 +81,7 @@ def _torch(call: Call, tiny: bool, compiled: bool) -> Work:
     def both() -> None:
         torch.autograd.grad(function(*arrays, *indices), arrays, cotangent)
 
-    return torch_work(both)
+    return torch_work(both, alone=False)
 
 
 def _attention(shape: Shape, kv_heads: int | None = None) -> Call:
@@ -253,7 +253,7 @@ def _recurrent_torch(kind: str, time: int, batch: int, width: int, tiny: bool) -
         output = layer(x)[0]
         torch.autograd.grad(output, leaves, torch.ones_like(output))
 
-    return torch_work(both)
+    return torch_work(both, alone=False)
 
 
 RECURRENT = {"RNN": (256, 64, 256), "LSTM": (256, 64, 256), "GRU": (128, 64, 512)}

@@ -16,7 +16,7 @@ class Work:
 
     launch: Callable[[], object]
     wait: Callable[[], object]
-    gibibytes: Callable[[], float]
+    gibibytes: Callable[[], float | None]
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def jax_work(function: Callable[..., Any], *arguments: Any, carries: bool = Fals
     return Work(launch, lambda: jax.block_until_ready(held[1]), lambda: _needed(compiled))
 
 
-def _needed(compiled: Any) -> float:
+def _needed(compiled: Any) -> float | None:
     """All that the program needs at once: arguments, results that are no arguments, and temporary arrays."""
     sizes = compiled.memory_analysis()
     if sizes is None:
-        return float("nan")
+        return None
     total = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
     return (total - sizes.alias_size_in_bytes) / 2**30
 
@@ -78,8 +78,8 @@ def torch_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def torch_work(launch: Callable[[], object]) -> Work:
-    """Call once, which compiles what is to be compiled, and measure memory from then on."""
+def torch_work(launch: Callable[[], object], alone: bool = True) -> Work:
+    """Call once, which compiles what is to be compiled; memory is known where no other work has its arrays there."""
     import torch
 
     launch()
@@ -89,8 +89,8 @@ def torch_work(launch: Callable[[], object]) -> Work:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
 
-    def gibibytes() -> float:
-        return torch.cuda.max_memory_allocated() / 2**30 if on_gpu else float("nan")
+    def gibibytes() -> float | None:
+        return torch.cuda.max_memory_allocated() / 2**30 if on_gpu and alone else None
 
     return Work(launch, wait, gibibytes)
 
