@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=370.0, help="seconds in all")
     parser.add_argument("--tests", type=float, default=110.0, help="seconds of them for the tests")
     parser.add_argument("--workers", type=int, default=12)
-    parser.add_argument("--chosen", nargs="+", default=["tests/gpu"], help="which tests")
+    fused = sorted(str(path) for path in ROOT.glob("tests/**/*_on_gpu.py"))
+    chosen = [*fused, "tests/gpu"]
+    parser.add_argument("--chosen", nargs="+", default=chosen, help="files or folders of tests")
     args = parser.parse_args()
     until = time.time() + args.budget
     args.out.mkdir(parents=True, exist_ok=True)
