@@ -36,7 +36,7 @@ STEPS, FUNCTIONS = gpu_steps.ROWS, gpu_functions.ROWS
 ROWS = STEPS | FUNCTIONS
 FIRST = [
     *("gpt2", "attention", "attention_long", "attention_grouped", "rnn", "lstm", "gru"),
-    *("adaptive_avg_pool", "grid_sample", "linear_cross_entropy"),
+    *("adaptive_avg_pool", "grid_sample", "linear_cross_entropy", "linear_cross_entropy_wide"),
 ]
 """What comes first, if there is not time for all."""
 GROUPS = 3
@@ -205,8 +205,9 @@ def run(groups: list[list[Task]], report: Report, until: float, tiny: bool) -> N
     if not groups:
         return
     compile_until = time.time() + 0.75 * (until - time.time())
+    stop_at = compile_until - 0.1 * (until - time.time())  # one more may be under way
     with tempfile.NamedTemporaryFile() as lock:
-        running = [Process(tasks, lock.name, compile_until - 5, tiny) for tasks in groups]
+        running = [Process(tasks, lock.name, stop_at, tiny) for tasks in groups]
         while running:
             time.sleep(0.05)
             for process in list(running):

@@ -5,6 +5,7 @@ Writes ``OUT/tests.txt`` and the tables of `benchmarks.gpu`, as they come.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,18 +31,20 @@ def tests(out: Path, seconds: float, workers: int, chosen: list[str]) -> None:
     ]
     print(" ".join(command), flush=True)
     with (out / "tests.txt").open("w") as file:
+        running = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | TEST_SETTINGS,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
-            subprocess.run(
-                command,
-                cwd=ROOT,
-                env=os.environ | TEST_SETTINGS,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=seconds + 15,
-                check=False,
-            )
+            running.wait(seconds + 15)
         except subprocess.TimeoutExpired:
             print("the tests did not end in time", flush=True)
+            os.killpg(running.pid, signal.SIGKILL)  # the workers, too
+            running.wait()
     print((out / "tests.txt").read_text()[-3000:], flush=True)
 
 

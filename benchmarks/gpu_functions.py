@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import ml_dtypes  # noqa: F401 - NumPy learns bfloat16 from it
 import numpy as np
 
 from benchmarks.gpu_sides import Row, Work, jax_work, torch_device, torch_work
@@ -99,15 +100,16 @@ def _attention(shape: Shape, kv_heads: int | None = None) -> Call:
     return Call(f"causal attention {name}", run, (shape, others, others))
 
 
-def _linear_head(samples: int, width: int, classes: int) -> Call:
+def _linear_head(samples: int, width: int, classes: int, logits: str) -> Call:
     def ours(f: Any, x: Any, weight: Any, bias: Any, y: Any) -> Any:
-        return f.linear_cross_entropy(x, weight, y, linear_bias=bias)
+        options = f.LinearCrossEntropyOptions(acc_dtype=np.dtype(logits))
+        return f.linear_cross_entropy(x, weight, y, linear_bias=bias, options=options)
 
     def theirs(f: Any, x: Any, weight: Any, bias: Any, y: Any) -> Any:
         return f.cross_entropy(f.linear(x, weight, bias).float(), y)
 
     shapes = ((samples, width), (classes, width), (classes,))
-    title = f"linear cross entropy {samples}x{width}x{classes}"
+    title = f"linear cross entropy {samples}x{width}x{classes}, {logits} logits"
     return Call(title, ours, shapes, ints=((samples,), classes), theirs=theirs)
 
 
@@ -149,7 +151,8 @@ CALLS = {
     "attention": _attention((16, 12, 1024, 64)),
     "attention_long": _attention((2, 12, 4096, 64)),
     "attention_grouped": _attention((8, 32, 1024, 128), 8),
-    "linear_cross_entropy": _linear_head(8192, 768, 50304),
+    "linear_cross_entropy": _linear_head(8192, 768, 50304, "bfloat16"),
+    "linear_cross_entropy_wide": _linear_head(8192, 768, 50304, "float32"),
     "cross_entropy": Call(
         "cross entropy 8192x50304",
         _cross_entropy,

@@ -52,6 +52,8 @@ GPT_SIZES = {False: (16, 1024, 50304, 12, 12, 768), True: (2, 16, 128, 2, 2, 32)
 
 
 def _gpt2_funcnet(tiny: bool, repeated: bool = False) -> Work:
+    import jax.numpy as jnp
+
     import funcnet as fn
     from examples.models import gpt2
     from funcnet import functional as F
@@ -72,7 +74,10 @@ def _gpt2_funcnet(tiny: bool, repeated: bool = False) -> Work:
         def __call__(self, tokens: Any) -> Any:
             features = self.model.transformer(tokens[:, :-1]).reshape(-1, width)
             weight = self.model.lm_head.weight
-            return F.linear_cross_entropy(features, weight, tokens[:, 1:].reshape(-1))
+            # logits of 16 bits, as autocast has them
+            options = F.LinearCrossEntropyOptions(acc_dtype=jnp.bfloat16)
+            targets = tokens[:, 1:].reshape(-1)
+            return F.linear_cross_entropy(features, weight, targets, options=options)
 
     tokens = _tokens((batch, time, vocabulary), 0)
     net = fn.functionalize(Loss())

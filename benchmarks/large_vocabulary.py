@@ -22,8 +22,8 @@ def _plain(x: Any, weight: Any, bias: Any, y: Any) -> Any:
     return F.cross_entropy(F.linear(x, weight, bias), y)
 
 
-def _ours(rows: int | None) -> Callable[..., Any]:
-    options = None if rows is None else F.LinearCrossEntropyOptions(batch_chunk_size=rows)
+def _ours(rows: int | None, acc_dtype: Any = None) -> Callable[..., Any]:
+    options = F.LinearCrossEntropyOptions(batch_chunk_size=rows, acc_dtype=acc_dtype)
 
     def loss(x: Any, weight: Any, bias: Any, y: Any) -> Any:
         return F.linear_cross_entropy(x, weight, y, linear_bias=bias, options=options)
@@ -52,6 +52,8 @@ def main() -> None:
     arrays = [jnp.asarray(rng.normal(size=s, scale=0.05), args.dtype) for s in shapes.values()]
     labels = jnp.asarray(rng.integers(0, args.classes, args.samples), jnp.int32)
     forms = {"all logits at once": _plain, "linear_cross_entropy": _ours(None)}
+    if args.dtype == "bfloat16":
+        forms["logits of 16 bits"] = _ours(None, jnp.bfloat16)
     forms |= {f"chunks of {rows}": _ours(rows) for rows in args.rows}
     compiled = {
         name: jax.jit(jax.value_and_grad(form, (0, 1, 2))).lower(*arrays, labels).compile()

@@ -18,19 +18,24 @@ from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.explicit_meshes import spread_like
 
-__all__ = ["map_in_chunks", "matrix_products", "sum_in_chunks"]
+__all__ = ["map_in_chunks", "logits_of", "sum_in_chunks"]
 
 
-def matrix_products(input: Array, weight: Array, factor: Any, summed: Any) -> Array:
-    """Multiply ``(*, F)`` and ``(C, ..., F)``; factors have one dtype, and sums of products another.
+def logits_of(input: Array, weight: Array, bias: Array | None, factor: Any, summed: Any) -> Array:
+    """Return ``x Wᵀ + b`` in 32 bits at least, for ``(*, F)``, ``(C, ..., F)`` and ``(C, ...)``.
+
+    The factors of products have one dtype, and their sums another.
 
     Example:
-        >>> from funcnet.functional.losses.chunks import matrix_products
-        >>> matrix_products(jnp.ones((5, 3)), jnp.ones((4, 2, 3)), jnp.bfloat16, jnp.float32).shape
+        >>> from funcnet.functional.losses.chunks import logits_of
+        >>> x, w, b = jnp.ones((5, 3)), jnp.ones((4, 2, 3)), jnp.ones((4, 2))
+        >>> logits_of(x, w, b, jnp.bfloat16, jnp.float32).shape
         (5, 4, 2)
     """
     contract = (((input.ndim - 1,), (weight.ndim - 1,)), ((), ()))
-    return _multiply(input, weight, contract, factor, summed)
+    products = _multiply(input, weight, contract, factor, summed)
+    products = products.astype(at_least_float32(summed))
+    return products if bias is None else products + bias.astype(products.dtype)
 
 
 def map_in_chunks(function: Callable[..., Any], rows: int, batch: Any) -> Any:
@@ -60,17 +65,19 @@ def sum_in_chunks(
     dtypes: tuple[Any, Any],
     input: Array,
     weight: Array,
+    bias: Array | None,
     each: tuple[Array, ...],
     shared: tuple[Array | None, ...],
 ) -> Array:
-    """Sum a loss of ``x Wᵀ`` over a batch, with the products of some rows at a time.
+    """Sum a loss of ``x Wᵀ + b`` over a batch, with the logits of some rows at a time.
 
     Args:
-        loss: of products ``(rows, C, *)``, what belongs to their rows, and what all rows share: a scalar.
+        loss: of logits ``(rows, C, *)``, what belongs to their rows, and what all rows share: a scalar.
         rows: of a chunk.
         dtypes: of the factors of products, and of their sums.
         input: ``(N, F)``.
         weight: ``(C, *, F)``.
+        bias: ``(C, *)``.
         each: arrays ``(N, ...)`` of which a chunk takes its rows.
         shared: arrays that every chunk takes whole.
 
@@ -79,46 +86,46 @@ def sum_in_chunks(
 
     Example:
         >>> from funcnet.functional.losses.chunks import sum_in_chunks
-        >>> squares = lambda products, scale: jnp.sum(scale[:, None] * products**2)
+        >>> squares = lambda logits, scale: jnp.sum(scale[:, None] * logits**2)
         >>> x, w, scale = jnp.ones((4, 2)), jnp.ones((3, 2)), jnp.arange(4.0)
-        >>> float(sum_in_chunks(squares, 2, (jnp.float32, jnp.float32), x, w, (scale,), ()))
+        >>> float(sum_in_chunks(squares, 2, (jnp.float32, jnp.float32), x, w, None, (scale,), ()))
         72.0
     """
     rows = max(1, min(rows, len(input)))
 
     @jax.custom_jvp
-    def total(input: Array, weight: Array, each: Any, shared: Any) -> Array:
+    def total(input: Array, weight: Array, bias: Any, each: Any, shared: Any) -> Array:
         def value(batch: Any) -> Array:
-            products = matrix_products(batch[0], weight, *dtypes)
-            return loss(products, *batch[1], *shared)[None]
+            logits = logits_of(batch[0], weight, bias, *dtypes)
+            return loss(logits, *batch[1], *shared)[None]
 
         return jnp.sum(map_in_chunks(value, rows, (input, each)))
 
     @partial(total.defjvp, symbolic_zeros=True)
     def total_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-        input, weight, each, shared = primals
+        input, weight, bias, each, shared = primals
         moving = jax.tree.map(lambda t: None if isinstance(t, SymbolicZero) else t, tangents)
         wanted = jax.tree.map(lambda t: not isinstance(t, SymbolicZero), tangents)
-        # Where the gradients are differentiated again, a chunk's products are computed again, too.
+        # Where the gradients are differentiated again, a chunk's logits are computed again, too.
         of_chunk = jax.checkpoint(partial(_value_and_gradients, loss, dtypes, wanted))
-        whole = (weight.astype(dtypes[0]), shared, jnp.ones((), at_least_float32(dtypes[1])))
+        whole = (weight.astype(dtypes[0]), bias, shared, jnp.ones((), at_least_float32(dtypes[1])))
         value, found = _sum_chunks(of_chunk, rows, (input, each), whole)
         return value, _inner_product(found, moving, value)
 
-    return total(input, weight, each, shared)
+    return total(input, weight, bias, each, shared)
 
 
 def _value_and_gradients(
     loss: Callable[..., Array], dtypes: tuple[Any, Any], wanted: Any, batch: Any, whole: Any
 ) -> tuple[Any, Any]:
     """Return what is summed over chunks, the value and gradients of the whole, and the gradients of rows."""
-    (input, each), (weight, shared, one) = batch, whole
-    wants_input, wants_weight, *wants_others = wanted
-    products = matrix_products(input, weight, *dtypes)
+    (input, each), (weight, bias, shared, one) = batch, whole
+    wants_input, wants_weight, wants_bias, *wants_others = wanted
+    logits = logits_of(input, weight, bias, *dtypes)
     # Inside `jax.shard_map` the sum over devices is taken once, of the tangent, and not by each chunk.
-    shared = tuple(None if array is None else spread_like(array, products) for array in shared)
+    shared = tuple(None if array is None else spread_like(array, logits) for array in shared)
     places = [1 + n for n, want in enumerate((*wants_others[0], *wants_others[1])) if want]
-    operands = [products, *each, *shared]
+    operands = [logits, *each, *shared]
 
     def of_moving(*moving: Array) -> Array:
         return loss(*(moving[found[n]] if n in found else x for n, x in enumerate(operands)))
@@ -130,12 +137,14 @@ def _value_and_gradients(
     of_each = tuple(found.get(1 + n) for n in range(len(each)))
     of_shared = tuple(found.get(1 + n + len(each)) for n in range(len(shared)))
     factor, summed = dtypes[0], at_least_float32(dtypes[1])
+    slope = slope.astype(factor)
     classes = tuple(range(1, slope.ndim))
     over_classes = ((classes, tuple(range(slope.ndim - 1))), ((), ()))
     over_rows = (((0,), (0,)), ((), ()))
     of_input = _multiply(slope, weight, over_classes, factor, summed) if wants_input else None
     of_weight = _multiply(slope, input, over_rows, factor, summed) if wants_weight else None
-    return (value, (of_weight, of_shared)), (of_input, of_each)
+    of_bias = jnp.sum(slope, 0, dtype=summed) if wants_bias else None
+    return (value, (of_weight, of_bias, of_shared)), (of_input, of_each)
 
 
 def _sum_chunks(function: Callable[..., Any], rows: int, batch: Any, whole: Any) -> tuple[Any, Any]:
@@ -152,7 +161,7 @@ def _sum_chunks(function: Callable[..., Any], rows: int, batch: Any, whole: Any)
 
         def step(sums: Any, chunk: Any) -> tuple[Any, Any]:
             # What depends on no chunk JAX computes before the loop: a bias for each row, for instance, which
-            # is as large as a chunk's products.
+            # is as large as a chunk's logits.
             more, of_rows = function(*lax.optimization_barrier((chunk, whole)))
             return jax.tree.map(jnp.add, sums, more), of_rows
 
@@ -161,8 +170,8 @@ def _sum_chunks(function: Callable[..., Any], rows: int, batch: Any, whole: Any)
         if rest is not None:
             summed, last = step(summed, rest)
             of_rows = jax.tree.map(_join, of_rows, last)
-    (value, (of_weight, of_shared)), (of_input, of_each) = summed, of_rows
-    return value, (of_input, of_weight, of_each, of_shared)
+    (value, (of_weight, of_bias, of_shared)), (of_input, of_each) = summed, of_rows
+    return value, (of_input, of_weight, of_bias, of_each, of_shared)
 
 
 def _inner_product(gradients: Any, tangents: Any, like: Array) -> Array:

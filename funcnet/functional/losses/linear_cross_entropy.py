@@ -15,16 +15,19 @@ from funcnet.core.checks import check_choice, check_probability
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices
-from funcnet.functional.losses.chunks import map_in_chunks, matrix_products, sum_in_chunks
+from funcnet.functional.losses.chunks import logits_of, map_in_chunks, sum_in_chunks
 from funcnet.functional.losses.cross_entropy import cross_entropy, read_class_targets
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
 from funcnet.functional.losses.true_class import true_class_losses
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
 
-CHUNK_ROWS, CHUNK_LOGITS = 1024, 2**25
-"""A chunk has so many rows, or logits if that is more. Each chunk adds to the gradient of the whole weight: with fewer
-rows that costs more than the products do (``python -m benchmarks.large_vocabulary``)."""
+FEWEST_ROWS, MOST_ROWS, FEWEST_LOGITS = 1024, 4096, 2**25
+"""A chunk has at least so many rows, or logits if that is more, and at most so many rows. Each chunk adds to the
+gradient of the whole weight: with fewer rows that costs more than it saves (``python -m benchmarks.large_vocabulary``).
+"""
+CHUNKS, NARROW_CHUNKS = 8, 4
+"""Between these, a batch is cut into so many chunks; into fewer where logits have 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,11 @@ class LinearCrossEntropyOptions:
         allow_retain_graph: accepted and without effect.
         batch_chunk_size: rows of a chunk; all of them by default.
         chunking_method: ``"aspect_ratio"`` gives a chunk's logits about the size of the input,
-            ``"aspect_ratio:N"`` an N-th of it, ``"auto"`` takes at most 1024 rows, or more of few classes,
-            ``None`` leaves it to ``batch_chunk_size``.
+            ``"aspect_ratio:N"`` an N-th of it, ``"auto"`` takes an eighth of a large batch, or a quarter if
+            ``acc_dtype`` has 16 bits, ``None`` leaves it to ``batch_chunk_size``.
         acc_policy: accepted and without effect: logits are normalized in float32 at least.
         acc_dtype: dtype in which the products of logits are summed; by default the input's, or float32
-            if that has 16 bits.
+            if that has 16 bits. bfloat16, which PyTorch's autocast takes, needs less time and memory.
 
     Raises:
         ValueError: a value that is none of these.
@@ -78,7 +81,10 @@ class LinearCrossEntropyOptions:
         """
         size, method = self.batch_chunk_size, self.chunking_method
         if method == "auto" and size is None:
-            most = max(CHUNK_ROWS, CHUNK_LOGITS // num_classes)
+            narrow = self.acc_dtype is not None and jnp.dtype(self.acc_dtype).itemsize < 4
+            share = batch // (NARROW_CHUNKS if narrow else CHUNKS)
+            rows = min(max(share, FEWEST_ROWS), MOST_ROWS)
+            most = max(rows, FEWEST_LOGITS // num_classes)
             return -(-batch // max(1, -(-batch // most)))  # chunks of one size, if that can be
         if method in (None, "auto"):
             return max(1, batch if size is None else min(size, batch))
@@ -197,12 +203,11 @@ def _losses(
     smoothing: float,
     logits: Array,
     target: ArrayLike,
-    bias: Array | None,
     weight: Array | None,
 ) -> Array:
-    """Return the loss of each sample from the products of the linear layer."""
+    """Return the loss of each sample."""
     return cross_entropy(
-        _biased(logits, bias),
+        logits,
         target,
         weight,
         ignore_index=ignored,
@@ -219,14 +224,16 @@ def _total(
     linear_weight: Array,
     target: Array,
     counts: Array,
-    *parameters: Array | None,
+    bias: Array | None,
+    weight: Array | None,
 ) -> Array:
     """Sum the losses of the samples that count."""
 
-    def counted(logits: Array, target: Array, counts: Array, *parameters: Array | None) -> Array:
-        return jnp.sum(jnp.where(counts, losses(logits, target, *parameters), 0))
+    def counted(logits: Array, target: Array, counts: Array, weight: Array | None) -> Array:
+        return jnp.sum(jnp.where(counts, losses(logits, target, weight), 0))
 
-    return sum_in_chunks(counted, rows, dtypes, input, linear_weight, (target, counts), parameters)
+    each = (target, counts)
+    return sum_in_chunks(counted, rows, dtypes, input, linear_weight, bias, each, (weight,))
 
 
 def _total_of_true_classes(
@@ -241,18 +248,12 @@ def _total_of_true_classes(
 ) -> Array:
     """Sum the losses of the samples that count, each by its weight."""
 
-    def weighted(logits: Array, *each: Any) -> Array:
-        *each, bias, classes = each
-        return jnp.sum(true_class_losses(_biased(logits, bias), *each, classes))
+    def weighted(*arrays: Array) -> Array:
+        return jnp.sum(true_class_losses(*arrays))
 
     each = (index, counts, each_weight)
-    shared = (bias, jnp.arange(linear_weight.shape[0], dtype=index.dtype))
-    return sum_in_chunks(weighted, rows, dtypes, input, linear_weight, each, shared)
-
-
-def _biased(logits: Array, bias: Array | None) -> Array:
-    logits = logits.astype(at_least_float32(logits.dtype))
-    return logits if bias is None else logits + bias.astype(logits.dtype)
+    classes = jnp.arange(linear_weight.shape[0], dtype=index.dtype)
+    return sum_in_chunks(weighted, rows, dtypes, input, linear_weight, bias, each, (classes,))
 
 
 def _one_by_one(
@@ -262,7 +263,8 @@ def _one_by_one(
     input: Array,
     target: ArrayLike,
     linear_weight: Array,
-    *parameters: Array | None,
+    bias: Array | None,
+    weight: Array | None,
 ) -> Array:
     """Return the loss of each sample; with options, a chunk's logits are computed again for the gradient.
 
@@ -271,18 +273,22 @@ def _one_by_one(
     # Outside of the loop over chunks the weight has 32 bits, and so has the sum of its gradients.
     wide_weight = linear_weight.astype(at_least_float32(linear_weight.dtype))
 
-    def of_rows(input: Array, target: ArrayLike, linear_weight: Array, *parameters: Any) -> Array:
-        return losses(matrix_products(input, linear_weight, *dtypes), target, *parameters)
+    parameters = (wide_weight, bias, weight)
+
+    def of_rows(
+        input: Array, target: ArrayLike, linear_weight: Array, bias: Any, weight: Any
+    ) -> Array:
+        return losses(logits_of(input, linear_weight, bias, *dtypes), target, weight)
 
     if options is None or input.ndim == 1:
-        return of_rows(input, target, wide_weight, *parameters)
+        return of_rows(input, target, *parameters)
     rows = options.rows(*_sizes(input, linear_weight))
 
-    def in_chunks(input: Array, target: Array, *parameters: Array | None) -> Array:
+    def in_chunks(input: Array, target: Array, *parameters: Any) -> Array:
         again = jax.checkpoint(of_rows)
         return map_in_chunks(lambda batch: again(*batch, *parameters), rows, (input, target))
 
-    return let_xla_place(in_chunks, input, jnp.asarray(target), wide_weight, *parameters, kept=1)
+    return let_xla_place(in_chunks, input, jnp.asarray(target), *parameters, kept=1)
 
 
 def _counting_rows(

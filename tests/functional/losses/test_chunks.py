@@ -10,6 +10,7 @@ import pytest
 
 from funcnet import functional as F
 from tests.parity import close
+from tests.parity.tolerance import RELATIVE_BF16
 
 SAMPLES, FEATURES, CLASSES, ROWS = 11, 3, 5, 4
 """Two chunks of four rows, and three rows that remain."""
@@ -90,6 +91,25 @@ def test_a_batch_of_calls_is_each_call(x64):
             close(a[n], b, 1e-12, f"call {n}")  # float64: sums in another order
 
 
+def test_narrow_logits_give_what_narrow_logits_give():
+    """With sums in bfloat16 it is the cross entropy of a bfloat16 product, as autocast computes."""
+    rng = np.random.default_rng(0)
+    x, w = (jnp.asarray(rng.normal(size=s), jnp.bfloat16) for s in ((12, 8), (20, 8)))
+    labels = rng.integers(0, 20, 12)
+    options = F.LinearCrossEntropyOptions(batch_chunk_size=4, acc_dtype=jnp.bfloat16)
+
+    def plain(x, w):
+        return F.cross_entropy((x @ w.T).astype(jnp.float32), labels)
+
+    def ours(x, w):
+        return F.linear_cross_entropy(x, w, labels, options=options)
+
+    expected = jax.jit(jax.value_and_grad(plain, (0, 1)))(x, w)
+    found = jax.jit(jax.value_and_grad(ours, (0, 1)))(x, w)
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        close(a, b, RELATIVE_BF16, "narrow logits")
+
+
 @pytest.mark.parametrize(("wanted", "products"), [((), 1), ((0,), 2), ((1,), 2), ((0, 1, 2), 3)])
 def test_no_product_is_computed_twice_or_for_nothing(wanted, products, x64):
     """One product for the logits, and one for each gradient of a factor that is asked for."""
@@ -114,4 +134,7 @@ def test_a_large_batch_of_many_classes_is_cut_by_default():
     options = F.LinearCrossEntropyOptions()
     assert options.rows(8192, 768, 50304) == 1024
     assert options.rows(2**20, 768, 10) == 2**20
+    assert options.rows(2**15, 768, 50304) == 4096
     assert options.rows(3000, 768, 50304) == 1000
+    narrow = F.LinearCrossEntropyOptions(acc_dtype=jnp.bfloat16)
+    assert narrow.rows(8192, 768, 50304) == 2048
