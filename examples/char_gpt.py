@@ -72,10 +72,24 @@ class CharGPT(nn.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Map tokens ``(N, T)`` to the next tokens' logits ``(N, T, vocabulary)``."""
+        return self.head(self.features(tokens))
+
+    def features(self, tokens: jax.Array) -> jax.Array:
+        """Map tokens ``(N, T)`` to what the output layer reads, ``(N, T, D)``."""
         x = self.tokens(tokens) + self.positions(jnp.arange(tokens.shape[1]))
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+        return self.norm(x)
+
+    def loss(self, tokens: jax.Array) -> jax.Array:
+        """Return how badly each token of ``(N, T)`` is foretold by those before it, in nats.
+
+        The logits of a large vocabulary would need more memory than all else: here they never exist at once.
+        """
+        features = self.features(tokens[:, :-1])
+        return F.linear_cross_entropy(
+            features.reshape(-1, features.shape[-1]), self.head.weight, tokens[:, 1:].reshape(-1)
+        )
 
 
 def generate(
@@ -166,14 +180,12 @@ def main() -> None:
     )
     net = fn.functionalize(model)
     optimizer = make_optimizer(args.lr, args.matrix_lr, args.steps)
-    objective = training.supervised(
-        net,
-        lambda logits, targets: F.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
-        ),
-        inputs=lambda batch: batch["tokens"][:, :-1],
-        targets=lambda batch: batch["tokens"][:, 1:],
-    )
+    loss_of = fn.functionalize(model.loss)
+
+    def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any:
+        loss, state = loss_of.apply(params, state, batch["tokens"], key=key, train=train)
+        return loss, ({"loss": loss}, state)
+
     run = training.TrainState.create(net, optimizer, jax.random.key(args.seed))
     step = jax.jit(training.make_train_step(objective, optimizer), donate_argnums=0)
 

@@ -1,6 +1,7 @@
 """What every test shares: devices, strictness, seeded data, and the switch to 64 bits."""
 
 import os
+import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
@@ -30,11 +31,35 @@ def pytest_addoption(parser):
         default="kinds",
         help="which triples of transforms to compose: of different kinds, or all (a quarter of an hour)",
     )
+    parser.addoption(
+        "--gpu-seconds",
+        type=float,
+        default=float("inf"),
+        help="tests marked gpu that have not begun by then are skipped",
+    )
+
+
+STARTED = time.monotonic()
 
 
 def pytest_configure(config):
     if config.getoption("grid") == "full":
         hypothesis.settings.load_profile("full")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked gpu need an accelerator: JAX_PLATFORMS=cuda,cpu pytest tests/gpu."""
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if needing and jax.default_backend() == "cpu":
+        for item in needing:
+            item.add_marker(pytest.mark.skip(reason="needs an accelerator"))
+
+
+@pytest.fixture
+def gpu_time(request):
+    """Skip what begins after the seconds that ``--gpu-seconds`` gives."""
+    if time.monotonic() - STARTED > request.config.getoption("--gpu-seconds"):
+        pytest.skip("no time left: --gpu-seconds")
 
 
 @pytest.fixture

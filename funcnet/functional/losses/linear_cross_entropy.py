@@ -1,5 +1,6 @@
 """Cross entropy of a linear layer's logits, a chunk of the batch at a time."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,19 @@ from funcnet.core.checks import check_choice, check_probability
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices
+from funcnet.functional.losses.chunks import logits_of, map_in_chunks, sum_in_chunks
 from funcnet.functional.losses.cross_entropy import cross_entropy, read_class_targets
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
+from funcnet.functional.losses.true_class import true_class_losses
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
+
+FEWEST_ROWS, MOST_ROWS, FEWEST_LOGITS = 1024, 4096, 2**25
+"""A chunk has at least so many rows, or logits if that is more, and at most so many rows. Each chunk adds to the
+gradient of the whole weight: with fewer rows that costs more than it saves (``python -m benchmarks.large_vocabulary``).
+"""
+CHUNKS, NARROW_CHUNKS = 8, 4
+"""Between these, a batch is cut into so many chunks; into fewer where logits have 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +38,11 @@ class LinearCrossEntropyOptions:
         allow_retain_graph: accepted and without effect.
         batch_chunk_size: rows of a chunk; all of them by default.
         chunking_method: ``"aspect_ratio"`` gives a chunk's logits about the size of the input,
-            ``"aspect_ratio:N"`` an N-th of it, ``"auto"`` chooses for you, ``None`` leaves it to
-            ``batch_chunk_size``.
+            ``"aspect_ratio:N"`` an N-th of it, ``"auto"`` takes an eighth of a large batch, or a quarter if
+            ``acc_dtype`` has 16 bits, ``None`` leaves it to ``batch_chunk_size``.
         acc_policy: accepted and without effect: logits are normalized in float32 at least.
         acc_dtype: dtype in which the products of logits are summed; by default the input's, or float32
-            if that has 16 bits.
+            if that has 16 bits. bfloat16, which PyTorch's autocast takes, needs less time and memory.
 
     Raises:
         ValueError: a value that is none of these.
@@ -70,9 +80,13 @@ class LinearCrossEntropyOptions:
             ValueError: both a size and a method are given, and they disagree.
         """
         size, method = self.batch_chunk_size, self.chunking_method
-        if method == "auto":
-            method = "aspect_ratio:2" if size is None else None
-        if method is None:
+        if method == "auto" and size is None:
+            narrow = self.acc_dtype is not None and jnp.dtype(self.acc_dtype).itemsize < 4
+            share = batch // (NARROW_CHUNKS if narrow else CHUNKS)
+            rows = min(max(share, FEWEST_ROWS), MOST_ROWS)
+            most = max(rows, FEWEST_LOGITS // num_classes)
+            return -(-batch // max(1, -(-batch // most)))  # chunks of one size, if that can be
+        if method in (None, "auto"):
             return max(1, batch if size is None else min(size, batch))
         factor = int(method.partition(":")[2] or 1)
         shrink = -(-num_classes // in_features)
@@ -101,8 +115,9 @@ def linear_cross_entropy(
 ) -> Array:
     r"""Cross entropy of the logits ``x Wᵀ + b``.
 
-    With ``options`` the logits of one chunk of the batch at a time are computed, and again for the
-    gradient, which needs less memory for many classes.
+    The logits of a large batch never exist at once: their mean or sum takes its gradients chunk by chunk while
+    the logits are there. With ``reduction="none"`` only ``options`` cut the batch, and a chunk's logits are
+    computed again for the gradient.
 
     Args:
         input: ``(N, F)`` or ``(F,)``.
@@ -113,7 +128,8 @@ def linear_cross_entropy(
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         ignore_index: samples of this class do not count; -100 by default.
         label_smoothing: share of the target that is spread evenly over the classes.
-        options: how to cut the batch; by default, not at all.
+        options: how to cut the batch; by default as ``LinearCrossEntropyOptions()`` does, and for
+            ``reduction="none"`` not at all.
         where: mask ``(N, *)`` of the samples that count.
 
     Returns:
@@ -147,43 +163,132 @@ def linear_cross_entropy(
     summed: Any = at_least_float32(factor)
     if options is not None and options.acc_dtype is not None:
         summed = options.acc_dtype
+    if probabilities:
+        shape = (*input.shape[:-1], *extra)
+        counts = jnp.broadcast_to(jnp.asarray(True if where is None else where, bool), shape)
+        index, each_weight = None, None
+    else:
+        # Values are known here, and not inside of the loop over chunks.
+        check_indices("target", target, classes, ignored=ignored)
+        index, each_weight, counts = read_class_targets(
+            logits_shape, target, weight, ignored, where
+        )
+    losses = partial(_losses, ignored, label_smoothing)
+    if reduction == "none" or input.ndim == 1:
+        one_by_one = partial(_one_by_one, losses, (factor, summed), options)
+        loss = one_by_one(input, target, linear_weight, linear_bias, weight)
+        return reduce_loss(loss, dtype, reduction, counts, each_weight)
+    rows = (options or LinearCrossEntropyOptions()).rows(*_sizes(input, linear_weight))
+    shares = counts.astype(at_least_float32(summed))
+    if each_weight is not None:
+        shares = jnp.where(counts, each_weight.astype(shares.dtype), 0)
+    if index is not None and label_smoothing == 0:
+        total = partial(_total_of_true_classes, (factor, summed), rows)
+        arrays = (input, linear_weight, index, counts, shares, linear_bias)
+    else:
+        total = partial(_total, losses, (factor, summed), rows)
+        arrays = (input, linear_weight, jnp.asarray(target), counts, linear_bias, weight)
+    loss = let_xla_place(total, *arrays, kept=0)
+    if reduction == "mean":
+        loss = loss / jnp.sum(shares, dtype=loss.dtype)
+    return loss.astype(dtype)
+
+
+def _sizes(input: Array, linear_weight: Array) -> tuple[int, int, int]:
+    return input.shape[0], input.shape[-1], math.prod(linear_weight.shape[:-1])
+
+
+def _losses(
+    ignored: int,
+    smoothing: float,
+    logits: Array,
+    target: ArrayLike,
+    weight: Array | None,
+) -> Array:
+    """Return the loss of each sample."""
+    return cross_entropy(
+        logits,
+        target,
+        weight,
+        ignore_index=ignored,
+        reduction="none",
+        label_smoothing=smoothing,
+    )
+
+
+def _total(
+    losses: Callable[..., Array],
+    dtypes: tuple[Any, Any],
+    rows: int,
+    input: Array,
+    linear_weight: Array,
+    target: Array,
+    counts: Array,
+    bias: Array | None,
+    weight: Array | None,
+) -> Array:
+    """Sum the losses of the samples that count."""
+
+    def counted(logits: Array, target: Array, counts: Array, weight: Array | None) -> Array:
+        return jnp.sum(jnp.where(counts, losses(logits, target, weight), 0))
+
+    each = (target, counts)
+    return sum_in_chunks(counted, rows, dtypes, input, linear_weight, bias, each, (weight,))
+
+
+def _total_of_true_classes(
+    dtypes: tuple[Any, Any],
+    rows: int,
+    input: Array,
+    linear_weight: Array,
+    index: Array,
+    counts: Array,
+    each_weight: Array,
+    bias: Array | None,
+) -> Array:
+    """Sum the losses of the samples that count, each by its weight."""
+
+    def weighted(*arrays: Array) -> Array:
+        return jnp.sum(true_class_losses(*arrays))
+
+    each = (index, counts, each_weight)
+    classes = jnp.arange(linear_weight.shape[0], dtype=index.dtype)
+    return sum_in_chunks(weighted, rows, dtypes, input, linear_weight, bias, each, (classes,))
+
+
+def _one_by_one(
+    losses: Callable[..., Array],
+    dtypes: tuple[Any, Any],
+    options: LinearCrossEntropyOptions | None,
+    input: Array,
+    target: ArrayLike,
+    linear_weight: Array,
+    bias: Array | None,
+    weight: Array | None,
+) -> Array:
+    """Return the loss of each sample; with options, a chunk's logits are computed again for the gradient.
+
+    What each of them counts is known in the backward pass only.
+    """
     # Outside of the loop over chunks the weight has 32 bits, and so has the sum of its gradients.
     wide_weight = linear_weight.astype(at_least_float32(linear_weight.dtype))
 
-    def losses(
-        input: Array, target: Array, linear_weight: Array, bias: Array | None, weight: Array | None
-    ) -> Array:
-        contract = (((input.ndim - 1,), (linear_weight.ndim - 1,)), ((), ()))
-        logits = jax.lax.dot_general(
-            input.astype(factor),
-            linear_weight.astype(factor),
-            contract,
-            preferred_element_type=summed,
-        ).astype(at_least_float32(summed))
-        if bias is not None:
-            logits = logits + bias.astype(logits.dtype)
-        return cross_entropy(
-            logits,
-            target,
-            weight,
-            ignore_index=ignored,
-            reduction="none",
-            label_smoothing=label_smoothing,
-        )
+    parameters = (wide_weight, bias, weight)
 
-    parameters = (wide_weight, linear_bias, weight)
+    def of_rows(
+        input: Array, target: ArrayLike, linear_weight: Array, bias: Any, weight: Any
+    ) -> Array:
+        return losses(logits_of(input, linear_weight, bias, *dtypes), target, weight)
+
     if options is None or input.ndim == 1:
-        loss = losses(input, target, *parameters)
-    else:
-        if not probabilities:
-            check_indices("target", target, classes, ignored=ignored)
-        rows = options.rows(input.shape[0], input.shape[1], classes)
-        in_chunks = partial(_in_chunks, losses, rows)
-        loss = let_xla_place(in_chunks, input, jnp.asarray(target), *parameters, kept=1)
-    if probabilities:
-        return reduce_loss(loss, dtype, reduction, where)
-    samples = read_class_targets(logits_shape, target, weight, ignored, where)
-    return reduce_loss(loss, dtype, reduction, samples.counts, samples.weight)
+        return of_rows(input, target, *parameters)
+    rows = options.rows(*_sizes(input, linear_weight))
+
+    def in_chunks(input: Array, target: Array, *parameters: Any) -> Array:
+        again = jax.checkpoint(of_rows)
+        return map_in_chunks(lambda batch: again(*batch, *parameters), rows, (input, target))
+
+    return let_xla_place(in_chunks, input, jnp.asarray(target), *parameters, kept=1)
 
 
 def _counting_rows(
@@ -199,28 +304,6 @@ def _counting_rows(
         return input
     rows = counts.any(tuple(range(input.ndim - 1, counts.ndim)))
     return jnp.where(rows[..., None], input, 0)
-
-
-def _in_chunks(
-    losses: Callable[..., Array], rows: int, input: Array, target: Array, *parameters: Array | None
-) -> Array:
-    """Call a function of a batch with some rows at a time, and again for the gradient.
-
-    A chunk takes its rows from all over the batch, so that a batch that is spread over devices gives each of them
-    a part of every chunk.
-    """
-    losses = jax.checkpoint(losses)
-    count = input.shape[0] // rows
-    whole = count * rows
-
-    def apart(x: Array) -> Array:
-        return jnp.swapaxes(x[:whole].reshape(rows, count, *x.shape[1:]), 0, 1)
-
-    loss = jax.lax.map(lambda chunk: losses(*chunk, *parameters), (apart(input), apart(target)))
-    loss = jnp.swapaxes(loss, 0, 1).reshape(whole, *loss.shape[2:])
-    if whole == input.shape[0]:
-        return loss
-    return jnp.concatenate([loss, losses(input[whole:], target[whole:], *parameters)])
 
 
 def _check_shapes(input: Array, linear_weight: Array, linear_bias: Array | None) -> None:
