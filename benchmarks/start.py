@@ -40,7 +40,7 @@ def start(side: str, model: str, environment: dict[str, str]) -> Phases:
         raise RuntimeError(f"{side}, {model}:\n{done.stderr}")
     imports, init, first, second = json.loads(done.stdout.splitlines()[-1])
     compiled = [a - b for a, b in zip(first, second, strict=True)]
-    everything = [sum(parts) for parts in zip(imports, init, first, strict=True)]
+    everything = [sum(parts, 0.0) for parts in zip(imports, init, first, strict=True)]
     return [imports, init, compiled, second, everything]
 
 
