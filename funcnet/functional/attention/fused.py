@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from funcnet.core.aliases import Array
@@ -46,8 +47,16 @@ def fused_attention(settings: FusedSettings, *arrays: Array) -> Array:
         Shape ``(B, L, N, E)``.
     """
     # in `shard_map` the kernel's backward pass gives each gradient the type of all: JAX has to sum them
-    alike = [functools.reduce(spread_like, arrays, array) for array in arrays]
-    return _attend_fused(settings, *alike)[0]
+    return _attend_fused(settings, *_varying_alike(arrays))[0]
+
+
+def _varying_alike(arrays: Sequence[Array]) -> Sequence[Array]:
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return arrays
+    empty = [jax.lax.slice_in_dim(x.reshape(-1), 0, 0).astype(jnp.float32) for x in arrays]
+    joined = jax.lax.concatenate(empty, 0)
+    nothing = jax.lax.reduce(joined, np.float32(0), jax.lax.add, (0,))
+    return [x + nothing.astype(x.dtype) for x in arrays]
 
 
 def kernel(settings: FusedSettings, query: Array, key: Array, value: Array, *mask: Array) -> Array:
