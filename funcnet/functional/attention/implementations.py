@@ -70,7 +70,7 @@ def choose(
     """
     check_implementation(implementation)
     hinders = {
-        "fused": _hinders_fused(query, key, value, attn_mask, settings.dropout_p, need_weights),
+        "fused": _hinders_fused(query, key, value, attn_mask, settings, need_weights),
         "chunked": "it never holds the weights, which are wanted here" if need_weights else None,
         "plain": None,
     }
@@ -101,7 +101,7 @@ def _hinders_fused(
     key: Array,
     value: Array,
     attn_mask: Array | None,
-    dropout_p: float,
+    settings: AttentionSettings,
     need_weights: bool,
 ) -> str | None:
     """Say why the kernel cannot serve, or return None."""
@@ -114,17 +114,27 @@ def _hinders_fused(
         return f"it computes in float16 and bfloat16; got {query.dtype}"
     if need_weights:
         return "it never holds the weights, which are wanted here"
-    if dropout_p > 0:
-        return f"it has no dropout of weights; got dropout_p={dropout_p}"
+    if settings.dropout_p > 0:
+        return f"it has no dropout of weights; got dropout_p={settings.dropout_p}"
     if value.shape != key.shape:
         return f"keys and values must have one shape; got {key.shape} and {value.shape}"
     if features % 8 or not 0 < features <= widest:
         return f"a head must have a multiple of 8 features, at most {widest}; got {features}"
     if not all((*lengths, query.size)):
         return f"there must be something to attend to; got {query.shape} and {key.shape}"
-    if attn_mask is not None and any(length % 2 for length in lengths):
-        return f"with a mask both lengths must be even; got {lengths[0]} and {lengths[1]}"
+    if any(length % 2 for length in lengths) and not _may_grow(query, key, attn_mask, settings):
+        return (
+            "both lengths must be even, but for causal attention to as many keys as queries; "
+            f"got {lengths[0]} and {lengths[1]}"
+        )
     return None
+
+
+def _may_grow(
+    query: Array, key: Array, attn_mask: Array | None, settings: AttentionSettings
+) -> bool:
+    """Whether one more query and key at the end change nothing before them."""
+    return attn_mask is None and settings.is_causal and query.shape[-2] == key.shape[-2]
 
 
 @functools.cache
@@ -161,7 +171,10 @@ def fused_heads(
     kv_heads = key.shape[-3] if key.ndim > 2 else 1
     k, v = (_lengths_first(x, batch, kv_heads) for x in (key, value))
     how = FusedSettings(settings.is_causal, settings.scale, _unfused)
-    if attn_mask is None:
+    if length % 2 and _may_grow(query, key, attn_mask, settings):
+        q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
+        output = fused_attention(how, q, k, v)[:, :length]
+    elif attn_mask is None:
         output = fused_attention(how, q, k, v)
     else:
         mask = _four_axes(attn_mask, tuple(leading))

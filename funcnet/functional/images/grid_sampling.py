@@ -119,6 +119,16 @@ def _read(images: Array, index: Array, inside: Array) -> Array:
     return jnp.where(inside[..., None], taken, jnp.zeros((), images.dtype))
 
 
+def _read_or_skip(images: Array, index: Array, inside: Array) -> Array:
+    """Do what `_read` does; the transpose adds nothing where a place is outside.
+
+    Elsewhere all of those would add their zeros to the same few elements, one after the other.
+    """
+    image = np.arange(len(images), dtype=np.int32)[:, None]
+    index = jnp.where(inside, index, images.shape[1])
+    return images.at[image, index].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+
+
 _AT_ONCE = 8
 """Corners that one gather of the tangent reads: its transpose, the image's gradient, is one scatter for them all.
 
@@ -141,8 +151,8 @@ def _weighed_elements_jvp(primals: Any, tangents: Any) -> tuple[Array, Any]:
     if not isinstance(images_dot, SymbolicZero):
         for start in range(0, len(weight), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
-            values = _read(images_dot, index[some], inside[some]) * weight[some][..., None]
-            terms.append(jnp.sum(values, 0))
+            values = _read_or_skip(images_dot, index[some], inside[some])
+            terms.append(jnp.sum(values * weight[some][..., None], 0))
     if not isinstance(weight_dot, SymbolicZero):
         terms.append(_weighed_elements(images, index, inside, weight_dot))
     output = _weighed_elements(images, index, inside, weight)

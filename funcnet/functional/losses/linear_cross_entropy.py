@@ -16,15 +16,18 @@ from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_indices
 from funcnet.functional.losses.chunks import logits_of, map_in_chunks, sum_in_chunks
-from funcnet.functional.losses.cross_entropy import cross_entropy, read_class_targets
+from funcnet.functional.losses.cross_entropy import (
+    cross_entropy,
+    read_class_targets,
+    true_class_losses,
+)
 from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
-from funcnet.functional.losses.true_class import true_class_losses
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
 
 FEWEST_ROWS, MOST_ROWS, FEWEST_LOGITS = 1024, 4096, 2**25
 """A chunk has at least so many rows, or logits if that is more, and at most so many rows. Each chunk adds to the
-gradient of the whole weight: with fewer rows that costs more than it saves (``python -m benchmarks.large_vocabulary``).
+gradient of the whole weight: with fewer rows that costs more than it saves (``python -m benchmarks.gpu``).
 """
 CHUNKS, NARROW_CHUNKS = 8, 4
 """Between these, a batch is cut into so many chunks; into fewer where logits have 16 bits."""

@@ -63,14 +63,15 @@ def _put(values: Array, indices: Array, size: int) -> Array:
     def in_any_order(values: Array, indices: Array) -> Array:
         # Writes happen in no fixed order here, but the largest of the numbers written is always the same.
         number = lax.broadcasted_iota(jnp.int32, values.shape, 1)
-        last = write(jnp.full((len(values), size), -1), indices).max(
+        last = write(jnp.full((len(values), size), -1, jnp.int32), indices).max(
             number, mode="drop", wrap_negative_indices=False
         )
         taken = jnp.take_along_axis(values, jnp.maximum(last, 0), 1, mode="clip")
         return jnp.where(last >= 0, taken, jnp.zeros_like(taken))
 
     def write(output: Array, indices: Array) -> Any:
-        return output.at[lax.broadcasted_iota(jnp.int32, indices.shape, 0), indices]
+        wide = indices.dtype if indices.dtype.itemsize >= 4 else jnp.int32  # planes may be many
+        return output.at[lax.broadcasted_iota(wide, indices.shape, 0), indices.astype(wide)]
 
     def gather(output: Array) -> Array:
         return write(output, indices).get(mode="fill", fill_value=0, wrap_negative_indices=False)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.gpu
 CASES = {
     "causal": (((2, 4, 128, 64), (2, 4, 128, 64)), "causal"),
     "odd length": (((2, 4, 77, 64), (2, 4, 77, 64)), "causal"),
+    "causal, fewer keys": (((2, 4, 128, 64), (2, 4, 64, 64)), "causal"),
     "grouped": (((2, 8, 96, 64), (2, 2, 96, 64)), "causal"),
     "one key head": (((2, 4, 64, 32), (2, 1, 64, 32)), "none"),
     "over a memory": (((2, 4, 64, 80), (2, 4, 200, 80)), "none"),
