@@ -22,7 +22,7 @@ __all__ = ["AttentionForm", "check_implementation", "choose", "fused_heads"]
 
 AttentionForm = Literal["fused", "chunked", "plain"]
 
-CHUNKED_FROM = {"causal": 1 << 22, "cpu": 1 << 26, "accelerator": 1 << 30}
+CHUNKED_FROM = {"causal": 1 << 22, "cpu": 1 << 28, "accelerator": 1 << 30}
 """Bytes of scores from which blocks of queries are the default: `python -m benchmarks.attention`.
 
 On CPUs they are faster for causal attention early, as they leave out what lies ahead, and pay for their second
