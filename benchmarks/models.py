@@ -1,0 +1,94 @@
+"""Whole training steps on CPU, in every framework that is installed: ``python -m benchmarks.models``.
+
+Every side trains the same model with AdamW on the same batch in float32. The sides take turns in one process,
+memory is kept for all of them (`fn.keep_memory`), and the ratio to the reference is what counts.
+
+    python -m benchmarks.models --only cnn gpt --sides funcnet torch --rounds 20
+"""
+
+import argparse
+import importlib
+import statistics
+from collections.abc import Callable
+
+import funcnet as fn
+from benchmarks.interleave import interleave, table
+from benchmarks.models_data import SHAPES, batch
+
+TITLES = {
+    "mlp": "MLP 784-512-512-10, batch 128",
+    "deep": "100 linear layers of 64, batch 32",
+    "cnn": "MNIST CNN 32, 64, batch 128",
+    "lstm": "LSTM language model 256, 32 x 128 tokens",
+    "gpt": "GPT 4 x 128, 16 x 128 tokens",
+    "resnet": "ResNet-18 on 32x32, batch 32",
+    "vit": "ViT-tiny on 32x32, batch 32",
+}
+
+SIDES = {
+    "JAX": ("jax", ""),
+    "nnx": ("nnx", ""),
+    "equinox": ("equinox", ""),
+    "torch": ("torch", ""),
+    "torch.compile": ("torch", "compile"),
+    "funcnet": ("funcnet", ""),
+}
+"""Names to the module of a side, and how it is used there."""
+
+MORE = {
+    "cnn": {
+        "torch, channels last": ("torch", "channels last"),
+        "funcnet, channels last": ("funcnet", "channels last"),
+    },
+    "deep": {"funcnet, packed": ("funcnet", "packed")},
+}
+"""Sides of single rows."""
+
+
+def sides_of(row: str, names: list[str]) -> dict[str, Callable[[], object]]:
+    """Build every side of a row that is wanted and installed."""
+    x, y = batch(row)
+    sides, counts = {}, {}
+    for name, (module, variant) in (SIDES | MORE.get(row, {})).items():
+        if name.split(",")[0] not in names:
+            continue
+        try:
+            side = importlib.import_module(f"benchmarks.models_{module}")
+        except ImportError as error:
+            print(f"  {name}: left out ({error})")
+            continue
+        if row in side.MODELS:
+            sides[name], counts[name] = side.make(row, x, y, variant)
+    if len(set(counts.values())) > 1:
+        raise AssertionError(f"{row}: the sides are not one model: {counts} parameters")
+    return sides
+
+
+def first_losses(sides: dict[str, Callable[[], object]], steps: int = 5) -> str:
+    """Train a few steps and show that every side learns alike."""
+    return ", ".join(
+        f"{name} {statistics.mean(float(run()) for _ in range(steps)):.3f}"  # pyright: ignore
+        for name, run in sides.items()
+    )
+
+
+def main() -> None:
+    """Print a table for each row."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=SHAPES, default=list(TITLES))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--reference", choices=SIDES, default="torch")
+    args = parser.parse_args()
+    fn.keep_memory()
+    for row in args.only:
+        sides = sides_of(row, args.sides)
+        print(f"mean loss of five steps: {first_losses(sides)}")
+        reference = args.reference if args.reference in sides else next(iter(sides))
+        print(table(TITLES[row], interleave(sides, rounds=args.rounds), reference), flush=True)
+
+
+if __name__ == "__main__":
+    main()
