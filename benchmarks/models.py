@@ -1,14 +1,17 @@
-"""Whole training steps on CPU, in every framework that is installed: ``python -m benchmarks.models``.
+"""Whole training steps on CPU, in plain JAX, PyTorch and funcnet: ``python -m benchmarks.models``.
 
 Every side trains the same model with AdamW on the same batch in float32. The sides take turns in one process,
 memory is kept for all of them (`fn.keep_memory`), and the ratio to the reference is what counts.
 
     python -m benchmarks.models --only cnn gpt --sides funcnet torch --rounds 20
+    python -m benchmarks.models --one-core  # the processor's time on one core: for a machine that others use
 """
 
 import argparse
 import importlib
+import os
 import statistics
+import time
 from collections.abc import Callable
 
 import funcnet as fn
@@ -27,8 +30,6 @@ TITLES = {
 
 SIDES = {
     "JAX": ("jax", ""),
-    "nnx": ("nnx", ""),
-    "equinox": ("equinox", ""),
     "torch": ("torch", ""),
     "torch.compile": ("torch", "compile"),
     "funcnet": ("funcnet", ""),
@@ -81,13 +82,19 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--reference", choices=SIDES, default="torch")
+    parser.add_argument("--one-core", action="store_true", help="processor time on one core")
     args = parser.parse_args()
+    clock = time.process_time if args.one_core else time.perf_counter
+    if args.one_core:  # before any side starts its threads
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.environ["OMP_NUM_THREADS"] = "1"
     fn.keep_memory()
     for row in args.only:
         sides = sides_of(row, args.sides)
         print(f"mean loss of five steps: {first_losses(sides)}")
         reference = args.reference if args.reference in sides else next(iter(sides))
-        print(table(TITLES[row], interleave(sides, rounds=args.rounds), reference), flush=True)
+        medians = interleave(sides, rounds=args.rounds, clock=clock)
+        print(table(TITLES[row], medians, reference), flush=True)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ def cnn() -> nn.Module:
 
 
 class LSTMLM(nn.Module):
+    """An embedding, one LSTM and a linear head."""
+
     def __init__(self, width: int = 256) -> None:
         super().__init__()
         self.tokens = nn.Embedding(VOCABULARY, width)
@@ -43,10 +45,13 @@ class LSTMLM(nn.Module):
         self.head = nn.Linear(width, VOCABULARY)
 
     def forward(self, tokens: Any) -> Any:
+        """Compute the output."""
         return self.head(self.lstm(self.tokens(tokens))[0])
 
 
 class Block(nn.Module):
+    """Self-attention and an MLP, each after a layer norm and around a shortcut."""
+
     def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
@@ -57,6 +62,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Any) -> Any:
+        """Compute the output."""
         batch, time, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(batch, time, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -66,6 +72,8 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
+    """Four causal blocks of width 128."""
+
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4, time: int = 128) -> None:
         super().__init__()
         self.tokens, self.positions = nn.Embedding(VOCABULARY, width), nn.Embedding(time, width)
@@ -73,11 +81,14 @@ class GPT(nn.Module):
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, VOCABULARY)
 
     def forward(self, tokens: Any) -> Any:
+        """Compute the output."""
         x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
         return self.head(self.norm(self.blocks(x)))
 
 
 class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
@@ -90,11 +101,14 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Any) -> Any:
+        """Compute the output."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 class ResNet18(nn.Module):
+    """ResNet-18 with the stem for images of 32x32."""
+
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 64, 3, padding=1, bias=False)
@@ -110,10 +124,13 @@ class ResNet18(nn.Module):
         self.head = nn.Linear(512, CLASSES)
 
     def forward(self, x: Any) -> Any:
+        """Compute the output."""
         return self.head(self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3)))
 
 
 class ViT(nn.Module):
+    """ViT-tiny on patches of 4x4, whose tokens are averaged."""
+
     def __init__(self, width: int = 192, layers: int = 12, heads: int = 3) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, width, 4, 4)
@@ -122,6 +139,7 @@ class ViT(nn.Module):
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, CLASSES)
 
     def forward(self, x: Any) -> Any:
+        """Compute the output."""
         x = self.patches(x).flatten(2).transpose(1, 2) + self.positions
         return self.head(self.norm(self.blocks(x)).mean(1))
 
