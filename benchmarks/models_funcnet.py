@@ -26,7 +26,7 @@ class CNN(nn.Module):
     """Two convolutions with batch norm, each followed by pooling, and a linear head."""
 
     def __init__(self, channels_last: bool = False) -> None:
-        where = {"channels_last": channels_last}
+        where: Any = {"channels_last": channels_last}
         self.body = nn.Sequential(
             nn.Conv2d(1, 32, 3, padding=1, **where),
             nn.BatchNorm2d(32, **where),

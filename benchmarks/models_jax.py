@@ -250,7 +250,7 @@ def make(row: str, x: Any, y: Any, variant: str = "") -> tuple[Callable[[], obje
         count = count + 1
         leaves, tree = jax.tree.flatten(params)
         rows = zip(leaves, *moments, jax.tree.leaves(grads), strict=True)
-        new = [adamw(*row, count.astype(jnp.float32)) for row in rows]
+        new = [adamw(p, m, v, g, count.astype(jnp.float32)) for p, m, v, g in rows]
         leaves, *moments = ([row[i] for row in new] for i in range(3))
         running = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, running, seen)
         return tree.unflatten(leaves), moments, count, running, value

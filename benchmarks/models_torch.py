@@ -163,7 +163,8 @@ def make(row: str, x: Any, y: Any, variant: str = "") -> tuple[Callable[[], obje
     x, y = torch.tensor(x), torch.tensor(y)
     y = y if y.is_floating_point() else y.long()
     if "channels last" in variant:
-        model, x = (each.to(memory_format=torch.channels_last) for each in (model, x))
+        layout: Any = {"memory_format": torch.channels_last}
+        model, x = model.to(**layout), x.to(**layout)
     # one pass over each parameter: the quickest that PyTorch has on CPU
     optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=WEIGHT_DECAY, fused=True)
 
