@@ -7,6 +7,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.functional.convolution.depthwise import depthwise, is_depthwise
+from funcnet.functional.convolution.on_cpu import ImageFilter, convolve_on_cpu, is_quicker_on_cpu
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
     add_bias_and_batch_axes,
@@ -60,6 +61,11 @@ def convolve(
             return let_xla_place(lambda x, w: depthwise(x, w, *settings), images, weight, kept=1)
 
         output = lax.platform_dependent(images, weight, cpu=on_cpu, default=general)
+    elif is_quicker_on_cpu(images, weight, stride, groups, channels_last):
+        own = ImageFilter(stride, margins, dilation)
+        by_cpu = partial(convolve_on_cpu, settings=own, channels_last=channels_last)
+        by_cpu = partial(let_xla_place, by_cpu, kept=1)
+        output = lax.platform_dependent(images, weight, cpu=by_cpu, default=general)
     else:
         output = general(images, weight)
     return add_bias_and_batch_axes(output, bias, input, channels_last, dtype)
