@@ -4,8 +4,7 @@ Twelve transformer blocks, unrolled and as `nn.Repeat` with each choice of ``rem
 are the memory that the compiled step takes beside its arguments and results, which no other work on the machine
 changes, and the medians of times taken in turns.
 
-On an H200 (JAX 0.11.2, 12×768, 16×1024 tokens, bf16, cuDNN's attention): unrolled 25.8 ms and 7.0 GiB, with the gates
-computed again 25.5 ms and 4.9 GiB; repeated: "costly" 30.3 ms and 3.5 GiB, False 31.0 and 5.5, True 32.0 and 1.0.
+On a GPU `python -m benchmarks.gpu --only gpt2` has both forms of a whole step; `benchmarks/results` has its tables.
 """
 
 import sys

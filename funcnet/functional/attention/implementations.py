@@ -122,19 +122,16 @@ def _hinders_fused(
         return f"a head must have a multiple of 8 features, at most {widest}; got {features}"
     if not all((*lengths, query.size)):
         return f"there must be something to attend to; got {query.shape} and {key.shape}"
-    if any(length % 2 for length in lengths) and not _may_grow(query, key, attn_mask, settings):
-        return (
-            "both lengths must be even, but for causal attention to as many keys as queries; "
-            f"got {lengths[0]} and {lengths[1]}"
-        )
+    if settings.is_causal and lengths[0] != lengths[1]:
+        return f"causal attention must be to as many keys as queries; got {lengths[1]} and {lengths[0]}"
+    if any(length % 2 for length in lengths) and not _may_grow(attn_mask, settings):
+        return f"both lengths must be even unless attention is causal; got {lengths[0]} and {lengths[1]}"
     return None
 
 
-def _may_grow(
-    query: Array, key: Array, attn_mask: Array | None, settings: AttentionSettings
-) -> bool:
+def _may_grow(attn_mask: Array | None, settings: AttentionSettings) -> bool:
     """Whether one more query and key at the end change nothing before them."""
-    return attn_mask is None and settings.is_causal and query.shape[-2] == key.shape[-2]
+    return attn_mask is None and settings.is_causal
 
 
 @functools.cache
@@ -171,7 +168,7 @@ def fused_heads(
     kv_heads = key.shape[-3] if key.ndim > 2 else 1
     k, v = (_lengths_first(x, batch, kv_heads) for x in (key, value))
     how = FusedSettings(settings.is_causal, settings.scale, _unfused)
-    if length % 2 and _may_grow(query, key, attn_mask, settings):
+    if length % 2 and _may_grow(attn_mask, settings):
         q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
         output = fused_attention(how, q, k, v)[:, :length]
     elif attn_mask is None:

@@ -10,6 +10,7 @@ from funcnet.functional.attention import fused, implementations
 
 SHAPES = {
     "heads": ((2, 4, 10, 8), (2, 4, 10, 8)),
+    "odd": ((2, 4, 7, 8), (2, 4, 7, 8)),
     "grouped": ((2, 4, 10, 8), (2, 2, 10, 8)),
     "one key head": ((2, 4, 6, 8), (2, 1, 10, 8)),
     "shared queries": ((1, 2, 10, 8), (2, 2, 6, 8)),
@@ -46,6 +47,13 @@ def mask_of(kind, query, key):
         return {"attn_mask": jnp.asarray(seen)}
     floats = np.where(seen[(0,) * (seen.ndim - 2)], rng.standard_normal((rows, columns)), -np.inf)
     return {"attn_mask": jnp.asarray(floats, query.dtype)}
+
+
+def forms_for(mask, query, key):
+    """Return the forms beside the plain one that serve: the kernel is asked for what it was seen to do."""
+    lengths = query.shape[-2], key.shape[-2]
+    fused = lengths[0] == lengths[1] if mask == "causal" else not (lengths[0] % 2 or lengths[1] % 2)
+    return ("chunked", "fused") if fused else ("chunked",)
 
 
 def attention(implementation, grouped, **options):

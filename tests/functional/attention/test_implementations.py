@@ -18,6 +18,7 @@ from tests.functional.attention.cases import (
     SHAPES,
     arrays_of,
     attention,
+    forms_for,
     is_grouped,
     loss_of,
     mask_of,
@@ -58,7 +59,7 @@ def test_value_and_gradient(forms, request, shape, mask):
         output, pull = jax.vjp(attend, *arrays)
         return output, pull(jnp.cos(output)), jax.jvp(attend, arrays, arrays_of(shape, seed=5))
 
-    agree(run)
+    agree(run, forms_for(mask, *arrays[:2]))
 
 
 def _directions(arrays):
@@ -274,8 +275,12 @@ REFUSED = {
     "odd heads": ("fused", [HALF[..., :7]] * 3, {}, "multiple of 8 features"),
     "values of another size": ("fused", [HALF, HALF, HALF[..., :4]], {}, "must have one shape"),
     "nothing": ("fused", [HALF[:0]] * 3, {}, "something to attend to"),
+    "odd lengths": ("fused", [HALF[:, :, :5], HALF, HALF], {}, "unless attention is causal; got 5"),
     "a mask of odd length": (
-        "fused", [HALF[:, :, :5], HALF, HALF], {"attn_mask": MASK[:5]}, "even; got 5 and 6",
+        "fused", [HALF[:, :, :5], HALF, HALF], {"attn_mask": MASK[:5]}, "must be even",
+    ),
+    "causal, more keys": (
+        "fused", [HALF[:, :, :4], HALF, HALF], {"is_causal": True}, "as many keys as queries; got 6 and 4",
     ),
 }  # fmt: skip
 
