@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet import functional as F
+from funcnet.functional.images import grid_sampling
 
 
 def draw(*shape):
@@ -107,3 +108,26 @@ def test_images_on_a_mesh(kind):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), given, expected
     )
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "border"])
+def test_one_table_for_all_images_changes_nothing(monkeypatch, mode, padding_mode):
+    def results(image, grid):
+        def form(image, grid):
+            return sample(image, grid, mode, padding_mode)
+
+        output, pull = jax.vjp(form, image, grid)
+        tangents = (jnp.cos(image), jnp.sin(grid))
+        mapped = jax.vmap(form, (0, None))(jnp.stack([image, -image]), grid)
+        return output, pull(jnp.cos(output)), jax.jvp(form, (image, grid), tangents)[1], mapped
+
+    with jax.enable_x64(True):
+        # some places are outside
+        arrays = jnp.asarray(draw(3, 2, 4, 5)), jnp.asarray(draw(3, 2, 3, 2))
+        found = []
+        for together in (False, True):
+            monkeypatch.setattr(grid_sampling, "_in_one_table", lambda _, is_so=together: is_so)
+            found.append(jax.jit(lambda *arrays: results(*arrays))(*arrays))
+    for apart, in_one in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(in_one, apart, rtol=1e-12, atol=1e-12)
