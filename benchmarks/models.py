@@ -1,4 +1,4 @@
-"""Whole training steps on CPU, in plain JAX, PyTorch and funcnet: ``python -m benchmarks.models``.
+"""Whole training steps on CPU in plain JAX, Flax NNX, Equinox, PyTorch and funcnet: ``python -m benchmarks.models``.
 
 Every side trains the same model with AdamW on the same batch in float32. The sides take turns in one process,
 memory is kept for all of them (`fn.keep_memory`), and the ratio to the reference is what counts.
@@ -30,6 +30,8 @@ TITLES = {
 
 SIDES = {
     "JAX": ("jax", ""),
+    "Flax NNX": ("flax", ""),
+    "Equinox": ("equinox", ""),
     "torch": ("torch", ""),
     "torch.compile": ("torch", "compile"),
     "funcnet": ("funcnet", ""),
@@ -41,9 +43,15 @@ MORE = {
         "torch, channels last": ("torch", "channels last"),
         "funcnet, channels last": ("funcnet", "channels last"),
     },
-    "deep": {"funcnet, packed": ("funcnet", "packed")},
+    "deep": {
+        "Flax NNX, nnx.jit": ("flax", "nnx.jit"),
+        "funcnet, packed": ("funcnet", "packed"),
+    },
 }
 """Sides of single rows."""
+
+FEWER = {("lstm", "flax"): 4 * 256, ("lstm", "equinox"): 4 * 256}
+"""Parameters that a side lacks: one bias of the gates, where the others add two, which computes the same."""
 
 
 def sides_of(row: str, names: list[str]) -> dict[str, Callable[[], object]]:
@@ -59,7 +67,8 @@ def sides_of(row: str, names: list[str]) -> dict[str, Callable[[], object]]:
             print(f"  {name}: left out ({error})")
             continue
         if row in side.MODELS:
-            sides[name], counts[name] = side.make(row, x, y, variant)
+            sides[name], count = side.make(row, x, y, variant)
+            counts[name] = count + FEWER.get((row, module), 0)
     if len(set(counts.values())) > 1:
         raise AssertionError(f"{row}: the sides are not one model: {counts} parameters")
     return sides

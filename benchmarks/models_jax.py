@@ -14,8 +14,9 @@ NORMAL = np.random.default_rng(1)
 
 
 def dense(inputs: int, outputs: int) -> dict[str, Any]:
-    w = NORMAL.uniform(-1, 1, (inputs, outputs)) / inputs**0.5
-    return {"w": jnp.asarray(w, jnp.float32), "b": jnp.zeros(outputs)}
+    """Return a layer that starts as PyTorch's: without biases, 100 layers would carry nothing to the last."""
+    w, b = (NORMAL.uniform(-1, 1, size) / inputs**0.5 for size in ((inputs, outputs), outputs))
+    return {"w": jnp.asarray(w, jnp.float32), "b": jnp.asarray(b, jnp.float32)}
 
 
 def conv(inputs: int, outputs: int, size: int) -> Any:
