@@ -261,3 +261,47 @@ WEIGHT = [
     [0.03419843316078186, -0.035556912422180176, 0.2866070568561554],
     [-0.5443329811096191, -0.315044105052948, -0.5671064257621765],
 ]
+
+
+@pytest.mark.parametrize(
+    ("start", "shape", "dtype"),
+    [
+        (init.zero_row(init.zero_row(init.ones(), 0), 1), (3, 2), jnp.float32),
+        (init.zero_row(init.zero_row(init.normal(), 0), 1), (3, 2), jnp.float32),
+        (init.normal(0.0, 0.0), (40,), jnp.float32),
+        (init.normal(0.0, 1e-38), (40,), jnp.bfloat16),
+        (init.xavier_normal(0.0), (8, 5), jnp.float32),
+        # halfway between two float16 but for a little that float32 does not hold
+        (init.constant(1 + 2**-11 + 2**-40), (2,), jnp.float16),
+    ],
+)
+def test_edges_of_recipes_have_the_same_bits(start, shape, dtype, monkeypatch):
+    class One(fn.Module):
+        def __init__(self):
+            self.w = fn.Parameter(shape, start, dtype)
+
+    init_one = fn.functionalize(One()).init
+    found = np.asarray(init_one(KEY)[0]["w"])
+    monkeypatch.setattr(initialize, "threefry_words", lambda key: None)
+    assert found.tobytes() == np.asarray(init_one(KEY)[0]["w"]).tobytes()
+
+
+def test_each_of_several_rows_is_cleared():
+    class One(fn.Module):
+        def __init__(self):
+            self.w = fn.Parameter((3, 2), init.zero_row(init.zero_row(init.normal(), 0), 1))
+
+    w = fn.functionalize(One()).init(KEY)[0]["w"]
+    assert (np.asarray(w != 0).any(1) == [False, False, True]).all()
+
+
+def test_an_array_for_a_stack_is_no_array_for_its_layers():
+    class One(fn.Module):
+        def __init__(self):
+            self.w = fn.Parameter((3,), init.array(np.ones((2, 3))))
+
+        def __call__(self, x):
+            return x + self.w
+
+    with pytest.raises(ValueError, match="broadcast"):
+        fn.functionalize(nn.Repeat(One(), 2)).init(KEY)

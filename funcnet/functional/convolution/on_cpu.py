@@ -40,12 +40,19 @@ class ImageFilter(NamedTuple):
 def is_quicker_on_cpu(
     images: Array, weight: Array, stride: tuple[int, ...], groups: int, channels_last: bool
 ) -> bool:
-    """Say whether `convolve_on_cpu` takes these arrays: many images of floats, and no groups of channels."""
+    """Say whether `convolve_on_cpu` takes these arrays: many images on one device, without groups."""
     if len(stride) != 2 or groups != 1 or not jnp.issubdtype(images.dtype, jnp.floating):
         return False
+    if not all(isinstance(size, int) for size in images.shape) or not _is_one_device():
+        return False  # exported for any number of images, or these may be spread over devices
     pixels = images.size // images.shape[-1 if channels_last else 1]
     outputs = pixels // prod(stride) * weight.shape[0]
     return images.size + outputs >= _LEAST_ELEMENTS and _parts(len(images)) > 1
+
+
+def _is_one_device() -> bool:
+    """Say whether there is but one device: a batch in parts, spread over many, each would compute whole."""
+    return jax.device_count() == 1
 
 
 # Compiled here, because outside of jit the loops would be compiled each time.

@@ -114,20 +114,23 @@ def _corners(places: Array, sizes: Sequence[int], settings: tuple[str, str, bool
 
 
 def _read(images: Array, index: Array, inside: Array) -> Array:
-    """Take elements of images ``(N, elements, channels)``, zeros for those outside: ``(..., N, points, channels)``."""
-    image = np.arange(len(images), dtype=np.int32)[:, None]
-    taken = images.at[image, index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    """Take elements of images ``(N, elements, channels)``, zeros for those outside: ``(N, points, channels)``."""
+    # image by image: so XLA sees that devices that share the images out need nothing of each other
+    taken = jax.vmap(
+        lambda rows, i: rows.at[i].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    )(images, index)
     return jnp.where(inside[..., None], taken, jnp.zeros((), images.dtype))
 
 
 def _read_or_skip(images: Array, index: Array, inside: Array) -> Array:
-    """Do what `_read` does; the transpose adds nothing where a place is outside.
+    """Do what `_read` does at ``(N, corners, points)``; the transpose adds nothing where a place is outside.
 
     Elsewhere all of those would add their zeros to the same few elements, one after the other.
     """
-    image = np.arange(len(images), dtype=np.int32)[:, None]
     index = jnp.where(inside, index, images.shape[1])
-    return images.at[image, index].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    return jax.vmap(
+        lambda rows, i: rows.at[i].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    )(images, index)
 
 
 _AT_ONCE = 8
@@ -150,10 +153,11 @@ def _weighed_elements_jvp(primals: Any, tangents: Any) -> tuple[Array, Any]:
     images_dot, _, _, weight_dot = tangents
     terms = []
     if not isinstance(images_dot, SymbolicZero):
+        by_image = [jnp.moveaxis(part, 1, 0) for part in (index, inside, weight)]
         for start in range(0, len(weight), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            values = _read_or_skip(images_dot, index[some], inside[some])
-            terms.append(jnp.sum(values * weight[some][..., None], 0))
+            places, valid, factor = (part[:, start : start + _AT_ONCE] for part in by_image)
+            values = _read_or_skip(images_dot, places, valid)
+            terms.append(jnp.sum(values * factor[..., None], 1))
     if not isinstance(weight_dot, SymbolicZero):
         terms.append(_weighed_elements(images, index, inside, weight_dot))
     output = _weighed_elements(images, index, inside, weight)
@@ -163,30 +167,34 @@ def _weighed_elements_jvp(primals: Any, tangents: Any) -> tuple[Array, Any]:
 _weighed_elements.defjvp(_weighed_elements_jvp, symbolic_zeros=True)
 
 
-def _in_one_table(elements: int) -> bool:
+def _in_one_table(count: int, elements: int) -> bool:
     """Say whether the elements of all images are one table of rows, each with its channels side by side.
 
     Apart by images XLA leaves the channels where they are, far from each other, and reads them one by one, which takes
     a GPU more than twice as long. Many devices read their own images, which in one table they could not tell apart.
     """
-    return jax.default_backend() == "gpu" and jax.device_count() == 1 and elements < 2**31
+    if not isinstance(count, int):  # exported for any number of images
+        return False
+    one = jax.default_backend() == "gpu" and jax.device_count() == 1
+    return one and count * elements < 2**31
 
 
 def _sample(images: Array, places: Array, settings: tuple[str, str, bool]) -> Array:
     """Sample ``(N, channels, *sizes)`` at places ``(N, points, axes)``: ``(N, channels, points)``."""
     count, channels, *sizes = images.shape
     corners = _corners(places, sizes, settings)
-    rows = images.reshape(count, channels, -1).swapaxes(1, 2)
-    if _in_one_table(count * prod(sizes)):
-        first = np.arange(count, dtype=np.int32)[:, None] * prod(sizes)
+    rows = images.reshape(count, channels, prod(sizes)).swapaxes(1, 2)
+    if _in_one_table(count, prod(sizes)):
+        first = jnp.arange(count, dtype=jnp.int32)[:, None] * prod(sizes)
         corners = [(index + first, inside, weight) for index, inside, weight in corners]
-        rows = rows.reshape(1, -1, channels)
+        corners = jax.tree.map(lambda part: part.reshape(1, -1), corners)
+        rows = rows.reshape(1, count * prod(sizes), channels)
     if corners[0][2] is None:
         output = _read(rows, *corners[0][:2])
     else:
         index, inside, weight = (jnp.stack(parts) for parts in zip(*corners, strict=True))
         output = _weighed_elements(rows, index, inside, weight)
-    return output.swapaxes(1, 2)
+    return output.reshape(count, places.shape[1], channels).swapaxes(1, 2)
 
 
 def grid_sample(

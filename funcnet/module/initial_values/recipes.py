@@ -32,8 +32,16 @@ class FlatDraw:
     edit: Callable[[np.ndarray], None] | None = None
 
     def then(self, edit: Callable[[np.ndarray], None]) -> "FlatDraw":
-        """Return the same draw with a change in the end."""
-        return replace(self, edit=edit)
+        """Return the same draw with one more change in the end."""
+        first = self.edit
+        if first is None:
+            return replace(self, edit=edit)
+
+        def both(values: np.ndarray) -> None:
+            first(values)
+            edit(values)
+
+        return replace(self, edit=both)
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,9 @@ def repeated(value: Any, dtype: Any) -> KnownValues | None:
     >>> repeated(0.5, jnp.dtype(jnp.float32)).values, repeated(0.5, jnp.dtype(jnp.int32))
     (array(0.5, dtype=float32), None)
     """
-    if dtype in FLOATS and type(value) in (int, float) and abs(value) < _EXACT:
-        return KnownValues(np.asarray(value, np.float32).astype(dtype))
-    if dtype in _COUNTS and type(value) is int and abs(value) < _EXACT:
+    exact = type(value) is int or (type(value) is float and dtype in FLOATS)
+    if exact and dtype in FLOATS | _COUNTS and abs(value) < _EXACT:
+        # at once: by way of float32 a number between two of 16 bits would be rounded twice
         return KnownValues(np.asarray(value, dtype))
     return None
 

@@ -71,6 +71,8 @@ class _FromArray(TellsRecipe):
         return jnp.broadcast_to(jnp.asarray(self.value, dtype), tuple(shape))
 
     def recipe(self, shape: tuple[int, ...], dtype: Any) -> Recipe | None:
+        if len(jnp.shape(self.value)) > len(shape):
+            return None  # it fits no layer, though it might a stack of them: a draw says so
         return given(self.value, dtype)
 
     def __repr__(self) -> str:

@@ -67,7 +67,17 @@ def draw_normal(key: Key, shape: tuple[int, ...], dtype: Any, mean: float, std: 
 
 def tell_normal(shape: tuple[int, ...], dtype: Any, mean: float, std: float) -> FlatDraw | None:
     """Tell how a normal draw is made: for all means and deviations in one program."""
-    return flat_draw(draw_normal, dtype, mean, std)
+    return flat_normal(dtype, mean, std)
+
+
+def flat_normal(dtype: Any, mean: float, std: float) -> FlatDraw | None:
+    """Tell of a normal draw, unless products vanish: XLA leaves out a known mean of 0, which would take their sign."""
+    return flat_draw(draw_normal, dtype, mean, std) if std > _VANISHING else None
+
+
+_VANISHING = (
+    1e-30  # no normal number but 0 is so near 0 that its product with more is not normal in float32
+)
 
 
 def trunc_normal(

@@ -9,7 +9,7 @@ from funcnet.core.checks import check_choice
 from funcnet.module.initial_values.recipes import FlatDraw
 from funcnet.nn.init.distribution import Distribution, flat_draw
 from funcnet.nn.init.gain_and_fans import calculate_fan_in_and_fan_out, calculate_gain
-from funcnet.nn.init.uniform_normal import draw_normal, draw_uniform
+from funcnet.nn.init.uniform_normal import draw_normal, draw_uniform, flat_normal
 
 __all__ = ["kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"]
 
@@ -52,7 +52,7 @@ def draw_xavier_normal(key: Key, shape: tuple[int, ...], dtype: Any, gain: float
 
 def tell_xavier_normal(shape: tuple[int, ...], dtype: Any, gain: float) -> FlatDraw | None:
     """Tell of a normal draw with a deviation that is known."""
-    return flat_draw(draw_normal, dtype, 0.0, _xavier_spread(shape, gain))
+    return flat_normal(dtype, 0.0, _xavier_spread(shape, gain))
 
 
 def kaiming_uniform(
@@ -110,7 +110,7 @@ def tell_kaiming_normal(
     shape: tuple[int, ...], dtype: Any, gain: float, mode: str
 ) -> FlatDraw | None:
     """Tell of a normal draw with a deviation that is known."""
-    return flat_draw(draw_normal, dtype, 0.0, _kaiming_spread(shape, gain, mode))
+    return flat_normal(dtype, 0.0, _kaiming_spread(shape, gain, mode))
 
 
 def _kaiming(

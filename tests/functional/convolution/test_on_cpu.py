@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from funcnet import functional as F
 from funcnet.functional.convolution import on_cpu
@@ -22,6 +23,7 @@ EXACT = 2e-12  # float64: the order of sums differs
 def always(monkeypatch):
     monkeypatch.setattr(on_cpu, "_LEAST_ELEMENTS", 0)
     monkeypatch.setattr(on_cpu, "_LEAST_PIXELS", 0)
+    monkeypatch.setattr(on_cpu, "_is_one_device", lambda: True)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -109,7 +111,32 @@ def test_what_is_not_finite_stays_where_it_is_seen(always):
         ((0, 32, 28, 28), (1, 1), 1, False),
     ],
 )
-def test_where_it_is_used(shape, stride, groups, taken):
+def test_where_it_is_used(shape, stride, groups, taken, monkeypatch):
+    monkeypatch.setattr(on_cpu, "_is_one_device", lambda: True)
     weight = jnp.ones((32, 32 // groups, *(3,) * len(stride)))
     found = on_cpu.is_quicker_on_cpu(jnp.ones(shape), weight, stride, groups, False)
     assert found is taken
+
+
+def test_devices_that_share_a_batch_out_compute_their_own_images_alone():
+    devices = jax.devices()[:2]
+    if len(devices) < 2:
+        pytest.skip("one device")
+    mesh = Mesh(np.array(devices), ("batch",), axis_types=(AxisType.Auto,))
+    images = jax.device_put(jnp.ones((16, 16, 32, 32)), NamedSharding(mesh, PartitionSpec("batch")))
+    weight = jax.device_put(jnp.ones((16, 16, 3, 3)), NamedSharding(mesh, PartitionSpec()))
+
+    def loss(images, weight):
+        return jnp.sum(jnp.sin(F.conv2d(images, weight, padding=1)))
+
+    program = jax.jit(jax.grad(loss, (0, 1))).lower(images, weight).compile().as_text()
+    assert "all-gather" not in program
+
+
+def test_export_for_any_number_of_images():
+    (count,) = export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((count, 3, 9, 9), jnp.float32)
+    weight = jnp.ones((4, 3, 3, 3))
+    exported = export.export(jax.jit(lambda x: F.conv2d(x, weight)))(images)
+    x = jnp.arange(2 * 3 * 81.0).reshape(2, 3, 9, 9)
+    np.testing.assert_array_equal(exported.call(x), F.conv2d(x, weight))

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax import export
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from funcnet import functional as F
 from funcnet.functional.images import grid_sampling
@@ -127,7 +128,46 @@ def test_one_table_for_all_images_changes_nothing(monkeypatch, mode, padding_mod
         arrays = jnp.asarray(draw(3, 2, 4, 5)), jnp.asarray(draw(3, 2, 3, 2))
         found = []
         for together in (False, True):
-            monkeypatch.setattr(grid_sampling, "_in_one_table", lambda _, is_so=together: is_so)
+            monkeypatch.setattr(grid_sampling, "_in_one_table", lambda *_, is_so=together: is_so)
             found.append(jax.jit(lambda *arrays: results(*arrays))(*arrays))
     for apart, in_one in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(in_one, apart, rtol=1e-12, atol=1e-12)
+
+
+def test_devices_that_share_images_out_read_their_own_alone():
+    devices = jax.devices()[:2]
+    if len(devices) < 2:
+        pytest.skip("one device")
+    spread = NamedSharding(
+        Mesh(np.array(devices), ("batch",), axis_types=(AxisType.Auto,)), PartitionSpec("batch")
+    )
+    image = jax.device_put(jnp.ones((4, 3, 5, 6)), spread)
+    grid = jax.device_put(jnp.zeros((4, 2, 3, 2)), spread)
+
+    def loss(image, grid):
+        return jnp.sum(jnp.sin(F.grid_sample(image, grid)))
+
+    program = jax.jit(jax.grad(loss, (0, 1))).lower(image, grid).compile().as_text()
+    assert "all-gather" not in program
+
+
+def test_export_for_any_number_of_images():
+    (count,) = export.symbolic_shape("n")
+    image = jax.ShapeDtypeStruct((count, 3, 5, 6), jnp.float32)
+    grid = jax.ShapeDtypeStruct((count, 2, 3, 2), jnp.float32)
+    exported = export.export(jax.jit(F.grid_sample))(image, grid)
+    arrays = (
+        jnp.asarray(draw(2, 3, 5, 6), jnp.float32),
+        jnp.asarray(draw(2, 2, 3, 2), jnp.float32),
+    )
+    np.testing.assert_allclose(exported.call(*arrays), F.grid_sample(*arrays), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(("images", "points"), [(0, 2), (2, 0)])
+def test_nothing_to_sample(together, images, points, monkeypatch):
+    monkeypatch.setattr(grid_sampling, "_in_one_table", lambda *_: together)
+    image, grid = jnp.ones((images, 3, 4, 4)), jnp.zeros((images, points, 2, 2))
+    output, pull = jax.vjp(F.grid_sample, image, grid)
+    assert output.shape == (images, 3, points, 2)
+    assert [part.shape for part in pull(output)] == [image.shape, grid.shape]
