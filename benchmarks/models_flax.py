@@ -85,7 +85,8 @@ class LSTMLM(nnx.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Map tokens ``(N, T)`` to logits ``(N, T, V)``."""
-        return self.head(self.lstm(self.tokens(tokens)))
+        hidden: Any = self.lstm(self.tokens(tokens))
+        return self.head(hidden)
 
 
 class Block(nnx.Module):
