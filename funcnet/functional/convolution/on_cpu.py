@@ -20,8 +20,8 @@ from funcnet.core.aliases import Array
 __all__ = ["ImageFilter", "convolve_on_cpu", "is_quicker_on_cpu"]
 
 # A step of `python -m benchmarks.models --only cnn` on two cores, channels first: 1.3 of PyTorch, and 1.8 without this
-# file; channels last 1.0 and 1.2; ResNet-18 is as fast. Alone, the gradient of the weights in 8 parts takes 0.6 of the
-# time at 32x128x16x16, 0.8 at 128x32x14x14, and more than all at once below 10x10.
+# file; channels last 1.0 and 1.2; ResNet-18 is as fast. The gradient of the weights gains from parts where images are
+# large, and loses where they are small.
 _LEAST_ELEMENTS = 1 << 18
 """Elements of input and output together from which all of this is worth its compilation."""
 _LEAST_PIXELS = 100
