@@ -29,7 +29,10 @@ from funcnet.transforms.debugging.nan_report import Blame, Site
 __all__ = ["search"]
 
 # by their places, not their names: a user's project may lie in a folder that is called "funcnet"
-_PACKAGES = (Path(jax.__file__).parent, Path(jaxlib.__file__).parent, Path(__file__).parents[2])
+_FUNCNET = Path(__file__).parents[2]
+_PACKAGES = (Path(jax.__file__).parent, Path(jaxlib.__file__).parent, _FUNCNET)
+_REMEMBERED = _FUNCNET / "functional" / "residuals.py"
+"""Its formulas are traced once: the lines outside of one are those of its first call."""
 
 
 class NotFinite(NamedTuple):
@@ -88,6 +91,8 @@ class Place:
     path: str = ""
     backward: bool = False
     turn: int | None = None
+    source: str = "unknown line"
+    """The line of the innermost call, for operations that tell none."""
 
 
 def _run(program: Program, arguments: Sequence[Any], place: Place) -> list[Any]:
@@ -117,7 +122,7 @@ def _judge(operation: Operation, operands: list[Any], outputs: list[Any], place:
     if not any(nan or infinite for nan, infinite in after):
         return
     before = list(map(not_finite, operands))
-    site = Site(operation.name, place.path, place.backward, _source(operation))
+    site = Site(operation.name, place.path, place.backward, _source(operation, place.source))
     if any(each.nan for each in after) and not any(each.nan for each in before):
         raise _CulpritError("NaN", site, place.turn)
     if any(each.infinite for each in after) and not any(each.infinite for each in before):
@@ -128,7 +133,7 @@ def _inside(operation: Operation, operands: list[Any], place: Place) -> list[Any
     """Go into calls, loops and branches; ``None`` for an operation that holds no other."""
     called = operation.called
     if called is not None:
-        return _run(called, operands, place)
+        return _run(called, operands, replace(place, source=_source(operation, place.source)))
     match operation.control:
         case ScanLoop() as loop:
             # without a turn there is nothing to search, and the results are empty rows
@@ -195,10 +200,12 @@ def _only_backward(program: Program) -> set[int]:
     return backward
 
 
-def _source(operation: Operation) -> str:
+def _source(operation: Operation, otherwise: str) -> str:
     """Return the innermost line of source that is neither JAX's nor funcnet's."""
     for frame in operation.frames:
         path = Path(frame.file)
+        if path == _REMEMBERED:
+            break
         if not any(path.is_relative_to(package) for package in _PACKAGES):
             return f"{path.name}:{frame.line} ({frame.function})"
-    return "unknown line"
+    return otherwise
