@@ -120,7 +120,7 @@ def attend(
     form = choose(implementation, query, key, value, attn_mask, settings, need_weights)
 
     def whole(
-        query: Array, key: Array, value: Array, attn_mask: Array | None
+        query: Array, key: Array, value: Array, attn_mask: Array | None, dropout_key: Key | None
     ) -> tuple[Array, Array | None]:
         if attn_mask is not None:
             query, key, value = without_what_is_masked(query, key, value, attn_mask)
@@ -133,7 +133,8 @@ def attend(
             output, weights = plain_attention(settings, *arrays, dropout_key, need_weights)
         return checkpoint_name(output, "attention"), weights
 
-    return let_xla_place(whole, query, key, value, attn_mask, kept=query.ndim - 2)
+    arrays = query, key, value, attn_mask, dropout_key
+    return let_xla_place(whole, *arrays, kept=query.ndim - 2)
 
 
 def _check_mask(attn_mask: Array, query: Array, key: Array) -> None:

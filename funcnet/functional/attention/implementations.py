@@ -116,6 +116,8 @@ def _hinders_fused(
         return "it never holds the weights, which are wanted here"
     if settings.dropout_p > 0:
         return f"it has no dropout of weights; got dropout_p={settings.dropout_p}"
+    if isinstance(settings.scale, jax.Array):
+        return "its scale must be a number, which has no gradient; got an array"
     if value.shape != key.shape:
         return f"keys and values must have one shape; got {key.shape} and {value.shape}"
     if features % 8 or not 0 < features <= widest:

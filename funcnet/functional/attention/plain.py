@@ -97,7 +97,9 @@ def _attends_to_numbers(
         finite = jnp.repeat(finite, query.shape[-3] // value.shape[-3], -2)
     if attn_mask is None:
         places, rows = (np.arange(n, dtype=np.int32) for n in (finite.shape[-1], query.shape[-2]))
-        none = np.iinfo(np.int32).max  # no place, so that queries beyond the last key reach none either
+        none = np.iinfo(
+            np.int32
+        ).max  # no place, so that queries beyond the last key reach none either
         worst = jnp.where(finite, none, places).min(-1, keepdims=True, initial=none)
         return (worst > rows + first)[..., None]
     return (finite[..., None, :] | ~allowed_by(attn_mask)).all(-1, keepdims=True)

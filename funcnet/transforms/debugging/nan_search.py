@@ -29,10 +29,7 @@ from funcnet.transforms.debugging.nan_report import Blame, Site
 __all__ = ["search"]
 
 # by their places, not their names: a user's project may lie in a folder that is called "funcnet"
-_FUNCNET = Path(__file__).parents[2]
-_PACKAGES = (Path(jax.__file__).parent, Path(jaxlib.__file__).parent, _FUNCNET)
-_REMEMBERED = _FUNCNET / "functional" / "residuals.py"
-"""Its formulas are traced once: the lines outside of one are those of its first call."""
+_PACKAGES = (Path(jax.__file__).parent, Path(jaxlib.__file__).parent, Path(__file__).parents[2])
 
 
 class NotFinite(NamedTuple):
@@ -91,7 +88,7 @@ class Place:
     path: str = ""
     backward: bool = False
     turn: int | None = None
-    source: str = "unknown line"
+    source: str = ""
     """The line of the innermost call, for operations that tell none."""
 
 
@@ -200,12 +197,17 @@ def _only_backward(program: Program) -> set[int]:
     return backward
 
 
-def _source(operation: Operation, otherwise: str) -> str:
-    """Return the innermost line of source that is neither JAX's nor funcnet's."""
+def _source(operation: Operation, of_call: str) -> str:
+    """Return the innermost line of source that is neither JAX's nor funcnet's.
+
+    Where JAX remembers the trace of a formula, its operations tell no line outside of it: the line of the call
+    stands for them, or funcnet's own where the call is gone, as in a gradient.
+    """
+    own = ""
     for frame in operation.frames:
         path = Path(frame.file)
-        if path == _REMEMBERED:
-            break
+        line = f"{path.name}:{frame.line} ({frame.function})"
         if not any(path.is_relative_to(package) for package in _PACKAGES):
-            return f"{path.name}:{frame.line} ({frame.function})"
-    return otherwise
+            return line
+        own = own or (line if path.is_relative_to(_PACKAGES[-1]) else "")
+    return of_call or own or "unknown line"
