@@ -59,7 +59,7 @@ def scaled_dot_product_attention(
             - ``"plain"``: the formula, with all scores in memory.
             - ``"chunked"``: the same for a block of queries after another, each computed again for the gradient:
               memory grows with ``L + S``. Dropout draws other bits than in the plain form.
-            - ``"fused"``: cuDNN's kernel, on NVIDIA GPUs, in 16 bits, without dropout or a learned scale. It rounds the weights,
+            - ``"fused"``: cuDNN's kernel, on NVIDIA GPUs, 16 bits, no dropout, no learned scale. It rounds weights,
               and a mask of floats, to 16 bits; a value that is not finite may make NaN of every query that a
               causal mask leaves to attend to others. The default only where the mask is boolean or of the
               query's dtype. Its second derivatives and forward mode are those of the other forms.

@@ -96,7 +96,7 @@ def _attends_to_numbers(
     if shares_heads(query, value):
         finite = jnp.repeat(finite, query.shape[-3] // value.shape[-3], -2)
     if attn_mask is None:
-        places, rows = (np.arange(n, dtype=np.int32) for n in (finite.shape[-1], query.shape[-2]))
+        places, rows = (jnp.arange(n, dtype=jnp.int32) for n in (finite.shape[-1], query.shape[-2]))
         none = np.iinfo(
             np.int32
         ).max  # no place, so that queries beyond the last key reach none either

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from funcnet import functional as F
 from funcnet.functional.attention import chunked
@@ -54,3 +55,16 @@ def test_causal_queries_beyond_the_last_key_tell_numbers_from_nan():
     values = jnp.ones((3, 2)).at[1].set(jnp.nan)
     output = F.scaled_dot_product_attention(ones, ones[:3], values, is_causal=True)
     assert jnp.isnan(output).any(-1).tolist() == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_causal"), [("b, 1, 4, 2", True), ("1, 1, n, 2", False), ("1, n, 2", True)]
+)
+def test_sizes_that_are_known_after_export(sizes, is_causal):
+    def attend(x):
+        return F.scaled_dot_product_attention(x, x, x, is_causal=is_causal)
+
+    shape = export.symbolic_shape(sizes)
+    x = jnp.ones([size if isinstance(size, int) else 3 for size in shape]).at[..., 0, :].set(2.0)
+    exported = export.export(jax.jit(attend))(jax.ShapeDtypeStruct(shape, x.dtype))
+    np.testing.assert_allclose(exported.call(x), attend(x), rtol=1e-6)  # float32
