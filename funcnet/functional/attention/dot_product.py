@@ -59,7 +59,7 @@ def scaled_dot_product_attention(
             - ``"plain"``: the formula, with all scores in memory.
             - ``"chunked"``: the same for a block of queries after another, each computed again for the gradient:
               memory grows with ``L + S``. Dropout draws other bits than in the plain form.
-            - ``"fused"``: cuDNN's kernel, on NVIDIA GPUs and in 16 bits, without dropout. It rounds the weights,
+            - ``"fused"``: cuDNN's kernel, on NVIDIA GPUs, 16 bits, no dropout, no learned scale. It rounds weights,
               and a mask of floats, to 16 bits; a value that is not finite may make NaN of every query that a
               causal mask leaves to attend to others. The default only where the mask is boolean or of the
               query's dtype. Its second derivatives and forward mode are those of the other forms.
@@ -120,7 +120,7 @@ def attend(
     form = choose(implementation, query, key, value, attn_mask, settings, need_weights)
 
     def whole(
-        query: Array, key: Array, value: Array, attn_mask: Array | None
+        query: Array, key: Array, value: Array, attn_mask: Array | None, dropout_key: Key | None
     ) -> tuple[Array, Array | None]:
         if attn_mask is not None:
             query, key, value = without_what_is_masked(query, key, value, attn_mask)
@@ -133,7 +133,8 @@ def attend(
             output, weights = plain_attention(settings, *arrays, dropout_key, need_weights)
         return checkpoint_name(output, "attention"), weights
 
-    return let_xla_place(whole, query, key, value, attn_mask, kept=query.ndim - 2)
+    arrays = query, key, value, attn_mask, dropout_key
+    return let_xla_place(whole, *arrays, kept=query.ndim - 2)
 
 
 def _check_mask(attn_mask: Array, query: Array, key: Array) -> None:

@@ -85,10 +85,17 @@ def choose(
 
 def _by_blocks(query: Array, key: Array, settings: AttentionSettings) -> bool:
     """Whether blocks of queries are faster, or what the scores take is too much."""
+    if not _has_known_sizes(query, key):
+        return False
     size, cpu = 4 * math.prod(scores_shape(query, key)), jax.default_backend() == "cpu"
     if cpu and settings.is_causal and settings.dropout_p == 0 and query.shape[-2] >= CAUSAL_LENGTH:
         return size >= CHUNKED_FROM["causal"]
     return size >= CHUNKED_FROM["cpu" if cpu else "accelerator"]
+
+
+def _has_known_sizes(*arrays: Array) -> bool:
+    """Whether no size is one of `jax.export`'s symbols, which no threshold can be compared with."""
+    return all(isinstance(size, int) for array in arrays for size in array.shape)
 
 
 def _is_exact(query: Array, attn_mask: Array | None) -> bool:
@@ -110,12 +117,16 @@ def _hinders_fused(
     lengths = query.shape[-2], key.shape[-2]
     if capability < (8, 0):
         return "it needs an NVIDIA GPU of compute capability 8.0 or more, and there is none here"
+    if not _has_known_sizes(query, key):
+        return f"its sizes must be numbers; got {query.shape} and {key.shape}"
     if query.dtype not in HOLE:
         return f"it computes in float16 and bfloat16; got {query.dtype}"
     if need_weights:
         return "it never holds the weights, which are wanted here"
     if settings.dropout_p > 0:
         return f"it has no dropout of weights; got dropout_p={settings.dropout_p}"
+    if isinstance(settings.scale, jax.Array):
+        return "its scale must be a number, which has no gradient; got an array"
     if value.shape != key.shape:
         return f"keys and values must have one shape; got {key.shape} and {value.shape}"
     if features % 8 or not 0 < features <= widest:

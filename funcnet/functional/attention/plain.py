@@ -96,9 +96,11 @@ def _attends_to_numbers(
     if shares_heads(query, value):
         finite = jnp.repeat(finite, query.shape[-3] // value.shape[-3], -2)
     if attn_mask is None:
-        length = finite.shape[-1]
-        places, rows = (np.arange(n, dtype=np.int32) for n in (length, query.shape[-2]))
-        worst = jnp.where(finite, length, places).min(-1, keepdims=True, initial=length)
+        places, rows = (jnp.arange(n, dtype=jnp.int32) for n in (finite.shape[-1], query.shape[-2]))
+        none = np.iinfo(
+            np.int32
+        ).max  # no place, so that queries beyond the last key reach none either
+        worst = jnp.where(finite, none, places).min(-1, keepdims=True, initial=none)
         return (worst > rows + first)[..., None]
     return (finite[..., None, :] | ~allowed_by(attn_mask)).all(-1, keepdims=True)
 
@@ -201,8 +203,8 @@ def _product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
     Where ``a`` has several heads for each of ``b``, those heads' rows are stacked, so that ``b``
     need not be repeated.
     """
-    rows = a.shape
-    if shares_heads(a, b):
+    rows, stacked = a.shape, shares_heads(a, b)
+    if stacked:
         a = a.reshape(*rows[:-3], b.shape[-3], rows[-3] // b.shape[-3] * rows[-2], rows[-1])
     leading = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a = jnp.broadcast_to(a, (*leading, *a.shape[-2:]))
@@ -212,7 +214,7 @@ def _product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
     output = jax.lax.dot_general(
         a, b, (axes, (batch, batch)), preferred_element_type=at_least_float32(a.dtype)
     )
-    if output.shape[-2] == rows[-2]:
+    if not stacked:
         return output
     return output.reshape(*leading[:-1], *rows[-3:-1], output.shape[-1])
 

@@ -63,6 +63,10 @@ class GroupedQueryAttention(Module):
     Decoding, 2019, https://arxiv.org/abs/1911.02150.
     """
 
+    implementation: AttentionForm | None = (
+        None  # here too: descriptions that were stored without it
+    )
+
     def __init__(
         self,
         embed_dim: int,
@@ -98,7 +102,7 @@ class GroupedQueryAttention(Module):
         self.dropout = dropout
         self.is_causal = is_causal
         self.rotary = rotary
-        self.implementation: AttentionForm | None = implementation
+        self.implementation = implementation
         shared = num_kv_heads * head_dim
         self.q_proj = Linear(embed_dim, num_heads * head_dim, bias, dtype=dtype)
         self.k_proj = Linear(embed_dim, shared, bias, dtype=dtype)

@@ -57,6 +57,10 @@ class MultiheadAttention(Module):
     ``torch.nn.MultiheadAttention``.
     """
 
+    implementation: AttentionForm | None = (
+        None  # here too: descriptions that were stored without it
+    )
+
     def __init__(
         self,
         embed_dim: int,
@@ -84,7 +88,7 @@ class MultiheadAttention(Module):
         self.vdim = embed_dim if vdim is None else vdim
         self.add_zero_attn = add_zero_attn
         self.batch_first = batch_first
-        self.implementation: AttentionForm | None = implementation
+        self.implementation = implementation
         packed = self.kdim == embed_dim and self.vdim == embed_dim
         glorot = init.xavier_uniform()
 

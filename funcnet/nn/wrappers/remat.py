@@ -28,6 +28,10 @@ class Remat(ModuleWrapper):
             ``transforms.saving_policy``, or one of ``jax.checkpoint_policies``.
         static_argnums: positions of arguments that reach the module as they are even if they are arrays.
 
+    Raises:
+        TypeError: a policy that is no word or function.
+        ValueError: no policy has that name.
+
     Example:
         >>> net = fn.functionalize(nn.Remat(nn.Linear(4, 4)))
         >>> params, state = net.init(jax.random.key(0))
@@ -45,6 +49,11 @@ class Remat(ModuleWrapper):
         static_argnums: tuple[int, ...] = (),
     ) -> None:
         self.module = module
+        if isinstance(policy, bool):
+            raise TypeError(
+                "Remat always computes again: give policy=None to keep nothing, 'everything' to keep all, or leave "
+                f"the wrapper out; got policy={policy!r}"
+            )
         self.policy = None if policy is None else policy_of("Remat", policy)
         self.static_argnums = static_argnums
 

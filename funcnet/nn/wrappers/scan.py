@@ -43,6 +43,8 @@ class Scan(ModuleWrapper):
         (6.0, [0.0, 0.0, 1.0, 3.0])
     """
 
+    remat: Keep = "costly"  # here too: descriptions that were stored without it
+
     def __init__(
         self,
         module: Module,

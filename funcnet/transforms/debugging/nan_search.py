@@ -88,6 +88,8 @@ class Place:
     path: str = ""
     backward: bool = False
     turn: int | None = None
+    source: str = ""
+    """The line of the innermost call, for operations that tell none."""
 
 
 def _run(program: Program, arguments: Sequence[Any], place: Place) -> list[Any]:
@@ -117,7 +119,7 @@ def _judge(operation: Operation, operands: list[Any], outputs: list[Any], place:
     if not any(nan or infinite for nan, infinite in after):
         return
     before = list(map(not_finite, operands))
-    site = Site(operation.name, place.path, place.backward, _source(operation))
+    site = Site(operation.name, place.path, place.backward, _source(operation, place.source))
     if any(each.nan for each in after) and not any(each.nan for each in before):
         raise _CulpritError("NaN", site, place.turn)
     if any(each.infinite for each in after) and not any(each.infinite for each in before):
@@ -128,7 +130,7 @@ def _inside(operation: Operation, operands: list[Any], place: Place) -> list[Any
     """Go into calls, loops and branches; ``None`` for an operation that holds no other."""
     called = operation.called
     if called is not None:
-        return _run(called, operands, place)
+        return _run(called, operands, replace(place, source=_source(operation, place.source)))
     match operation.control:
         case ScanLoop() as loop:
             # without a turn there is nothing to search, and the results are empty rows
@@ -195,10 +197,17 @@ def _only_backward(program: Program) -> set[int]:
     return backward
 
 
-def _source(operation: Operation) -> str:
-    """Return the innermost line of source that is neither JAX's nor funcnet's."""
+def _source(operation: Operation, of_call: str) -> str:
+    """Return the innermost line of source that is neither JAX's nor funcnet's.
+
+    Where JAX remembers the trace of a formula, its operations tell no line outside of it: the line of the call
+    stands for them, or funcnet's own where the call is gone, as in a gradient.
+    """
+    own = ""
     for frame in operation.frames:
         path = Path(frame.file)
+        line = f"{path.name}:{frame.line} ({frame.function})"
         if not any(path.is_relative_to(package) for package in _PACKAGES):
-            return f"{path.name}:{frame.line} ({frame.function})"
-    return "unknown line"
+            return line
+        own = own or (line if path.is_relative_to(_PACKAGES[-1]) else "")
+    return of_call or own or "unknown line"

@@ -271,6 +271,7 @@ REFUSED = {
     "a name that is none": ("flash", [HALF] * 3, {}, "must be None or one of"),
     "float32": ("fused", [HALF.astype(jnp.float32)] * 3, {}, "float16 and bfloat16; got float32"),
     "dropout": ("fused", [HALF] * 3, {"dropout_p": 0.5}, "no dropout of weights"),
+    "a learned scale": ("fused", [HALF] * 3, {"scale": jnp.float32(0.5)}, "must be a number"),
     "wide heads": ("fused", [jnp.tile(HALF, 33)] * 3, {}, "at most 256; got 264"),
     "odd heads": ("fused", [HALF[..., :7]] * 3, {}, "multiple of 8 features"),
     "values of another size": ("fused", [HALF, HALF, HALF[..., :4]], {}, "must have one shape"),
@@ -332,3 +333,23 @@ def test_defaults_by_what_was_measured(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert default(length=256, causal=True) == default(length=2048) == "plain"
     assert default(length=long) == "chunked"
+
+
+@pytest.mark.parametrize("form", ["plain", "chunked"])
+def test_dropout_on_a_mesh_with_explicit_axes(form):
+    query, key = jnp.ones((2, 2, 70, 4)), jax.random.key(0)
+
+    def drop(query, key):
+        return F.scaled_dot_product_attention(
+            query, query, query, dropout_p=0.5, dropout_key=key, implementation=form
+        ).sum()
+
+    expected = jax.jit(jax.grad(drop))(query, key)
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        spread = jax.sharding.reshard(query, PartitionSpec("batch"))
+        slope = jax.jit(jax.grad(drop))(spread, key)
+        assert jax.typeof(slope).sharding.spec[0] == "batch"
+    np.testing.assert_allclose(
+        slope, expected, atol=1e-5
+    )  # float32: slopes are differences of sums

@@ -1,6 +1,8 @@
 """What Repeat, Scan and Remat keep for the backward pass; every choice gives the same derivatives."""
 
+import pickle
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -208,3 +210,26 @@ def test_remat_takes_the_same_words():
     assert run(None) < run("costly") < run("everything")
     with pytest.raises(ValueError, match="policy must be one of"):
         nn.Remat(MLP(), policy="cheap")
+    for flag in (True, False):  # as of Repeat, where False keeps everything and None is refused
+        with pytest.raises(TypeError, match="always computes again"):
+            nn.Remat(MLP(), policy=flag)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "inputs"),
+    [
+        (lambda: nn.MultiheadAttention(4, 2), "implementation", [jnp.ones((3, 2, 4))] * 3),
+        (lambda: nn.GroupedQueryAttention(4, 2), "implementation", [jnp.ones((2, 3, 4))]),
+        (lambda: nn.Scan(Step()), "remat", [jnp.ones(WIDTH), jnp.ones((3, WIDTH))]),
+    ],
+)
+def test_descriptions_stored_before_the_choice_was_there(make, name, inputs):
+    old = make()
+    del vars(old)[name]
+    old = pickle.loads(pickle.dumps(old))
+    outputs: list[Any] = []
+    for module in (old, make()):
+        net = fn.functionalize(module)
+        params, state = net.init(jax.random.key(0), *inputs)
+        outputs.append(net.apply(params, state, *inputs)[0])
+    jax.tree.map(np.testing.assert_array_equal, *outputs)

@@ -234,3 +234,14 @@ def test_a_search_that_stands_still_is_left_to_itself(monkeypatch):
         if thread.name == "nan_guard":
             thread.join(20)
     assert [blame.site.operation for blame in found] == ["log"]
+
+
+def normalized_twice(x):
+    varied = fn.functional.layer_norm(x, (3,), eps=0.0)
+    return (varied + fn.functional.layer_norm(x - x, (3,), eps=0.0)).sum()
+
+
+def test_the_line_of_a_formula_whose_trace_is_remembered():
+    x, line = jnp.arange(3.0), normalized_twice.__code__.co_firstlineno + 2
+    assert f"test_nan_guard.py:{line} (normalized_twice)" in str(blames_of(normalized_twice, x)[0])
+    assert "standardize.py:" in str(blames_of(jax.grad(normalized_twice), x)[0])
