@@ -71,7 +71,10 @@ def policy_of(layer: str, remat: Keep) -> Callable[..., bool] | None:
     if isinstance(remat, bool):
         return saving_policy("nothing") if remat else None
     if isinstance(remat, str):
-        return saving_policy(remat)
+        try:
+            return saving_policy(remat)
+        except ValueError as error:
+            raise ValueError(f"{layer}: remat={remat!r} is no policy: {error}") from None
     if not callable(remat):
         raise TypeError(
             f"{layer}: give True (compute everything again), False (nothing), 'costly' (what is cheap) or a "

@@ -200,7 +200,7 @@ def test_other_choices_raise_where_they_are_made(wrap):
         wrap(remat=3)
     with pytest.raises(TypeError, match="got None"):
         wrap(remat=None)
-    with pytest.raises(ValueError, match="policy must be one of 'costly'"):
+    with pytest.raises(ValueError, match="is no policy: policy must be one of 'costly'"):
         wrap(remat="cheap")
 
 
