@@ -59,7 +59,8 @@ def scaled_dot_product_attention(
             - ``"plain"``: the formula, with all scores in memory.
             - ``"chunked"``: the same for a block of queries after another, each computed again for the gradient:
               memory grows with ``L + S``. Dropout draws other bits than in the plain form.
-            - ``"fused"``: cuDNN's kernel, on NVIDIA GPUs, 16 bits, no dropout, no learned scale. It rounds weights,
+            - ``"fused"``: cuDNN's kernel, on NVIDIA GPUs, 16 bits, no dropout, no learned scale; lengths are even, or
+              attention is causal, to as many keys as queries. It rounds weights,
               and a mask of floats, to 16 bits; a value that is not finite may make NaN of every query that a
               causal mask leaves to attend to others. The default only where the mask is boolean or of the
               query's dtype. Its second derivatives and forward mode are those of the other forms.
