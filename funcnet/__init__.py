@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from funcnet import module as module
     from funcnet import nn as nn
     from funcnet import optim as optim
+    from funcnet import parallel as parallel
     from funcnet import training as training
     from funcnet import transforms as transforms
     from funcnet.core import errors as errors
@@ -33,6 +34,7 @@ _FOLDERS = {
     "module": "funcnet.module",
     "nn": "funcnet.nn",
     "optim": "funcnet.optim",
+    "parallel": "funcnet.parallel",
     "training": "funcnet.training",
     "transforms": "funcnet.transforms",
 }

@@ -15,11 +15,11 @@ RANKS = {
     "functional": 1,
     "optim": 1,
     "data": 1,
-    "parallel": 1,
     "module": 2,
     "nn": 3,
     "checkpoint": 4,
     "export": 4,
+    "parallel": 4,
     "training": 5,
 }
 
