@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
@@ -15,6 +16,9 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+
+from tests.parity import checks
+from tests.parity.table import Row
 
 # The same examples in every run, so that a change fails for what it changed; `--grid=full` draws new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
@@ -37,6 +41,12 @@ def pytest_addoption(parser):
         default=float("inf"),
         help="tests marked gpu that have not begun by then are skipped",
     )
+    parser.addoption("--skipped-to", metavar="FILE", help="write down which tests were skipped")
+    parser.addoption(
+        "--only-skipped",
+        metavar="FILE",
+        help="run those alone, and what meets PyTorch where it is installed: of that the comparison alone",
+    )
 
 
 STARTED = time.monotonic()
@@ -45,14 +55,44 @@ STARTED = time.monotonic()
 def pytest_configure(config):
     if config.getoption("grid") == "full":
         hypothesis.settings.load_profile("full")
+    if config.getoption("skipped_to") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SkippedTests(Path(config.getoption("skipped_to"))))
+    if config.getoption("only_skipped"):
+        checks.COMPARISON_ALONE = True
 
 
-def pytest_collection_modifyitems(items):
-    """Tests marked gpu need an accelerator: JAX_PLATFORMS=cuda,cpu pytest tests/gpu."""
+class SkippedTests:
+    """Write down the ids of tests that were skipped, and of files that were skipped as a whole."""
+
+    def __init__(self, file):
+        self.file = file
+        self.found = []
+
+    def pytest_runtest_logreport(self, report):
+        if report.skipped:
+            self.found.append(report.nodeid)
+
+    pytest_collectreport = pytest_runtest_logreport
+
+    def pytest_sessionfinish(self):
+        self.file.write_text("\n".join(self.found))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Choose tests; those marked gpu need an accelerator: JAX_PLATFORMS=cuda,cpu pytest tests/gpu."""
+    if config.getoption("only_skipped"):
+        wanted = set(Path(config.getoption("only_skipped")).read_text().splitlines())
+        items[:] = [item for item in items if item_is_wanted(item, wanted)]
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if needing and jax.default_backend() == "cpu":
         for item in needing:
             item.add_marker(pytest.mark.skip(reason="needs an accelerator"))
+
+
+def item_is_wanted(item, wanted):
+    """Say whether a test, or its file, was skipped where there was no PyTorch; rows were not, but met nobody."""
+    row = getattr(item, "callspec", None) and item.callspec.params.get("row")
+    return isinstance(row, Row) or bool({item.nodeid, item.nodeid.partition("::")[0]} & wanted)
 
 
 @pytest.fixture

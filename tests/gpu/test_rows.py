@@ -48,4 +48,6 @@ def test_row(row, gpu_time):
             pytorch.record(row, False, 1)
         except Exception as error:
             pytest.skip(f"PyTorch {torch.__version__} refuses: {type(error).__name__}")
+        if "LPPool" in str(row) and "(inf," in str(row):
+            pytest.skip(f"PyTorch {torch.__version__} has no norm of infinity in pooling")
     check(row)
