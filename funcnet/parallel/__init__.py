@@ -1,5 +1,9 @@
 """Many devices and many processes: meshes, rules by dotted path, plans, and jobs that end when they fail."""
 
 from funcnet.parallel.meshes import mesh
+from funcnet.parallel.optimizer_state import shard_optimizer
+from funcnet.parallel.rules.places import fsdp, output
+from funcnet.parallel.rules.table import join_rules
+from funcnet.parallel.shard import batch_sharding, shard
 
-__all__ = ["mesh"]
+__all__ = ["batch_sharding", "fsdp", "join_rules", "mesh", "output", "shard", "shard_optimizer"]
