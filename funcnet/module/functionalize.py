@@ -24,9 +24,9 @@ from funcnet.module.binding import (
     update_state,
 )
 from funcnet.module.description import Node, is_module, snapshot
+from funcnet.module.initial_values.lazy_shapes import learned_specs
 from funcnet.module.initialize import draw
 from funcnet.module.layout import nested
-from funcnet.module.initial_values.lazy_shapes import learned_specs
 from funcnet.module.module import Module, binding_of
 from funcnet.module.observe import Capture, Edit, Observation
 from funcnet.module.sharding.gathering import keeps_no_gathered

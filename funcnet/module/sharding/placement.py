@@ -12,10 +12,10 @@ from funcnet.core.paths import join
 from funcnet.core.shardings import bytes_per_device, constrained, gathered
 from funcnet.module.layout import Layout
 
-__all__ = ["PlacedArray", "Placement"]
+__all__ = ["ShardedArray", "Placement"]
 
 
-class PlacedArray(NamedTuple):
+class ShardedArray(NamedTuple):
     """One array of a model that is spread over a mesh.
 
     Attributes:
@@ -44,7 +44,7 @@ class Placement:
     """
 
     mesh: Mesh
-    arrays: Mapping[str, PlacedArray] = field(default_factory=dict)
+    arrays: Mapping[str, ShardedArray] = field(default_factory=dict)
     outputs: Mapping[str, PartitionSpec] = field(default_factory=dict)
 
     @cached_property
@@ -53,7 +53,7 @@ class Placement:
         return {path: one.stored for path, one in self.arrays.items()}
 
     @cached_property
-    def spread(self) -> dict[str, PlacedArray]:
+    def spread(self) -> dict[str, ShardedArray]:
         """The arrays that are gathered before they are used."""
         return {path: one for path, one in self.arrays.items() if one.stored != one.computed}
 
@@ -169,12 +169,12 @@ class Placement:
         )
 
 
-def _of_one_layer(one: PlacedArray, stacked: int) -> PlacedArray:
+def _of_one_layer(one: ShardedArray, stacked: int) -> ShardedArray:
     cut = [PartitionSpec(*spec[stacked:]) for spec in (one.stored, one.computed)]
-    return PlacedArray(one.shape[stacked:], one.dtype, *cut, one.pattern)
+    return ShardedArray(one.shape[stacked:], one.dtype, *cut, one.pattern)
 
 
-def _shown(one: PlacedArray) -> str:
+def _shown(one: ShardedArray) -> str:
     if not any(one.stored):
         return "whole"
     place = str(tuple(one.stored))

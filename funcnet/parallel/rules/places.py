@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from jax.sharding import Mesh, PartitionSpec
 
-__all__ = ["Fsdp", "Output", "Place", "as_spec", "batch_axes", "data_axis", "fsdp", "output"]
+__all__ = ["Fsdp", "Output", "RulePlace", "as_spec", "batch_axes", "data_axis", "fsdp", "output"]
 
 SMALLEST = 1024
 """An array of fewer numbers stays whole under ``"fsdp"``: to gather it would cost more than it saves."""
@@ -36,7 +36,7 @@ class Output:
         return f"output{tuple(self.spec)!r}"
 
 
-Place: TypeAlias = None | str | tuple[Any, ...] | PartitionSpec | Fsdp | Output
+RulePlace: TypeAlias = None | str | tuple[Any, ...] | PartitionSpec | Fsdp | Output
 """What a rule may say: see `shard`."""
 
 

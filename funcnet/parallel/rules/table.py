@@ -9,7 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from funcnet.core.paths import matches
 from funcnet.module.layout import Layout
-from funcnet.module.sharding.placement import PlacedArray
+from funcnet.module.sharding.placement import ShardedArray
 from funcnet.module.specs import Spec
 from funcnet.parallel.rules.places import (
     Fsdp,
@@ -57,7 +57,7 @@ def join_rules(*tables: Rules) -> dict[str, Any]:
 
 def placed_arrays(
     mesh: Mesh, rules: Rules, layout: Layout, specs: Mapping[str, Spec]
-) -> dict[str, PlacedArray]:
+) -> dict[str, ShardedArray]:
     """Give each array of a layout the place of the first pattern that matches its path.
 
     Args:
@@ -79,7 +79,7 @@ def placed_arrays(
         stacked = layout.sizes[path]
         stored, computed = (_behind(len(stacked), spec) for spec in (stored, computed))
         shape = (*stacked, *spec.sizes)
-        arrays[path] = PlacedArray(shape, spec.dtype, stored, computed, pattern or "")
+        arrays[path] = ShardedArray(shape, spec.dtype, stored, computed, pattern or "")
     return arrays
 
 
