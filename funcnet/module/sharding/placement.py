@@ -146,10 +146,10 @@ class Placement:
             >>> net = fn.functionalize(nn.Linear(64, 64))
             >>> mesh = fn.parallel.mesh(data=1, devices=jax.devices()[:1])
             >>> print(fn.parallel.shard(net, mesh, {"weight": ("data", None)}).placement.describe())
-            array   shape     place         bytes on a device  pattern
-            weight  (64, 64)  ('data', None)            16,384  'weight'
-            bias    (64,)     whole                        256
-            total                                       16,640
+            array   shape     place      bytes on a device  pattern
+            weight  (64, 64)  ('data',)             16,384  'weight'
+            bias    (64,)     whole                    256
+            total                                   16,640
         """
         rows = [("array", "shape", "place", "bytes on a device", "pattern")]
         total = 0

@@ -229,7 +229,7 @@ def spread_further(
 
 
 def trimmed(entries: Iterable[Any]) -> PartitionSpec:
-    """Make a spec without None at its end: XLA leaves that out, and `jax.jit` takes the two for different shardings."""
+    """Make a spec without None at its end: XLA leaves that out, and `jax.jit` tells the two apart."""
     kept = list(entries)
     while kept and kept[-1] is None:
         kept.pop()

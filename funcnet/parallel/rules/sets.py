@@ -79,10 +79,10 @@ def tensor_parallel(
 ) -> dict[str, Any]:
     """Return Megatron's rules: of two linear maps in a row, the first by its rows and the second by its columns.
 
-    So each device computes some heads of an attention, and some features of a feed-forward block, from start to end, and
-    one sum over devices follows each block. Known are `nn.MultiheadAttention`, `nn.GroupedQueryAttention`, the layers of
-    `nn.Transformer`, two `nn.Linear` in an `nn.Sequential` with only activations and dropout between them, and
-    `nn.Embedding`, by vocabulary. For other layers add rules: ``{"*.up.weight": ("model", None), ...}``.
+    So each device computes some heads of an attention, and some features of a feed-forward block, from start to
+    end, and one sum over devices follows each block. Known are `nn.MultiheadAttention`, `nn.GroupedQueryAttention`,
+    the layers of `nn.Transformer`, two `nn.Linear` in an `nn.Sequential` with only activations and dropout between
+    them, and `nn.Embedding`, by vocabulary. For other layers add rules: ``{"*.up.weight": ("model", None), ...}``.
 
     Args:
         model: a description, or what `functionalize` returned.
