@@ -10,6 +10,7 @@ from funcnet import nn, optim, parallel
 from funcnet.core.paths import leaves_with_paths
 from funcnet.optim.protocol import ShapedTransformation
 from tests.optim.test_protocol import MATRICES_ONLY, OPTIMIZERS
+from tests.parallel.rules.models import only_sampled
 
 SINGLE = [name for name in OPTIMIZERS if name not in MATRICES_ONLY]  # these are within groups below
 WRAPPED = {
@@ -82,8 +83,7 @@ def placed(array, *spec):
 
 @pytest.mark.parametrize("name", [*SINGLE, *WRAPPED, *(f"optax {name}" for name in OPTAX)])
 def test_three_steps_are_those_of_one_device(request, name):
-    if request.config.getoption("grid") != "full" and name not in SAMPLE:
-        pytest.skip("--grid=full")
+    only_sampled(request, name, SAMPLE)
     with jax.numpy_dtype_promotion("standard"):
         expected, _, expected_state = three_steps(made(name), NET)
         zero = "data" if sum(map(ord, name)) % 2 else None

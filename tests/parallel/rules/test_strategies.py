@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from funcnet import optim, parallel
-from tests.parallel.rules.models import model, train
+from tests.parallel.rules.models import model, only_sampled, train
 
 DENSE = {
     "data": lambda net: parallel.data_parallel(),
@@ -48,8 +48,7 @@ def on_one_device(kind):
     ("kind", "name", "rules"), CASES, ids=lambda x: x if isinstance(x, str) else ""
 )
 def test_twenty_steps_are_those_of_one_device(request, kind, name, rules):
-    if request.config.getoption("grid") != "full" and (kind, name) not in SAMPLE:
-        pytest.skip("--grid=full")
+    only_sampled(request, (kind, name), SAMPLE)
     net, mesh = model(kind), parallel.mesh(data=2, model=2)
     sharded = parallel.shard(net, mesh, rules(net))
     optimizer = parallel.shard_optimizer(
