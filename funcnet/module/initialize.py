@@ -28,7 +28,7 @@ from funcnet.module.initial_values.recipes import FlatDraw, KnownValues, Recipe,
 from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_by_recipe", "draw_one", "words_of"]
 
 Kind = tuple[Initializer, tuple[int, ...], Any]
 
@@ -43,12 +43,15 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
         specs: by path, for one layer of a stack, with complete shapes.
         key: the one that the keys of all names are folded from.
     """
-    arrays = dict(_draw_by_recipe(layout, specs, key))
+    device = _device_of(key)
+    put = partial(jax.device_put, device=device, may_alias=False)
+    found = draw_by_recipe(layout, specs, key, device)
+    arrays: dict[str, Array] = {path: put(values) for path, values in found}
     others = {path: spec for path, spec in specs.items() if path not in arrays}
     return arrays | _draw_by_kind(layout, others, key)
 
 
-def _words(layout: Layout, path: str) -> np.ndarray:
+def words_of(layout: Layout, path: str) -> np.ndarray:
     """Return the two words of each layer of an array that are folded into the key."""
     spec = layout.specs[path]
     # another's where this one is computed from its draw (weight norm)
@@ -60,28 +63,41 @@ def _words(layout: Layout, path: str) -> np.ndarray:
 # ---- arrays whose initializer tells a recipe: they share programs
 
 
-def _draw_by_recipe(
-    layout: Layout, specs: dict[str, Spec], key: Key
-) -> Iterator[tuple[str, Array]]:
+def _device_of(key: Key) -> Any:
+    """Return the device that a key is bound to; None if it is to none, or to several."""
+    if isinstance(key, jax.core.Tracer) or not key.committed or len(key.sharding.device_set) > 1:
+        return None
+    return next(iter(key.sharding.device_set))
+
+
+def draw_by_recipe(
+    layout: Layout, specs: dict[str, Spec], key: Key, device: Any = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the values of those arrays whose initializer tells a recipe, one array after the other.
+
+    Args:
+        layout: of the module.
+        specs: by path, for one layer of a stack, with complete shapes.
+        key: the one that the keys of all names are folded from; nothing is drawn by one that is traced.
+        device: where to draw.
+    """
     key_words = threefry_words(key)
     if key_words is None:
         return
-    device = next(iter(key.sharding.device_set)) if key.committed else None
-    put = partial(jax.device_put, device=device, may_alias=False)
     families: dict[Any, list[tuple[str, Draw]]] = {}
     for path, spec in specs.items():
         recipe = _recipe_of(spec)
         if isinstance(recipe, KnownValues):
-            yield path, put(np.broadcast_to(recipe.values, (*layout.sizes[path], *spec.sizes)))
+            yield path, np.broadcast_to(recipe.values, (*layout.sizes[path], *spec.sizes))
         elif recipe is not None:
-            words = folded_words(key_words, _words(layout, path))
+            words = folded_words(key_words, words_of(layout, path))
             one = Draw(recipe, spec.dtype, math.prod(spec.sizes), words)
             families.setdefault((recipe.sample, spec.dtype), []).append((path, one))
     for family in families.values():
         paths, draws = zip(*family, strict=True)
         for path, one, values in zip(paths, draws, drawn_values(draws, device), strict=True):
             shape = (*layout.sizes[path], *specs[path].sizes)
-            yield path, put(_edited(one.recipe, values, specs[path].sizes).reshape(shape))
+            yield path, _edited(one.recipe, values, specs[path].sizes).reshape(shape)
 
 
 def _recipe_of(spec: Spec) -> Recipe | None:
@@ -105,7 +121,7 @@ def _draw_by_kind(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str,
         groups.setdefault((by_value(spec.init), spec.sizes, spec.dtype), []).append(path)
     arrays: dict[str, Array] = {}
     for kind, paths in groups.items():
-        drawn = _draw_words(kind, key, [_words(layout, path) for path in paths])
+        drawn = _draw_words(kind, key, [words_of(layout, path) for path in paths])
         for path, layers in zip(paths, drawn, strict=True):
             sizes = layout.sizes[path]
             whole = layers[0] if len(layers) == 1 else layers
@@ -115,7 +131,7 @@ def _draw_by_kind(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str,
 
 def _draw_words(kind: Kind, key: Key, words: list[np.ndarray]) -> list[Any]:
     """Draw, for each array of words, the values of its layers."""
-    one: Callable[..., Array] = partial(_draw_one, *kind, key)
+    one: Callable[..., Array] = partial(draw_one, *kind, key)
     if isinstance(key, jax.core.Tracer) and sum(map(len, words)) > 1:
         # one loop, so that a traced init does not grow with depth
         everything = jax.lax.map(one, jnp.concatenate(words))
@@ -127,9 +143,10 @@ def _draw_words(kind: Kind, key: Key, words: list[np.ndarray]) -> list[Any]:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _draw_one(
+def draw_one(
     init: Initializer, shape: tuple[int, ...], dtype: Any, key: Key, words: Array
 ) -> Array:
+    """Draw one array, or one layer of a stack, with the key that its name's words give."""
     value = jnp.asarray(init(fold_words(key, words), shape, dtype))
     if value.shape != shape:
         raise ValueError(f"an initializer made shape {value.shape}, not {shape}: {init!r}")

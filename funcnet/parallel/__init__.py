@@ -1,5 +1,30 @@
 """Many devices and many processes: meshes, rules by dotted path, plans, and jobs that end when they fail."""
 
 from funcnet.parallel.meshes import mesh
+from funcnet.parallel.optimizer_state import shard_optimizer
+from funcnet.parallel.rules.places import copies, fsdp, output
+from funcnet.parallel.rules.sets import (
+    data_parallel,
+    expert_parallel,
+    fully_sharded,
+    sequence_parallel,
+    tensor_parallel,
+)
+from funcnet.parallel.rules.table import join_rules
+from funcnet.parallel.shard import batch_sharding, shard
 
-__all__ = ["mesh"]
+__all__ = [
+    "batch_sharding",
+    "copies",
+    "data_parallel",
+    "expert_parallel",
+    "fsdp",
+    "fully_sharded",
+    "join_rules",
+    "mesh",
+    "output",
+    "sequence_parallel",
+    "shard",
+    "shard_optimizer",
+    "tensor_parallel",
+]
