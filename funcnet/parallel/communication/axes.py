@@ -1,4 +1,4 @@
-"""Names of mesh axes that a reduction runs over: are they there?"""
+"""The mesh axes that a reduction runs over: that they exist, and that rows are spread along them."""
 
 import math
 from collections.abc import Sequence
@@ -6,9 +6,18 @@ from typing import Any, TypeAlias
 
 import jax
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["MeshAxes", "axis_names", "require_bound_axis", "require_local", "require_mesh_axis"]
+from funcnet.core.aliases import PyTree
+
+__all__ = [
+    "MeshAxes",
+    "axis_names",
+    "require_bound_axis",
+    "require_local",
+    "require_mesh_axis",
+    "spread_rows",
+]
 
 MeshAxes: TypeAlias = str | tuple[str, ...]
 """One axis of a mesh, or several that count as one."""
@@ -42,6 +51,20 @@ def require_mesh_axis(mesh: Mesh, axis: MeshAxes) -> int:
             f"Pass axis= one of them, or make the mesh with it: parallel.mesh({(*missing, 'data')[0]}=-1)"
         )
     return math.prod(mesh.shape[name] for name in names)
+
+
+def spread_rows(batch: PyTree, mesh: Mesh, axis: MeshAxes) -> PyTree:
+    """Spread leading axes where a mesh has explicit axes, on which `jax.shard_map` moves nothing.
+
+    Example:
+        >>> spread_rows(jnp.ones(8), fn.parallel.mesh(data=-1), "data").shape
+        (8,)
+    """
+    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if all(types[name] is not AxisType.Explicit for name in axis_names(axis)):
+        return batch
+    rows = NamedSharding(mesh, PartitionSpec(axis))
+    return jax.tree.map(lambda x: jax.sharding.reshard(x, rows), batch)
 
 
 def require_bound_axis(function: str, axis: MeshAxes) -> int:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.paths import leaves_with_paths
-from funcnet.parallel.communication.axes import MeshAxes, axis_names, require_mesh_axis
+from funcnet.parallel.communication.axes import MeshAxes, axis_names, require_mesh_axis, spread_rows
 from funcnet.parallel.communication.reduced_gradient import check_rows
 from funcnet.parallel.communication.reductions import average_aux
 
@@ -67,7 +68,7 @@ def local_step(
         run, metrics = step(jax.tree.map(lambda x: x[0], replica), *batch)
         share: Array | float = 1 / count
         if weight is not None:
-            own = jax.numpy.asarray(weight(*batch)).astype(float)
+            own = jnp.asarray(weight(*batch)).astype(float)
             share = own / lax.psum(own, axis)
         metrics = average_aux(metrics, axis, share, "metrics")
         return jax.tree.map(lambda x: x[None], run), metrics
@@ -85,14 +86,14 @@ def local_step(
     def on_all_devices(replicas: PyTree, *batch: Any) -> tuple[Any, Any]:
         _check_replicas(replicas, count)
         check_rows("the batch", batch, count)
-        return mapped(replicas, batch)
+        return mapped(replicas, spread_rows(batch, mesh, axis))
 
     return on_all_devices
 
 
 def _check_replicas(replicas: PyTree, count: int) -> None:
     for path, leaf in leaves_with_paths(replicas):
-        shape = jax.numpy.shape(leaf)
+        shape = jnp.shape(leaf)
         if not shape or shape[0] != count:
             raise ValueError(
                 f"local_step takes replicas of a run, whose arrays have a leading axis of {count}; {path or 'the run'} "

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import is_float
 from funcnet.core.paths import leaves_with_paths
-from funcnet.parallel.communication.axes import MeshAxes, axis_names, require_mesh_axis
+from funcnet.parallel.communication.axes import MeshAxes, axis_names, require_mesh_axis, spread_rows
 from funcnet.parallel.communication.reductions import (
     average_aux,
     check_reduce_dtype,
@@ -176,13 +176,12 @@ def _on_each_device(
     kwargs: dict[str, Any],
 ) -> Any:
     """Run a function of a call's arguments on each device's rows; its result is the same everywhere."""
-    marks = (
-        tuple(jax.tree.map(lambda _: i in divided, arg) for i, arg in enumerate(args)),
-        {name: jax.tree.map(lambda _: name in divided, arg) for name, arg in kwargs.items()},
-    )
-    spread = jax.tree.leaves(marks)
+    named = [*enumerate(args), *sorted(kwargs.items())]  # in the order of the leaves
+    spread = [at in divided for at, arg in named for _ in jax.tree.leaves(arg)]
     leaves, treedef = jax.tree.flatten((args, kwargs))
-    arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)}
+    is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
+    arrays = {i: jnp.asarray(leaf) for i, leaf in enumerate(leaves) if is_array[i]}
+    arrays = {i: spread_rows(x, mesh, axis) if spread[i] else x for i, x in arrays.items()}
 
     def one(arrays: dict[int, Array]) -> Any:
         number = lax.axis_index(axis_names(axis))

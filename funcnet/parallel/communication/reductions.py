@@ -157,9 +157,9 @@ def average_aux(aux: PyTree, axis: MeshAxes, share: Array | float, name: str) ->
 def shared(leaf: Any, share: Array | float) -> Array:
     """Weigh one device's array; where it has no share, what it holds does not matter."""
     leaf = _wide(jax_leaf(leaf))
-    if isinstance(share, float):
-        return leaf * share
-    return jnp.where(share == 0, 0, leaf * share.astype(leaf.dtype))
+    if isinstance(share, jax.Array):
+        return jnp.where(share == 0, 0, leaf * share.astype(leaf.dtype))
+    return leaf * share
 
 
 def _sum_wide(sent: list[Array], axis: MeshAxes) -> list[Array]:
