@@ -343,11 +343,11 @@ def test_other_mistakes(mesh, start, batches):
     replicas = parallel.make_replicas(run, mesh)
     with pytest.raises(ValueError, match="4 devices divide"):
         parallel.local_step(step, mesh)(replicas, batches[0][0][:6], batches[0][1][:6])
+    counted = lambda run, x: (run, {"count": jnp.int32(len(x))})
     with pytest.raises(TypeError, match=r"metrics holds count of dtype int32"):
-        counted = lambda run, x: (run, {"count": jnp.int32(len(x))})
         parallel.local_step(counted, mesh)(replicas, batches[0][0])
     with pytest.raises(TypeError, match="dtype of real floats"):
         parallel.average_gradients(reduce_dtype=int)
+    optimizer = parallel.diloco(optim.sgd(0.1), every=2)
     with pytest.raises(ValueError, match="diloco reads the parameters"):
-        optimizer = parallel.diloco(optim.sgd(0.1), every=2)
         optimizer.update(start, optimizer.init(start))

@@ -201,18 +201,11 @@ def test_a_step_written_by_hand_is_the_step_of_one_device(mesh, batch):
 
     def loss(params, state, batch, key):
         loss, (metrics, state) = objective(params, state, batch, key, True)
-        return loss, (state, metrics, objective.weight(batch))
+        return loss, (state, metrics, objective.weight(batch).astype(float))
 
     gradient = parallel.reduced_value_and_grad(
-        lambda *args: (lambda v, aux: (v, (*aux[:2], aux[2].astype(float))))(*loss(*args)),
-        mesh,
-        has_aux=True,
-        microbatches=2,
-        batched=2,
-        threaded=1,
-        weight=lambda aux: aux[2],
+        loss, mesh, has_aux=True, microbatches=2, threaded="state", weight=lambda aux: aux[2]
     )
-
     traces = []
 
     def step(run, batch):
