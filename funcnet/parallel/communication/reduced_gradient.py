@@ -237,16 +237,21 @@ def _average_changes(old: PyTree, new: PyTree, axis: MeshAxes, share: Array | fl
     """Average what each device changed a state by, so that what does not change stays the same number."""
     before, treedef = jax.tree.flatten(old)
     after = [jnp.asarray(leaf) for leaf in treedef.flatten_up_to(new)]
+    before = [_like(b, a) for b, a in zip(before, after, strict=True)]
     floats = [i for i, leaf in enumerate(after) if is_float(leaf, complex=True)]
     changes = {i: jnp.where(after[i] == before[i], 0, after[i] - before[i]) for i in floats}
     sums = sum_over([shared(change, share) for change in changes.values()], axis)
     for i, change in zip(floats, sums, strict=True):
         moved = (before[i].astype(change.dtype) + change).astype(after[i].dtype)
-        after[i] = jnp.where(change == 0, before[i].astype(after[i].dtype), moved)
+        after[i] = jnp.where(change == 0, before[i], moved)
     for i, leaf in enumerate(after):
         if i not in changes:
             after[i] = _largest(leaf, axis)
     return treedef.unflatten(after)
+
+
+def _like(old: Any, new: Array) -> Any:
+    return jnp.asarray(old).astype(new.dtype) if is_float(new, complex=True) else old
 
 
 def _largest(leaf: Array, axis: MeshAxes) -> Array:

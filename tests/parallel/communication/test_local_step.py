@@ -201,13 +201,13 @@ def test_a_made_step_trains_is_saved_and_goes_on(mesh, batches, tmp_path):
     given = [{"x": x, "y": y} for x, y in batches[:5]]
     run = run_of(0)
     for batch in given[:3]:
-        run, metrics = step(run, batch)
+        run, metrics = jax.block_until_ready(step(run, batch))
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(3, run)
         loaded = checkpointer.latest().load(like=run_of(1))
     for batch in given[3:]:
-        run, metrics = step(run, batch)
-        loaded, again = step(loaded, batch)
+        run, metrics = jax.block_until_ready(step(run, batch))
+        loaded, again = jax.block_until_ready(step(loaded, batch))
         assert metrics["loss"] == again["loss"]
     bits = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
     assert all(
@@ -284,7 +284,7 @@ def test_another_number_of_replicas_goes_on(start, batches):
     for mesh, pair in ((four, batches[:2]), (two, batches[2:4])):
         step = jax.jit(parallel.local_step(step_of(optimizer), mesh))
         for x, y in pair:
-            run, metrics = step(run, x, y)
+            run, metrics = jax.block_until_ready(step(run, x, y))
         run = parallel.merge_replicas(run)
         run = parallel.make_replicas(jax.device_get(run), two)
     assert jnp.isfinite(metrics["loss"])
@@ -328,7 +328,7 @@ def test_gradients_that_jax_has_added_up_are_refused(mesh, start, batches, make)
         update, mesh=mesh, in_specs=(everywhere, rows, rows), out_specs=everywhere
     )
     with pytest.raises(ValueError, match="JAX has added them up"):
-        mapped(start, *batches[0])
+        jax.eval_shape(mapped, start, *batches[0])
 
 
 def test_other_mistakes(mesh, start, batches):

@@ -110,12 +110,12 @@ def test_stacked_layers_are_matrices_of_their_own(rng):
     alone = parallel.powersgd(2, min_compression=1.0)
     start = together.init({"blocks": {"w": stack[0]}})
     assert start.q["blocks.w"].shape == (3, 6, 2)
-    means, state = jax.vmap(together.update, (0, None), axis_name="data")(
-        {"blocks": {"w": stack}}, start
-    )
+    on_devices = lambda update: jax.jit(jax.vmap(update, (0, None), axis_name="data"))
+    means, state = on_devices(together.update)({"blocks": {"w": stack}}, start)
+    one_layer = on_devices(alone.update)
     for i, layer in enumerate(layers):
         own = parallel.PowerSGDState({"w": jnp.zeros((8, 6))}, {"w": start.q["blocks.w"][i][None]})
-        mean, one = jax.vmap(alone.update, (0, None), axis_name="data")({"w": layer}, own)
+        mean, one = one_layer({"w": layer}, own)
         np.testing.assert_allclose(means["blocks"]["w"][:, i], mean["w"], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(
             state.error["blocks.w"][:, i], one.error["w"], rtol=1e-5, atol=1e-6
@@ -150,7 +150,7 @@ def test_constants_and_frozen_parameters(rng):
     assert sorted(state.q) == ["frozen", "w"]
     grads = {"w": jnp.asarray(rng.standard_normal((DEVICES, 16, 16))), "frozen": None}
     grads = {**grads, "count": jnp.zeros(DEVICES, int)}
-    means, new = jax.vmap(transformation.update, (0, None), axis_name="data")(grads, state)
+    means, new = jax.jit(jax.vmap(transformation.update, (0, None), axis_name="data"))(grads, state)
     assert means["frozen"] is None
     assert means["count"].dtype == jnp.int32
     assert np.array_equal(new.q["frozen"][0], state.q["frozen"])
@@ -275,4 +275,4 @@ def test_mistakes_in_use(params):
         out_specs=everywhere,
     )
     with pytest.raises(ValueError, match="JAX has added them up"):
-        mapped(params)
+        jax.eval_shape(mapped, params)

@@ -1,5 +1,6 @@
 """The gradient that devices add up once: the numbers of the whole batch, whatever the parts."""
 
+import functools
 import itertools
 
 import jax
@@ -59,6 +60,12 @@ def masked_loss(params, batch):
     return loss, {"largest": loss + 1, "count": count}
 
 
+@functools.cache
+def whole(loss, has_aux=False):
+    """The gradient of the whole batch on one device."""
+    return jax.jit(fn.value_and_grad(loss, has_aux=has_aux))
+
+
 def close(a, b, rtol=2e-6):
     """Float32 sums of a few dozen terms in another order."""
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol), a, b)
@@ -77,7 +84,7 @@ def close(a, b, rtol=2e-6):
 def test_it_is_the_gradient_of_the_whole_batch(mesh, params, batch, loss, options, microbatches):
     reduced = parallel.reduced_value_and_grad(loss, mesh, microbatches=microbatches, **options)
     found, grads = jax.jit(reduced)(params, batch)
-    expected, wanted = fn.value_and_grad(loss, has_aux="has_aux" in options)(params, batch)
+    expected, wanted = whole(loss, has_aux="has_aux" in options)(params, batch)
     close(grads, wanted)
     assert grads["steps"].dtype == params["steps"].dtype
     if "has_aux" in options:
@@ -112,7 +119,7 @@ def test_sixteen_bits_on_the_wire_cost_two_roundings(mesh, params, batch):
     reduced = parallel.reduced_value_and_grad(mean_loss, mesh, reduce_dtype=jnp.bfloat16)
     _, grads = jax.jit(reduced)(params, batch)
     parts = jax.tree.map(lambda x: x.reshape(DEVICES, -1, *x.shape[1:]), batch)
-    each = jax.vmap(fn.grad(mean_loss), (None, 0))(params, parts)
+    each = jax.jit(jax.vmap(fn.grad(mean_loss), (None, 0)))(params, parts)
     for name in ("a", "b"):
         exact = np.mean(each[name], 0)
         # half a unit of the eighth bit for each device's number, and for their sum
@@ -131,8 +138,9 @@ def test_each_device_and_each_part_draws_its_own_numbers(mesh, batch):
     reduced = parallel.reduced_value_and_grad(loss, mesh, microbatches=2)
     _, grad = jax.jit(reduced)(jnp.ones(()), batch, key)
     rows = batch["x"].reshape(DEVICES, 2, 2, 3)  # part i of a device is its rows i, i + 2
+    alone = jax.jit(fn.grad(loss))
     each = [
-        fn.grad(loss)(
+        alone(
             jnp.ones(()),
             {"x": rows[device, :, part]},
             jax.random.fold_in(jax.random.fold_in(key, device), part),
@@ -165,11 +173,12 @@ def test_statistics_are_averaged_over_devices_and_counts_are_kept(mesh, batch):
     (_, (found, metrics)), grads = jax.jit(reduced)(params, state, batch)
     rows = jax.tree.map(lambda x: x.reshape(DEVICES, 2, 2, *x.shape[1:]), batch)
     states, losses, gradients = [], [], []
+    alone = jax.jit(fn.value_and_grad(loss, has_aux=True))
     for device in range(DEVICES):
         own = state
         for part in range(2):
             piece = jax.tree.map(lambda x: x[device, :, part], rows)
-            (value, (own, _)), grad = fn.value_and_grad(loss, has_aux=True)(params, own, piece)
+            (value, (own, _)), grad = alone(params, own, piece)
             losses.append(value)
             gradients.append(grad)
         states.append(own)
@@ -221,7 +230,7 @@ def test_a_step_written_by_hand_is_the_step_of_one_device(mesh, batch):
     steps = jax.jit(step, donate_argnums=0), jax.jit(training.make_train_step(objective, optimizer))
     many = jax.device_put(many, NamedSharding(mesh, PartitionSpec()))
     for _ in range(3):
-        many, metrics = steps[0](many, batch)
+        many, metrics = jax.block_until_ready(steps[0](many, batch))
         one, wanted = steps[1](one, batch)
     assert len(traces) == 1
     close(metrics, wanted, 1e-5)
@@ -239,7 +248,7 @@ def test_parameters_may_be_spread_over_another_axis(params, batch, dtype):
     spread = {k: jax.device_put(x, NamedSharding(mesh, specs[k])) for k, x in params.items()}
     reduced = parallel.reduced_value_and_grad(mean_loss, mesh, microbatches=2, reduce_dtype=dtype)
     value, grads = jax.jit(reduced)(spread, batch)
-    expected, wanted = fn.value_and_grad(mean_loss)(params, batch)
+    expected, wanted = whole(mean_loss)(params, batch)
     close(value, expected)
     close(grads, wanted, 2e-6 if dtype is None else 0.02)
     assert all(grads[k].sharding.is_equivalent_to(spread[k].sharding, 2) for k in ("a", "b"))
@@ -248,7 +257,7 @@ def test_parameters_may_be_spread_over_another_axis(params, batch, dtype):
 def test_two_axes_count_as_one(params, batch):
     mesh = parallel.mesh(data=2, fsdp=2)
     reduced = parallel.reduced_value_and_grad(mean_loss, mesh, axis=("data", "fsdp"))
-    close(jax.jit(reduced)(params, batch), fn.value_and_grad(mean_loss)(params, batch))
+    close(jax.jit(reduced)(params, batch), whole(mean_loss)(params, batch))
 
 
 def test_axes_may_be_explicit(params, batch):
@@ -256,7 +265,7 @@ def test_axes_may_be_explicit(params, batch):
     with jax.set_mesh(mesh):
         reduced = parallel.reduced_value_and_grad(mean_loss, mesh, microbatches=2)
         found = jax.jit(reduced)(params, batch)
-    close(found, fn.value_and_grad(mean_loss)(params, batch))
+    close(found, whole(mean_loss)(params, batch))
 
 
 def test_a_models_loops_may_begin_with_what_is_the_same_everywhere(mesh, rng):
@@ -272,13 +281,13 @@ def test_a_models_loops_may_begin_with_what_is_the_same_everywhere(mesh, rng):
         return total / len(batch)
 
     reduced = parallel.reduced_value_and_grad(loss, mesh, microbatches=2)
-    close(jax.jit(reduced)(params, x), fn.value_and_grad(loss)(params, x), 1e-5)
+    close(jax.jit(reduced)(params, x), whole(loss)(params, x), 1e-5)
 
 
 def test_some_parameters_alone(mesh, params, batch):
     reduced = parallel.reduced_value_and_grad(mean_loss, mesh, wrt="b")
     _, grads = jax.jit(reduced)(params, batch)
-    close(grads["b"], fn.grad(mean_loss)(params, batch)["b"])
+    close(grads["b"], whole(mean_loss)(params, batch)[1]["b"])
     assert grads["a"] is None
 
 
@@ -308,10 +317,10 @@ def with_key(params, state, batch):
 )
 def test_what_cannot_be_is_refused(mesh, params, batch, loss, options, error, message):
     with pytest.raises(error, match=message):
-        parallel.reduced_value_and_grad(loss, mesh, **options)(params, batch)
+        jax.eval_shape(parallel.reduced_value_and_grad(loss, mesh, **options), params, batch)
 
 
 def test_a_random_key_is_no_state(mesh, params, batch):
     reduced = parallel.reduced_value_and_grad(with_key, mesh, has_aux=True, threaded="state")
     with pytest.raises(TypeError, match="random key in the state"):
-        reduced(params, {"key": jax.random.key(0)}, batch)
+        jax.eval_shape(reduced, params, {"key": jax.random.key(0)}, batch)
