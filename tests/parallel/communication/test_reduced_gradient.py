@@ -67,8 +67,12 @@ def whole(loss, has_aux=False):
 
 
 def close(a, b, rtol=2e-6):
-    """Float32 sums of a few dozen terms in another order."""
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol), a, b)
+    """Float32 sums of a few dozen terms in another order: the error is of their size, not of what they leave."""
+
+    def check(x, y):
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * max(1, np.abs(y).max()))
+
+    jax.tree.map(check, a, b)
 
 
 @pytest.mark.parametrize("microbatches", [1, 2])
