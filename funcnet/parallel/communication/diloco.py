@@ -67,6 +67,7 @@ def diloco(
 
     Devices communicate only then: *1/H* of the bytes of data-parallel training. Gradients are those of
     each replica's own rows, as in a step made by `local_step`. The inner optimizers' states are never averaged.
+    The anchor and the outer momentum take the memory of the parameters once more each.
 
     With ``outer=optim.sgd(1.0)`` the anchor φ becomes the mean of the replicas, which is local SGD (FedAvg).
 

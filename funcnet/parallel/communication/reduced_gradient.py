@@ -54,8 +54,9 @@ def reduced_value_and_grad(
 
     The function takes and returns global arrays, as `value_and_grad` does, and belongs in a jitted step
     in its place. Inside ``fun`` arrays of the batch are one device's, and ``axis`` is a name that
-    collectives know. Parameters are whole along ``axis``; they may be spread over other axes of the mesh, which are
-    left to XLA. Means over the batch inside the model (batch norm's) are each device's own.
+    collectives know. Parameters may be spread over other axes of the mesh, which are left to XLA; those that are
+    spread over ``axis`` itself are gathered for the whole call, and their gradients come back whole. Means over the
+    batch inside the model (batch norm's) are each device's own.
 
     Args:
         fun: returns a real scalar, the mean over its rows, or ``(scalar, aux)`` if ``has_aux``.

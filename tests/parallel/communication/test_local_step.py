@@ -134,6 +134,48 @@ def test_any_optimizer_of_averaged_gradients_is_that_of_one_device(mesh, start, 
     assert all((replicas == replicas[0]).all() for replicas in found)
 
 
+def test_gradients_keep_their_kind(mesh, rng):
+    """Narrow ones their dtype, complex ones both parts; constants stay, and some rows become all rows."""
+    params = {"narrow": jnp.ones(3, jnp.bfloat16), "complex": jnp.ones(2, jnp.complex64)}
+    params |= {"table": jnp.ones((5, 2)), "count": jnp.array(3), "frozen": jnp.ones(1)}
+    real = rng.standard_normal((DEVICES, 2)).astype(np.float32)
+    rows = np.arange(DEVICES)[:, None]
+
+    def update(number):
+        grads = {
+            "narrow": jnp.full(3, number + 1, jnp.bfloat16),
+            "complex": jnp.asarray(real * (1 + 2j))[number],
+            "table": optim.RowSparse(jnp.asarray(rows)[number], jnp.ones((1, 2))),
+            "count": jnp.array(0),
+            "frozen": None,
+        }
+        average = parallel.average_gradients(reduce_dtype=jnp.bfloat16)
+        return average.update(grads, (), params)[0]
+
+    means = jax.jit(jax.vmap(update, axis_name="data"))(jnp.arange(DEVICES))
+    assert means["narrow"].dtype == jnp.bfloat16
+    assert (means["narrow"] == 2.5).all()
+    # complex numbers travel as they are
+    np.testing.assert_allclose(means["complex"][0], (real * (1 + 2j)).mean(0), rtol=1e-6)
+    assert np.array_equal(means["table"][0][:, 0], [0.25] * DEVICES + [0])
+    assert means["count"].dtype == jnp.int32
+    assert means["frozen"] is None
+    with pytest.raises(ValueError, match=r"call update\(grads, state, params\)"):
+        jax.vmap(
+            lambda i: parallel.average_gradients().update(optim.RowSparse(i, jnp.ones((1, 2))), ()),
+            axis_name="data",
+        )(rows)
+
+
+def test_axes_may_be_explicit(start, batches):
+    mesh = parallel.mesh(data=-1, explicit=True)
+    optimizer = parallel.diloco(optim.sgd(0.2), every=2)
+    with jax.set_mesh(mesh):
+        found = trained(optimizer, start, batches[:2], mesh)
+    expected = diloco_in_numpy(np.asarray(start["w"]), batches[:2], 2, 0.2, 0.7, 0.9)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_devices_meet_in_a_branch_alone(mesh, start, batches):
     step = jax.jit(parallel.local_step(step_of(parallel.diloco(optim.adam(0.1), every=5)), mesh))
     run = replicas_of(parallel.diloco(optim.adam(0.1), every=5), start, mesh)

@@ -1,5 +1,7 @@
 """PowerSGD against its formula in NumPy, and against PyTorch's own hook."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,9 +32,16 @@ def gradients(rng, steps=3):
     ]
 
 
-def run(transformation, params, steps):
-    """What comes out on every device, and the states, after each step; devices are an axis of vmap."""
-    update = jax.jit(jax.vmap(transformation.update, axis_name="data"))
+@functools.cache
+def compiled(rank, min_compression=1.0):
+    """A transformation, and its update on all devices, which are an axis of vmap."""
+    transformation = parallel.powersgd(rank, min_compression=min_compression)
+    return transformation, jax.jit(jax.vmap(transformation.update, axis_name="data"))
+
+
+def run(params, steps, *settings):
+    """What comes out on every device, and the states, after each step."""
+    transformation, update = compiled(*settings)
     state, found = transformation.init(params), []
     state = jax.tree.map(lambda x: jnp.stack([x] * DEVICES), state)
     for grads in steps:
@@ -59,10 +68,9 @@ def powersgd_in_numpy(start, shape, steps):
 
 @pytest.mark.parametrize("rank", [1, 3])
 def test_it_is_the_papers_algorithm(params, rng, rank):
-    transformation = parallel.powersgd(rank, min_compression=1.0)
     steps = gradients(rng)
-    found = run(transformation, params, steps)
-    start = transformation.init(params).q
+    found = run(params, steps, rank)
+    start = compiled(rank)[0].init(params).q
     assert sorted(start) == sorted(THIN)
     for name in THIN:
         expected = powersgd_in_numpy(start[name][0], SHAPES[name], [grads[name] for grads in steps])
@@ -85,7 +93,7 @@ def test_it_is_the_papers_algorithm(params, rng, rank):
 def test_nothing_is_lost_for_good(params, rng):
     """The sum of what came out and what is remembered is the sum of all means."""
     steps = gradients(rng, 6)
-    found = run(parallel.powersgd(1, min_compression=1.0), params, steps)
+    found = run(params, steps, 1)
     for name in THIN:
         out = sum(means[name][0] for means, _ in found)
         remembered = found[-1][1].error[name].mean(0)
@@ -95,9 +103,7 @@ def test_nothing_is_lost_for_good(params, rng):
 
 def test_full_rank_is_the_mean(params, rng):
     steps = gradients(rng, 2)
-    for (means, state), grads in zip(
-        run(parallel.powersgd(99, min_compression=0.0), params, steps), steps, strict=True
-    ):
+    for (means, state), grads in zip(run(params, steps, 99, 0.0), steps, strict=True):
         assert sorted(state.q) == ["kernel", "matrix", "small"]
         for name in SHAPES:
             np.testing.assert_allclose(means[name][0], grads[name].mean(0), rtol=1e-5, atol=1e-5)
@@ -125,7 +131,7 @@ def test_stacked_layers_are_matrices_of_their_own(rng):
 def test_what_is_not_finite_is_passed_on_and_not_remembered(params, rng):
     grads = gradients(rng, 2)
     grads[1]["matrix"][2, 0, 0] = np.nan
-    (_, before), (means, after) = run(parallel.powersgd(1, min_compression=1.0), params, grads)
+    (_, before), (means, after) = run(params, grads, 1)
     assert np.isnan(means["matrix"]).any()
     assert np.array_equal(after.q["matrix"], before.q["matrix"])
     assert np.array_equal(after.error["matrix"], before.error["matrix"])
@@ -136,7 +142,7 @@ def test_zeros_do_not_stop_it(params, rng):
     """A layer that begins with zeros has no gradient at first, and no direction."""
     zeros = jax.tree.map(jnp.zeros_like, gradients(rng, 1)[0])
     steps = [zeros, *gradients(rng, 2)]
-    found = run(parallel.powersgd(2, min_compression=1.0), params, steps)
+    found = run(params, steps, 2)
     assert not found[0][0]["matrix"].any()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     left = np.linalg.norm(found[1][1].error["matrix"].mean(0))
@@ -183,13 +189,12 @@ def test_thin_matrices_travel(dtype):
 
 
 def test_what_is_saved_goes_on_with_the_same_bits(params, rng, tmp_path):
-    transformation = parallel.powersgd(2, min_compression=1.0)
     steps = gradients(rng, 2)
-    (_, state), (means, _) = run(transformation, params, steps)
+    (_, state), (means, _) = run(params, steps, 2)
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(1, state)
         loaded = checkpointer.latest().load(like=jax.tree.map(jnp.zeros_like, state))
-    again, _ = jax.jit(jax.vmap(transformation.update, axis_name="data"))(steps[1], loaded)
+    again, _ = compiled(2)[1](steps[1], loaded)
     assert all(np.array_equal(again[name], means[name]) for name in SHAPES)
 
 
