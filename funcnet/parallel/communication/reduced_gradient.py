@@ -97,6 +97,27 @@ def reduced_value_and_grad(
         >>> float(value), grads["w"].tolist()
         (1.0, [2.0])
 
+        A step of training, with the model's state, metrics, and rows that are padding (``batch["valid"]``):
+
+        >>> net, optimizer = fn.functionalize(nn.Linear(4, 3)), optim.adam(0.1)
+        >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
+        >>> def loss(params, state, batch, key):
+        ...     value, (metrics, state) = objective(params, state, batch, key, True)
+        ...     return value, (state, metrics, objective.weight(batch) * 1.0)
+        >>> gradient = fn.parallel.reduced_value_and_grad(
+        ...     loss, mesh, has_aux=True, threaded="state", weight=lambda aux: aux[2], microbatches=2)
+        >>> def step(run, batch):
+        ...     key = jax.random.fold_in(run.key, run.step)
+        ...     (_, (state, metrics, _)), grads = gradient(run.params, run.state, batch, key)
+        ...     updates, opt_state = optimizer.update(grads, run.opt_state, run.params)
+        ...     params = optim.apply_updates(run.params, updates)
+        ...     return fn.training.TrainState(params, state, opt_state, run.step + 1, run.key), metrics
+        >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
+        >>> batch = {"x": jnp.ones((8, 4)), "y": jnp.zeros(8, int), "valid": jnp.arange(8) < 5}
+        >>> run, metrics = jax.jit(step)(run, batch)
+        >>> int(run.step), sorted(metrics)
+        (1, ['loss'])
+
     Reference: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", VLDB
     2020, section 3.2.4 (``no_sync``)
     """
