@@ -10,9 +10,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.paths import leaves_with_paths
+from funcnet.parallel.communication.averages import average_aux
 from funcnet.parallel.communication.axes import MeshAxes, axis_names, require_mesh_axis, spread_rows
 from funcnet.parallel.communication.reduced_gradient import check_rows
-from funcnet.parallel.communication.reductions import average_aux
 
 __all__ = ["local_step"]
 

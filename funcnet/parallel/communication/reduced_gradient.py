@@ -10,15 +10,10 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.dtypes import is_float
 from funcnet.core.paths import leaves_with_paths
+from funcnet.parallel.communication.averages import average_aux, average_changes, mean_of_parts
 from funcnet.parallel.communication.axes import MeshAxes, axis_names, require_mesh_axis, spread_rows
-from funcnet.parallel.communication.reductions import (
-    average_aux,
-    check_reduce_dtype,
-    shared,
-    sum_over,
-)
+from funcnet.parallel.communication.reductions import check_reduce_dtype, shared, sum_over
 from funcnet.transforms.arguments import pick, wraps
 from funcnet.transforms.derivatives.grad import value_and_grad
 from funcnet.transforms.derivatives.microbatches import Accumulation, CallArguments
@@ -133,7 +128,7 @@ def reduced_value_and_grad(
         divided = {call.position(which) for which in plan.batched_arguments(call)}
         for at in divided:
             check_rows(call.name(at), call.get(at), count, microbatches)
-        state = None if threaded is None else call.get(call.position(threaded))
+        state = None if threaded is None else call.value(threaded)
         local = value_and_grad(
             _weighed(fun, has_aux, weight, None if threaded is None else jax.tree.structure(state)),
             argnums,
@@ -148,21 +143,21 @@ def reduced_value_and_grad(
 
         def on_one_device(args: Any, kwargs: Any) -> tuple[Any, Any, list[Array]]:
             (value, (*aux, weights)), grads = local(*args, **kwargs)
+            # without a weight all parts and devices count alike, and need not ask each other
             share: Array | float = 1 / count
+            parts = jnp.full(microbatches, 1 / microbatches)
             if weight is not None:
                 total = weights.sum()
-                share = total / lax.psum(total, axis)
-            parts = shared(weights, 1 / microbatches) if weight is None else weights / weights.sum()
-            means = jax.tree.map(lambda leaf: _mean_of_parts(leaf, parts), aux[-1])
+                share, parts = total / lax.psum(total, axis), weights / total
+            means = jax.tree.map(lambda leaf: mean_of_parts(leaf, parts), aux[-1])
             means = average_aux(means, axis, share, "aux")
             if threaded is not None:
-                before = CallArguments(fun, args, kwargs)
-                old = before.get(before.position(threaded))
-                means = (_average_changes(old, aux[0], axis, share), means)
+                old = CallArguments(fun, args, kwargs).value(threaded)
+                means = (average_changes(old, aux[0], axis, share), means)
             of_sum = share if reduction == "mean" else 1.0
             value = average_aux(value, axis, of_sum, "the loss")
-            moved = [shared(leaf, of_sum) for leaf in pattern.take(grads)]
-            sums = sum_over(moved, axis, reduce_dtype, like=pattern.take(grads))
+            moving = pattern.take(grads)
+            sums = sum_over([shared(g, of_sum) for g in moving], axis, reduce_dtype, like=moving)
             return value, means, sums
 
         value, aux, sums = _on_each_device(on_one_device, mesh, axis, divided, args, kwargs)
@@ -245,43 +240,3 @@ def _weighed(
         return value, (aux, None, size)
 
     return weighed
-
-
-def _mean_of_parts(leaf: Array, shares: Array) -> Array:
-    """Average what the parts of a batch returned; one of integers is left for the error message."""
-    if not is_float(leaf, complex=True):
-        return leaf
-    column = shares.reshape(-1, *[1] * (leaf.ndim - 1))
-    return shared(leaf, column).sum(0).astype(leaf.dtype)
-
-
-def _average_changes(old: PyTree, new: PyTree, axis: MeshAxes, share: Array | float) -> PyTree:
-    """Average what each device changed a state by, so that what does not change stays the same number."""
-    before, treedef = jax.tree.flatten(old)
-    after = [jnp.asarray(leaf) for leaf in treedef.flatten_up_to(new)]
-    before = [_like(b, a) for b, a in zip(before, after, strict=True)]
-    floats = [i for i, leaf in enumerate(after) if is_float(leaf, complex=True)]
-    changes = {i: jnp.where(after[i] == before[i], 0, after[i] - before[i]) for i in floats}
-    sums = sum_over([shared(change, share) for change in changes.values()], axis)
-    for i, change in zip(floats, sums, strict=True):
-        moved = (before[i].astype(change.dtype) + change).astype(after[i].dtype)
-        after[i] = jnp.where(change == 0, before[i], moved)
-    for i, leaf in enumerate(after):
-        if i not in changes:
-            after[i] = _largest(leaf, axis)
-    return treedef.unflatten(after)
-
-
-def _like(old: Any, new: Array) -> Any:
-    return jnp.asarray(old).astype(new.dtype) if is_float(new, complex=True) else old
-
-
-def _largest(leaf: Array, axis: MeshAxes) -> Array:
-    if is_typed_key(leaf):
-        raise TypeError(
-            "a random key in the state is another one on each device, so that none is left: keep keys "
-            "out of the state and pass one as an argument"
-        )
-    if leaf.dtype == jnp.bool_:
-        return lax.pmax(leaf.astype(jnp.int32), axis) > 0
-    return lax.pmax(leaf, axis)

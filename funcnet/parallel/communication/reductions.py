@@ -9,14 +9,12 @@ from jax import lax
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import at_least_float32, is_float
-from funcnet.core.paths import leaves_with_paths
 from funcnet.optim.leaf_rule import is_gradient, jax_leaf, moves
 from funcnet.optim.protocol import GradientTransformation, stateless
 from funcnet.optim.row_sparse import RowSparse
 from funcnet.parallel.communication.axes import MeshAxes, require_bound_axis, require_local
 
 __all__ = [
-    "average_aux",
     "average_gradients",
     "check_reduce_dtype",
     "local_gradients",
@@ -33,7 +31,9 @@ def average_gradients(
 
     .. math:: g \leftarrow \frac1n \sum_{d=1}^n g_d
 
-    The first link of a chain, in a step that runs on each device's part of the batch (`local_step`).
+    The first link of a chain, in a step that runs on each device's part of the batch (`local_step`). What
+    decides by the values of gradients comes after it, as in ``chain(average_gradients(), skip_nonfinite(adamw()))``:
+    around it, devices could decide differently, and wait for each other for good.
 
     Args:
         axis: the mesh axis, or several.
@@ -129,29 +129,6 @@ def sum_over(
     )
     result = leaves if like is None else like
     return [total.astype(leaf.dtype) for total, leaf in zip(summed, result, strict=True)]
-
-
-def average_aux(aux: PyTree, axis: MeshAxes, share: Array | float, name: str) -> PyTree:
-    """Average what a function returns beside its loss: means over the rows of each device.
-
-    Args:
-        aux: real or complex numbers.
-        axis: the mesh axis, or several.
-        share: this device's share of the whole; a device without a share may hold NaN.
-        name: of what is averaged, for the message.
-
-    Raises:
-        TypeError: there are integers, of which a mean makes no sense.
-    """
-    for path, leaf in leaves_with_paths(aux):
-        if not is_float(leaf, complex=True):
-            raise TypeError(
-                f"{name} holds {path or 'a value'} of dtype {jnp.result_type(leaf)}, of which no mean over "
-                "devices can be taken. Return a mean over the rows as a float; the model's new "
-                'state belongs first, with threaded="state"'
-            )
-    leaves, treedef = jax.tree.flatten(aux)
-    return treedef.unflatten(sum_over([shared(leaf, share) for leaf in leaves], axis, like=leaves))
 
 
 def shared(leaf: Any, share: Array | float) -> Array:

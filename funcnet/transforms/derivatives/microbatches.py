@@ -134,6 +134,10 @@ class CallArguments:
         """Return the argument at a position."""
         return self.kwargs[at] if isinstance(at, str) else self.args[at]
 
+    def value(self, which: Argument) -> Any:
+        """Return an argument by name or number."""
+        return self.get(self.position(which))
+
     def replaced(self, new: dict[Argument, Any], index: Array) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments with new values, and every other random key folded with the index."""
 
