@@ -33,7 +33,7 @@ def average_gradients(
 
     The first link of a chain, in a step that runs on each device's part of the batch (`local_step`). What
     decides by the values of gradients comes after it, as in ``chain(average_gradients(), skip_nonfinite(adamw()))``:
-    around it, devices could decide differently, and wait for each other for good.
+    around it, each device would decide for itself, and their parameters would part.
 
     Args:
         axis: the mesh axis, or several.
