@@ -1,5 +1,11 @@
 """Many devices and many processes: meshes, rules by dotted path, plans, and jobs that end when they fail."""
 
+from funcnet.parallel.communication.diloco import DiLoCoState, diloco
+from funcnet.parallel.communication.local_step import local_step
+from funcnet.parallel.communication.powersgd import PowerSGDState, powersgd
+from funcnet.parallel.communication.reduced_gradient import reduced_value_and_grad
+from funcnet.parallel.communication.reductions import average_gradients
+from funcnet.parallel.communication.replicas import make_replicas, merge_replicas
 from funcnet.parallel.meshes import mesh
 from funcnet.parallel.optimizer_state import shard_optimizer
 from funcnet.parallel.rules.places import copies, fsdp, output
@@ -14,15 +20,24 @@ from funcnet.parallel.rules.table import join_rules
 from funcnet.parallel.shard import batch_sharding, shard
 
 __all__ = [
+    "DiLoCoState",
+    "PowerSGDState",
+    "average_gradients",
     "batch_sharding",
     "copies",
     "data_parallel",
+    "diloco",
     "expert_parallel",
     "fsdp",
     "fully_sharded",
     "join_rules",
+    "local_step",
+    "make_replicas",
+    "merge_replicas",
     "mesh",
     "output",
+    "powersgd",
+    "reduced_value_and_grad",
     "sequence_parallel",
     "shard",
     "shard_optimizer",

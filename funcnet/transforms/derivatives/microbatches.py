@@ -12,7 +12,7 @@ from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.transforms.differentiable_leaves import is_typed_key
 
-__all__ = ["Accumulation"]
+__all__ = ["Accumulation", "CallArguments"]
 
 Argument = int | str
 
@@ -58,8 +58,8 @@ class Accumulation:
     ) -> tuple[Any, list[Array]]:
         """Run ``one_batch(args, kwargs) -> (value, gradients)`` over the parts and combine."""
         count = self.microbatches
-        call = _Call(fun, args, kwargs)
-        batched = [call.position(which) for which in self._batched(call)]
+        call = CallArguments(fun, args, kwargs)
+        batched = [call.position(which) for which in self.batched_arguments(call)]
         threaded = None if self.threaded is None else call.position(self.threaded)
         parts = {at: _divided(call.name(at), call.get(at), count) for at in batched}
 
@@ -97,7 +97,8 @@ class Accumulation:
             aux = state if aux is None else (state, *aux)
         return (value, aux), gradients
 
-    def _batched(self, call: "_Call") -> Sequence[Argument]:
+    def batched_arguments(self, call: "CallArguments") -> Sequence[Argument]:
+        """Return the names or numbers of the arguments of a call that are divided."""
         if self.batched is None:
             if "batch" not in call.names:
                 raise ValueError(
@@ -108,7 +109,7 @@ class Accumulation:
         return (self.batched,) if isinstance(self.batched, int | str) else self.batched
 
 
-class _Call:
+class CallArguments:
     """One call's arguments, read and replaced by name or number."""
 
     def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
@@ -126,10 +127,16 @@ class _Call:
         return which % len(self.args) if isinstance(which, int) else which
 
     def name(self, at: Argument) -> str:
+        """Return the name of an argument at a position."""
         return at if isinstance(at, str) else self.names[min(at, len(self.names) - 1)]
 
     def get(self, at: Argument) -> Any:
+        """Return the argument at a position."""
         return self.kwargs[at] if isinstance(at, str) else self.args[at]
+
+    def value(self, which: Argument) -> Any:
+        """Return an argument by name or number."""
+        return self.get(self.position(which))
 
     def replaced(self, new: dict[Argument, Any], index: Array) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments with new values, and every other random key folded with the index."""
