@@ -1,8 +1,23 @@
 """Many devices and many processes: meshes, rules by dotted path, plans, and jobs that end when they fail."""
 
 from funcnet.parallel.meshes import mesh
+from funcnet.parallel.optimizer_state import shard_optimizer
 from funcnet.parallel.plans.collectives import Collective
 from funcnet.parallel.plans.plan import plan
 from funcnet.parallel.plans.report import Plan
+from funcnet.parallel.rules.places import fsdp, output
+from funcnet.parallel.rules.table import join_rules
+from funcnet.parallel.shard import batch_sharding, shard
 
-__all__ = ["Collective", "Plan", "mesh", "plan"]
+__all__ = [
+    "Collective",
+    "Plan",
+    "batch_sharding",
+    "fsdp",
+    "join_rules",
+    "mesh",
+    "output",
+    "plan",
+    "shard",
+    "shard_optimizer",
+]
