@@ -21,6 +21,17 @@ from funcnet import nn
 
 RENAME = {f"{part}.*": f"transformer.{part}.*" for part in ("wte", "wpe", "h", "ln_f")}
 
+TENSOR_PARALLEL = {
+    "transformer.wte.weight": ("model", None),
+    "*.attn.c_attn.weight": (None, "model"),
+    "*.attn.c_attn.bias": ("model",),
+    "*.attn.c_proj.weight": ("model", None),
+    "*.mlp.c_fc.weight": (None, "model"),
+    "*.mlp.c_fc.bias": ("model",),
+    "*.mlp.c_proj.weight": ("model", None),
+}
+"""Rules of `parallel.shard`: each device has some heads and some features of the MLP, and a part of the words."""
+
 
 @dataclass(frozen=True)
 class GPT2Config:
@@ -67,8 +78,10 @@ class Attention(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``(N, T, D)`` to ``(N, T, D)``."""
-        batch, time, width = x.shape
-        qkv = self.c_attn(x).reshape(batch, time, 3, self.heads, width // self.heads)
+        width = x.shape[-1]
+        # which of the three, and the head, are axes of their own: so heads can be spread over devices
+        weight = self.c_attn.weight.reshape(width, 3, self.heads, width // self.heads)
+        qkv = jnp.einsum("ntd,dkhf->ntkhf", x, weight) + self.c_attn.bias.reshape(weight.shape[1:])
         q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # each (N, heads, T, D / heads)
         dropping = self.training and self.dropout > 0
         attended = F.scaled_dot_product_attention(

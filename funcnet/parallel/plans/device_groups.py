@@ -81,12 +81,23 @@ def _of_mesh(axes: str, order: str, chosen: str) -> DeviceGroups:
             picked.append(len(dims) + 1)
         dims += pieces
     count = math.prod(dims[index] for index in picked)
-    if (
-        "device_ids" in order
-    ):  # devices in an order of their own: the sizes are known, not the members
+    ids = _order(order, math.prod(dims))
+    if ids is None:
         return DeviceGroups(count, None)
-    grid = np.moveaxis(np.arange(math.prod(dims)).reshape(dims), picked, range(-len(picked), 0))
+    grid = np.moveaxis(ids.reshape(dims), picked, range(-len(picked), 0))
     return _grouped(grid.reshape(-1, count).tolist())
+
+
+def _order(text: str, devices: int) -> np.ndarray | None:
+    """Read ``device_ids=([2,4]T(1,0))`` or ``device_ids=(3,2,1,0)``: which devices a mesh has, in its order."""
+    if "device_ids" not in text:
+        return np.arange(devices)
+    iota = re.search(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", text)
+    if iota is not None:
+        shape, transpose = (_numbers(part) for part in iota.groups())
+        return np.arange(math.prod(shape)).reshape(shape).transpose(transpose or None)
+    listed = re.search(r"\(([\d,\s]+)\)", text)
+    return np.array([int(number) for number in listed[1].split(",")]) if listed else None
 
 
 def axes_of(found: DeviceGroups, mesh: Mesh | None) -> tuple[str, ...] | None:

@@ -53,17 +53,15 @@ def _alternatives(name: str) -> list[str]:
 def _layer(name: str) -> str:
     if "/" not in name:
         return ".".join(re.findall(r"[^\[\].']+", name))
-    base = scope = ""
-    root, fresh = (
-        True,
-        True,
-    )  # at the start, and within a transform, the first scope is a class's name
+    base = scope = root = ""
+    fresh = True  # at the start, and within a loop or transform, the first scope is a class's name
     for part in _scopes(name)[:-1]:
         if part is None:
             fresh = True
         elif fresh and part[:1].isupper() and "." not in part:
-            base = "" if root else join(base, scope, "module")
-            scope, root, fresh = "", False, False
+            # a derivative within a derivative begins at the model again
+            base = join(base, scope, "module") if root and part != root else ""
+            scope, root, fresh = "", root or part, False
         else:
             scope, fresh = part, False
     return join(base, scope)
@@ -75,7 +73,7 @@ def _scopes(name: str) -> list[str | None]:
     for piece in _split(name):
         transform, bracket, inner = piece.partition("(")
         if not bracket:
-            parts.append(None if _STRUCTURE.fullmatch(piece) else piece)
+            parts.append(None if _STRUCTURE.fullmatch(piece) or "->" in piece else piece)
         elif transform not in ("jit", "pjit") and inner[:-1]:
             parts += [None, *_scopes(inner[:-1])]
     return parts
