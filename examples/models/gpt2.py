@@ -61,9 +61,10 @@ class Conv1D(nn.Module):
         self.weight = fn.Parameter((inputs, outputs), nn.init.normal(std=std))
         self.bias = fn.Parameter((outputs,), nn.init.zeros())
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map ``(*, in)`` to ``(*, out)``."""
-        return x @ self.weight + self.bias
+    def __call__(self, x: jax.Array, *sizes: int) -> jax.Array:
+        """Map ``(*, in)`` to ``(*, out)``, or to ``(*, *sizes)``: so heads can be spread over devices."""
+        sizes = sizes or self.bias.shape
+        return jnp.tensordot(x, self.weight.reshape(-1, *sizes), 1) + self.bias.reshape(sizes)
 
 
 class Attention(nn.Module):
@@ -79,9 +80,7 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``(N, T, D)`` to ``(N, T, D)``."""
         width = x.shape[-1]
-        # which of the three, and the head, are axes of their own: so heads can be spread over devices
-        weight = self.c_attn.weight.reshape(width, 3, self.heads, width // self.heads)
-        qkv = jnp.einsum("ntd,dkhf->ntkhf", x, weight) + self.c_attn.bias.reshape(weight.shape[1:])
+        qkv = self.c_attn(x, 3, self.heads, width // self.heads)
         q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # each (N, heads, T, D / heads)
         dropping = self.training and self.dropout > 0
         attended = F.scaled_dot_product_attention(

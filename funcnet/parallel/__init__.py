@@ -5,7 +5,14 @@ from funcnet.parallel.optimizer_state import shard_optimizer
 from funcnet.parallel.plans.collectives import Collective
 from funcnet.parallel.plans.plan import plan
 from funcnet.parallel.plans.report import Plan
-from funcnet.parallel.rules.places import fsdp, output
+from funcnet.parallel.rules.places import copies, fsdp, output
+from funcnet.parallel.rules.sets import (
+    data_parallel,
+    expert_parallel,
+    fully_sharded,
+    sequence_parallel,
+    tensor_parallel,
+)
 from funcnet.parallel.rules.table import join_rules
 from funcnet.parallel.shard import batch_sharding, shard
 
@@ -13,11 +20,17 @@ __all__ = [
     "Collective",
     "Plan",
     "batch_sharding",
+    "copies",
+    "data_parallel",
+    "expert_parallel",
     "fsdp",
+    "fully_sharded",
     "join_rules",
     "mesh",
     "output",
     "plan",
+    "sequence_parallel",
     "shard",
     "shard_optimizer",
+    "tensor_parallel",
 ]
