@@ -92,12 +92,9 @@ def objective_of(net: Any, kind: str) -> Any:
 
 
 def rules_of(example: Example, strategy: str) -> dict[str, Any]:
-    if strategy == "tensor":
-        return example.tensor
-    if strategy == "tensor and fsdp":
-        wide = {name: parallel.fsdp(place, smallest=64) for name, place in example.tensor.items()}
-        return wide | {"*": parallel.fsdp(smallest=64)}
-    return {"*": parallel.fsdp(smallest=64)} if strategy == "fsdp" else {}
+    """Give the rules of a strategy; with FSDP, those of tiny arrays too."""
+    beside = example.tensor if "tensor" in strategy else {}
+    return parallel.fully_sharded(beside, smallest=64) if "fsdp" in strategy else beside
 
 
 def optimizer_of() -> Any:
