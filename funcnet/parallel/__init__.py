@@ -2,6 +2,7 @@
 
 from funcnet.parallel.meshes import mesh
 from funcnet.parallel.optimizer_state import shard_optimizer
+from funcnet.parallel.plans.abstract import abstract
 from funcnet.parallel.plans.collectives import Collective
 from funcnet.parallel.plans.plan import plan
 from funcnet.parallel.plans.report import Plan
@@ -19,6 +20,7 @@ from funcnet.parallel.shard import batch_sharding, shard
 __all__ = [
     "Collective",
     "Plan",
+    "abstract",
     "batch_sharding",
     "copies",
     "data_parallel",
