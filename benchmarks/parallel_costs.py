@@ -90,8 +90,8 @@ def sent(
         number: bytes of a number that is sent: 4 in float32.
         reduce_scatter: whether gradients are reduced in parts, as XLA does on GPUs; on CPUs it reduces all and
             drops what the device does not need, which sends twice as much.
-        sums: all-reduces of a block along ``model``: two forward and two backward by Megatron's count. One more for what
-            is computed again, and one for each projection of the same values where the compiler does not join them.
+        sums: all-reduces of a block along ``model``: two forward and two backward by Megatron's count. One more for
+            what is computed again, and one for each projection of the same values if the compiler joins none.
     """
     held_here = model.parameters / (spread.model * spread.pipeline) * number
     tokens = model.tokens * spread.model * spread.pipeline  # of the devices that share a batch
