@@ -49,7 +49,8 @@ def with_funcnet(width, blocks, mesh, rules):
 
 
 def by_hand(width, blocks, mesh, rules):
-    params, _ = model(width, blocks).init(jax.random.key(0))
+    key, _ = jax.random.split(jax.random.key(0))  # as a TrainState does
+    params, _ = model(width, blocks).init(key)
     names = sorted(params, key=int)
 
     def loss_of(params, batch):
