@@ -22,8 +22,8 @@ SAMPLED = [
     ("bert", "fsdp"),
     ("vit", "zero"),
     ("lstm_lm", "fsdp"),
-    ("resnet", "data"),
-    ("unet", "fsdp"),
+    ("resnet", "fsdp"),
+    ("unet", "data"),
 ]
 EVERY = [
     (name, strategy) for name in EXAMPLES for strategy in STRATEGIES if is_possible(name, strategy)

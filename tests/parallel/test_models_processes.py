@@ -51,7 +51,7 @@ def test_processes_train_as_one_device(tmp_path, request):
     names = list(EXAMPLES) if full else ["llama"]
     steps = ALL if full else FEW
     pairs = [f"{name}:{s}" for name in names for s in STRATEGIES if is_possible(name, s)]
-    run_processes(2, 2, [str(steps), *pairs], tmp_path, 120.0 * len(names))
+    run_processes(2, 2, [str(steps), *pairs], tmp_path, 300.0 * len(names))
     for pair in pairs:
         name, _, strategy = pair.partition(":")
         expected, run = whole_run(name, steps)
