@@ -8,6 +8,10 @@ from funcnet.parallel.communication.reductions import average_gradients
 from funcnet.parallel.communication.replicas import make_replicas, merge_replicas
 from funcnet.parallel.meshes import mesh
 from funcnet.parallel.optimizer_state import shard_optimizer
+from funcnet.parallel.plans.abstract import abstract
+from funcnet.parallel.plans.collectives import Collective
+from funcnet.parallel.plans.plan import plan
+from funcnet.parallel.plans.report import Plan
 from funcnet.parallel.rules.places import copies, fsdp, output
 from funcnet.parallel.rules.sets import (
     data_parallel,
@@ -20,8 +24,11 @@ from funcnet.parallel.rules.table import join_rules
 from funcnet.parallel.shard import batch_sharding, shard
 
 __all__ = [
+    "Collective",
     "DiLoCoState",
+    "Plan",
     "PowerSGDState",
+    "abstract",
     "average_gradients",
     "batch_sharding",
     "copies",
@@ -36,6 +43,7 @@ __all__ = [
     "merge_replicas",
     "mesh",
     "output",
+    "plan",
     "powersgd",
     "reduced_value_and_grad",
     "sequence_parallel",
