@@ -34,7 +34,10 @@ class Placing:
         self.blocks = {one: len(row_blocks(one).get(mine, [0])) for one in spread}
         alone = not spread or jax.process_count() == 1
         self.padding = Padding(math.lcm(*self.blocks.values()), alone) if pad else None
-        self.of_rows = next(filter(None, map(row_sharding, spread)), spread[0] if spread else None)
+        by_rows = [
+            rows for one in spread if (rows := row_sharding(one)) is not None and rows.spec[0]
+        ]
+        self.of_rows = by_rows[0] if by_rows else sharding if self.alike else None
 
     def __call__(self, batch: Any) -> Any:
         """Return the batch as JAX arrays."""
