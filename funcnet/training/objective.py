@@ -4,16 +4,17 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Params, State
+from funcnet.data.devices.padding import mark_rows
 from funcnet.module import Functional
 from funcnet.nn.losses.base import LossLayer
 
-__all__ = ["Objective", "Supervised", "accuracy", "supervised"]
+__all__ = ["MarkedBatch", "Objective", "Supervised", "accuracy", "supervised", "with_rows"]
 
 Metrics = dict[str, Array]
 
@@ -77,6 +78,24 @@ def supervised(
     )
 
 
+class MarkedBatch(NamedTuple):
+    """A batch that `fit` filled, with which of its rows are real beside it: functions of a batch see it as it came."""
+
+    batch: Any
+    valid: Array
+
+
+def with_rows(batch: Any, valid: Any, marked: bool) -> "MarkedBatch":
+    """Set which rows are real beside a batch, and in it where it says so itself.
+
+    Example:
+        >>> from funcnet.training.objective import with_rows
+        >>> with_rows({"x": 1}, 2, False)
+        MarkedBatch(batch={'x': 1}, valid=2)
+    """
+    return MarkedBatch(mark_rows(batch, valid, marked) if marked else batch, valid)
+
+
 @dataclass(frozen=True, eq=False)
 class Supervised:
     """What `supervised` makes: an `Objective` that knows how many samples a batch holds."""
@@ -91,8 +110,10 @@ class Supervised:
         self, params: Params, state: State, batch: Any, key: Key | None, train: bool
     ) -> tuple[Array, tuple[Metrics, State]]:
         """Compute the loss, the metrics and the new buffers."""
+        valid = valid_rows(batch)
+        batch = batch.batch if isinstance(batch, MarkedBatch) else batch
         outputs, state = self.net.apply(params, state, self.inputs(batch), key=key, train=train)
-        wanted, valid = self.targets(batch), valid_rows(batch)
+        wanted = self.targets(batch)
         value = _mean(self.loss, outputs, wanted, valid)
         if value.ndim:
             raise ValueError(
@@ -227,7 +248,9 @@ def valid_rows(batch: Any) -> Array | None:
         [True, False]
     """
     mask = None
-    if isinstance(batch, Mapping):
+    if isinstance(batch, MarkedBatch):
+        mask = batch.valid
+    elif isinstance(batch, Mapping):
         mask = batch.get("valid")
     elif isinstance(batch, tuple) and len(batch) > 1 and not hasattr(batch, "_fields"):
         mask = batch[-1]

@@ -1,7 +1,7 @@
 """One batch onto the devices: every array where its sharding says, whatever process it comes from."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -23,10 +23,18 @@ class Placing:
         sharding: a device or sharding for every array, or a tree of them like the batch; None: the default device.
         pad: whether to fill batches, and to say in each which rows are real.
         marked: whether batches have a mask already; None: look at them.
+        mark: how a batch is told its mask.
     """
 
-    def __init__(self, sharding: Any, pad: bool = False, marked: bool | None = None) -> None:
+    def __init__(
+        self,
+        sharding: Any,
+        pad: bool = False,
+        marked: bool | None = None,
+        mark: Callable[[Any, Any, bool], Any] = mark_rows,
+    ) -> None:
         self.sharding = sharding
+        self.mark = mark
         self.marked = marked
         self.alike = sharding is None or isinstance(sharding, Sharding | jax.Device)
         spread = [one for one in jax.tree.leaves(sharding) if isinstance(one, Sharding)]
@@ -53,7 +61,7 @@ class Placing:
         mask = None if self.marked is False else marked_rows(batch)
         leaves, valid = self._filled(self.padding, leaves, targets, mask)
         made = tree.unflatten(map(self._put, leaves, targets))
-        return mark_rows(made, self._put(valid, self.of_rows), mask is not None)
+        return self.mark(made, self._put(valid, self.of_rows), mask is not None)
 
     def check_sizes(self, sizes: Iterable[int]) -> None:
         """Raise for numbers of rows that batches will have, if the devices do not divide them."""

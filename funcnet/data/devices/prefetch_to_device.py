@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from funcnet.core.checks import check_positive
+from funcnet.data.devices.padding import mark_rows
 from funcnet.data.devices.process_shard import process_shard
 from funcnet.data.loading.pytorch_names import teaches
 
-__all__ = ["prefetch_to_device"]
+__all__ = ["DevicePrefetch", "prefetch_marked", "prefetch_to_device"]
 
 
 class DevicePrefetch:
@@ -135,12 +136,36 @@ def prefetch_to_device(
         [8, 2]
     """
     check_positive("size", size)
+    return _prefetch(batches, size, sharding, mark_rows if pad else None)
+
+
+def prefetch_marked(
+    batches: Any, sharding: Any, mark: Callable[[Any, Any, bool], Any] | None
+) -> DevicePrefetch:
+    """Send batches to the devices, and tell each its mask in a way of one's own.
+
+    Args:
+        batches: see `prefetch_to_device`.
+        sharding: likewise.
+        mark: ``mark(batch, valid, marked) -> batch``, see `mark_rows`; None: batches are not filled.
+
+    Example:
+        >>> from funcnet.data.devices.prefetch_to_device import prefetch_marked
+        >>> pair = lambda batch, valid, marked: (batch, valid)
+        >>> [valid.tolist() for _, valid in prefetch_marked([np.ones(2), np.ones(1)], None, pair)]
+        [[True, True], [True, False]]
+    """
+    return _prefetch(batches, 2, sharding, mark)
+
+
+def _prefetch(batches: Any, size: int, sharding: Any, mark: Any) -> DevicePrefetch:
     from funcnet.data.devices.placing import Placing
 
-    marked = getattr(batches, "pad_last", None)
-    place = Placing(sharding, pad, marked)
+    place = Placing(
+        sharding, mark is not None, getattr(batches, "pad_last", None), mark or mark_rows
+    )
     _check_shard(batches, sharding)
-    if not pad:
+    if mark is None:
         place.check_sizes(getattr(batches, "sizes", ()))
     return DevicePrefetch(batches, size, place)
 
