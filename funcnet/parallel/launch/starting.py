@@ -1,0 +1,265 @@
+"""Join a job of several processes, and tell it at each step that this process is alive."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+import jax
+
+from funcnet.core.jax_internals.preemption import reached_stop
+from funcnet.parallel.launch.hub import split_address
+from funcnet.parallel.launch.hub_thread import HubThread
+from funcnet.parallel.launch.member import Member, connect
+from funcnet.parallel.launch.variables import OURS, JobVariables, find_variables
+
+__all__ = ["JobProcess", "alive", "start"]
+
+
+@dataclass(frozen=True)
+class JobProcess:
+    """One process of a job.
+
+    Attributes:
+        index: its rank, from 0.
+        count: how many processes there are.
+        restart: how often the launcher has started the job again.
+    """
+
+    index: int = 0
+    count: int = 1
+    restart: int = 0
+
+    @property
+    def devices(self) -> list[jax.Device]:
+        """The devices of this process; ``jax.devices()`` lists those of all."""
+        return jax.local_devices()
+
+
+@dataclass
+class _Place:
+    """What `alive` moves: a process has one, as it has one place in a job."""
+
+    member: Member | None = None
+    started: bool = False
+    ended: bool = False
+    terminated: bool = False
+    reached: Callable[[int], bool] | None = None
+
+
+_place = _Place()
+
+
+def start(
+    *,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    devices: tuple[int, ...] | None = None,
+    step_timeout: float | None = None,
+    heartbeat_timeout: int = 60,
+    initialization_timeout: int = 300,
+    shutdown_timeout: int = 120,
+) -> JobProcess:
+    """Join the job that this process belongs to; a process alone does nothing.
+
+    Call it once, before anything that makes arrays or asks for devices. What is not given comes from the variables
+    of ``python -m funcnet.parallel.launch``, SLURM, Kubernetes, Open MPI or PMI (see `find_variables`).
+
+    From then on the job ends as a whole: an error that nobody catches, an exit code, a kill or a stuck step in one
+    process is printed once, with its rank, and ends all of them. On a cluster this takes two ports of process 0,
+    the coordinator's and the next one.
+
+    Args:
+        coordinator: ``host:port`` of process 0, which the others reach.
+        processes: how many there are; 1 means alone, whatever the variables say.
+        process: which one this is, from 0.
+        devices: the accelerators of this machine that it takes, by number; all that it sees by default.
+        step_timeout: seconds from one call of `alive` to the next after which the job counts as stuck: it prints where
+            every process is, and ends. Longer than the longest step, with compilation, evaluation and saving.
+        heartbeat_timeout: seconds of silence after which JAX gives up a process that is frozen or cut off. Long
+            enough for a network that stumbles; a process that dies is noticed at once.
+        initialization_timeout: seconds in which all processes have to come, with queues and images to pull.
+        shutdown_timeout: seconds that a process at its end waits for the others to end.
+
+    Returns:
+        This process's place in the job.
+
+    Raises:
+        RuntimeError: called twice, or after JAX has looked for its devices.
+        ValueError: a part of what is needed is known, but not all; a rank that is not below the number of processes.
+
+    Example:
+        >>> place = fn.parallel.start()
+        >>> place.index, place.count
+        (0, 1)
+
+    Reference: https://docs.jax.dev/en/latest/multi_process.html
+    """
+    known = _complete(find_variables(), coordinator, processes, process, devices)
+    count, rank = known.processes or 1, known.process or 0
+    if count == 1 and known.launcher is None and step_timeout is None:
+        return JobProcess()
+    if _place.started or jax.distributed.is_initialized():
+        raise RuntimeError(
+            "parallel.start() was called twice, or after jax.distributed.initialize(): a process joins one job, once. "
+            "Call start() at the top of the program and pass on what it returns"
+        )
+    address = known.coordinator or ""
+    if count > 1:
+        limits = (initialization_timeout, heartbeat_timeout, shutdown_timeout)
+        _initialize(known, *limits)
+    for name in OURS:  # programs that this one starts are no members of its job
+        os.environ.pop(name, None)
+    hub = known.launcher or (_open_hub(address, count, rank, heartbeat_timeout) if count > 1 else None)
+    lines = connect(hub, 10.0) if hub else None
+    if hub and lines is None:
+        warnings.warn(
+            f"process {rank} cannot reach {hub}: a process that fails will end the others after the heartbeat only. "
+            "Open the port after the coordinator's between the machines",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    interval = min(heartbeat_timeout / 8, 5.0)
+    launched = known.launcher is not None
+    _place.member = Member(rank, count, lines, address, interval, step_timeout, launched)
+    _place.member.join()
+    _place.started = True
+    return JobProcess(rank, count, known.restart)
+
+
+def alive(step: int | None) -> bool:
+    """Tell the job that this process begins a step, and ask whether to go on.
+
+    It costs less than a microsecond and waits for no device. `funcnet.training.fit` calls it; so should a loop
+    written by hand, in every process, at every step::
+
+        for step, batch in enumerate(batches):
+            if not parallel.alive(step):
+                checkpointer.save(step, run)
+                break
+            run = train_step(run, batch)
+
+    SIGTERM to any of the processes, which SLURM and Kubernetes send before they end a job, and Ctrl-C in the
+    launcher, let all processes stop at the same step, so that they save together.
+
+    Args:
+        step: the step that begins; None if no step is expected for a while, so that the watchdog rests.
+
+    Returns:
+        Whether to go on. Once it is False, it stays so.
+
+    Example:
+        >>> fn.parallel.alive(0)
+        True
+    """
+    member = _place.member
+    if _place.reached is None:
+        _first_call(member)
+    if member is not None:
+        member.seen = time.monotonic()
+        member.step = step
+        if member.stop:
+            _place.ended = True
+    if step is not None and not _place.ended:
+        _place.ended = _place.terminated or _asked_to_stop(step)
+    return not _place.ended
+
+
+def _asked_to_stop(step: int) -> bool:
+    return _place.reached is not None and _place.reached(step)
+
+
+def _first_call(member: Member | None) -> None:
+    """Choose how to learn that the job should stop: JAX's agreement, or for a process alone the signal itself."""
+    _place.reached = reached_stop
+    if member is not None:
+        member.first_step()
+    elif threading.current_thread() is threading.main_thread() and not jax.distributed.is_initialized():
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _note_termination)
+
+
+def _note_termination(number: int, frame: FrameType | None) -> None:
+    _place.terminated = True
+
+
+def _complete(
+    known: JobVariables,
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    devices: tuple[int, ...] | None,
+) -> JobVariables:
+    """Put what the caller gave over what the environment says, and check that it is a whole."""
+    given: dict[str, Any] = {
+        "coordinator": coordinator,
+        "processes": processes,
+        "process": process,
+        "devices": devices,
+    }
+    known = replace(known, **{name: value for name, value in given.items() if value is not None})
+    if known.processes == 1:
+        return replace(known, process=0)
+    needed = {name: getattr(known, name) for name in ("coordinator", "processes", "process")}
+    missing = [name for name, value in needed.items() if value is None]
+    if len(missing) == 3:
+        return known
+    if missing:
+        have = ", ".join(f"{name}={value!r}" for name, value in needed.items() if value is not None)
+        raise ValueError(
+            f"a job needs coordinator, processes and process; {known.source} gives {have}, without "
+            f"{' and '.join(missing)}. Pass them: parallel.start({', '.join(f'{name}=...' for name in missing)}), or set "
+            f"{' and '.join(f'FUNCNET_{name.upper()}' for name in missing)}; parallel.start(processes=1) runs alone"
+        )
+    if not 0 <= needed["process"] < needed["processes"]:
+        raise ValueError(
+            f"process={needed['process']} of processes={needed['processes']}: ranks go from 0 to {needed['processes'] - 1}"
+        )
+    if ":" not in needed["coordinator"]:
+        raise ValueError(
+            f"coordinator is host:port of process 0, such as 'node01:12340'; got {needed['coordinator']!r}"
+        )
+    return known
+
+
+def _initialize(known: JobVariables, initialization: int, heartbeat: int, shutdown: int) -> None:
+    try:
+        jax.distributed.initialize(
+            known.coordinator,
+            known.processes,
+            known.process,
+            known.devices,
+            cluster_detection_method="deactivate",
+            initialization_timeout=initialization,
+            heartbeat_timeout_seconds=heartbeat,
+            shutdown_timeout_seconds=shutdown,
+        )
+    except RuntimeError as error:
+        if "before" in str(error):
+            raise RuntimeError(
+                "parallel.start() has to come before anything that makes JAX look for its devices: jax.devices(), "
+                "jnp.zeros(...), jax.random.key(0), also in what the program imports. Call it first in main"
+            ) from error
+        raise RuntimeError(
+            f"process {known.process} of {known.processes} could not join the job at {known.coordinator} within "
+            f"{initialization} s ({known.source}). Are all processes started (srun, mpirun), is the coordinator's name "
+            "known on this machine, and is its port open?"
+        ) from error
+
+
+def _open_hub(address: str, count: int, rank: int, heartbeat: int) -> str:
+    """Return where the hub is, the port after JAX's; process 0 opens it."""
+    host, port = split_address(address)
+    if rank > 0:
+        return f"{host}:{port + 1}"
+    try:
+        HubThread(port + 1, address, count, heartbeat)
+    except OSError as error:
+        warnings.warn(f"port {port + 1} cannot be opened: {error}", RuntimeWarning, stacklevel=3)
+    return f"localhost:{port + 1}"
