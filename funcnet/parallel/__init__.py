@@ -2,5 +2,20 @@
 
 from funcnet.parallel.launch import JobProcess, alive, start
 from funcnet.parallel.meshes import mesh
+from funcnet.parallel.optimizer_state import shard_optimizer
+from funcnet.parallel.rules.places import fsdp, output
+from funcnet.parallel.rules.table import join_rules
+from funcnet.parallel.shard import batch_sharding, shard
 
-__all__ = ["JobProcess", "alive", "mesh", "start"]
+__all__ = [
+    "JobProcess",
+    "alive",
+    "batch_sharding",
+    "fsdp",
+    "join_rules",
+    "mesh",
+    "output",
+    "shard",
+    "shard_optimizer",
+    "start",
+]

@@ -94,7 +94,9 @@ def set_up(
         return Setup(objective, optimizer, placement.mesh, pads=True)
     if mesh is None:
         if rules is not None:
-            raise ValueError("rules say how a model lies on a mesh: pass mesh=parallel.mesh(data=-1), too")
+            raise ValueError(
+                "rules say how a model lies on a mesh: pass mesh=parallel.mesh(data=-1), too"
+            )
         return Setup(objective, optimizer)
     if net is None and rules is not None:
         raise TypeError(

@@ -1,10 +1,8 @@
 """fit on a mesh: the history and the parameters of one device, whatever the rules, also resumed on another mesh."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec as P
 
 import funcnet as fn
 from funcnet import data, nn, optim, parallel, training
@@ -106,7 +104,6 @@ def test_nothing_is_compiled_again():
     objective = training.supervised(NET, loss, inputs="x", targets="y")
     options = {"mesh": mesh_of(), "rules": RULES["fsdp"]}
     run, _ = fit(objective, epochs=1, **options)
-    from funcnet.training import fit as module
 
     once = len(traces)
     fit(objective, run=run, epochs=3, **options)
@@ -172,16 +169,22 @@ class ByHand:
 
 def test_an_objective_written_by_hand(alone):
     mesh = mesh_of()
-    objective = lambda net: (lambda *args: ByHand(net)(*args))
+    objective = lambda net: lambda *args: ByHand(net)(*args)
     with pytest.raises(TypeError, match=r"net = parallel\.shard\(net, mesh, rules\)"):
         fit(objective(NET), mesh=mesh, rules=RULES["fsdp"])
     with pytest.raises(ValueError, match="6 rows, which the 4 devices"):
         fit(objective(NET), mesh=mesh)
     batches = lambda: loader(pad_last=True)
     evaluation = loader(pad_last=True, shuffle=False)
-    expected = [value for record in alone[1].records for value in (record["train/loss"], record["eval/loss"])]
+    expected = [
+        value
+        for record in alone[1].records
+        for value in (record["train/loss"], record["eval/loss"])
+    ]
     _, history = fit(objective(NET), batches=batches(), evaluation=evaluation, mesh=mesh)
-    found = [value for record in history.records for value in (record["train/loss"], record["eval/loss"])]
+    found = [
+        value for record in history.records for value in (record["train/loss"], record["eval/loss"])
+    ]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     net = parallel.shard(NET, mesh, RULES["fsdp"])
     run = start(net, parallel.shard_optimizer(ADAM, net))
@@ -199,7 +202,9 @@ def test_batches_of_any_structure_are_seen_as_they_come(alone):
         NET, F.cross_entropy, inputs=lambda batch: batch[0], targets=lambda batch: batch[-1]
     )
     _, history = fit(objective, batches=pairs, evaluation=None, mesh=mesh_of(), epochs=1)
-    assert history.series("train/loss")[0] == pytest.approx(alone[1].series("train/loss")[0], rel=1e-5)
+    assert history.series("train/loss")[0] == pytest.approx(
+        alone[1].series("train/loss")[0], rel=1e-5
+    )
 
 
 def test_batches_on_the_mesh_already(alone):

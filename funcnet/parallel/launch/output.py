@@ -29,9 +29,7 @@ class Stream:
         log: a file that gets everything as it is, or None.
     """
 
-    def __init__(
-        self, pipe: BinaryIO, process: int, target: TextIO, log: BinaryIO | None
-    ) -> None:
+    def __init__(self, pipe: BinaryIO, process: int, target: TextIO, log: BinaryIO | None) -> None:
         self._pipe, self._target, self._log = pipe, target, log
         self._prefix = f"[{process}] "
         self._rest, self._echo = "", False
@@ -59,7 +57,9 @@ class Stream:
 
     def _whole_lines(self, piece: str) -> list[str]:
         whole, end, rest = (self._rest + piece).rpartition("\n")
-        if not end:  # a bar rewrites its line with carriage returns: each state of it is a line here
+        if (
+            not end
+        ):  # a bar rewrites its line with carriage returns: each state of it is a line here
             whole, end, rest = rest.rpartition("\r")
         lines = re.split(r"(?<=[\n\r])", _CHATTER.sub("", whole + end))
         self._rest = lines.pop() + rest

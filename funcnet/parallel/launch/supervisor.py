@@ -221,7 +221,9 @@ class Supervisor:
         self._deadline = now + self._options.grace
         # those that ask `alive` at each step agree on one; others get what a program alone would get
         number = signal.SIGTERM if self._stepping else signal.SIGINT
-        say(f"{self._asked[0].name}: the processes have {self._options.grace:g} s to save and leave")
+        say(
+            f"{self._asked[0].name}: the processes have {self._options.grace:g} s to save and leave"
+        )
         for process, child in enumerate(self._children):
             if process not in self._exited:
                 os.kill(child.pid, number)
