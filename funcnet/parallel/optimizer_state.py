@@ -94,7 +94,8 @@ def state_shardings(state: PyTree, params: PyTree, placement: Placement) -> PyTr
 
     Example:
         >>> from funcnet.parallel.optimizer_state import state_shardings
-        >>> net = fn.parallel.shard(fn.functionalize(nn.Linear(64, 64)), fn.parallel.mesh(data=-1), {"weight": ("data",)})
+        >>> mesh = fn.parallel.mesh(data=-1)
+        >>> net = fn.parallel.shard(fn.functionalize(nn.Linear(64, 64)), mesh, {"weight": ("data",)})
         >>> optimizer, (params, _) = optim.sgd(0.1, momentum=0.9), net.init(jax.random.key(0))
         >>> found = state_shardings(optimizer.init(params), params, net.placement)
         >>> found.slots["momentum_buffer"]["weight"].spec

@@ -21,7 +21,7 @@ from funcnet.parallel.rules.table import Rules
 from funcnet.training.interruption import Interruption
 from funcnet.training.metrics import RunningMean
 from funcnet.training.objective import Objective, weight_of
-from funcnet.training.on_mesh import Setup, set_up
+from funcnet.training.on_mesh import Setup, cached, set_up
 from funcnet.training.progress import Progress
 from funcnet.training.resuming import FitPosition, Keeper
 from funcnet.training.steps import make_eval_step, make_train_step
@@ -117,18 +117,11 @@ def _train_functions(objective: Objective, optimizer: Any) -> tuple[Any, Any, se
     return plain, jax.jit(accumulate, donate_argnums=(0, 1)), set()
 
 
-def _cached(make: Callable[..., Any], *functions: Any) -> Any:
-    try:
-        return make(*functions)
-    except TypeError:  # an objective or optimizer that has no hash
-        return make.__wrapped__(*functions)  # pyright: ignore[reportFunctionMemberAccess]
-
-
 class _Evaluation:
     """An evaluation step compiled once and used at every epoch."""
 
     def __init__(self, setup: Setup) -> None:
-        self.plain, self.step, self.known = _cached(_eval_functions, setup.objective)
+        self.plain, self.step, self.known = cached(_eval_functions, setup.objective)
         self.place = setup.place_whole
 
     def over(
@@ -147,7 +140,7 @@ class _Training:
     """A training step compiled once, and the state that it moves."""
 
     def __init__(self, setup: Setup, run: TrainState) -> None:
-        self.plain, self.step, self.known = _cached(
+        self.plain, self.step, self.known = cached(
             _train_functions, setup.objective, setup.optimizer
         )
         self.place = setup.place_whole
@@ -235,7 +228,8 @@ def fit(
     """Train for a number of epochs.
 
     The step is jitted and updates a copy of ``run`` in place; ``run`` itself stays as it was. Ctrl-C ends the
-    run after the step under way and returns what has been reached. Another call with the same objective and
+    run after the step under way and returns what has been reached; so does SIGTERM, by which the process ends then.
+    Another call with the same objective and
     optimizer compiles nothing again.
 
     With ``mesh=`` everything runs on many devices, and gives the numbers of one. The model and the optimizer are
@@ -255,8 +249,8 @@ def fit(
         on_epoch: called with the state and the epoch's record after each whole epoch, to print or save. An epoch
             that Ctrl-C cut short is in the history, with what it trained on, but not evaluated.
         checkpoint: a folder, or a `funcnet.checkpoint.Checkpointer`, to keep the run in: after each epoch, whenever
-            the checkpointer's ``every`` says so, at Ctrl-C, and at SIGTERM, by which the process then ends. The same call goes on from the latest one, however
-            the run before ended, and gets the numbers that a run without an end would have got, bit for bit;
+            the checkpointer's ``every`` says so, and at Ctrl-C or SIGTERM. The same call goes on from the latest one,
+            however the run before ended, and gets the numbers that a run without an end would have got, bit for bit;
             ``epochs`` counts those of all calls. Without ``every`` what an epoch did is lost with a killed process.
         override: hyperparameters that win over those of the checkpoint, such as ``{"lr": 1e-4}``; see `resume`.
         mesh: devices to train on, from `parallel.mesh`; that of the model, if `parallel.shard` made it. Batches that

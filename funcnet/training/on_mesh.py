@@ -1,6 +1,6 @@
 """What fit and evaluate do on a mesh of devices: the model by rules, the run and the batches where they belong."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from funcnet.parallel.optimizer_state import state_shardings
 from funcnet.training.objective import Objective, Supervised, with_rows
 from funcnet.training.train_state import TrainState
 
-__all__ = ["Setup", "set_up"]
+__all__ = ["Setup", "cached", "set_up"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +88,8 @@ def set_up(
     if placement is not None:
         if rules is not None or mesh not in (None, placement.mesh):
             raise ValueError(
-                "the objective's model was sharded before, by parallel.shard: leave out rules=, and mesh=, which is that "
-                "of the model; or pass an objective over the model that is not sharded"
+                "the objective's model was sharded before, by parallel.shard: leave out rules=, and mesh=, which is "
+                "that of the model; or pass an objective over the model that is not sharded"
             )
         return Setup(objective, optimizer, placement.mesh, pads=True)
     if mesh is None:
@@ -102,11 +102,29 @@ def set_up(
         raise TypeError(
             "rules speak of a model, and an objective written by hand does not tell which it calls. Shard it yourself: "
             "net = parallel.shard(net, mesh, rules) before the objective is written over it, run = "
-            "TrainState.create(net, parallel.shard_optimizer(optimizer, net), key); then fit(..., mesh=mesh) without rules"
+            "TrainState.create(net, parallel.shard_optimizer(optimizer, net), key); then fit(..., mesh=mesh) without "
+            "rules"
         )
     if net is None or (rules is None and AxisType.Explicit in mesh.axis_types):
         return Setup(objective, optimizer, mesh, pads=net is not None)
-    return _by_rules(objective, optimizer, mesh, _Table(rules or {}))
+    sharded = cached(_sharded, objective, mesh, _Table(rules or {}))
+    made = None if optimizer is None else cached(_sharded_optimizer, optimizer, sharded)
+    return Setup(sharded, made, mesh, pads=True, by_rules=True)
+
+
+def cached(make: Any, *arguments: Any) -> Any:
+    """Call a function that `functools.lru_cache` wraps; without its memory for what has no hash.
+
+    Example:
+        >>> import functools
+        >>> from funcnet.training.on_mesh import cached
+        >>> cached(functools.lru_cache(len), [1, 2])
+        2
+    """
+    try:
+        return make(*arguments)
+    except TypeError:  # an objective, an optimizer or a place that has no hash
+        return make.__wrapped__(*arguments)
 
 
 class _Table(dict[str, Any]):
@@ -120,8 +138,10 @@ class _Table(dict[str, Any]):
 
 
 @lru_cache(maxsize=16)  # another fit on the same mesh compiles nothing again
-def _by_rules(objective: Supervised, optimizer: Any, mesh: Mesh, rules: _Table) -> Setup:
-    net = shard(objective.net, mesh, rules)
-    sharded: Callable[..., Any] = replace(objective, net=net)
-    made = None if optimizer is None else shard_optimizer(optimizer, net)
-    return Setup(sharded, made, mesh, pads=True, by_rules=True)
+def _sharded(objective: Supervised, mesh: Mesh, rules: _Table) -> Supervised:
+    return replace(objective, net=shard(objective.net, mesh, rules))
+
+
+@lru_cache(maxsize=16)
+def _sharded_optimizer(optimizer: Any, objective: Supervised) -> Any:
+    return shard_optimizer(optimizer, objective.net)

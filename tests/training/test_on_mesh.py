@@ -40,20 +40,28 @@ def model():
 
 
 NET = fn.functionalize(model())
-ADAM = optim.adamw(optim.schedules.warmup_cosine(0.05, 2, 6))
+MOMENTUM = optim.sgd(0.2, momentum=0.9)
+TRACES = []
+
+
+def loss(output, target, *, where=None):
+    TRACES.append(1)
+    return F.cross_entropy(output, target, where=where)
+
+
 OBJECTIVE = training.supervised(
-    NET, F.cross_entropy, inputs="x", targets="y", metrics={"accuracy": training.accuracy}
+    NET, loss, inputs="x", targets="y", metrics={"accuracy": training.accuracy}
 )
 
 
-def start(net=NET, optimizer=ADAM):
+def start(net=NET, optimizer=MOMENTUM):
     return training.TrainState.create(net, optimizer, jax.random.key(0))
 
 
 def fit(objective=OBJECTIVE, run=None, batches=None, **options):
     options = {"epochs": EPOCHS, "progress": False, "evaluation": loader(shuffle=False)} | options
     run = start() if run is None else run
-    return training.fit(objective, ADAM, run, batches or loader(), **options)
+    return training.fit(objective, MOMENTUM, run, batches or loader(), **options)
 
 
 @pytest.fixture(scope="module")
@@ -81,79 +89,79 @@ def test_the_history_is_that_of_one_device(name, alone):
     found, history = fit(run=run, mesh=mesh, rules=rules)
     close((found, history), alone)
     expected = parallel.shard(NET, mesh, rules)
-    optimizer = parallel.shard_optimizer(ADAM, expected)
+    optimizer = parallel.shard_optimizer(MOMENTUM, expected)
     by_hand = start(expected, optimizer)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(by_hand), strict=True):
         assert a.sharding.is_equivalent_to(b.sharding, a.ndim)
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(run))  # the caller's
     means = training.evaluate(OBJECTIVE, found, loader(shuffle=False), mesh=mesh, rules=rules)
     np.testing.assert_allclose(means["loss"], alone[1].series("eval/loss")[-1], rtol=1e-5)
-    # a model sharded by hand needs neither word
-    objective = training.supervised(expected, F.cross_entropy, inputs="x", targets="y")
-    found, _ = training.fit(objective, optimizer, by_hand, loader(), epochs=1, progress=False)
-    close((found, history), (fit(epochs=1)[0], history))
 
 
-def test_nothing_is_compiled_again():
-    traces = []
-
-    def loss(output, target, *, where=None):
-        traces.append(1)
-        return F.cross_entropy(output, target, where=where)
-
-    objective = training.supervised(NET, loss, inputs="x", targets="y")
+def test_another_fit_compiles_nothing_again_and_goes_on():
     options = {"mesh": mesh_of(), "rules": RULES["fsdp"]}
-    run, _ = fit(objective, epochs=1, **options)
-
-    once = len(traces)
-    fit(objective, run=run, epochs=3, **options)
+    run, _ = fit(epochs=1, **options)
+    once = len(TRACES)
+    run, _ = fit(run=run, epochs=3, **options)
+    training.evaluate(OBJECTIVE, run, loader(shuffle=False), **options)
     # the metrics' names are read anew, on abstract arrays, for training and each evaluation; no step is
-    assert len(traces) - once <= 4
+    assert len(TRACES) - once <= 5
+    assert int(run.step) == 12
+
+
+def test_a_model_sharded_by_hand_needs_neither_word(alone):
+    net = parallel.shard(NET, mesh_of(), RULES["fsdp"])
+    optimizer = parallel.shard_optimizer(MOMENTUM, net)
+    objective = training.supervised(net, F.cross_entropy, inputs="x", targets="y")
+    run = start(net, optimizer)
+    found, _ = training.fit(objective, optimizer, run, loader(), epochs=EPOCHS, progress=False)
+    close((found, alone[1]), alone)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(run), strict=True):
+        assert a.sharding == b.sharding
 
 
 def test_batch_norm_uses_the_whole_batch():
-    net = fn.functionalize(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)))
+    net = fn.functionalize(
+        nn.Sequential(nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    )
     objective = training.supervised(net, F.cross_entropy, inputs="x", targets="y")
-    batches = lambda: loader(drop_last=True)
-    expected = fit(objective, start(net), batches())
-    close(fit(objective, start(net), batches(), mesh=mesh_of()), expected)
+    options = lambda: {"batches": loader(drop_last=True), "evaluation": None}
+    expected = fit(objective, start(net), **options())
+    close(fit(objective, start(net), **options(), mesh=mesh_of()), expected)
 
 
-def test_a_run_goes_on_on_another_mesh(tmp_path, alone):
-    class Stop(Exception):
-        pass
+class Stop(Exception):
+    pass
 
-    def broken(epoch_batches, after):
-        for number, batch in enumerate(epoch_batches):
-            if number == after:
+
+class Ending:
+    """A source that breaks off before a batch of each epoch."""
+
+    def __init__(self, batches, after):
+        self.batches, self.after = batches, after
+
+    def __iter__(self):
+        for number, batch in enumerate(self.batches):
+            if number == self.after:
                 raise Stop
             yield batch
 
-    class Ending:
-        def __init__(self, batches, after):
-            self.batches, self.after = batches, after
+    def __getattr__(self, name):
+        return getattr(self.__dict__["batches"], name)
 
-        def __iter__(self):
-            return broken(self.batches, self.after)
 
-        def __getattr__(self, name):
-            return getattr(self.__dict__["batches"], name)
+def test_a_run_goes_on_on_another_mesh(tmp_path, alone):
+    def part(name, count, **axes):
+        mesh = mesh_of(count, **axes)
+        with fn.checkpoint.Checkpointer(tmp_path, every=1) as checkpointer:
+            options = {"checkpoint": checkpointer, "mesh": mesh, "rules": RULES[name]}
+            with pytest.raises(Stop):
+                fit(batches=Ending(loader(), 2), **options)
+            return checkpointer.latest().step
 
-    saving = lambda: fn.checkpoint.Checkpointer(tmp_path, every=1)
-    with pytest.raises(Stop), saving() as checkpointer:
-        options = {"mesh": mesh_of(**MESHES["data"]), "rules": RULES["data"]}
-        fit(batches=Ending(loader(), 2), checkpoint=checkpointer, **options)
-    assert checkpointer.latest().step == 1
-    with pytest.raises(Stop), saving() as checkpointer:
-        options = {"mesh": mesh_of(**MESHES["fsdp"]), "rules": RULES["fsdp"]}
-        fit(batches=Ending(loader(), 2), checkpoint=checkpointer, **options)
-    assert checkpointer.latest().step == 2
-    with pytest.raises(Stop), saving() as checkpointer:
-        options = {"mesh": mesh_of(2, model=2, data=1), "rules": RULES["tensor"]}
-        fit(batches=Ending(loader(), 2), checkpoint=checkpointer, **options)
-    assert checkpointer.latest().step == 4
-    with saving() as checkpointer:
-        close(fit(checkpoint=checkpointer), alone)  # and on one device
+    assert part("data", 4, data=4) == 1
+    assert part("fsdp", 2, data=2) == 4
+    close(fit(checkpoint=tmp_path), alone)  # and on one device
 
 
 class ByHand:
@@ -187,8 +195,8 @@ def test_an_objective_written_by_hand(alone):
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     net = parallel.shard(NET, mesh, RULES["fsdp"])
-    run = start(net, parallel.shard_optimizer(ADAM, net))
-    after, _ = fit(objective(net), run, batches(), evaluation=evaluation, mesh=mesh)
+    run = start(net, parallel.shard_optimizer(MOMENTUM, net))
+    after, _ = fit(objective(net), run, batches(), evaluation=None, mesh=mesh)
     close((after, alone[1]), alone)
     assert after.params["0"]["weight"].sharding == run.params["0"]["weight"].sharding
 
@@ -211,9 +219,13 @@ def test_batches_on_the_mesh_already(alone):
     mesh = mesh_of(2)
     rows = parallel.batch_sharding(mesh)
     there = data.prefetch_to_device(loader(), sharding=rows, pad=True)
-    close(fit(batches=there, mesh=mesh), alone)
+    close((fit(batches=there, mesh=mesh, evaluation=None)[0], alone[1]), alone)
     batches = [jax.device_put(batch, rows) for batch in loader()]
-    close(fit(batches=batches, mesh=mesh, epochs=1), fit(epochs=1))
+    (run, _), (other, _) = (
+        fit(**options, epochs=1, evaluation=None)
+        for options in ({"batches": batches, "mesh": mesh}, {})
+    )
+    close((run, alone[1]), (other, alone[1]))
 
 
 def test_a_mesh_with_explicit_axes(alone):
