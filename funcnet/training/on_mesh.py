@@ -9,6 +9,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from funcnet.core.aliases import PyTree
+from funcnet.core.shardings import put_on
 from funcnet.data.devices.prefetch_to_device import DevicePrefetch, prefetch_marked
 from funcnet.parallel import batch_sharding, shard, shard_optimizer
 from funcnet.parallel.optimizer_state import state_shardings
@@ -46,7 +47,7 @@ class Setup:
         assert placement is not None
         params = placement.kept(run.params)
         opt_state = jax.tree.map(
-            jax.device_put, run.opt_state, state_shardings(run.opt_state, params, placement)
+            put_on, run.opt_state, state_shardings(run.opt_state, params, placement)
         )
         whole = self.place_whole((run.step, run.key))
         return TrainState(params, placement.kept(run.state), opt_state, *whole)
@@ -60,7 +61,7 @@ class Setup:
 
         def place(leaf: Any) -> Any:
             there = isinstance(leaf, jax.Array) and leaf.sharding.device_set == devices
-            return leaf if there else jax.device_put(leaf, whole)
+            return leaf if there else put_on(leaf, whole)
 
         return jax.tree.map(place, tree)
 

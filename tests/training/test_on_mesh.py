@@ -135,14 +135,16 @@ class Stop(Exception):
 
 
 class Ending:
-    """A source that breaks off before a batch of each epoch."""
+    """A source that breaks off before a batch of each epoch, from some epoch on."""
 
-    def __init__(self, batches, after):
-        self.batches, self.after = batches, after
+    def __init__(self, batches, after, begins=1):
+        self.batches, self.after, self.begins = batches, after, begins
+        self.epoch = 0
 
     def __iter__(self):
+        self.epoch += 1
         for number, batch in enumerate(self.batches):
-            if number == self.after:
+            if number == self.after and self.epoch >= self.begins:
                 raise Stop
             yield batch
 
