@@ -12,7 +12,7 @@ SAMPLES, BATCH, EPOCHS = 22, 8, 2  # a last batch of six, which four devices do 
 
 RULES = {
     "data": {},
-    "fsdp": {"*.weight": "fsdp"},
+    "fsdp": {"*.weight": parallel.fsdp(smallest=1)},
     "tensor": {
         "0.weight": ("model", None), "0.bias": ("model",), "3.weight": (None, "model"),
     },
@@ -116,6 +116,9 @@ def test_a_model_sharded_by_hand_needs_neither_word(alone):
     run = start(net, optimizer)
     found, _ = training.fit(objective, optimizer, run, loader(), epochs=EPOCHS, progress=False)
     close((found, alone[1]), alone)
+    assert {str(leaf.sharding.spec) for leaf in jax.tree.leaves(found.params)} == {
+        str(P()), str(P("data")), str(P(None, "data")),
+    }  # fmt: skip
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(run), strict=True):
         assert a.sharding == b.sharding
 

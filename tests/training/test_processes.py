@@ -1,4 +1,4 @@
-"""Two processes go on with the run of one, end at the same step where one is interrupted, and one goes on with theirs."""
+"""Two processes go on with the run of one; where one is interrupted both end; one goes on with theirs."""
 
 import json
 
