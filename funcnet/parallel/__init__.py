@@ -3,7 +3,14 @@
 from funcnet.parallel.launch import JobProcess, alive, start
 from funcnet.parallel.meshes import mesh
 from funcnet.parallel.optimizer_state import shard_optimizer
-from funcnet.parallel.rules.places import fsdp, output
+from funcnet.parallel.rules.places import copies, fsdp, output
+from funcnet.parallel.rules.sets import (
+    data_parallel,
+    expert_parallel,
+    fully_sharded,
+    sequence_parallel,
+    tensor_parallel,
+)
 from funcnet.parallel.rules.table import join_rules
 from funcnet.parallel.shard import batch_sharding, shard
 
@@ -11,11 +18,17 @@ __all__ = [
     "JobProcess",
     "alive",
     "batch_sharding",
+    "copies",
+    "data_parallel",
+    "expert_parallel",
     "fsdp",
+    "fully_sharded",
     "join_rules",
     "mesh",
     "output",
+    "sequence_parallel",
     "shard",
     "shard_optimizer",
     "start",
+    "tensor_parallel",
 ]

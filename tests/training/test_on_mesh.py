@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import funcnet as fn
 from funcnet import data, nn, optim, parallel, training

@@ -19,7 +19,7 @@ from funcnet.module.observe import Observation
 
 if TYPE_CHECKING:
     from funcnet.module.binding import Binding
-    from funcnet.module.sharding.placement import PlacedArray, Placement
+    from funcnet.module.sharding.placement import Placement, ShardedArray
 
 __all__ = [
     "call_gathering",
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def keeps_no_gathered(
-    policy: Callable[..., bool] | None, arrays: "Iterable[PlacedArray]"
+    policy: Callable[..., bool] | None, arrays: "Iterable[ShardedArray]"
 ) -> Callable[..., bool]:
     """Return a policy of `jax.checkpoint` that also never keeps gathered weights.
 

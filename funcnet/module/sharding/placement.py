@@ -12,10 +12,10 @@ from funcnet.core.paths import join
 from funcnet.core.shardings import bytes_per_device, constrained, gathered
 from funcnet.module.layout import Layout
 
-__all__ = ["PlacedArray", "Placement"]
+__all__ = ["ShardedArray", "Placement"]
 
 
-class PlacedArray(NamedTuple):
+class ShardedArray(NamedTuple):
     """One array of a model that is spread over a mesh.
 
     Attributes:
@@ -44,7 +44,7 @@ class Placement:
     """
 
     mesh: Mesh
-    arrays: Mapping[str, PlacedArray] = field(default_factory=dict)
+    arrays: Mapping[str, ShardedArray] = field(default_factory=dict)
     outputs: Mapping[str, PartitionSpec] = field(default_factory=dict)
 
     @cached_property
@@ -53,7 +53,7 @@ class Placement:
         return {path: one.stored for path, one in self.arrays.items()}
 
     @cached_property
-    def spread(self) -> dict[str, PlacedArray]:
+    def spread(self) -> dict[str, ShardedArray]:
         """The arrays that are gathered before they are used."""
         return {path: one for path, one in self.arrays.items() if one.stored != one.computed}
 
@@ -99,8 +99,8 @@ class Placement:
         if not fitting:
             shapes = [getattr(x, "shape", type(x).__name__) for x in jax.tree.leaves(output)]
             raise ValueError(
-                f"the rule for the output of {path or 'the model'} is output{tuple(spec)}, an entry for each dimension, "
-                f"but the output is {shapes}: no array has {len(spec)} dimensions"
+                f"the rule for the output of {path or 'the model'} is output{tuple(spec)}, an entry for each "
+                f"dimension, but the output is {shapes}: no array has {len(spec)} dimensions"
             )
 
         def one(leaf: Any) -> Any:
@@ -146,10 +146,10 @@ class Placement:
             >>> net = fn.functionalize(nn.Linear(64, 64))
             >>> mesh = fn.parallel.mesh(data=1, devices=jax.devices()[:1])
             >>> print(fn.parallel.shard(net, mesh, {"weight": ("data", None)}).placement.describe())
-            array   shape     place         bytes on a device  pattern
-            weight  (64, 64)  ('data', None)            16,384  'weight'
-            bias    (64,)     whole                        256
-            total                                       16,640
+            array   shape     place      bytes on a device  pattern
+            weight  (64, 64)  ('data',)             16,384  'weight'
+            bias    (64,)     whole                    256
+            total                                   16,640
         """
         rows = [("array", "shape", "place", "bytes on a device", "pattern")]
         total = 0
@@ -169,12 +169,12 @@ class Placement:
         )
 
 
-def _of_one_layer(one: PlacedArray, stacked: int) -> PlacedArray:
-    cut = [PartitionSpec(*spec[stacked:]) for spec in (one.stored, one.computed)]
-    return PlacedArray(one.shape[stacked:], one.dtype, *cut, one.pattern)
+def _of_one_layer(one: ShardedArray, stacked: int) -> ShardedArray:
+    stored, computed = (PartitionSpec(*spec[stacked:]) for spec in (one.stored, one.computed))
+    return one._replace(shape=one.shape[stacked:], stored=stored, computed=computed)
 
 
-def _shown(one: PlacedArray) -> str:
+def _shown(one: ShardedArray) -> str:
     if not any(one.stored):
         return "whole"
     place = str(tuple(one.stored))

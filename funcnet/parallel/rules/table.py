@@ -9,9 +9,10 @@ from jax.sharding import Mesh, PartitionSpec
 
 from funcnet.core.paths import matches
 from funcnet.module.layout import Layout
-from funcnet.module.sharding.placement import PlacedArray
+from funcnet.module.sharding.placement import ShardedArray
 from funcnet.module.specs import Spec
 from funcnet.parallel.rules.places import (
+    Copies,
     Fsdp,
     Output,
     as_spec,
@@ -19,6 +20,7 @@ from funcnet.parallel.rules.places import (
     names_in,
     parts_of,
     spread_further,
+    trimmed,
 )
 
 __all__ = ["Rules", "join_rules", "placed_arrays", "placed_outputs"]
@@ -57,7 +59,7 @@ def join_rules(*tables: Rules) -> dict[str, Any]:
 
 def placed_arrays(
     mesh: Mesh, rules: Rules, layout: Layout, specs: Mapping[str, Spec]
-) -> dict[str, PlacedArray]:
+) -> dict[str, ShardedArray]:
     """Give each array of a layout the place of the first pattern that matches its path.
 
     Args:
@@ -75,11 +77,11 @@ def placed_arrays(
     for path, spec in specs.items():
         pattern = owners[path]
         place = rules[pattern] if pattern is not None else None
-        stored, computed = _placed(mesh, place, spec.sizes, f"the rule {pattern!r} for {path}")
         stacked = layout.sizes[path]
-        stored, computed = (_behind(len(stacked), spec) for spec in (stored, computed))
+        who = f"the rule {pattern!r} for {path}"
+        stored, computed = _placed_in_stack(mesh, place, stacked, spec.sizes, who)
         shape = (*stacked, *spec.sizes)
-        arrays[path] = PlacedArray(shape, spec.dtype, stored, computed, pattern or "")
+        arrays[path] = ShardedArray(shape, spec.dtype, stored, computed, pattern or "")
     return arrays
 
 
@@ -116,8 +118,8 @@ def _owners(
         takers = sorted({str(owners[path]) for path in found} - {pattern})
         if all(owners[path] != pattern for path in found):
             raise ValueError(
-                f"the rule {pattern!r} never applies: all that it matches ({', '.join(found[:5])}) is matched by earlier "
-                f"rules ({', '.join(map(repr, takers))}). The first match wins: put it before them, or drop it"
+                f"the rule {pattern!r} never applies: all that it matches ({', '.join(found[:5])}) is matched by "
+                f"earlier rules ({', '.join(map(repr, takers))}). The first match wins: put it before them, or drop it"
             )
     return owners
 
@@ -127,6 +129,29 @@ def _aliases(layout: Layout) -> dict[str, str]:
     return {
         name: path for path, known in layout.names.items() for names in known[1:] for name in names
     }
+
+
+def _placed_in_stack(
+    mesh: Mesh, place: Any, stacked: tuple[int, ...], shape: tuple[int, ...], who: str
+) -> tuple[PartitionSpec, PartitionSpec]:
+    """Return how an array with stack axes is kept, and how computation takes it."""
+    front: list[Any] = [None] * len(stacked)
+    axis = None
+    if isinstance(place, Copies):
+        axis, place = place.axis, place.place
+        if not stacked:
+            raise ValueError(
+                f"{who}: copies({axis!r}) spreads the copies of nn.Vmap or nn.MixtureOfExperts, and this array, of "
+                f"shape {shape}, is no stack: write a tuple with an entry for each dimension"
+            )
+        _check_axes(mesh, PartitionSpec(axis), who)
+        _check_shape(mesh, PartitionSpec(axis), stacked[-1:], who)
+        front[-1] = axis
+    specs = _placed(mesh, place, shape, who)
+    whole = [PartitionSpec(*front, *spec) if spec else trimmed(front) for spec in specs]
+    if axis is not None:
+        _check_axes(mesh, whole[0], who)
+    return whole[0], whole[1]
 
 
 def _placed(
@@ -181,8 +206,3 @@ def _check_shape(mesh: Mesh, spec: PartitionSpec, shape: tuple[int, ...], who: s
                 f"{who}: dimension {number} of shape {shape} does not divide into {parts} parts (axis {entry!r}): "
                 "choose another dimension, a size that divides, or None to keep it whole"
             )
-
-
-def _behind(stacked: int, spec: PartitionSpec) -> PartitionSpec:
-    """Put unspread axes before those of one layer."""
-    return PartitionSpec(*[None] * stacked, *spec) if spec else spec
