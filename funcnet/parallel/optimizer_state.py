@@ -84,13 +84,16 @@ def shard_optimizer(
     return made
 
 
-def state_shardings(state: PyTree, params: PyTree, placement: Placement) -> PyTree:
-    """Return where each leaf of an optimizer's state lies if it follows the parameters.
+def state_shardings(
+    state: PyTree, params: PyTree, placement: Placement, zero: str | None = None
+) -> PyTree:
+    """Return where each leaf of an optimizer's state lies; see `shard_optimizer`.
 
     Args:
         state: of any optimizer.
         params: that it is the state for.
         placement: of a model from `shard`.
+        zero: an axis over which the state is spread besides.
 
     Example:
         >>> from funcnet.parallel.optimizer_state import state_shardings
@@ -101,7 +104,7 @@ def state_shardings(state: PyTree, params: PyTree, placement: Placement) -> PyTr
         >>> found.slots["momentum_buffer"]["weight"].spec
         P('data',)
     """
-    return _Places(placement, None).of_state(state, params)
+    return _Places(placement, zero).of_state(state, params)
 
 
 class _Places:
