@@ -29,6 +29,17 @@ RENAME_OLDEST = {"cls.*": None, "bert.*.gamma": "*.weight", "bert.*.beta": "*.bi
 
 ACTIVATIONS = {"gelu": F.gelu, "gelu_new": partial(F.gelu, approximate="tanh"), "relu": F.relu}
 
+TENSOR_PARALLEL = {
+    "embeddings.word_embeddings.weight": ("model", None),
+    "*.attention.self.*.weight": ("model", None),
+    "*.attention.self.*.bias": ("model",),
+    "*.attention.output.dense.weight": (None, "model"),
+    "*.intermediate.dense.weight": ("model", None),
+    "*.intermediate.dense.bias": ("model",),
+    "*.output.dense.weight": (None, "model"),
+}
+"""Rules of `parallel.shard`: each device has some heads and some features of the MLP, and a part of the words."""
+
 
 @dataclass(frozen=True)
 class BertConfig:

@@ -21,6 +21,17 @@ from funcnet import nn
 
 RENAME = {f"{part}.*": f"transformer.{part}.*" for part in ("wte", "wpe", "h", "ln_f")}
 
+TENSOR_PARALLEL = {
+    "transformer.wte.weight": ("model", None),
+    "*.attn.c_attn.weight": (None, "model"),
+    "*.attn.c_attn.bias": ("model",),
+    "*.attn.c_proj.weight": ("model", None),
+    "*.mlp.c_fc.weight": (None, "model"),
+    "*.mlp.c_fc.bias": ("model",),
+    "*.mlp.c_proj.weight": ("model", None),
+}
+"""Rules of `parallel.shard`: each device has some heads and some features of the MLP, and a part of the words."""
+
 
 @dataclass(frozen=True)
 class GPT2Config:
@@ -50,9 +61,10 @@ class Conv1D(nn.Module):
         self.weight = fn.Parameter((inputs, outputs), nn.init.normal(std=std))
         self.bias = fn.Parameter((outputs,), nn.init.zeros())
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map ``(*, in)`` to ``(*, out)``."""
-        return x @ self.weight + self.bias
+    def __call__(self, x: jax.Array, *sizes: int) -> jax.Array:
+        """Map ``(*, in)`` to ``(*, out)``, or to ``(*, *sizes)``: so heads can be spread over devices."""
+        sizes = sizes or self.bias.shape
+        return jnp.tensordot(x, self.weight.reshape(-1, *sizes), 1) + self.bias.reshape(sizes)
 
 
 class Attention(nn.Module):
@@ -67,8 +79,8 @@ class Attention(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``(N, T, D)`` to ``(N, T, D)``."""
-        batch, time, width = x.shape
-        qkv = self.c_attn(x).reshape(batch, time, 3, self.heads, width // self.heads)
+        width = x.shape[-1]
+        qkv = self.c_attn(x, 3, self.heads, width // self.heads)
         q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2))  # each (N, heads, T, D / heads)
         dropping = self.training and self.dropout > 0
         attended = F.scaled_dot_product_attention(

@@ -28,6 +28,20 @@ Caches = Sequence[nn.KeyValueCache]
 ROPE_TYPES = {"default": "none", "linear": "linear", "llama3": "llama3"}
 """Hugging Face's names for the scaling of rotary frequencies, and funcnet's."""
 
+TENSOR_PARALLEL = {
+    "model.embed_tokens.weight": ("model", None),
+    "lm_head.weight": ("model", None),
+    "*.self_attn.[qkv]_proj.weight": ("model", None),
+    "*.self_attn.o_proj.weight": (None, "model"),
+    "*.mlp.gate_proj.weight": ("model", None),
+    "*.mlp.up_proj.weight": ("model", None),
+    "*.mlp.down_proj.weight": (None, "model"),
+}
+"""Rules of `parallel.shard`: each device has some heads and some features of the MLP, and a part of the words.
+
+The axis has to divide the heads of keys and values. A tied head goes by the embedding's name: leave its line out.
+"""
+
 
 @dataclass(frozen=True)
 class LlamaConfig:

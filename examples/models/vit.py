@@ -21,6 +21,16 @@ import funcnet as fn
 from funcnet import functional as F
 from funcnet import nn
 
+TENSOR_PARALLEL = {
+    "*.attention.attention.*.weight": ("model", None),
+    "*.attention.attention.*.bias": ("model",),
+    "*.attention.output.dense.weight": (None, "model"),
+    "*.intermediate.dense.weight": ("model", None),
+    "*.intermediate.dense.bias": ("model",),
+    "*.output.dense.weight": (None, "model"),
+}
+"""Rules of `parallel.shard`: each device has some heads and some features of the MLP."""
+
 
 @dataclass(frozen=True)
 class ViTConfig:

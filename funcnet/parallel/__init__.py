@@ -3,6 +3,9 @@
 from funcnet.parallel.launch import JobProcess, alive, start
 from funcnet.parallel.meshes import mesh
 from funcnet.parallel.optimizer_state import shard_optimizer
+from funcnet.parallel.plans.collectives import Collective
+from funcnet.parallel.plans.plan import plan
+from funcnet.parallel.plans.report import Plan
 from funcnet.parallel.rules.places import copies, fsdp, output
 from funcnet.parallel.rules.sets import (
     data_parallel,
@@ -17,6 +20,8 @@ from funcnet.parallel.shard import batch_sharding, shard
 __all__ = [
     "JobProcess",
     "alive",
+    "Collective",
+    "Plan",
     "batch_sharding",
     "copies",
     "data_parallel",
@@ -26,6 +31,7 @@ __all__ = [
     "join_rules",
     "mesh",
     "output",
+    "plan",
     "sequence_parallel",
     "shard",
     "shard_optimizer",

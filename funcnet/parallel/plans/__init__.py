@@ -1,0 +1,1 @@
+"""What a step costs before it runs: its memory and its communication, read from the compiled program."""
