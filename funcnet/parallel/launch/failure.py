@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 __all__ = ["Failure", "Verdict", "is_consequence", "of_exit"]
 
-_SETTLE = 0.25
-"""Seconds after a first sign of failure in which others may turn out to be its cause."""
+_SETTLE = 0.05
+"""Seconds after a first failure in which an earlier one may still be reported."""
+
+_SETTLE_ECHO = 0.3
+"""The same, if all that failed so far looks like a consequence."""
 
 _GATHER = 1.5
 """Seconds in which processes send their stacks."""
@@ -109,7 +112,8 @@ class Verdict:
         if self.begun is None:
             return False
         if self.stuck is None:
-            return now - self.begun > _SETTLE
+            causes = any(not failure.consequence for failure in self.failures.values())
+            return now - self.begun > (_SETTLE if causes else _SETTLE_ECHO)
         return reachable <= self.stacks.keys() or now - self.begun > _GATHER
 
     def first(self) -> Failure:

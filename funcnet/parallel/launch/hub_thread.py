@@ -11,7 +11,10 @@ from funcnet.parallel.launch.hub import Hub, Message
 
 __all__ = ["HubThread", "note_message"]
 
-_TICK = 0.1
+_TICK = 0.02
+
+_LAST = 0.5
+"""Seconds that process 0 waits for the others to leave."""
 
 
 def note_message(verdict: Verdict, process: int, message: Message, now: float) -> bool:
@@ -49,14 +52,21 @@ class HubThread:
 
     def _run(self) -> None:
         while not self._verdict.is_ready(time.monotonic(), set(self._hub.members)):
-            for key, _ in self._selector.select(_TICK):
-                key.data()
+            self._read()
             self._name_silent()
         code = self._verdict.first().code
         sys.stderr.write(self._verdict.report(self._processes))
         sys.stderr.flush()
-        self._hub.broadcast("end", code=code)
+        self._hub.broadcast("end", but=0, code=code)
+        # JAX's service goes with this process, and its clients would complain: let them leave first
+        end = time.monotonic() + _LAST
+        while self._hub.members.keys() - {0} and time.monotonic() < end:
+            self._read()
         os._exit(code)
+
+    def _read(self) -> None:
+        for key, _ in self._selector.select(_TICK):
+            key.data()
 
     def _handle(self, process: int, message: Message) -> None:
         now = time.monotonic()

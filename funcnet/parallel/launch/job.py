@@ -64,11 +64,15 @@ def parse_options(arguments: Sequence[str] | None = None) -> JobOptions:
     asked = parser.parse_args(arguments)
     for name in ("processes", "devices_per_process", "min_processes"):
         if getattr(asked, name) is not None and getattr(asked, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} has to be 1 or more; got {getattr(asked, name)}")
+            parser.error(
+                f"--{name.replace('_', '-')} has to be 1 or more; got {getattr(asked, name)}"
+            )
     if asked.restarts < 0 or asked.grace < 0:
         parser.error("--restarts and --grace cannot be negative")
     if asked.min_processes and asked.min_processes > asked.processes:
-        parser.error(f"--min-processes {asked.min_processes} is more than --processes {asked.processes}")
+        parser.error(
+            f"--min-processes {asked.min_processes} is more than --processes {asked.processes}"
+        )
     if not asked.module and not Path(asked.program).is_file():
         parser.error(f"there is no file {asked.program}; a module is started with -m")
     flag = ["-m"] if asked.module else []

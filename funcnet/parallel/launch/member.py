@@ -174,11 +174,12 @@ class Member:
         os._exit(1)
 
     def _watch_step(self) -> None:
+        limit, step = self._step_timeout, self.step
         late = time.monotonic() - self.seen
-        if self._step_timeout is None or self.step is None or late < self._step_timeout:
+        if limit is None or step is None or late < limit:
             return
         self._step_timeout = None  # once
-        what = f"has been in step {self.step} for {late:.1f} s; step_timeout is {self._step_timeout:g} s"
+        what = f"has been in step {step} for {late:.1f} s; step_timeout is {limit:g} s"
         if not self._send("stuck", what=what, time=time.time()):
             text = f"process {self.process} {what}\n{stacks()}"
             print(text, file=sys.stderr, flush=True)  # noqa: T201

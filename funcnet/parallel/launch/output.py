@@ -9,9 +9,10 @@ from typing import BinaryIO, TextIO
 __all__ = ["Stream"]
 
 _HOLD = 2.0
-"""Seconds that errors of JAX's runtime wait: when a job fails, what the other processes print of it is an echo."""
+"""Seconds that errors wait to be printed: when a job fails, what the other processes say of it is an echo."""
 
-_RUNTIME_ERROR = re.compile(r"[EF]\d{4} \d\d:\d\d:\d\d\.\d")
+_ERROR = re.compile(r"[EF]\d{4} \d\d:\d\d:\d\d\.\d|Traceback \(most recent call last\)")
+"""How the lines of JAX's runtime and of Python begin."""
 
 _CHATTER = re.compile(
     r"\[Gloo\] Rank |\d* ?is connected to \d+ peer ranks\. Expected number of connected peer ranks is : \d+\n?"
@@ -29,9 +30,7 @@ class Stream:
         log: a file that gets everything as it is, or None.
     """
 
-    def __init__(
-        self, pipe: BinaryIO, process: int, target: TextIO, log: BinaryIO | None
-    ) -> None:
+    def __init__(self, pipe: BinaryIO, process: int, target: TextIO, log: BinaryIO | None) -> None:
         self._pipe, self._target, self._log = pipe, target, log
         self._prefix = f"[{process}] "
         self._rest, self._echo = "", False
@@ -59,7 +58,9 @@ class Stream:
 
     def _whole_lines(self, piece: str) -> list[str]:
         whole, end, rest = (self._rest + piece).rpartition("\n")
-        if not end:  # a bar rewrites its line with carriage returns: each state of it is a line here
+        if (
+            not end
+        ):  # a bar rewrites its line with carriage returns: each state of it is a line here
             whole, end, rest = rest.rpartition("\r")
         lines = re.split(r"(?<=[\n\r])", _CHATTER.sub("", whole + end))
         self._rest = lines.pop() + rest
@@ -69,7 +70,7 @@ class Stream:
         """Print the lines that need not wait, and those that have waited long enough."""
         while self._waiting:
             since, line = self._waiting[0]
-            self._echo = self._echo or bool(_RUNTIME_ERROR.match(line))
+            self._echo = self._echo or bool(_ERROR.match(line))
             if self._echo and now - since < _HOLD:
                 return
             self._print(line)

@@ -116,7 +116,9 @@ def start(
         _initialize(known, *limits)
     for name in OURS:  # programs that this one starts are no members of its job
         os.environ.pop(name, None)
-    hub = known.launcher or (_open_hub(address, count, rank, heartbeat_timeout) if count > 1 else None)
+    hub = known.launcher or (
+        _open_hub(address, count, rank, heartbeat_timeout) if count > 1 else None
+    )
     lines = connect(hub, 10.0) if hub else None
     if hub and lines is None:
         warnings.warn(
@@ -180,7 +182,10 @@ def _first_call(member: Member | None) -> None:
     _place.reached = reached_stop
     if member is not None:
         member.first_step()
-    elif threading.current_thread() is threading.main_thread() and not jax.distributed.is_initialized():
+    elif (
+        threading.current_thread() is threading.main_thread()
+        and not jax.distributed.is_initialized()
+    ):
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _note_termination)
 

@@ -162,6 +162,8 @@ class Supervisor:
             if self.verdict.is_ready(now, set(self._hub.members)):
                 return self._fail()
             if len(ended) == self.processes:
+                if self.verdict.failures:
+                    return self._fail()
                 return 128 + self._asked[0] if self._asked else 0
             if len(self._asked) > self._obeyed:
                 self._ask_to_stop(now)
@@ -221,7 +223,9 @@ class Supervisor:
         self._deadline = now + self._options.grace
         # those that ask `alive` at each step agree on one; others get what a program alone would get
         number = signal.SIGTERM if self._stepping else signal.SIGINT
-        say(f"{self._asked[0].name}: the processes have {self._options.grace:g} s to save and leave")
+        say(
+            f"{self._asked[0].name}: the processes have {self._options.grace:g} s to save and leave"
+        )
         for process, child in enumerate(self._children):
             if process not in self._exited:
                 os.kill(child.pid, number)
