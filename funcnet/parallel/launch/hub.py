@@ -151,7 +151,8 @@ class Hub:
     def _greeted(self, lines: Lines, message: Message) -> int | None:
         """Take a process in, or turn away who belongs to another job."""
         process = message.get("process")
-        if message["kind"] != "hello" or message.get("job") != self._job:
+        stranger = message["kind"] != "hello" or message.get("job") != self._job
+        if stranger or not isinstance(process, int):
             self._drop(lines, None)
             return None
         self._unknown.discard(lines)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from funcnet.parallel.launch.failure import STUCK_CODE, Failure, Verdict
+from funcnet.parallel.launch.failure import STUCK_CODE, ProcessFailure, Verdict
 from funcnet.parallel.launch.hub import Hub, Message
 
 __all__ = ["HubThread", "note_message"]
@@ -22,9 +22,9 @@ def note_message(verdict: Verdict, process: int, message: Message, now: float) -
     kind, when = message["kind"], message.get("time", time.time())
     if kind == "failed":
         said = {name: message[name] for name in ("what", "text", "code", "consequence")}
-        verdict.add(Failure(process, time=when, **said), now)
+        verdict.add(ProcessFailure(process, time=when, **said), now)
     elif kind == "stuck":
-        return verdict.add_stuck(Failure(process, message["what"], STUCK_CODE, when), now)
+        return verdict.add_stuck(ProcessFailure(process, message["what"], STUCK_CODE, when), now)
     elif kind == "stacks":
         verdict.stacks[process], verdict.steps[process] = message["text"], message["step"]
     return False
@@ -72,7 +72,7 @@ class HubThread:
         now = time.monotonic()
         if message["kind"] == "gone":
             what = "is gone without a word: killed, out of memory, os._exit, or its machine"
-            self._verdict.add(Failure(process, what, 1, time.time()), now)
+            self._verdict.add(ProcessFailure(process, what, 1, time.time()), now)
         elif note_message(self._verdict, process, message, now):
             self._hub.broadcast("stacks")
 

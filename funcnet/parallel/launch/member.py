@@ -36,7 +36,7 @@ def connect(address: str, seconds: float) -> Lines | None:
 
 def stacks() -> str:
     """Return the Python stacks of all threads but the one that asks, the main thread first."""
-    frames = sys._current_frames()
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]  (documented, in spite of its name)
     own, main = threading.get_ident(), threading.main_thread()
     threads = sorted(threading.enumerate(), key=lambda thread: thread is not main)
     shown = [thread for thread in threads if thread.ident not in (own, None)]

@@ -4,9 +4,9 @@ import os
 import re
 import time
 from collections import deque
-from typing import BinaryIO, TextIO
+from typing import IO, BinaryIO, TextIO
 
-__all__ = ["Stream"]
+__all__ = ["ProcessOutput"]
 
 _HOLD = 2.0
 """Seconds that errors wait to be printed: when a job fails, what the other processes say of it is an echo."""
@@ -20,7 +20,7 @@ _CHATTER = re.compile(
 """What the library of CPU collectives writes on standard output, from several threads at once."""
 
 
-class Stream:
+class ProcessOutput:
     """One pipe of one process.
 
     Args:
@@ -30,7 +30,7 @@ class Stream:
         log: a file that gets everything as it is, or None.
     """
 
-    def __init__(self, pipe: BinaryIO, process: int, target: TextIO, log: BinaryIO | None) -> None:
+    def __init__(self, pipe: IO[bytes], process: int, target: TextIO, log: BinaryIO | None) -> None:
         self._pipe, self._target, self._log = pipe, target, log
         self._prefix = f"[{process}] "
         self._rest, self._echo = "", False

@@ -3,8 +3,6 @@
 import re
 import sys
 
-import pytest
-
 from tests.parallel.launch.jobs import PROGRAM, run_job
 
 JOB = ["--processes", "2", "--devices-per-process", "2"]

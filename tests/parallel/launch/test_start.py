@@ -44,22 +44,22 @@ KNOWN = {
     "ours": (OURS, ("h:9", 2, 1, None)),
     "our devices": (OURS | {"FUNCNET_DEVICES": "2,3"}, ("h:9", 2, 1, (2, 3))),
     "ours before SLURM's": (SLURM | OURS, ("h:9", 2, 1, None)),
-    "slurm": (SLURM, ("node01:62648", 8, 5, None)),
+    "slurm": (SLURM, ("node01:62674", 8, 5, None)),
     "the step before the job": (
         SLURM | {"SLURM_STEP_NODELIST": "node07", "SLURM_STEP_NUM_TASKS": "2"},
-        ("node07:62648", 2, 5, None),
+        ("node07:62674", 2, 5, None),
     ),
     "several tasks on a node": (
         SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x4)"},
-        ("node01:62648", 8, 5, (1,)),
+        ("node01:62674", 8, 5, (1,)),
     ),
     "two accelerators each": (
         SLURM | {"SLURM_TASKS_PER_NODE": "2(x4)", "CUDA_VISIBLE_DEVICES": "0,1,2,3"},
-        ("node01:62648", 8, 5, (2, 3)),
+        ("node01:62674", 8, 5, (2, 3)),
     ),
     "bound by SLURM": (
         SLURM | {"SLURM_TASKS_PER_NODE": "2(x4)", "CUDA_VISIBLE_DEVICES": "1"},
-        ("node01:62648", 8, 5, None),
+        ("node01:62674", 8, 5, None),
     ),
     "a shell of salloc": ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8"}, (None, None, None, None)),
     "kubernetes": (
@@ -73,11 +73,11 @@ KNOWN = {
     "kubernetes alone": ({"JOB_COMPLETION_INDEX": "3"}, (None, None, 3, None)),
     "open mpi 4": (
         MPI | {"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1,10.148.0.1:34911"},
-        ("10.96.0.1:62720", 4, 1, (1,)),
+        ("10.96.0.1:64172", 4, 1, (1,)),
     ),
     "open mpi, ipv6": (
         MPI | {"OMPI_MCA_orte_hnp_uri": "1314521088.0;tcp6://[fe80::1,2620::2]:43370"},
-        ("[fe80::1]:63158", 4, 1, (1,)),
+        ("[fe80::1]:64632", 4, 1, (1,)),
     ),
     "open mpi 5": (MPI, (None, 4, 1, (1,))),
     "open mpi on one machine": (
@@ -101,7 +101,7 @@ def test_what_clusters_say(case):
 
 
 def test_a_variable_that_is_no_number_is_named():
-    with pytest.raises(ValueError, match="SLURM_NTASKS should be a whole number .* 'many'"):
+    with pytest.raises(ValueError, match=r"SLURM_NTASKS should be a whole number .* 'many'"):
         find_variables(SLURM | {"SLURM_NTASKS": "many"})
 
 
