@@ -73,7 +73,7 @@ class Member:
         self.process, self.processes = process, processes
         self.step: int | None = None
         self.seen = 0.0
-        self.stepping = self.stop = False
+        self.stepping = self.stop = self.stopped = False
         self._lines, self._job, self._launched = lines, job, launched
         self._step_timeout, self._leaving = step_timeout, False
         limits = [interval, *([step_timeout / 4] if step_timeout else [])]
@@ -108,8 +108,11 @@ class Member:
         self._fail(f"raised {kind.__name__}", text, code, is_consequence(error))
 
     def _on_exit(self) -> None:
-        """Say goodbye before JAX waits for the others, or report an exit code that is not 0."""
-        if _Exit.status not in (0, None):
+        """Say goodbye before JAX waits for the others, or report an exit code that is not 0.
+
+        When the job was asked to stop, an exit code is no failure: the others may not have saved yet.
+        """
+        if _Exit.status not in (0, None) and not self.stopped:
             code = _Exit.status if isinstance(_Exit.status, int) else 1
             text = "" if isinstance(_Exit.status, int) else str(_Exit.status)
             self._fail(f"left by sys.exit({_Exit.status!r})", text, code & 0xFF or 1, False)

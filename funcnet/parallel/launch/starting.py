@@ -144,7 +144,8 @@ def alive(step: int | None) -> bool:
         for step, batch in enumerate(batches):
             if not parallel.alive(step):
                 checkpointer.save(step, run)
-                break
+                checkpointer.close()
+                sys.exit(os.EX_TEMPFAIL)  # 75: not done, start again
             run = train_step(run, batch)
 
     SIGTERM to any of the processes, which SLURM and Kubernetes send before they end a job, and Ctrl-C in the
@@ -170,6 +171,8 @@ def alive(step: int | None) -> bool:
             _place.ended = True
     if step is not None and not _place.ended:
         _place.ended = _place.terminated or _asked_to_stop(step)
+    if member is not None:
+        member.stopped = _place.ended
     return not _place.ended
 
 

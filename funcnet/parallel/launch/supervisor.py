@@ -164,7 +164,7 @@ class Supervisor:
             if len(ended) == self.processes:
                 if self.verdict.failures:
                     return self._fail()
-                return 128 + self._asked[0] if self._asked else 0
+                return 128 + self._asked[0] if self._asked else max(ended.values())
             if len(self._asked) > self._obeyed:
                 self._ask_to_stop(now)
             if now > self._deadline:
@@ -184,8 +184,10 @@ class Supervisor:
                     self._exited[process] = -found.si_status if killed else found.si_status
 
     def _judge_exit(self, process: int, status: int, now: float) -> None:
+        if status >= 0 and process in self._hub.left:  # an orderly end, whatever its code
+            return
         failure = of_exit(process, status, time.time())
-        if failure is None and process in self._hub.heard and process not in self._hub.left:
+        if failure is None and process in self._hub.heard:
             what = "ended with exit code 0 before the others, by os._exit"
             failure = ProcessFailure(process, what, 1, time.time())
         if failure is not None:

@@ -122,8 +122,11 @@ def train(asked, me):
     loss = jnp.inf
     for step in range(begin, asked.steps):
         if not parallel.alive(step):
-            print(f"stops at step {step}")
-            break
+            print(f"stops at step {step}", flush=True)
+            if me.index == 0:
+                time.sleep(0.5)  # it still saves: the others have to wait
+                print("has saved", flush=True)
+            sys.exit(os.EX_TEMPFAIL)
         if step == asked.at and me.restart == 0 and me.index == asked.rank:
             fail(asked.fault, me)
         mine = rows_of(step)[me.index * share : (me.index + 1) * share]

@@ -1,9 +1,12 @@
 """A job that is killed starts again from its checkpoint, with fewer processes, and one that is stopped saves."""
 
 import argparse
+import os
 import re
+import sys
 
 import numpy as np
+import pytest
 
 from funcnet import parallel
 from tests.parallel.launch.jobs import PROGRAM, run_job
@@ -46,18 +49,30 @@ def test_a_restart_with_fewer_processes_reaches_the_same_loss(tmp_path, capsys):
     assert "begins at step 6" in (tmp_path / "logs" / logs[2]).read_text()
 
 
+def check_one_step(ended):
+    steps = re.findall(r"\[(\d)\] stops at step (\d+)", ended.out)
+    assert sorted(process for process, _ in steps) == ["0", "1"], ended
+    assert len({step for _, step in steps}) == 1, steps
+    assert "[0] has saved" in ended.out
+    assert "left by" not in ended.err
+
+
 def test_ctrl_c_stops_all_processes_at_one_step():
     ended = run_job(*JOB, PROGRAM, "interrupted", "--steps", "1000")
     assert ended.code == 130, ended
-    steps = re.findall(r"\[(\d)\] stops at step (\d+)", ended.out)
-    assert {process for process, _ in steps} == {"0", "1"}, ended
-    assert len({step for _, step in steps}) == 1, steps
+    check_one_step(ended)
+
+
+def test_sigterm_to_one_process_stops_all_at_one_step(request):
+    if request.config.getoption("grid") != "full":
+        pytest.skip("--grid=full: much like Ctrl-C")
+    ended = run_job(*JOB, PROGRAM, "terminated", "--steps", "1000")
+    assert ended.code == os.EX_TEMPFAIL, ended
+    check_one_step(ended)
 
 
 def test_a_process_alone_joins_nothing_and_stops_at_sigterm():
-    import sys
-
     command = [sys.executable, PROGRAM, "terminated", "--rank", "0", "--steps", "1000"]
     ended = run_job(commands=[command])
-    assert ended.codes == [0], ended
+    assert ended.codes == [os.EX_TEMPFAIL], ended
     assert "stops at step 7" in ended.out
