@@ -4,10 +4,13 @@ import re
 import signal
 from dataclasses import dataclass, field
 
-__all__ = ["Failure", "Verdict", "is_consequence", "of_exit"]
+__all__ = ["ProcessFailure", "Verdict", "is_consequence", "of_exit"]
 
-_SETTLE = 0.25
-"""Seconds after a first sign of failure in which others may turn out to be its cause."""
+_SETTLE = 0.05
+"""Seconds after a first failure in which an earlier one may still be reported."""
+
+_SETTLE_ECHO = 0.3
+"""The same, if all that failed so far looks like a consequence."""
 
 _GATHER = 1.5
 """Seconds in which processes send their stacks."""
@@ -22,7 +25,7 @@ _CONSEQUENCE = re.compile(
 
 
 @dataclass(frozen=True)
-class Failure:
+class ProcessFailure:
     """Why one process did not go on.
 
     Attributes:
@@ -55,16 +58,16 @@ def is_consequence(error: BaseException) -> bool:
     return kind in {"JaxRuntimeError", "XlaRuntimeError"} and bool(_CONSEQUENCE.search(str(error)))
 
 
-def of_exit(process: int, status: int, time: float) -> Failure | None:
+def of_exit(process: int, status: int, time: float) -> ProcessFailure | None:
     """Read a process's exit status, negative for a signal; None if it ended well."""
     if status == 0:
         return None
     if status > 0:
-        return Failure(process, f"ended with exit code {status}", status, time)
+        return ProcessFailure(process, f"ended with exit code {status}", status, time)
     name = signal.Signals(-status).name
     hint = " (out of memory? the kernel's log says so)" if name == "SIGKILL" else ""
     # JAX's runtime aborts a process when it finds that another one is gone
-    return Failure(
+    return ProcessFailure(
         process,
         f"was ended by {name}{hint}",
         128 - status,
@@ -86,18 +89,18 @@ class Verdict:
         stuck: the process that a watchdog reported.
     """
 
-    failures: dict[int, Failure] = field(default_factory=dict[int, Failure])
+    failures: dict[int, ProcessFailure] = field(default_factory=dict[int, ProcessFailure])
     stacks: dict[int, str] = field(default_factory=dict[int, str])
     steps: dict[int, int | None] = field(default_factory=dict[int, int | None])
     begun: float | None = None
-    stuck: Failure | None = None
+    stuck: ProcessFailure | None = None
 
-    def add(self, failure: Failure, now: float) -> None:
+    def add(self, failure: ProcessFailure, now: float) -> None:
         """Note a failure; the first report of a process counts, for it knows more than its exit code."""
         self.failures.setdefault(failure.process, failure)
         self.begun = now if self.begun is None else self.begun
 
-    def add_stuck(self, failure: Failure, now: float) -> bool:
+    def add_stuck(self, failure: ProcessFailure, now: float) -> bool:
         """Note that a process waits for its step; True if stacks should be asked for."""
         if self.begun is not None:
             return False
@@ -109,10 +112,11 @@ class Verdict:
         if self.begun is None:
             return False
         if self.stuck is None:
-            return now - self.begun > _SETTLE
+            causes = any(not failure.consequence for failure in self.failures.values())
+            return now - self.begun > (_SETTLE if causes else _SETTLE_ECHO)
         return reachable <= self.stacks.keys() or now - self.begun > _GATHER
 
-    def first(self) -> Failure:
+    def first(self) -> ProcessFailure:
         """Return the failure that caused the others."""
         found = [*self.failures.values(), *([self.stuck] if self.stuck else [])]
         return min(found, key=lambda failure: (failure.consequence, failure.time))

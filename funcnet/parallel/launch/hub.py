@@ -93,10 +93,11 @@ class Hub:
         self._unknown: set[Lines] = set()
         selector.register(self._server, selectors.EVENT_READ, self._accept)
 
-    def broadcast(self, kind: str, **more: Any) -> None:
-        """Tell all processes."""
-        for lines in self.members.values():
-            lines.send(kind, **more)
+    def broadcast(self, kind: str, but: int | None = None, **more: Any) -> None:
+        """Tell all processes, or all but one."""
+        for process, lines in self.members.items():
+            if process != but:
+                lines.send(kind, **more)
 
     def silent(self, seconds: float) -> dict[int, float]:
         """Return for how long those were silent that should have given a sign of life."""
@@ -150,7 +151,8 @@ class Hub:
     def _greeted(self, lines: Lines, message: Message) -> int | None:
         """Take a process in, or turn away who belongs to another job."""
         process = message.get("process")
-        if message["kind"] != "hello" or message.get("job") != self._job:
+        stranger = message["kind"] != "hello" or message.get("job") != self._job
+        if stranger or not isinstance(process, int):
             self._drop(lines, None)
             return None
         self._unknown.discard(lines)

@@ -6,12 +6,15 @@ import sys
 import threading
 import time
 
-from funcnet.parallel.launch.failure import STUCK_CODE, Failure, Verdict
+from funcnet.parallel.launch.failure import STUCK_CODE, ProcessFailure, Verdict
 from funcnet.parallel.launch.hub import Hub, Message
 
 __all__ = ["HubThread", "note_message"]
 
-_TICK = 0.1
+_TICK = 0.02
+
+_LAST = 0.5
+"""Seconds that process 0 waits for the others to leave."""
 
 
 def note_message(verdict: Verdict, process: int, message: Message, now: float) -> bool:
@@ -19,9 +22,9 @@ def note_message(verdict: Verdict, process: int, message: Message, now: float) -
     kind, when = message["kind"], message.get("time", time.time())
     if kind == "failed":
         said = {name: message[name] for name in ("what", "text", "code", "consequence")}
-        verdict.add(Failure(process, time=when, **said), now)
+        verdict.add(ProcessFailure(process, time=when, **said), now)
     elif kind == "stuck":
-        return verdict.add_stuck(Failure(process, message["what"], STUCK_CODE, when), now)
+        return verdict.add_stuck(ProcessFailure(process, message["what"], STUCK_CODE, when), now)
     elif kind == "stacks":
         verdict.stacks[process], verdict.steps[process] = message["text"], message["step"]
     return False
@@ -49,20 +52,27 @@ class HubThread:
 
     def _run(self) -> None:
         while not self._verdict.is_ready(time.monotonic(), set(self._hub.members)):
-            for key, _ in self._selector.select(_TICK):
-                key.data()
+            self._read()
             self._name_silent()
         code = self._verdict.first().code
         sys.stderr.write(self._verdict.report(self._processes))
         sys.stderr.flush()
-        self._hub.broadcast("end", code=code)
+        self._hub.broadcast("end", but=0, code=code)
+        # JAX's service goes with this process, and its clients would complain: let them leave first
+        end = time.monotonic() + _LAST
+        while self._hub.members.keys() - {0} and time.monotonic() < end:
+            self._read()
         os._exit(code)
+
+    def _read(self) -> None:
+        for key, _ in self._selector.select(_TICK):
+            key.data()
 
     def _handle(self, process: int, message: Message) -> None:
         now = time.monotonic()
         if message["kind"] == "gone":
             what = "is gone without a word: killed, out of memory, os._exit, or its machine"
-            self._verdict.add(Failure(process, what, 1, time.time()), now)
+            self._verdict.add(ProcessFailure(process, what, 1, time.time()), now)
         elif note_message(self._verdict, process, message, now):
             self._hub.broadcast("stacks")
 

@@ -36,7 +36,7 @@ def connect(address: str, seconds: float) -> Lines | None:
 
 def stacks() -> str:
     """Return the Python stacks of all threads but the one that asks, the main thread first."""
-    frames = sys._current_frames()
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]  (documented, in spite of its name)
     own, main = threading.get_ident(), threading.main_thread()
     threads = sorted(threading.enumerate(), key=lambda thread: thread is not main)
     shown = [thread for thread in threads if thread.ident not in (own, None)]
@@ -73,7 +73,7 @@ class Member:
         self.process, self.processes = process, processes
         self.step: int | None = None
         self.seen = 0.0
-        self.stepping = self.stop = False
+        self.stepping = self.stop = self.stopped = False
         self._lines, self._job, self._launched = lines, job, launched
         self._step_timeout, self._leaving = step_timeout, False
         limits = [interval, *([step_timeout / 4] if step_timeout else [])]
@@ -108,8 +108,11 @@ class Member:
         self._fail(f"raised {kind.__name__}", text, code, is_consequence(error))
 
     def _on_exit(self) -> None:
-        """Say goodbye before JAX waits for the others, or report an exit code that is not 0."""
-        if _Exit.status not in (0, None):
+        """Say goodbye before JAX waits for the others, or report an exit code that is not 0.
+
+        When the job was asked to stop, an exit code is no failure: the others may not have saved yet.
+        """
+        if _Exit.status not in (0, None) and not self.stopped:
             code = _Exit.status if isinstance(_Exit.status, int) else 1
             text = "" if isinstance(_Exit.status, int) else str(_Exit.status)
             self._fail(f"left by sys.exit({_Exit.status!r})", text, code & 0xFF or 1, False)
@@ -174,11 +177,12 @@ class Member:
         os._exit(1)
 
     def _watch_step(self) -> None:
+        limit, step = self._step_timeout, self.step
         late = time.monotonic() - self.seen
-        if self._step_timeout is None or self.step is None or late < self._step_timeout:
+        if limit is None or step is None or late < limit:
             return
         self._step_timeout = None  # once
-        what = f"has been in step {self.step} for {late:.1f} s; step_timeout is {self._step_timeout:g} s"
+        what = f"has been in step {step} for {late:.1f} s; step_timeout is {limit:g} s"
         if not self._send("stuck", what=what, time=time.time()):
             text = f"process {self.process} {what}\n{stacks()}"
             print(text, file=sys.stderr, flush=True)  # noqa: T201

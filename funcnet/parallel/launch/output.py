@@ -4,14 +4,15 @@ import os
 import re
 import time
 from collections import deque
-from typing import BinaryIO, TextIO
+from typing import IO, BinaryIO, TextIO
 
-__all__ = ["Stream"]
+__all__ = ["ProcessOutput"]
 
 _HOLD = 2.0
-"""Seconds that errors of JAX's runtime wait: when a job fails, what the other processes print of it is an echo."""
+"""Seconds that errors wait to be printed: when a job fails, what the other processes say of it is an echo."""
 
-_RUNTIME_ERROR = re.compile(r"[EF]\d{4} \d\d:\d\d:\d\d\.\d")
+_ERROR = re.compile(r"[EF]\d{4} \d\d:\d\d:\d\d\.\d|Traceback \(most recent call last\)")
+"""How the lines of JAX's runtime and of Python begin."""
 
 _CHATTER = re.compile(
     r"\[Gloo\] Rank |\d* ?is connected to \d+ peer ranks\. Expected number of connected peer ranks is : \d+\n?"
@@ -19,7 +20,7 @@ _CHATTER = re.compile(
 """What the library of CPU collectives writes on standard output, from several threads at once."""
 
 
-class Stream:
+class ProcessOutput:
     """One pipe of one process.
 
     Args:
@@ -29,7 +30,11 @@ class Stream:
         log: a file that gets everything as it is, or None.
     """
 
+<<<<<<< HEAD
     def __init__(self, pipe: BinaryIO, process: int, target: TextIO, log: BinaryIO | None) -> None:
+=======
+    def __init__(self, pipe: IO[bytes], process: int, target: TextIO, log: BinaryIO | None) -> None:
+>>>>>>> wk-launch
         self._pipe, self._target, self._log = pipe, target, log
         self._prefix = f"[{process}] "
         self._rest, self._echo = "", False
@@ -69,7 +74,7 @@ class Stream:
         """Print the lines that need not wait, and those that have waited long enough."""
         while self._waiting:
             since, line = self._waiting[0]
-            self._echo = self._echo or bool(_RUNTIME_ERROR.match(line))
+            self._echo = self._echo or bool(_ERROR.match(line))
             if self._echo and now - since < _HOLD:
                 return
             self._print(line)

@@ -144,7 +144,8 @@ def alive(step: int | None) -> bool:
         for step, batch in enumerate(batches):
             if not parallel.alive(step):
                 checkpointer.save(step, run)
-                break
+                checkpointer.close()
+                sys.exit(os.EX_TEMPFAIL)  # 75: not done, start again
             run = train_step(run, batch)
 
     SIGTERM to any of the processes, which SLURM and Kubernetes send before they end a job, and Ctrl-C in the
@@ -170,6 +171,8 @@ def alive(step: int | None) -> bool:
             _place.ended = True
     if step is not None and not _place.ended:
         _place.ended = _place.terminated or _asked_to_stop(step)
+    if member is not None:
+        member.stopped = _place.ended
     return not _place.ended
 
 
@@ -180,14 +183,23 @@ def _asked_to_stop(step: int) -> bool:
 def _first_call(member: Member | None) -> None:
     """Choose how to learn that the job should stop: JAX's agreement, or for a process alone the signal itself."""
     _place.reached = reached_stop
+    in_main = threading.current_thread() is threading.main_thread()
     if member is not None:
         member.first_step()
+<<<<<<< HEAD
     elif (
         threading.current_thread() is threading.main_thread()
         and not jax.distributed.is_initialized()
     ):
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _note_termination)
+=======
+        return
+    free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    # JAX's own handler is one that Python does not see
+    if in_main and free and not jax.distributed.is_initialized():
+        signal.signal(signal.SIGTERM, _note_termination)
+>>>>>>> wk-launch
 
 
 def _note_termination(number: int, frame: FrameType | None) -> None:
@@ -217,15 +229,16 @@ def _complete(
         return known
     if missing:
         have = ", ".join(f"{name}={value!r}" for name, value in needed.items() if value is not None)
+        written = ", ".join(f"{name}=..." for name in missing)
+        exported = " and ".join(f"FUNCNET_{name.upper()}" for name in missing)
         raise ValueError(
             f"a job needs coordinator, processes and process; {known.source} gives {have}, without "
-            f"{' and '.join(missing)}. Pass them: parallel.start({', '.join(f'{name}=...' for name in missing)}), or set "
-            f"{' and '.join(f'FUNCNET_{name.upper()}' for name in missing)}; parallel.start(processes=1) runs alone"
+            f"{' and '.join(missing)}. Pass them: parallel.start({written}), or set {exported}; "
+            "parallel.start(processes=1) runs alone"
         )
-    if not 0 <= needed["process"] < needed["processes"]:
-        raise ValueError(
-            f"process={needed['process']} of processes={needed['processes']}: ranks go from 0 to {needed['processes'] - 1}"
-        )
+    count, rank = needed["processes"], needed["process"]
+    if not 0 <= rank < count:
+        raise ValueError(f"process={rank} of processes={count}: ranks go from 0 to {count - 1}")
     if ":" not in needed["coordinator"]:
         raise ValueError(
             f"coordinator is host:port of process 0, such as 'node01:12340'; got {needed['coordinator']!r}"

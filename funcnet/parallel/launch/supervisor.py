@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from funcnet.parallel.launch import variables
-from funcnet.parallel.launch.failure import STUCK_CODE, Failure, Verdict, of_exit
+from funcnet.parallel.launch.failure import STUCK_CODE, ProcessFailure, Verdict, of_exit
 from funcnet.parallel.launch.hub import Hub, Message
 from funcnet.parallel.launch.hub_thread import note_message
-from funcnet.parallel.launch.output import Stream
+from funcnet.parallel.launch.output import ProcessOutput
 from funcnet.parallel.launch.reaper import Reaper, kill_group
 
 __all__ = ["JobOptions", "Supervisor", "say"]
@@ -73,7 +73,7 @@ class Supervisor:
         self._hub = Hub(self._selector, "127.0.0.1", 0, self._coordinator, self._handle)
         self._reaper = Reaper()
         self._children: list[subprocess.Popen[bytes]] = []
-        self._streams: dict[int, list[Stream]] = {}
+        self._streams: dict[int, list[ProcessOutput]] = {}
         self._logs: list[BinaryIO] = []
         self._stepping: set[int] = set()
         self._exited: dict[int, int] = {}
@@ -115,8 +115,8 @@ class Supervisor:
         assert child.stderr is not None
         log = self._open_log(process)
         self._streams[process] = [
-            Stream(child.stdout, process, sys.stdout, log),
-            Stream(child.stderr, process, sys.stderr, log),
+            ProcessOutput(child.stdout, process, sys.stdout, log),
+            ProcessOutput(child.stderr, process, sys.stderr, log),
         ]
         for stream in self._streams[process]:
             self._selector.register(stream, selectors.EVENT_READ, stream.read)
@@ -162,7 +162,9 @@ class Supervisor:
             if self.verdict.is_ready(now, set(self._hub.members)):
                 return self._fail()
             if len(ended) == self.processes:
-                return 128 + self._asked[0] if self._asked else 0
+                if self.verdict.failures:
+                    return self._fail()
+                return 128 + self._asked[0] if self._asked else max(ended.values())
             if len(self._asked) > self._obeyed:
                 self._ask_to_stop(now)
             if now > self._deadline:
@@ -182,14 +184,16 @@ class Supervisor:
                     self._exited[process] = -found.si_status if killed else found.si_status
 
     def _judge_exit(self, process: int, status: int, now: float) -> None:
+        if status >= 0 and process in self._hub.left:  # an orderly end, whatever its code
+            return
         failure = of_exit(process, status, time.time())
-        if failure is None and process in self._hub.heard and process not in self._hub.left:
+        if failure is None and process in self._hub.heard:
             what = "ended with exit code 0 before the others, by os._exit"
-            failure = Failure(process, what, 1, time.time())
+            failure = ProcessFailure(process, what, 1, time.time())
         if failure is not None:
             self._add(failure, now)
 
-    def _add(self, failure: Failure, now: float) -> None:
+    def _add(self, failure: ProcessFailure, now: float) -> None:
         if self._asked:  # an end that was asked for
             interrupted = failure.code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
             if interrupted or failure.consequence:
@@ -233,7 +237,9 @@ class Supervisor:
         if first.consequence:
             for process, seconds in self._hub.frozen().items():
                 what = f"has given no sign of life for {seconds:.1f} s: it is frozen"
-                failure = Failure(process, what, STUCK_CODE, time.time() - seconds, killed=True)
+                failure = ProcessFailure(
+                    process, what, STUCK_CODE, time.time() - seconds, killed=True
+                )
                 self.verdict.failures[process] = failure
             first = self.verdict.first()
         for process, streams in self._streams.items():
@@ -244,7 +250,7 @@ class Supervisor:
         sys.stderr.flush()
         return first.code
 
-    def _all_streams(self) -> list[Stream]:
+    def _all_streams(self) -> list[ProcessOutput]:
         return [stream for streams in self._streams.values() for stream in streams]
 
     def _finish_output(self) -> None:

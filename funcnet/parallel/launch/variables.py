@@ -91,7 +91,7 @@ def _launched(known: Mapping[str, str]) -> JobVariables | None:
 
 
 def _slurm(known: Mapping[str, str]) -> JobVariables | None:
-    """Tasks of ``srun``; the shell of ``salloc`` has no SLURM_PROCID and is a process alone."""
+    """Read a task of ``srun``; the shell of ``salloc`` has no SLURM_PROCID and is a process alone."""
     if "SLURM_PROCID" not in known:
         return None
     names = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS")
@@ -107,7 +107,7 @@ def _slurm(known: Mapping[str, str]) -> JobVariables | None:
 
 
 def _kubernetes(known: Mapping[str, str]) -> JobVariables | None:
-    """Pods of an Indexed Job: Kubernetes tells the index only."""
+    """Read a pod of an Indexed Job: Kubernetes tells the index only."""
     if "JOB_COMPLETION_INDEX" not in known:
         return None
     return JobVariables("JOB_COMPLETION_INDEX", process=_number(known, "JOB_COMPLETION_INDEX"))
@@ -128,7 +128,7 @@ def _open_mpi(known: Mapping[str, str]) -> JobVariables | None:
 
 
 def _pmi(known: Mapping[str, str]) -> JobVariables | None:
-    """Processes of MPICH and Intel MPI, which tell no address."""
+    """Read what MPICH and Intel MPI say, which is no address."""
     if "PMI_RANK" not in known:
         return None
     neighbours = _number(known, "MPI_LOCALNRANKS")
