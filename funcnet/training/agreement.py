@@ -1,5 +1,6 @@
 """Agreement of all processes on whether one of them wants something, without waiting for the devices."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -45,7 +46,7 @@ class Agreement:
         return before is not None and bool(before)
 
 
-def _exchange() -> tuple[Any, list[jax.Array]]:
+def _exchange() -> tuple[Any, Sequence[jax.Array]]:
     """Return a function of an answer on every device, and the answers no and yes."""
     mesh = jax.make_mesh((jax.device_count(),), ("all",), (AxisType.Auto,))
     spread, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("all",), ()))

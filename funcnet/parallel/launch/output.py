@@ -30,11 +30,7 @@ class ProcessOutput:
         log: a file that gets everything as it is, or None.
     """
 
-<<<<<<< HEAD
-    def __init__(self, pipe: BinaryIO, process: int, target: TextIO, log: BinaryIO | None) -> None:
-=======
     def __init__(self, pipe: IO[bytes], process: int, target: TextIO, log: BinaryIO | None) -> None:
->>>>>>> wk-launch
         self._pipe, self._target, self._log = pipe, target, log
         self._prefix = f"[{process}] "
         self._rest, self._echo = "", False

@@ -186,20 +186,11 @@ def _first_call(member: Member | None) -> None:
     in_main = threading.current_thread() is threading.main_thread()
     if member is not None:
         member.first_step()
-<<<<<<< HEAD
-    elif (
-        threading.current_thread() is threading.main_thread()
-        and not jax.distributed.is_initialized()
-    ):
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _note_termination)
-=======
         return
     free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     # JAX's own handler is one that Python does not see
     if in_main and free and not jax.distributed.is_initialized():
         signal.signal(signal.SIGTERM, _note_termination)
->>>>>>> wk-launch
 
 
 def _note_termination(number: int, frame: FrameType | None) -> None:
