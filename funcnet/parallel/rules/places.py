@@ -145,8 +145,8 @@ def as_spec(place: Any) -> PartitionSpec:
     if not right:
         raise TypeError(
             "a place is None (whole on every device), 'fsdp', parallel.fsdp(...), parallel.copies(...), "
-            "parallel.output(...), or a tuple with an entry for each dimension, the name of an axis, a tuple of names or "
-            f"None: ('model', None); got {place!r}"
+            "parallel.output(...), or a tuple with an entry for each dimension, the name of an axis, a tuple of names "
+            f"or None: ('model', None); got {place!r}"
         )
     return trimmed(tuple(e) if isinstance(e, list) else e for e in place)
 

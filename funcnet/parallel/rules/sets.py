@@ -83,6 +83,8 @@ def tensor_parallel(
     end, and one sum over devices follows each block. Known are `nn.MultiheadAttention`, `nn.GroupedQueryAttention`,
     the layers of `nn.Transformer`, two `nn.Linear` in an `nn.Sequential` with only activations and dropout between
     them, and `nn.Embedding`, by vocabulary. For other layers add rules: ``{"*.up.weight": ("model", None), ...}``.
+    `nn.MultiheadAttention` has one weight for queries, keys and values, whose parts do not end where these do: XLA
+    then moves some of them between neighbours, which `nn.GroupedQueryAttention` does without.
 
     Args:
         model: a description, or what `functionalize` returned.
@@ -106,17 +108,12 @@ def tensor_parallel(
     for path, module in layout.modules.items():
         if isinstance(module, MultiheadAttention):
             found |= _of_attention(path, axis)
-        elif isinstance(module, GroupedQueryAttention):
-            for name in ("q_proj", "k_proj", "v_proj"):
-                found |= _columns(join(path, name), axis)
-            found |= _rows(join(path, "o_proj"), axis)
-        elif isinstance(module, TransformerLayer):
-            found |= _columns(join(path, "linear1"), axis) | _rows(join(path, "linear2"), axis)
-        elif isinstance(module, Sequential):
-            for first, second in _pairs(module):
-                found |= _columns(join(path, first), axis) | _rows(join(path, second), axis)
         elif isinstance(module, Embedding) and vocabulary:
             found[join(path, "weight")] = (axis, None)
+        for first in _maps(module)[0]:  # weights are stored with outputs first
+            found |= {join(path, first, "weight"): (axis, None), join(path, first, "bias"): (axis,)}
+        for second in _maps(module)[1]:  # its bias, added after the sum over devices, stays whole
+            found[join(path, second, "weight")] = (None, axis)
     found = {name: place for name, place in found.items() if name in layout.specs}
     if not found:
         raise ValueError(
@@ -132,17 +129,17 @@ def _of_attention(path: str, axis: str) -> dict[str, Any]:
     table: dict[str, Any] = {join(path, name): (axis, None) for name in weights}
     table[join(path, "in_proj_bias")] = (axis,)
     table |= {join(path, name): (None, None, axis) for name in ("bias_k", "bias_v")}
-    return table | _rows(join(path, "out_proj"), axis)
+    return table | {join(path, "out_proj.weight"): (None, axis)}
 
 
-def _columns(path: str, axis: str) -> dict[str, Any]:
-    """Spread what a linear map returns: weights are stored with outputs first."""
-    return {join(path, "weight"): (axis, None), join(path, "bias"): (axis,)}
-
-
-def _rows(path: str, axis: str) -> dict[str, Any]:
-    """Spread what a linear map takes; its bias, added after the sum over devices, stays whole."""
-    return {join(path, "weight"): (None, axis)}
+def _maps(module: Any) -> tuple[list[str], list[str]]:
+    """List the linear maps of a module that come first in a block, and those that come second, by name."""
+    if isinstance(module, GroupedQueryAttention):
+        return ["q_proj", "k_proj", "v_proj"], ["o_proj"]
+    if isinstance(module, TransformerLayer):
+        return ["linear1"], ["linear2"]
+    pairs = list(_pairs(module)) if isinstance(module, Sequential) else []
+    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 def _pairs(module: Sequential) -> Iterator[tuple[str, str]]:
@@ -169,42 +166,53 @@ def sequence_parallel(
     batch_first: bool = True,
     modules: str = "*",
 ) -> dict[str, Any]:
-    """Return the rules of sequence parallelism: what norms return is spread along the sequence.
+    """Return the rules of sequence parallelism: between blocks, values are spread along the sequence.
 
     Between the blocks that `tensor_parallel` spreads by features, norms, dropout and residuals are then computed for a
-    part of the sequence by each device, and less is kept for the backward pass; join the two by `join_rules`.
+    part of the sequence by each device, and less is kept for the backward pass; join the two by `join_rules`. What
+    norms and second linear maps of blocks return is spread along the sequence, what first ones return by features.
 
     Args:
         model: a description, or what `functionalize` returned.
         axis: of the mesh, for the sequence.
         batch: axis, or axes, for the batch; None to leave it whole.
-        batch_first: whether what norms return is ``(batch, sequence, features)``. Layers of `nn.Transformer` know
-            themselves.
-        modules: a glob on the norms' paths, to choose among them.
+        batch_first: whether values are ``(batch, sequence, features)``. Layers of `nn.Transformer` know themselves.
+        modules: a glob on the modules' paths, to choose among them.
 
     Returns:
-        Rules for `shard`, for every `nn.LayerNorm` and `nn.RMSNorm`.
+        Rules for `shard`, of every `nn.LayerNorm` and `nn.RMSNorm` and of the layers that `tensor_parallel` knows.
 
     Raises:
         ValueError: no norm is found.
 
     Example:
-        >>> fn.parallel.sequence_parallel(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True))
-        {'norm1': output('data', 'model', None), 'norm2': output('data', 'model', None)}
+        >>> block = nn.Sequential(nn.LayerNorm(4), nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4)))
+        >>> for pattern, place in fn.parallel.sequence_parallel(block).items():
+        ...     print(pattern, place)
+        0 output('data', 'model', None)
+        1.0 output('data', None, 'model')
+        1.2 output('data', 'model', None)
 
     Reference: Korthikanti et al., Reducing Activation Recomputation, 2022, https://arxiv.org/abs/2205.05198
     """
     layout = layout_of(_description(model))
-    first = {
-        path: module.self_attn.batch_first
-        for path, module in layout.modules.items()
-        if isinstance(module, TransformerLayer)
-    }
     found: dict[str, Any] = {}
+    known = {path: m for path, m in layout.modules.items() if isinstance(m, TransformerLayer)}
+
+    def along(path: str, sequence: str | None, features: str | None) -> None:
+        layer = known.get(path.rpartition(".")[0])
+        batched = batch_first if layer is None else layer.self_attn.batch_first
+        leading = (batch, sequence) if batched else (sequence, batch)
+        if matches(modules, path):
+            found[path] = output(*leading, features)
+
     for path, module in layout.modules.items():
-        if isinstance(module, LayerNorm | RMSNorm) and matches(modules, path):
-            batched = first.get(path.rpartition(".")[0], batch_first)
-            found[path] = output(batch, axis, None) if batched else output(axis, batch, None)
+        if isinstance(module, LayerNorm | RMSNorm | MultiheadAttention):
+            along(path, axis, None)
+        for first in _maps(module)[0]:
+            along(join(path, first), None, axis)
+        for second in _maps(module)[1]:
+            along(join(path, second), axis, None)
     if not found:
         raise ValueError(
             f"sequence_parallel finds no norm that {modules!r} matches in {type(_description(model)).__name__}: write "

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import funcnet as fn
 from funcnet import functional as F
@@ -75,3 +76,9 @@ def train(net, optimizer=None, mesh=None, key=0):
 
 def model(kind):
     return fn.functionalize(Experts() if kind == "experts" else Transformer(kind == "repeated"))
+
+
+def only_sampled(request, name, sample):
+    """Skip what is not in a sample, unless everything is asked for."""
+    if request.config.getoption("grid") != "full" and name not in sample:
+        pytest.skip("--grid=full")

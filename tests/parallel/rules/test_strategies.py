@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from funcnet import optim, parallel
-from tests.parallel.rules.models import model, train
+from tests.parallel.rules.models import model, only_sampled, train
 
 DENSE = {
     "data": lambda net: parallel.data_parallel(),
@@ -29,6 +29,15 @@ CASES = [
     *(("experts", name, rules) for name, rules in EXPERTS.items()),
 ]
 
+SAMPLE = {
+    ("repeated", "sequence"),
+    ("repeated", "tensor and fsdp"),
+    ("unrolled", "fsdp"),
+    ("unrolled", "zero"),
+    ("experts", "experts and fsdp"),
+}
+"""What is tried without --grid=full."""
+
 
 @lru_cache
 def on_one_device(kind):
@@ -38,7 +47,8 @@ def on_one_device(kind):
 @pytest.mark.parametrize(
     ("kind", "name", "rules"), CASES, ids=lambda x: x if isinstance(x, str) else ""
 )
-def test_twenty_steps_are_those_of_one_device(kind, name, rules):
+def test_twenty_steps_are_those_of_one_device(request, kind, name, rules):
+    only_sampled(request, (kind, name), SAMPLE)
     net, mesh = model(kind), parallel.mesh(data=2, model=2)
     sharded = parallel.shard(net, mesh, rules(net))
     optimizer = parallel.shard_optimizer(
