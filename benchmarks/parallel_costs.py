@@ -75,7 +75,12 @@ def around(devices: int) -> float:
 
 
 def sent(
-    model: Transformer, spread: Spread, *, number: int = 4, reduce_scatter: bool = True
+    model: Transformer,
+    spread: Spread,
+    *,
+    number: int = 4,
+    reduce_scatter: bool = True,
+    sums: int = 4,
 ) -> dict[str, float]:
     """Count the bytes that one device sends in a step, by axis of the mesh.
 
@@ -85,6 +90,8 @@ def sent(
         number: bytes of a number that is sent: 4 in float32.
         reduce_scatter: whether gradients are reduced in parts, as XLA does on GPUs; on CPUs it reduces all and
             drops what the device does not need, which sends twice as much.
+        sums: all-reduces of a block along ``model``: two forward and two backward by Megatron's count. One more for
+            what is computed again, and one for each projection of the same values if the compiler joins none.
     """
     held_here = model.parameters / (spread.model * spread.pipeline) * number
     tokens = model.tokens * spread.model * spread.pipeline  # of the devices that share a batch
@@ -94,8 +101,8 @@ def sent(
     gathered = {"": 0, "optimizer": 1, "parameters": 2}[spread.zero]  # FSDP: forward and backward
     return {
         "data": (reduced + gathered) * around(spread.data) * held_here,
-        # two all-reduces forward, two backward; sequence parallel cuts each in two halves, of the same bytes
-        "model": blocks * 4 * 2 * around(spread.model) * between,
+        # sequence parallelism cuts each in two halves, of the same bytes
+        "model": blocks * sums * 2 * around(spread.model) * between,
         # forward to the next stage, gradients to the one before
         "pipeline": 2 * between if spread.pipeline > 1 else 0.0,
         # each token to its expert and back, forward and backward

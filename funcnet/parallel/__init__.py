@@ -3,6 +3,7 @@
 from funcnet.parallel.launch import JobProcess, alive, start
 from funcnet.parallel.meshes import mesh
 from funcnet.parallel.optimizer_state import shard_optimizer
+from funcnet.parallel.plans.abstract import abstract
 from funcnet.parallel.plans.collectives import Collective
 from funcnet.parallel.plans.plan import plan
 from funcnet.parallel.plans.report import Plan
@@ -22,6 +23,7 @@ __all__ = [
     "alive",
     "Collective",
     "Plan",
+    "abstract",
     "batch_sharding",
     "copies",
     "data_parallel",

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -14,8 +15,11 @@ import funcnet as fn
 from examples.models import bert, gpt2, llama, lstm_lm, resnet, unet, vit
 from funcnet import functional as F
 from funcnet import optim, parallel
+from funcnet.core.paths import map_with_path
 
 BATCH, TIME, WORDS = 8, 6, 32
+FEW, ALL = 2, 20
+"""Steps: two with one layer, that CI is quick; twenty with two layers."""
 
 
 @dataclass(frozen=True)
@@ -29,29 +33,31 @@ class Example:
 
 
 EXAMPLES = {
-    "gpt2": lambda: Example(
-        gpt2.GPT2(gpt2.GPT2Config(WORDS, TIME, 32, 2, 4, 0.0, 0.0, 0.0)),
+    "gpt2": lambda layers: Example(
+        gpt2.GPT2(gpt2.GPT2Config(WORDS, TIME, 32, layers, 4, 0.0, 0.0, 0.0)),
         "text",
         gpt2.TENSOR_PARALLEL,
     ),
-    "llama": lambda: Example(
-        llama.Llama(llama.LlamaConfig(WORDS, 32, 48, 2, 4, 2)), "text", llama.TENSOR_PARALLEL
+    "llama": lambda layers: Example(
+        llama.Llama(llama.LlamaConfig(WORDS, 32, 48, layers, 4, 2)), "text", llama.TENSOR_PARALLEL
     ),
-    "bert": lambda: Example(
-        bert.Bert(bert.BertConfig(WORDS, 32, 2, 4, 48, "gelu", 0.0, 0.0, TIME)),
+    "bert": lambda layers: Example(
+        bert.Bert(bert.BertConfig(WORDS, 32, layers, 4, 48, "gelu", 0.0, 0.0, TIME)),
         "features",
         bert.TENSOR_PARALLEL,
     ),
-    "vit": lambda: Example(
-        vit.ViT(vit.ViTConfig(8, 4, 3, 32, 2, 4, 48, num_labels=4)), "images", vit.TENSOR_PARALLEL
+    "vit": lambda layers: Example(
+        vit.ViT(vit.ViTConfig(8, 4, 3, 32, layers, 4, 48, num_labels=4)),
+        "images",
+        vit.TENSOR_PARALLEL,
     ),
-    "lstm_lm": lambda: Example(
-        lstm_lm.LSTMLM(lstm_lm.LSTMConfig(WORDS, 32, 32, 2, dropout=0.0)), "memory"
+    "lstm_lm": lambda layers: Example(
+        lstm_lm.LSTMLM(lstm_lm.LSTMConfig(WORDS, 32, 32, layers, dropout=0.0)), "memory"
     ),
-    "resnet": lambda: Example(
+    "resnet": lambda layers: Example(
         resnet.ResNet(resnet.ResNetConfig((1, 1, 1, 1), width=8, num_classes=4)), "images", size=32
     ),
-    "unet": lambda: Example(unet.UNet(unet.UNetConfig(3, 2, 4)), "pixels", size=16),
+    "unet": lambda layers: Example(unet.UNet(unet.UNetConfig(3, 2, 4)), "pixels", size=16),
 }
 
 STRATEGIES = ("data", "fsdp", "zero", "tensor", "tensor and fsdp")
@@ -97,15 +103,31 @@ def rules_of(example: Example, strategy: str) -> dict[str, Any]:
     return parallel.fully_sharded(beside, smallest=64) if "fsdp" in strategy else beside
 
 
-def optimizer_of() -> Any:
-    # Adam divides by what is nearly zero in the first steps, which no two orders of sums survive to 1e-5
-    return optim.sgd(0.05, momentum=0.9)
+def optimizer_of(example: Example) -> Any:
+    # Adam divides by what is nearly zero in the first steps, which no two orders of sums survive to 1e-5; nor do they
+    # twenty long steps through batch norms of eight samples, which double every difference
+    return optim.sgd(0.002 if example.kind in ("images", "pixels") else 0.05, momentum=0.9)
 
 
-def train(example: Example, net: Any, optimizer: Any, place: Any, steps: int) -> tuple[Any, Any]:
+def example_of(name: str, steps: int) -> Example:
+    """Make an example that fits the number of steps."""
+    return EXAMPLES[name](2 if steps == ALL else 1)
+
+
+@lru_cache
+def initial(name: str, steps: int) -> tuple[Any, Any]:
+    """Draw a model's values."""
+    net = fn.functionalize(example_of(name, steps).model)
+    params, state = net.init(jax.random.key(0))
+    return jax.tree.map(np.asarray, (params, state))
+
+
+def train(example: Example, net: Any, optimizer: Any, place: Any, steps: int, values: Any) -> Any:
     """Train; return the losses and the run."""
     step = jax.jit(fn.training.make_train_step(objective_of(net, example.kind), optimizer))
-    run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
+    params, state = values
+    zero = jnp.zeros((), jnp.int32)
+    run = fn.training.TrainState(params, state, optimizer.init(params), zero, jax.random.key(1))
     losses = []
     for number in range(steps):
         run, metrics = step(run, jax.tree.map(place, batch_of(example, number)))
@@ -115,22 +137,37 @@ def train(example: Example, net: Any, optimizer: Any, place: Any, steps: int) ->
 
 def whole_run(name: str, steps: int) -> tuple[Any, Any]:
     """Train on one device."""
-    example = EXAMPLES[name]()
+    example = example_of(name, steps)
     net = fn.functionalize(example.model)
-    return train(example, net, optimizer_of(), jnp.asarray, steps)
+    values = jax.tree.map(jnp.asarray, initial(name, steps))
+    return train(example, net, optimizer_of(example), jnp.asarray, steps, values)
 
 
-def spread_run(name: str, strategy: str, steps: int) -> tuple[Any, Any]:
-    """Train on all devices of all processes."""
-    example = EXAMPLES[name]()
+def spread_run(name: str, strategy: str, steps: int, *, born: bool = False) -> tuple[Any, Any]:
+    """Train on all devices of all processes.
+
+    Args:
+        name: of the model.
+        strategy: of `STRATEGIES`.
+        steps: how many.
+        born: whether values are drawn where they lie, which takes longer to compile than to place drawn ones.
+    """
+    example = example_of(name, steps)
     tensor = {"model": 2} if "tensor" in strategy else {}
     mesh = parallel.mesh(data=-1, **tensor)
     net = parallel.shard(fn.functionalize(example.model), mesh, rules_of(example, strategy))
     zero = "data" if strategy == "zero" else None
-    optimizer = parallel.shard_optimizer(optimizer_of(), net, zero=zero)
-    sharding = parallel.batch_sharding(mesh)
+    optimizer = parallel.shard_optimizer(optimizer_of(example), net, zero=zero)
 
-    def place(whole: np.ndarray) -> jax.Array:
+    def place_as(sharding: Any, whole: np.ndarray) -> jax.Array:
         return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
-    return train(example, net, optimizer, place, steps)
+    def lies(path: str, whole: np.ndarray) -> jax.Array:
+        return place_as(net.placement.sharding(path), whole)
+
+    if born:
+        values = net.init(jax.random.key(0))
+    else:
+        values = tuple(map_with_path(lies, tree) for tree in initial(name, steps))
+    place = partial(place_as, parallel.batch_sharding(mesh))
+    return train(example, net, optimizer, place, steps, values)

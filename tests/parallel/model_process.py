@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from funcnet.core.paths import leaves_with_paths
-from tests.parallel.example_models import spread_run
+from tests.parallel.example_models import ALL, spread_run
 
 
 def gathered(tree):
@@ -25,7 +25,7 @@ def main(count, process, address, directory, steps, *pairs):
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, count, process, initialization_timeout=60)
     for pair in pairs:
-        losses, run = spread_run(*pair.split(":"), int(steps))
+        losses, run = spread_run(*pair.split(":"), int(steps), born=int(steps) == ALL)
         arrays = dict(leaves_with_paths(gathered({"params": run.params, "state": run.state})))
         if process == 0:
             np.savez(f"{directory}/{pair.replace(':', '-')}.npz", losses=losses, **arrays)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from funcnet.core.paths import leaves_with_paths
-from tests.parallel.example_models import EXAMPLES, is_possible, whole_run
+from tests.parallel.example_models import ALL, EXAMPLES, FEW, is_possible, whole_run
 
 ROOT = Path(__file__).parents[2]
 STRATEGIES = ("data", "fsdp", "tensor")
@@ -49,9 +49,9 @@ def run_processes(count, devices, arguments, directory, limit):
 def test_processes_train_as_one_device(tmp_path, request):
     full = request.config.getoption("grid") == "full"
     names = list(EXAMPLES) if full else ["llama"]
-    steps = 20 if full else 2
+    steps = ALL if full else FEW
     pairs = [f"{name}:{s}" for name in names for s in STRATEGIES if is_possible(name, s)]
-    run_processes(2, 2, [str(steps), *pairs], tmp_path, 120.0 * len(names))
+    run_processes(2, 2, [str(steps), *pairs], tmp_path, 300.0 * len(names))
     for pair in pairs:
         name, _, strategy = pair.partition(":")
         expected, run = whole_run(name, steps)
