@@ -29,8 +29,8 @@ SIGTERM to one process           nothing: `alive` is False in all processes   th
 (preemption)                     at the same step
 ===============================  ===========================================  ====================
 
-Errors that other processes raise because of the first are in the files of ``--log-dir``, not on the terminal. Children of
-a process end with it, except those that make themselves a session of their own.
+Errors that other processes raise because of the first are in the files of ``--log-dir``, not on the terminal.
+Children of a process end with it, except those that make themselves a session of their own.
 
 What is not noticed at once: ``raise SystemExit(3)`` written out, which Python does not tell from a good end; the
 process then waits ``shutdown_timeout`` for the others, or ``step_timeout`` ends the job. Write ``sys.exit(3)``.

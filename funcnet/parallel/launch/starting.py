@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -36,8 +37,8 @@ class JobProcess:
     restart: int = 0
 
     @property
-    def devices(self) -> list[jax.Device]:
-        """The devices of this process; ``jax.devices()`` lists those of all."""
+    def devices(self) -> list[Any]:
+        """The JAX devices of this process; ``jax.devices()`` lists those of all."""
         return jax.local_devices()
 
 
@@ -238,6 +239,13 @@ def _complete(
 
 
 def _initialize(known: JobVariables, initialization: int, heartbeat: int, shutdown: int) -> None:
+    if known.process:
+        _wait_for_coordinator(known, initialization)
+    waiting = threading.Timer(
+        min(30.0, initialization / 2), _say_what_is_awaited, [known, initialization]
+    )
+    waiting.daemon = True
+    waiting.start()
     try:
         jax.distributed.initialize(
             known.coordinator,
@@ -250,16 +258,34 @@ def _initialize(known: JobVariables, initialization: int, heartbeat: int, shutdo
             shutdown_timeout_seconds=shutdown,
         )
     except RuntimeError as error:
-        if "before" in str(error):
-            raise RuntimeError(
-                "parallel.start() has to come before anything that makes JAX look for its devices: jax.devices(), "
-                "jnp.zeros(...), jax.random.key(0), also in what the program imports. Call it first in main"
-            ) from error
+        if "before any JAX" not in str(error):
+            raise
         raise RuntimeError(
-            f"process {known.process} of {known.processes} could not join the job at {known.coordinator} within "
-            f"{initialization} s ({known.source}). Are all processes started (srun, mpirun), is the coordinator's name "
-            "known on this machine, and is its port open?"
+            "parallel.start() has to come before anything that makes JAX look for its devices: jax.devices(), "
+            "jnp.zeros(...), jax.random.key(0), also in what the program imports. Call it first in main"
         ) from error
+    finally:
+        waiting.cancel()
+
+
+def _wait_for_coordinator(known: JobVariables, seconds: int) -> None:
+    """Wait for process 0, because JAX aborts without a word of where it looked."""
+    found = connect(known.coordinator or "", seconds)
+    if found is None:
+        raise RuntimeError(
+            f"process {known.process} of {known.processes} cannot reach process 0 at {known.coordinator} within {seconds} s "
+            f"({known.source}). Is process 0 started, does this machine know that name, and is the port open?"
+        )
+    found.socket.close()
+
+
+def _say_what_is_awaited(known: JobVariables, seconds: int) -> None:
+    """Name what is missing before JAX's runtime ends this process with a message that does not."""
+    sys.stderr.write(
+        f"process {known.process} of {known.processes} waits at {known.coordinator} for the others to call "
+        f"parallel.start(), {seconds} s at most ({known.source}). Are all started, with srun or mpirun?\n"
+    )
+    sys.stderr.flush()
 
 
 def _open_hub(address: str, count: int, rank: int, heartbeat: int) -> str:

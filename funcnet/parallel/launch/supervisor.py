@@ -177,11 +177,8 @@ class Supervisor:
     def _find_exited(self) -> None:
         """See who has ended, and leave the zombie: nobody else gets its number while its group may be killed."""
         for process, child in enumerate(self._children):
-            if process not in self._exited:
-                found = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if found is not None:
-                    killed = found.si_code != os.CLD_EXITED
-                    self._exited[process] = -found.si_status if killed else found.si_status
+            if process not in self._exited and (status := _status_of(child)) is not None:
+                self._exited[process] = status
 
     def _judge_exit(self, process: int, status: int, now: float) -> None:
         if status >= 0 and process in self._hub.left:  # an orderly end, whatever its code
@@ -262,6 +259,15 @@ class Supervisor:
         for log in self._logs:
             log.close()
         self._selector.close()
+
+
+def _status_of(child: subprocess.Popen[bytes]) -> int | None:
+    if not hasattr(os, "waitid"):  # macOS
+        return child.poll()
+    found = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ FAULTS = {
     "raised": ([], 1, "process {rank} of 2 raised ValueError"),
     "exited": ([], 3, r"process {rank} of 2 left by sys.exit\(3\)"),
     "killed": ([], 137, "process {rank} of 2 was ended by SIGKILL"),
-    "frozen": (["--heartbeat", "3"], 124, "process {rank} of 2 has given no sign of life for"),
+    "frozen": (["--heartbeat", "4"], 124, "process {rank} of 2 has given no sign of life for"),
     "looping": (["--step-timeout", "2.5"], 124, r"process \d of 2 has been in step 6 for"),
     "absent": (["--step-timeout", "2.5"], 124, r"process \d of 2 has been in step 6 for"),
     "launcher": (["--child"], -9, None),
