@@ -273,8 +273,8 @@ def _wait_for_coordinator(known: JobVariables, seconds: int) -> None:
     found = connect(known.coordinator or "", seconds)
     if found is None:
         raise RuntimeError(
-            f"process {known.process} of {known.processes} cannot reach process 0 at {known.coordinator} within {seconds} s "
-            f"({known.source}). Is process 0 started, does this machine know that name, and is the port open?"
+            f"process {known.process} of {known.processes} cannot reach process 0 at {known.coordinator} within "
+            f"{seconds} s ({known.source}). Is process 0 started, is its name known here, and is the port open?"
         )
     found.socket.close()
 

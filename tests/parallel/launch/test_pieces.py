@@ -20,7 +20,9 @@ def output():
     """A pipe, what the launcher shows of it, and the log."""
     reading, writing = os.pipe()
     shown, log = io.StringIO(), io.BytesIO()
-    yield ProcessOutput(os.fdopen(reading, "rb"), 3, shown, log), writing, shown, log
+    stream = ProcessOutput(os.fdopen(reading, "rb"), 3, shown, log)
+    yield stream, writing, shown, log
+    stream.finish(keep=False)
     os.close(writing)
 
 
