@@ -39,6 +39,7 @@ Refused, with what to write instead: `start` after JAX has looked for its device
 or with a rank that is not below the number of processes.
 """
 
-from funcnet.parallel.launch.starting import JobProcess, alive, start
+from funcnet.parallel.launch.starting import JobProcess, start
+from funcnet.parallel.launch.steps import alive
 
 __all__ = ["JobProcess", "alive", "start"]

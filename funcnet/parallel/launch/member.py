@@ -126,7 +126,7 @@ class Member:
         self._send("bye")
 
     def _on_terminate(self, number: int, frame: FrameType | None) -> None:
-        if not self.stepping:
+        if not self.stepping or self.stop:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
         self.stop = True
