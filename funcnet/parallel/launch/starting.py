@@ -12,7 +12,7 @@ import jax
 from funcnet.parallel.launch.hub import split_address
 from funcnet.parallel.launch.hub_thread import HubThread
 from funcnet.parallel.launch.member import Member, connect
-from funcnet.parallel.launch.steps import PLACE
+from funcnet.parallel.launch.steps import THIS_PROCESS
 from funcnet.parallel.launch.variables import OURS, JobVariables, find_variables
 
 __all__ = ["JobProcess", "start"]
@@ -88,7 +88,7 @@ def start(
     count, rank = known.processes or 1, known.process or 0
     if count == 1 and known.launcher is None and step_timeout is None:
         return JobProcess()
-    if PLACE.started or jax.distributed.is_initialized():
+    if THIS_PROCESS.started or jax.distributed.is_initialized():
         raise RuntimeError(
             "parallel.start() was called twice, or after jax.distributed.initialize(): a process joins one job, once. "
             "Call start() at the top of the program and pass on what it returns"
@@ -112,9 +112,9 @@ def start(
         )
     interval = min(heartbeat_timeout / 8, 5.0)
     launched = known.launcher is not None
-    PLACE.member = Member(rank, count, lines, address, interval, step_timeout, launched)
-    PLACE.member.join()
-    PLACE.started = True
+    THIS_PROCESS.member = Member(rank, count, lines, address, interval, step_timeout, launched)
+    THIS_PROCESS.member.join()
+    THIS_PROCESS.started = True
     return JobProcess(rank, count, known.restart)
 
 
@@ -133,8 +133,8 @@ def _complete(
         "devices": devices,
     }
     known = replace(known, **{name: value for name, value in given.items() if value is not None})
-    if known.processes == 1:
-        return replace(known, process=0)
+    if processes == 1:  # alone, also where a launcher has started others
+        return replace(known, process=0, launcher=None)
     needed = {name: getattr(known, name) for name in ("coordinator", "processes", "process")}
     missing = [name for name, value in needed.items() if value is None]
     if len(missing) == 3:

@@ -12,7 +12,7 @@ import jax
 from funcnet.core.jax_internals.preemption import reached_stop
 from funcnet.parallel.launch.member import Member
 
-__all__ = ["PLACE", "alive"]
+__all__ = ["THIS_PROCESS", "alive"]
 
 
 @dataclass
@@ -26,7 +26,7 @@ class JobPlace:
     reached: Callable[[int], bool] | None = None
 
 
-PLACE = JobPlace()
+THIS_PROCESS = JobPlace()
 
 
 def alive(step: int | None) -> bool:
@@ -55,28 +55,28 @@ def alive(step: int | None) -> bool:
         >>> fn.parallel.alive(0)
         True
     """
-    member = PLACE.member
-    if PLACE.reached is None:
+    member = THIS_PROCESS.member
+    if THIS_PROCESS.reached is None:
         _first_call(member)
     if member is not None:
         member.seen = time.monotonic()
         member.step = step
         if member.stop:
-            PLACE.ended = True
-    if step is not None and not PLACE.ended:
-        PLACE.ended = PLACE.terminated or _asked_to_stop(step)
+            THIS_PROCESS.ended = True
+    if step is not None and not THIS_PROCESS.ended:
+        THIS_PROCESS.ended = THIS_PROCESS.terminated or _asked_to_stop(step)
     if member is not None:
-        member.stopped = PLACE.ended
-    return not PLACE.ended
+        member.stopped = THIS_PROCESS.ended
+    return not THIS_PROCESS.ended
 
 
 def _asked_to_stop(step: int) -> bool:
-    return PLACE.reached is not None and PLACE.reached(step)
+    return THIS_PROCESS.reached is not None and THIS_PROCESS.reached(step)
 
 
 def _first_call(member: Member | None) -> None:
     """Choose how to learn that the job should stop: JAX's agreement, or for a process alone the signal itself."""
-    PLACE.reached = reached_stop
+    THIS_PROCESS.reached = reached_stop
     in_main = threading.current_thread() is threading.main_thread()
     if member is not None:
         member.first_step()
@@ -89,7 +89,7 @@ def _first_call(member: Member | None) -> None:
 
 def _note_termination(number: int, frame: FrameType | None) -> None:
     """Note the first request; a second one is one that is not waited for."""
-    if PLACE.terminated:
+    if THIS_PROCESS.terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
-    PLACE.terminated = True
+    THIS_PROCESS.terminated = True
