@@ -89,8 +89,7 @@ class Supervisor:
                 self._spawn(process)
             code = self._watch()
         finally:
-            for child in self._children:
-                kill_group(child.pid)  # with its children, also those of one that has ended
+            self._kill()
             for child in self._children:
                 child.wait()
             self._reaper.done()
@@ -229,7 +228,13 @@ class Supervisor:
             if process not in self._exited:
                 os.kill(child.pid, number)
 
+    def _kill(self) -> None:
+        """Kill all processes with their children, also the children of one that has ended."""
+        for child in self._children:
+            kill_group(child.pid)
+
     def _fail(self) -> int:
+        """End the job, then say why: a terminal may be slow."""
         first = self.verdict.first()
         if first.consequence:
             for process, seconds in self._hub.frozen().items():
@@ -239,6 +244,7 @@ class Supervisor:
                 )
                 self.verdict.failures[process] = failure
             first = self.verdict.first()
+        self._kill()
         for process, streams in self._streams.items():
             for stream in streams:
                 stream.finish(keep=process == first.process)

@@ -123,6 +123,9 @@ def test_a_process_alone_does_nothing(alone):
     for name, value in SLURM.items():
         alone.setenv(name, value)
     assert start(processes=1).count == 1  # what is given wins
+    for name, value in (OURS | {"FUNCNET_LAUNCHER": "localhost:1"}).items():
+        alone.setenv(name, value)
+    assert start(processes=1).count == 1
 
 
 @pytest.mark.parametrize(
