@@ -77,6 +77,9 @@ def main() -> None:
                 ),
             )
             loss = metrics["loss"]
+            if jax.default_backend() == "cpu":
+                # its collectives hang when a process runs many steps ahead of another; GPUs should run ahead
+                jax.block_until_ready(loss)
             if checkpointer.due(step + 1):
                 checkpointer.save(step + 1, {"run": run})
     if me.index == 0:

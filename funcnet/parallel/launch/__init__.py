@@ -29,16 +29,20 @@ SIGTERM to one process           nothing: `alive` is False in all processes   th
 (preemption)                     at the same step
 ===============================  ===========================================  ====================
 
-Errors that other processes raise because of the first are in the files of ``--log-dir``, not on the terminal. Children of
-a process end with it, except those that make themselves a session of their own.
+Errors that other processes raise because of the first are in the files of ``--log-dir``, not on the terminal.
+Children of a process end with it, except those that make themselves a session of their own.
 
 What is not noticed at once: ``raise SystemExit(3)`` written out, which Python does not tell from a good end; the
 process then waits ``shutdown_timeout`` for the others, or ``step_timeout`` ends the job. Write ``sys.exit(3)``.
+
+On CPU a process that runs many steps ahead of the others hangs in JAX's collectives: wait for each step with
+``jax.block_until_ready(loss)`` there. On accelerators steps should run ahead.
 
 Refused, with what to write instead: `start` after JAX has looked for its devices, twice, with a part of the variables,
 or with a rank that is not below the number of processes.
 """
 
-from funcnet.parallel.launch.starting import JobProcess, alive, start
+from funcnet.parallel.launch.starting import JobProcess, start
+from funcnet.parallel.launch.steps import alive
 
 __all__ = ["JobProcess", "alive", "start"]

@@ -1,6 +1,7 @@
 """The launcher's command line, and starting again after a failure."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> JobOptions:
     parser.add_argument("program", help="a script, or with -m a module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the program's own")
     asked = parser.parse_args(arguments)
+    if os.name != "posix":
+        parser.error("process groups are needed: Linux, macOS, or WSL on Windows")
     for name in ("processes", "devices_per_process", "min_processes"):
         if getattr(asked, name) is not None and getattr(asked, name) < 1:
             parser.error(

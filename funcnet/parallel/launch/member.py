@@ -21,6 +21,9 @@ __all__ = ["Member", "connect", "stacks"]
 _EXIT_SOON = 1.0
 """Seconds that a failed process waits for the word that its report has been printed."""
 
+_FLUSH = 0.2
+"""Seconds in which a process that ends may write out what it has printed."""
+
 
 def connect(address: str, seconds: float) -> Lines | None:
     """Connect to a hub, trying again until the time is over; None if it cannot be reached."""
@@ -103,9 +106,12 @@ class Member:
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         """Report an error that nobody caught, in place of ``sys.excepthook``."""
-        text = "".join(traceback.format_exception(kind, error, trace))
         code = 128 + signal.SIGINT if issubclass(kind, KeyboardInterrupt) else 1
-        self._fail(f"raised {kind.__name__}", text, code, is_consequence(error))
+        try:
+            text = "".join(traceback.format_exception(kind, error, trace))
+            self._fail(f"raised {kind.__name__}", text, code, is_consequence(error))
+        finally:  # never back to Python, which would wait for the others
+            os._exit(code)
 
     def _on_exit(self) -> None:
         """Say goodbye before JAX waits for the others, or report an exit code that is not 0.
@@ -120,7 +126,7 @@ class Member:
         self._send("bye")
 
     def _on_terminate(self, number: int, frame: FrameType | None) -> None:
-        if not self.stepping:
+        if not self.stepping or self.stop:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
         self.stop = True
@@ -133,11 +139,9 @@ class Member:
         )
         if not said:
             print(f"process {self.process} of {self.processes} {what}\n{text}", file=sys.stderr)  # noqa: T201
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
         if said and not self._launched:
             self._thread.join(_EXIT_SOON)
-        os._exit(code)
+        _leave_at_once(code)
 
     # ---- the thread that listens ----------------------------------------------------------------
 
@@ -163,7 +167,7 @@ class Member:
         if message["kind"] == "stacks":
             self._send("stacks", text=stacks(), step=self.step)
         elif message["kind"] == "end":
-            os._exit(message.get("code", 1))
+            _leave_at_once(message.get("code", 1))
 
     def _hub_is_gone(self) -> None:
         if self._leaving:
@@ -174,7 +178,7 @@ class Member:
                 file=sys.stderr,
                 flush=True,
             )
-        os._exit(1)
+        _leave_at_once(1)
 
     def _watch_step(self) -> None:
         limit, step = self._step_timeout, self.step
@@ -186,11 +190,26 @@ class Member:
         if not self._send("stuck", what=what, time=time.time()):
             text = f"process {self.process} {what}\n{stacks()}"
             print(text, file=sys.stderr, flush=True)  # noqa: T201
-            os._exit(STUCK_CODE)
+            _leave_at_once(STUCK_CODE)
 
     def _send(self, kind: str, **more: Any) -> bool:
         with self._lock:
             return self._lines is not None and self._lines.send(kind, **more)
+
+
+def _leave_at_once(code: int) -> None:
+    """End the process without JAX's barrier; what it has printed goes out, unless that hangs."""
+    try:
+        flushing = threading.Thread(target=_flush, daemon=True)
+        flushing.start()
+        flushing.join(_FLUSH)
+    finally:  # also where memory for a thread is lacking
+        os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
 
 
 class _Exit(SystemExit):

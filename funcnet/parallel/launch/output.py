@@ -11,7 +11,7 @@ __all__ = ["ProcessOutput"]
 _HOLD = 2.0
 """Seconds that errors wait to be printed: when a job fails, what the other processes say of it is an echo."""
 
-_ERROR = re.compile(r"[EF]\d{4} \d\d:\d\d:\d\d\.\d|Traceback \(most recent call last\)")
+_ERROR = re.compile(r"[EFW]\d{4} \d\d:\d\d:\d\d\.\d|Traceback \(most recent call last\)")
 """How the lines of JAX's runtime and of Python begin."""
 
 _CHATTER = re.compile(

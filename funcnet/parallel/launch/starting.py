@@ -1,24 +1,21 @@
-"""Join a job of several processes, and tell it at each step that this process is alive."""
+"""Join a job of several processes."""
 
 import os
-import signal
+import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Any
 
 import jax
 
-from funcnet.core.jax_internals.preemption import reached_stop
 from funcnet.parallel.launch.hub import split_address
 from funcnet.parallel.launch.hub_thread import HubThread
 from funcnet.parallel.launch.member import Member, connect
+from funcnet.parallel.launch.steps import THIS_PROCESS
 from funcnet.parallel.launch.variables import OURS, JobVariables, find_variables
 
-__all__ = ["JobProcess", "alive", "start"]
+__all__ = ["JobProcess", "start"]
 
 
 @dataclass(frozen=True)
@@ -36,23 +33,9 @@ class JobProcess:
     restart: int = 0
 
     @property
-    def devices(self) -> list[jax.Device]:
-        """The devices of this process; ``jax.devices()`` lists those of all."""
+    def devices(self) -> list[Any]:
+        """The JAX devices of this process; ``jax.devices()`` lists those of all."""
         return jax.local_devices()
-
-
-@dataclass
-class _Place:
-    """What `alive` moves: a process has one, as it has one place in a job."""
-
-    member: Member | None = None
-    started: bool = False
-    ended: bool = False
-    terminated: bool = False
-    reached: Callable[[int], bool] | None = None
-
-
-_place = _Place()
 
 
 def start(
@@ -105,7 +88,7 @@ def start(
     count, rank = known.processes or 1, known.process or 0
     if count == 1 and known.launcher is None and step_timeout is None:
         return JobProcess()
-    if _place.started or jax.distributed.is_initialized():
+    if THIS_PROCESS.started or jax.distributed.is_initialized():
         raise RuntimeError(
             "parallel.start() was called twice, or after jax.distributed.initialize(): a process joins one job, once. "
             "Call start() at the top of the program and pass on what it returns"
@@ -113,7 +96,7 @@ def start(
     address = known.coordinator or ""
     if count > 1:
         limits = (initialization_timeout, heartbeat_timeout, shutdown_timeout)
-        _initialize(known, *limits)
+        _initialize_jax(known, *limits)
     for name in OURS:  # programs that this one starts are no members of its job
         os.environ.pop(name, None)
     hub = known.launcher or (
@@ -129,72 +112,10 @@ def start(
         )
     interval = min(heartbeat_timeout / 8, 5.0)
     launched = known.launcher is not None
-    _place.member = Member(rank, count, lines, address, interval, step_timeout, launched)
-    _place.member.join()
-    _place.started = True
+    THIS_PROCESS.member = Member(rank, count, lines, address, interval, step_timeout, launched)
+    THIS_PROCESS.member.join()
+    THIS_PROCESS.started = True
     return JobProcess(rank, count, known.restart)
-
-
-def alive(step: int | None) -> bool:
-    """Tell the job that this process begins a step, and ask whether to go on.
-
-    It costs less than a microsecond and waits for no device. `funcnet.training.fit` calls it; so should a loop
-    written by hand, in every process, at every step::
-
-        for step, batch in enumerate(batches):
-            if not parallel.alive(step):
-                checkpointer.save(step, run)
-                checkpointer.close()
-                sys.exit(os.EX_TEMPFAIL)  # 75: not done, start again
-            run = train_step(run, batch)
-
-    SIGTERM to any of the processes, which SLURM and Kubernetes send before they end a job, and Ctrl-C in the
-    launcher, let all processes stop at the same step, so that they save together.
-
-    Args:
-        step: the step that begins; None if no step is expected for a while, so that the watchdog rests.
-
-    Returns:
-        Whether to go on. Once it is False, it stays so.
-
-    Example:
-        >>> fn.parallel.alive(0)
-        True
-    """
-    member = _place.member
-    if _place.reached is None:
-        _first_call(member)
-    if member is not None:
-        member.seen = time.monotonic()
-        member.step = step
-        if member.stop:
-            _place.ended = True
-    if step is not None and not _place.ended:
-        _place.ended = _place.terminated or _asked_to_stop(step)
-    if member is not None:
-        member.stopped = _place.ended
-    return not _place.ended
-
-
-def _asked_to_stop(step: int) -> bool:
-    return _place.reached is not None and _place.reached(step)
-
-
-def _first_call(member: Member | None) -> None:
-    """Choose how to learn that the job should stop: JAX's agreement, or for a process alone the signal itself."""
-    _place.reached = reached_stop
-    in_main = threading.current_thread() is threading.main_thread()
-    if member is not None:
-        member.first_step()
-        return
-    free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    # JAX's own handler is one that Python does not see
-    if in_main and free and not jax.distributed.is_initialized():
-        signal.signal(signal.SIGTERM, _note_termination)
-
-
-def _note_termination(number: int, frame: FrameType | None) -> None:
-    _place.terminated = True
 
 
 def _complete(
@@ -212,8 +133,8 @@ def _complete(
         "devices": devices,
     }
     known = replace(known, **{name: value for name, value in given.items() if value is not None})
-    if known.processes == 1:
-        return replace(known, process=0)
+    if processes == 1:  # alone, also where a launcher has started others
+        return replace(known, process=0, launcher=None)
     needed = {name: getattr(known, name) for name in ("coordinator", "processes", "process")}
     missing = [name for name, value in needed.items() if value is None]
     if len(missing) == 3:
@@ -237,7 +158,17 @@ def _complete(
     return known
 
 
-def _initialize(known: JobVariables, initialization: int, heartbeat: int, shutdown: int) -> None:
+def _initialize_jax(
+    known: JobVariables, initialization: int, heartbeat: int, shutdown: int
+) -> None:
+    """Have JAX connect the processes; the numbers are seconds that it waits."""
+    if known.process:
+        _wait_for_coordinator(known, initialization)
+    waiting = threading.Timer(
+        min(30.0, initialization / 2), _say_what_is_awaited, [known, initialization]
+    )
+    waiting.daemon = True
+    waiting.start()
     try:
         jax.distributed.initialize(
             known.coordinator,
@@ -250,16 +181,34 @@ def _initialize(known: JobVariables, initialization: int, heartbeat: int, shutdo
             shutdown_timeout_seconds=shutdown,
         )
     except RuntimeError as error:
-        if "before" in str(error):
-            raise RuntimeError(
-                "parallel.start() has to come before anything that makes JAX look for its devices: jax.devices(), "
-                "jnp.zeros(...), jax.random.key(0), also in what the program imports. Call it first in main"
-            ) from error
+        if "before any JAX" not in str(error):
+            raise
         raise RuntimeError(
-            f"process {known.process} of {known.processes} could not join the job at {known.coordinator} within "
-            f"{initialization} s ({known.source}). Are all processes started (srun, mpirun), is the coordinator's name "
-            "known on this machine, and is its port open?"
+            "parallel.start() has to come before anything that makes JAX look for its devices: jax.devices(), "
+            "jnp.zeros(...), jax.random.key(0), also in what the program imports. Call it first in main"
         ) from error
+    finally:
+        waiting.cancel()
+
+
+def _wait_for_coordinator(known: JobVariables, seconds: int) -> None:
+    """Wait for process 0, because JAX aborts without a word of where it looked."""
+    found = connect(known.coordinator or "", seconds)
+    if found is None:
+        raise RuntimeError(
+            f"process {known.process} of {known.processes} cannot reach process 0 at {known.coordinator} within "
+            f"{seconds} s ({known.source}). Is process 0 started, is its name known here, and is the port open?"
+        )
+    found.socket.close()
+
+
+def _say_what_is_awaited(known: JobVariables, seconds: int) -> None:
+    """Name what is missing before JAX's runtime ends this process with a message that does not."""
+    sys.stderr.write(
+        f"process {known.process} of {known.processes} waits at {known.coordinator} for the others to call "
+        f"parallel.start(), {seconds} s at most ({known.source}). Are all started, with srun or mpirun?\n"
+    )
+    sys.stderr.flush()
 
 
 def _open_hub(address: str, count: int, rank: int, heartbeat: int) -> str:

@@ -89,8 +89,7 @@ class Supervisor:
                 self._spawn(process)
             code = self._watch()
         finally:
-            for child in self._children:
-                kill_group(child.pid)  # with its children, also those of one that has ended
+            self._kill()
             for child in self._children:
                 child.wait()
             self._reaper.done()
@@ -177,11 +176,8 @@ class Supervisor:
     def _find_exited(self) -> None:
         """See who has ended, and leave the zombie: nobody else gets its number while its group may be killed."""
         for process, child in enumerate(self._children):
-            if process not in self._exited:
-                found = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if found is not None:
-                    killed = found.si_code != os.CLD_EXITED
-                    self._exited[process] = -found.si_status if killed else found.si_status
+            if process not in self._exited and (status := _status_of(child)) is not None:
+                self._exited[process] = status
 
     def _judge_exit(self, process: int, status: int, now: float) -> None:
         if status >= 0 and process in self._hub.left:  # an orderly end, whatever its code
@@ -232,7 +228,13 @@ class Supervisor:
             if process not in self._exited:
                 os.kill(child.pid, number)
 
+    def _kill(self) -> None:
+        """Kill all processes with their children, also the children of one that has ended."""
+        for child in self._children:
+            kill_group(child.pid)
+
     def _fail(self) -> int:
+        """End the job, then say why: a terminal may be slow."""
         first = self.verdict.first()
         if first.consequence:
             for process, seconds in self._hub.frozen().items():
@@ -242,6 +244,7 @@ class Supervisor:
                 )
                 self.verdict.failures[process] = failure
             first = self.verdict.first()
+        self._kill()
         for process, streams in self._streams.items():
             for stream in streams:
                 stream.finish(keep=process == first.process)
@@ -262,6 +265,15 @@ class Supervisor:
         for log in self._logs:
             log.close()
         self._selector.close()
+
+
+def _status_of(child: subprocess.Popen[bytes]) -> int | None:
+    if not hasattr(os, "waitid"):  # macOS
+        return child.poll()
+    found = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def _free_port() -> int:

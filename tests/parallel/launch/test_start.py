@@ -123,6 +123,9 @@ def test_a_process_alone_does_nothing(alone):
     for name, value in SLURM.items():
         alone.setenv(name, value)
     assert start(processes=1).count == 1  # what is given wins
+    for name, value in (OURS | {"FUNCNET_LAUNCHER": "localhost:1"}).items():
+        alone.setenv(name, value)
+    assert start(processes=1).count == 1
 
 
 @pytest.mark.parametrize(
@@ -149,3 +152,10 @@ def test_start_comes_first(alone):
         start(
             coordinator="localhost:1", processes=2, process=0
         )  # the devices of this process are known
+
+
+def test_a_coordinator_that_is_not_there_is_named(alone):
+    with pytest.raises(
+        RuntimeError, match="process 1 of 2 cannot reach process 0 at localhost:1 within 0 s"
+    ):
+        start(coordinator="localhost:1", processes=2, process=1, initialization_timeout=0)
