@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, NamedSharding
 
 from funcnet.core.aliases import PyTree
 
-__all__ = ["bytes_per_device", "constrained", "gathered", "leaf_constrained"]
+__all__ = ["bytes_per_device", "constrained", "gathered", "leaf_constrained", "put_on"]
 
 
 def constrained(array: Any, sharding: NamedSharding) -> Any:
@@ -33,10 +34,32 @@ def constrained(array: Any, sharding: NamedSharding) -> Any:
     if not isinstance(array, jax.core.Tracer):
         if array.sharding.is_equivalent_to(sharding, array.ndim):
             return array
-        return jax.device_put(array, sharding)
+        return put_on(array, sharding)
     if AxisType.Explicit in sharding.mesh.axis_types:
         return jax.sharding.reshard(array, sharding)
     return jax.lax.with_sharding_constraint(array, sharding)
+
+
+def put_on(array: Any, sharding: NamedSharding) -> jax.Array:
+    """Put an array where a sharding says, also on devices of other processes, which all hold the same array.
+
+    Args:
+        array: on devices of this process, or spread over those of several already.
+        sharding: where it goes.
+
+    Example:
+        >>> from funcnet.core.shardings import put_on
+        >>> sharding = jax.sharding.NamedSharding(fn.parallel.mesh(data=-1), jax.sharding.PartitionSpec())
+        >>> put_on(jax.random.key(0), sharding).sharding == sharding
+        True
+    """
+    if sharding.is_fully_addressable or not getattr(array, "is_fully_addressable", True):
+        return jax.device_put(array, sharding)
+    # what is committed to one process's devices, and keys, JAX does not put on those of others
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        numbers = put_on(jax.random.key_data(array), sharding)
+        return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(array))
+    return jax.device_put(np.asarray(array), sharding)
 
 
 def leaf_constrained(tree: PyTree, sharding: NamedSharding) -> PyTree:

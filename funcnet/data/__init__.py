@@ -12,6 +12,7 @@ batch plan   what cuts an order into tasks                        order/batch_pl
 task         what a worker does at a time: mostly, one batch      order/batch_plan.py
 worker       a thread or process that does tasks                  workers/runner.py
 batch memory the bytes that a batch lies in, used again later     loading/batch_memory.py
+padding      copies of rows that fill a batch, and their mask  devices/padding.py
 failure      what comes in place of a batch that cannot be made   loading/errors.py
 position     where a loader is: what its ``state_dict`` saves     loading/epoch.py
 ============ ==================================================== ========================
@@ -31,10 +32,10 @@ from funcnet.data.datasets.stack import StackDataset
 from funcnet.data.datasets.subset import Subset
 from funcnet.data.datasets.window import window
 from funcnet.data.datasets.zip import zip
+from funcnet.data.devices.prefetch_to_device import prefetch_to_device
 from funcnet.data.loading.collate import collate
 from funcnet.data.loading.errors import SampleError, WorkerDiedError
 from funcnet.data.loading.loader import DataLoader
-from funcnet.data.loading.prefetch_to_device import prefetch_to_device
 from funcnet.data.loading.profiling import Profile
 from funcnet.data.loading.pytorch_names import teach_name
 from funcnet.data.order.batch_samplers import BatchSampler, BucketSampler

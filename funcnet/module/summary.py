@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.paths import flatten
+from funcnet.core.shardings import bytes_per_device
 from funcnet.module.description import layout_of
-from funcnet.module.functionalize import functionalize
+from funcnet.module.functionalize import Functional, functionalize
 from funcnet.module.initial_values.lazy_shapes import abstract_call
 from funcnet.module.module import Module
+from funcnet.module.sharding.placement import Placement
 from funcnet.module.specs import is_buffer
 
 __all__ = ["Summary", "SummaryRow", "summary"]
@@ -31,6 +33,8 @@ class SummaryRow:
         buffers: how many remembered numbers it holds itself.
         bytes: of both.
         depth: how many modules it lies within.
+        device_bytes: what one device holds of them; None for a model that lies on no mesh.
+        parts: the shapes on one device of its arrays that are spread, such as ``"weight (64, 16)"``.
     """
 
     path: str
@@ -40,6 +44,8 @@ class SummaryRow:
     buffers: int
     bytes: int
     depth: int
+    device_bytes: int | None = None
+    parts: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,48 +69,72 @@ class Summary:
         """The bytes of parameters and buffers."""
         return sum(row.bytes for row in self.rows)
 
-    def _cells(self) -> Iterable[tuple[str, str, str, str]]:
+    @property
+    def device_bytes(self) -> int | None:
+        """What one device holds of them; None for a model that lies on no mesh."""
+        known = [row.device_bytes for row in self.rows if row.device_bytes is not None]
+        return sum(known) if known else None
+
+    @property
+    def _heads(self) -> tuple[str, ...]:
+        own = ("layer", "output", "parameters", "bytes")
+        return own if self.device_bytes is None else (*own, "on a device", "parts")
+
+    def _cells(self) -> Iterable[tuple[str, ...]]:
         for row in self.rows:
             name = f"{row.path} ({row.kind})" if row.path else row.kind
             count = f"{row.parameters:,}" if row.parameters else ""
-            yield "  " * row.depth + name, row.output, count, _size(row.bytes) if row.bytes else ""
+            sizes = [_size(size) if size else "" for size in (row.bytes, row.device_bytes)]
+            cells = ("  " * row.depth + name, row.output, count, *sizes, row.parts)
+            yield cells[: len(self._heads)]
 
     @property
     def _total(self) -> str:
         buffers = f" + {self.buffers:,} in buffers" if self.buffers else ""
-        return f"{self.parameters:,} parameters{buffers}, {_size(self.bytes)}"
+        device = self.device_bytes
+        part = "" if device is None else f", {_size(device)} on a device"
+        return f"{self.parameters:,} parameters{buffers}, {_size(self.bytes)}{part}"
 
     def __str__(self) -> str:
         """Lay the table out as text."""
-        table = [("layer", "output", "parameters", "bytes"), *self._cells()]
-        widths = [max(len(row[i]) for row in table) for i in range(4)]
+        table = [self._heads, *self._cells()]
+        widths = [max(len(row[i]) for row in table) for i in range(len(self._heads))]
+        aligned = ("<", "<", ">", ">", ">", "<")
         lines = [
-            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip()
-            for a, b, c, d in table
+            "  ".join(
+                f"{cell:{side}{width}}"
+                for cell, side, width in zip(row, aligned, widths, strict=False)
+            ).rstrip()
+            for row in table
         ]
-        rule = "─" * (sum(widths) + 6)
+        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
         return "\n".join([lines[0], rule, *lines[1:], rule, self._total])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("layer", "output", "parameters", "bytes"))
+        head = "".join(f"<th>{name}</th>" for name in self._heads)
         body = "".join(
             "<tr>"
             f"<td style='text-align:left;padding-left:{row.depth * 1.5}em'>{html.escape(cells[0].strip())}</td>"
-            f"<td style='text-align:left'>{html.escape(cells[1])}</td><td>{cells[2]}</td><td>{cells[3]}</td></tr>"
+            f"<td style='text-align:left'>{html.escape(cells[1])}</td>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells[2:])
+            + "</tr>"
             for row, cells in zip(self.rows, self._cells(), strict=True)
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._total}</p>"
 
 
-def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: Any) -> Summary:
+def summary(
+    module: Module | Functional, *input_specs: Any, train: bool = False, **kwargs: Any
+) -> Summary:
     """Summarise a module: its tree with paths, output shapes, parameters and bytes.
 
     The model is called on abstract arrays: nothing is computed and no memory is used.
 
     Args:
-        module: a description.
+        module: a description, or what `functionalize` made of it; of what `parallel.shard` returned also the bytes
+            that one device holds, and the shapes there of arrays that are spread.
         *input_specs: the inputs of the call: arrays, ``jax.ShapeDtypeStruct``, or tuples of sizes, which stand
             for float32 arrays. Without any, output shapes are left out.
         train: the mode to call it in.
@@ -120,7 +150,8 @@ def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: An
         ───────────────────────────────────────────────────
         7,850 parameters, 30.7 KiB
     """
-    net = functionalize(module)
+    net = module if isinstance(module, Functional) else functionalize(module)
+    module, placement = net.module, net.placement
     layout = layout_of(module)
     inputs = [_abstract(spec) for spec in input_specs]
     keywords = {name: _abstract(spec) for name, spec in kwargs.items()}
@@ -144,6 +175,7 @@ def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: An
     for path, part in layout.modules.items():
         own = {name: spec for name, spec in layout.specs.items() if layout.owner(name) == path}
         sizes = {name: math.prod(arrays[name].shape) for name in own}
+        device_bytes, parts = _on_a_device(placement, {name: arrays[name] for name in own})
         rows.append(
             SummaryRow(
                 path,
@@ -156,9 +188,24 @@ def summary(module: Module, *input_specs: Any, train: bool = False, **kwargs: An
                     path != above and (not above or path.startswith(above + "."))
                     for above in layout.modules
                 ),
+                device_bytes,
+                parts,
             )
         )
     return Summary(tuple(rows))
+
+
+def _on_a_device(placement: Placement | None, arrays: dict[str, Any]) -> tuple[int | None, str]:
+    """Return the bytes of arrays that one device holds, and the shapes of those that are spread."""
+    if placement is None:
+        return None, ""
+    size, parts = 0, []
+    for path, array in arrays.items():
+        sharding = placement.sharding(path)
+        size += bytes_per_device(array.shape, array.dtype, sharding)
+        if (part := sharding.shard_shape(array.shape)) != array.shape:
+            parts.append(f"{path.rpartition('.')[2]} {part}")
+    return size, ", ".join(parts)
 
 
 def _abstract(spec: Any) -> Any:

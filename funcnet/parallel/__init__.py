@@ -6,6 +6,7 @@ from funcnet.parallel.communication.powersgd import PowerSGDState, powersgd
 from funcnet.parallel.communication.reduced_gradient import reduced_value_and_grad
 from funcnet.parallel.communication.reductions import average_gradients
 from funcnet.parallel.communication.replicas import make_replicas, merge_replicas
+from funcnet.parallel.launch import JobProcess, alive, start
 from funcnet.parallel.meshes import mesh
 from funcnet.parallel.optimizer_state import shard_optimizer
 from funcnet.parallel.plans.abstract import abstract
@@ -26,9 +27,11 @@ from funcnet.parallel.shard import batch_sharding, shard
 __all__ = [
     "Collective",
     "DiLoCoState",
+    "JobProcess",
     "Plan",
     "PowerSGDState",
     "abstract",
+    "alive",
     "average_gradients",
     "batch_sharding",
     "copies",
@@ -49,5 +52,6 @@ __all__ = [
     "sequence_parallel",
     "shard",
     "shard_optimizer",
+    "start",
     "tensor_parallel",
 ]

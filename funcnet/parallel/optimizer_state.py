@@ -15,7 +15,7 @@ from funcnet.optim.leaf_rule import is_gradient
 from funcnet.optim.protocol import with_extra
 from funcnet.parallel.rules.places import spread_further, trimmed
 
-__all__ = ["shard_optimizer"]
+__all__ = ["shard_optimizer", "state_shardings"]
 
 OptimizerT = TypeVar("OptimizerT", bound=Any)
 
@@ -82,6 +82,29 @@ def shard_optimizer(
             vars(optimizer)
         )  # what a kind of optimizer knows besides, such as its groups
     return made
+
+
+def state_shardings(
+    state: PyTree, params: PyTree, placement: Placement, zero: str | None = None
+) -> PyTree:
+    """Return where each leaf of an optimizer's state lies; see `shard_optimizer`.
+
+    Args:
+        state: of any optimizer.
+        params: that it is the state for.
+        placement: of a model from `shard`.
+        zero: an axis over which the state is spread besides.
+
+    Example:
+        >>> from funcnet.parallel.optimizer_state import state_shardings
+        >>> mesh = fn.parallel.mesh(data=-1)
+        >>> net = fn.parallel.shard(fn.functionalize(nn.Linear(64, 64)), mesh, {"weight": ("data",)})
+        >>> optimizer, (params, _) = optim.sgd(0.1, momentum=0.9), net.init(jax.random.key(0))
+        >>> found = state_shardings(optimizer.init(params), params, net.placement)
+        >>> found.slots["momentum_buffer"]["weight"].spec
+        P('data',)
+    """
+    return _Places(placement, zero).of_state(state, params)
 
 
 class _Places:

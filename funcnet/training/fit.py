@@ -11,14 +11,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from funcnet.checkpoint import Checkpointer
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
 from funcnet.module import Functional, Module
+from funcnet.parallel.rules.table import Rules
 from funcnet.training.interruption import Interruption
 from funcnet.training.metrics import RunningMean
 from funcnet.training.objective import Objective, weight_of
+from funcnet.training.on_mesh import Setup, cached, set_up
 from funcnet.training.progress import Progress
 from funcnet.training.resuming import FitPosition, Keeper
 from funcnet.training.steps import make_eval_step, make_train_step
@@ -34,7 +37,7 @@ class History:
     Attributes:
         records: one dict an epoch: ``epoch``, ``step``, ``seconds``, and each metric as ``train/loss``,
             ``eval/accuracy``, and so on.
-        interrupted: whether Ctrl-C ended it.
+        interrupted: whether Ctrl-C, or the end of a job of several processes, ended it.
     """
 
     records: list[dict[str, float]] = field(default_factory=list)
@@ -53,7 +56,13 @@ class History:
 
 
 def evaluate(
-    objective: Objective, run: TrainState, batches: Iterable[Any], *, progress: bool = False
+    objective: Objective,
+    run: TrainState,
+    batches: Iterable[Any],
+    *,
+    progress: bool = False,
+    mesh: Mesh | None = None,
+    rules: Rules | None = None,
 ) -> dict[str, float]:
     """Return the means of an objective's metrics over all samples, in evaluation mode.
 
@@ -61,7 +70,9 @@ def evaluate(
         objective: see `Objective`.
         run: whose params and state are evaluated.
         batches: an iterable of pytrees; a smaller last batch weighs less.
-        progress: whether to draw a bar.
+        progress: whether to draw a bar; with several processes the first draws it.
+        mesh: see `fit`.
+        rules: likewise.
 
     Example:
         >>> net = fn.functionalize(nn.Linear(4, 3))
@@ -71,7 +82,9 @@ def evaluate(
         >>> sorted(fn.training.evaluate(objective, run, batches))
         ['loss']
     """
-    return _Evaluation(objective).over(run, batches, "evaluating", progress)
+    setup = set_up(objective, None, mesh, rules)
+    run, batches = setup.place_run(run), setup.place_batches(batches)
+    return _Evaluation(setup).over(run, batches, "evaluating", progress and _is_first())
 
 
 @lru_cache(
@@ -104,18 +117,12 @@ def _train_functions(objective: Objective, optimizer: Any) -> tuple[Any, Any, se
     return plain, jax.jit(accumulate, donate_argnums=(0, 1)), set()
 
 
-def _cached(make: Callable[..., Any], *functions: Any) -> Any:
-    try:
-        return make(*functions)
-    except TypeError:  # an objective or optimizer that has no hash
-        return make.__wrapped__(*functions)  # pyright: ignore[reportFunctionMemberAccess]
-
-
 class _Evaluation:
     """An evaluation step compiled once and used at every epoch."""
 
-    def __init__(self, objective: Objective) -> None:
-        self.plain, self.step, self.known = _cached(_eval_functions, objective)
+    def __init__(self, setup: Setup) -> None:
+        self.plain, self.step, self.known = cached(_eval_functions, setup.objective)
+        self.place = setup.place_whole
 
     def over(
         self, run: TrainState, batches: Iterable[Any], label: str, show: bool
@@ -124,7 +131,7 @@ class _Evaluation:
         bar = Progress(batches, label, show=show)
         for batch in bar:
             if mean is None:
-                mean = RunningMean.zeros(jax.eval_shape(self.plain, run, batch))
+                mean = self.place(RunningMean.zeros(jax.eval_shape(self.plain, run, batch)))
             mean = bar.call(self.step, run, mean, batch=batch, known=self.known)
         return mean.compute() if mean is not None else {}
 
@@ -132,8 +139,11 @@ class _Evaluation:
 class _Training:
     """A training step compiled once, and the state that it moves."""
 
-    def __init__(self, objective: Objective, optimizer: Any, run: TrainState) -> None:
-        self.plain, self.step, self.known = _cached(_train_functions, objective, optimizer)
+    def __init__(self, setup: Setup, run: TrainState) -> None:
+        self.plain, self.step, self.known = cached(
+            _train_functions, setup.objective, setup.optimizer
+        )
+        self.place = setup.place_whole
         self.run = jax.tree.map(jnp.copy, run)  # the steps donate it; the caller's stays whole
         self.steps = int(run.step)
         self.names: Any = None
@@ -160,6 +170,7 @@ class _Training:
                 if interruption.requested:
                     break
             self._step(bar, place, batch)
+            interruption.agree(self.steps)
             if keeper is not None:
                 keeper.after_step(self.steps, interruption.requested)
             elif interruption.requested:
@@ -178,6 +189,7 @@ class _Training:
         if mean is None:
             self.names = self.names or jax.eval_shape(self.plain, self.run, batch)[1]
             mean = RunningMean.zeros(self.names)
+        mean, place.first_bad = self.place((mean, place.first_bad))
         self.run, mean, place.first_bad = bar.call(
             self.step, self.run, mean, place.first_bad, batch=batch, known=self.known
         )
@@ -210,12 +222,21 @@ def fit(
     on_epoch: Callable[[TrainState, dict[str, float]], None] | None = None,
     checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
     override: Mapping[str, Any] | None = None,
+    mesh: Mesh | None = None,
+    rules: Rules | None = None,
 ) -> tuple[TrainState, History]:
     """Train for a number of epochs.
 
     The step is jitted and updates a copy of ``run`` in place; ``run`` itself stays as it was. Ctrl-C ends the
-    run after the step under way and returns what has been reached. Another call with the same objective and
+    run after the step under way and returns what has been reached; so does SIGTERM, by which the process ends then.
+    Another call with the same objective and
     optimizer compiles nothing again.
+
+    With ``mesh=`` everything runs on many devices, and gives the numbers of one. The model and the optimizer are
+    sharded as `parallel.shard` and `parallel.shard_optimizer` do it, the run is put where they belong, and batches go
+    where `parallel.batch_sharding` says. Of several processes each loads its part
+    (``DataLoader(..., shard=parallel.batch_sharding(mesh))``), the first draws bars and prints, and where one is
+    interrupted all of them end after the same step.
 
     Args:
         objective: what to make small; see `Objective` and `supervised`.
@@ -228,18 +249,25 @@ def fit(
         on_epoch: called with the state and the epoch's record after each whole epoch, to print or save. An epoch
             that Ctrl-C cut short is in the history, with what it trained on, but not evaluated.
         checkpoint: a folder, or a `funcnet.checkpoint.Checkpointer`, to keep the run in: after each epoch, whenever
-            the checkpointer's ``every`` says so, and at Ctrl-C. The same call goes on from the latest one, however
-            the run before ended, and gets the numbers that a run without an end would have got, bit for bit;
+            the checkpointer's ``every`` says so, and at Ctrl-C or SIGTERM. The same call goes on from the latest one,
+            however the run before ended, and gets the numbers that a run without an end would have got, bit for bit;
             ``epochs`` counts those of all calls. Without ``every`` what an epoch did is lost with a killed process.
         override: hyperparameters that win over those of the checkpoint, such as ``{"lr": 1e-4}``; see `resume`.
+        mesh: devices to train on, from `parallel.mesh`; that of the model, if `parallel.shard` made it. Batches that
+            the devices do not divide are filled with copies of rows that count neither for the loss nor for metrics,
+            but for the batch's statistics in `nn.BatchNorm1d` and the like; ``drop_last=True`` leaves them out. An
+            objective written by hand, which does not know such rows, gets whole batches or an error.
+        rules: where parameters lie, see `parallel.shard`; without them whole on every device (data parallel). They
+            need a model, so that an objective written by hand is given one sharded already, and a run of it.
 
     Returns:
-        ``(run, history)``.
+        ``(run, history)``; on a mesh, the run's arrays stay there.
 
     Raises:
         ValueError: ``batches`` is empty, or it or ``evaluation`` is an iterator that a second epoch would find
             exhausted.
-        TypeError: ``objective`` is a model or a loss instead of an objective, or ``run`` is not a `TrainState`.
+        TypeError: ``objective`` is a model or a loss instead of an objective, ``run`` is not a `TrainState`, or there
+            are ``rules`` for an objective written by hand.
 
     Warns:
         RuntimeWarning: a metric was not finite; the message names the first such step.
@@ -264,12 +292,16 @@ def fit(
             )
     if override and checkpoint is None:
         raise ValueError("override changes what a checkpoint holds: pass checkpoint=, too")
+    setup = set_up(objective, optimizer, mesh, rules)
+    run = setup.place_run(run)
+    batches, evaluation = setup.place_batches(batches), setup.place_batches(evaluation)
+    progress = progress and _is_first()
     keeper = None if checkpoint is None else Keeper(checkpoint, batches, evaluation)
-    with keeper or nullcontext(), Interruption() as interruption:
+    with Interruption() as interruption, keeper or nullcontext():
         place = FitPosition()
         if keeper is not None:
             run, place = keeper.resume(run, override)
-        training, evaluated = _Training(objective, optimizer, run), _Evaluation(objective)
+        training, evaluated = _Training(setup, run), _Evaluation(setup)
         history = History([*place.records])
         while place.epoch <= epochs and not history.interrupted:
             label = f"epoch {place.epoch}/{epochs}"
@@ -298,6 +330,11 @@ def fit(
                 shown = ", ".join(f"{k} {v:.4f}" for k, v in record.items() if "/" in k)
                 print(f"{label}: {shown}  ({seconds:.1f} s)", flush=True)  # noqa: T201
     return training.run, history
+
+
+def _is_first() -> bool:
+    """Tell whether this process is the one that draws and prints."""
+    return jax.process_index() == 0
 
 
 def _check_pieces(objective: Any, optimizer: Any, run: Any) -> None:

@@ -1,8 +1,12 @@
-"""Ctrl-C between two steps instead of within one, so that no finished step is lost."""
+"""Ctrl-C, and what ends a job, between two steps instead of within one; on all processes at the same step."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any
+
+from funcnet.parallel import alive
+from funcnet.training.agreement import Agreement
 
 __all__ = ["Interruption"]
 
@@ -10,31 +14,49 @@ __all__ = ["Interruption"]
 class Interruption:
     """Within it, a first Ctrl-C sets ``requested``; a second one raises ``KeyboardInterrupt`` as usual.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    So does SIGTERM, by which schedulers end a process; that process then ends by it, but at the end of the block.
+    With several processes ``requested`` is what they agree on: each calls `agree` once a step, and where one was
+    interrupted, or the job is to end, all of them learn so at the same step.
+
+    Outside the main thread, where Python delivers no signals, it takes none over.
 
     Example:
         >>> from funcnet.training.interruption import Interruption
         >>> with Interruption() as interruption:
         ...     for batch in range(3):
+        ...         interruption.agree(batch)
         ...         if interruption.requested:
         ...             break
     """
 
     def __init__(self) -> None:
+        self.agreement = Agreement()
+        self.usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+        if self.agreement.alone:  # else it is JAX that notes SIGTERM, and `alive` that tells
+            self.usual[signal.SIGTERM] = signal.SIG_DFL
+        self.noted: set[int] = set()
         self.requested = False
 
     def __enter__(self) -> "Interruption":
-        """Take over Ctrl-C, if this is the main thread and nobody else has."""
-        self._previous = None
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._previous = signal.signal(signal.SIGINT, self._note)
+        """Take over the signals, if this is the main thread and nobody else has."""
+        self._previous: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number, usual in self.usual.items():
+                if signal.getsignal(number) is usual:
+                    self._previous[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if number == signal.SIGINT and number in self.noted:
             raise KeyboardInterrupt
-        self.requested = True
+        self.noted.add(number)
+        self.requested = self.requested or self.agreement.alone
+
+    def agree(self, step: int) -> None:
+        """Tell the job that this process lives, and learn whether to stop; every process calls this at every step."""
+        ends = not alive(step)
+        asked = self.agreement.any(bool(self.noted))
+        self.requested = self.requested or ends or asked
 
     def __exit__(
         self,
@@ -42,6 +64,8 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Hand Ctrl-C back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        """Hand the signals back."""
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        if signal.SIGTERM in self.noted:
+            signal.raise_signal(signal.SIGTERM)

@@ -1,17 +1,20 @@
 """Objectives: the function of params and a batch that training makes small."""
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Params, State
+from funcnet.data.devices.padding import mark_rows
 from funcnet.module import Functional
+from funcnet.nn.losses.base import LossLayer
 
-__all__ = ["Objective", "Supervised", "accuracy", "supervised"]
+__all__ = ["MarkedBatch", "Objective", "Supervised", "accuracy", "supervised", "with_rows"]
 
 Metrics = dict[str, Array]
 
@@ -43,7 +46,8 @@ def supervised(
 
     Where a batch says which of its rows are real (``batch["valid"]``, as a loader with ``pad_last=True``
     does), the others count neither for the loss nor for the metrics, in training and in evaluation: a
-    function that takes ``where=`` is given the mask ``(N,)``, any other is called on each row alone.
+    function that takes ``where=`` is given the mask ``(N,)``; any other is called on the whole batch if all rows
+    are real, else on each row alone, which is the mean if it is one over rows.
 
     Args:
         net: from `funcnet.functionalize`.
@@ -74,6 +78,24 @@ def supervised(
     )
 
 
+class MarkedBatch(NamedTuple):
+    """A batch that `fit` filled, with which of its rows are real beside it: functions of a batch see it as it came."""
+
+    batch: Any
+    valid: Array
+
+
+def with_rows(batch: Any, valid: Any, marked: bool) -> "MarkedBatch":
+    """Set which rows are real beside a batch, and in it where it says so itself.
+
+    Example:
+        >>> from funcnet.training.objective import with_rows
+        >>> with_rows({"x": 1}, 2, False)
+        MarkedBatch(batch={'x': 1}, valid=2)
+    """
+    return MarkedBatch(mark_rows(batch, valid, marked) if marked else batch, valid)
+
+
 @dataclass(frozen=True, eq=False)
 class Supervised:
     """What `supervised` makes: an `Objective` that knows how many samples a batch holds."""
@@ -88,8 +110,10 @@ class Supervised:
         self, params: Params, state: State, batch: Any, key: Key | None, train: bool
     ) -> tuple[Array, tuple[Metrics, State]]:
         """Compute the loss, the metrics and the new buffers."""
+        valid = valid_rows(batch)
+        batch = batch.batch if isinstance(batch, MarkedBatch) else batch
         outputs, state = self.net.apply(params, state, self.inputs(batch), key=key, train=train)
-        wanted, valid = self.targets(batch), valid_rows(batch)
+        wanted = self.targets(batch)
         value = _mean(self.loss, outputs, wanted, valid)
         if value.ndim:
             raise ValueError(
@@ -156,14 +180,9 @@ def _mean(function: Callable[..., Array], outputs: Any, targets: Any, valid: Arr
     if valid is None:
         return function(outputs, targets)
     taken = _arguments(function)
-    if {
-        "where",
-        "reduction",
-    } <= taken:  # a loss of funcnet: its mask has a value for each of its terms
-        terms = jax.eval_shape(lambda: function(outputs, targets, reduction="none"))
-        return function(
-            outputs, targets, where=jnp.broadcast_to(_column(valid, terms.ndim), terms.shape)
-        )
+    if "where" in taken and (terms := _terms(function, outputs, targets, taken)) is not None:
+        mask = jnp.broadcast_to(_column(valid, terms.ndim), terms.shape)
+        return function(outputs, targets, where=mask)
     if "where" in taken:
         return function(outputs, targets, where=valid)
 
@@ -171,10 +190,25 @@ def _mean(function: Callable[..., Array], outputs: Any, targets: Any, valid: Arr
         row = jax.tree.map(lambda leaf: leaf[None], (output, target))
         return function(*row)
 
-    # a padded row is a copy of a real one, so nothing it computes is not finite unless theirs is
-    each = jax.vmap(one)(outputs, targets)
-    count = valid.astype(each.dtype)
-    return jnp.where(valid, each, 0).sum() / jnp.maximum(count.sum(), 1)
+    def by_rows() -> Array:
+        # a padded row is a copy of a real one, so nothing it computes is not finite unless theirs is
+        each = jax.vmap(one)(outputs, targets)
+        count = valid.astype(each.dtype)
+        return jnp.where(valid, each, 0).sum() / jnp.maximum(count.sum(), 1)
+
+    # most batches have no padding: what looks at all rows together is then given all of them
+    return jax.lax.cond(valid.all(), lambda: function(outputs, targets), by_rows)
+
+
+def _terms(function: Any, outputs: Any, targets: Any, taken: set[str]) -> Any:
+    """Return the shape of what a loss of funcnet takes the mean of: its mask has a value for each; None of others."""
+    if "reduction" in taken:
+        return jax.eval_shape(lambda: function(outputs, targets, reduction="none"))
+    if not isinstance(function, LossLayer):
+        return None
+    unreduced: Any = copy.copy(function)
+    unreduced.reduction = "none"
+    return jax.eval_shape(lambda: unreduced(outputs, targets))
 
 
 def _column(valid: Array, axes: int) -> Array:
@@ -214,7 +248,9 @@ def valid_rows(batch: Any) -> Array | None:
         [True, False]
     """
     mask = None
-    if isinstance(batch, Mapping):
+    if isinstance(batch, MarkedBatch):
+        mask = batch.valid
+    elif isinstance(batch, Mapping):
         mask = batch.get("valid")
     elif isinstance(batch, tuple) and len(batch) > 1 and not hasattr(batch, "_fields"):
         mask = batch[-1]

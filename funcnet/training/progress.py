@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -102,7 +102,7 @@ class _Bar:
     """A bar of tqdm, redrawn in place."""
 
     def __init__(self, tqdm: Any, batches: Iterable[Any], label: str, done: int) -> None:
-        total = len(batches) if isinstance(batches, Sized) else None
+        total = _length(batches)
         settings = {"desc": label, "unit": "batch", "leave": True, "dynamic_ncols": True}
         self.bar = tqdm(total=total, initial=done, **settings)
 
@@ -123,7 +123,7 @@ class _Lines:
     """Lines on standard error, for what cannot be redrawn."""
 
     def __init__(self, batches: Iterable[Any], label: str, every: float, done: int) -> None:
-        self.total = len(batches) if isinstance(batches, Sized) else None
+        self.total = _length(batches)
         self.label = label
         self.done = done
         self.started = time.monotonic()
@@ -151,6 +151,14 @@ class _Lines:
         seconds = time.monotonic() - self.started
         line = f"{self.label}: {self.done}{whole} batches in {seconds:.0f} s"
         print(f"{line}, {text}" if text else line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _length(batches: Any) -> int | None:
+    """Return how many batches there are, if that is known: a loader of a stream has a ``len`` that does not know."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None
 
 
 def _display(batches: Iterable[Any], label: str, line_every: float, done: int) -> _Bar | _Lines:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Params, PyTree, State
+from funcnet.core.shardings import leaf_constrained
 from funcnet.module import Functional
 
 __all__ = ["TrainState"]
@@ -45,11 +46,14 @@ class TrainState:
         """Initialise a model and its optimizer.
 
         Args:
-            net: from `funcnet.functionalize`.
+            net: from `funcnet.functionalize`, or `funcnet.parallel.shard`: then all of it is made on the mesh.
             optimizer: a pair ``(init, update)`` from `funcnet.optim` or Optax.
             key: split between the initial values and the run.
             *example_inputs: for a model with layers that learn their shapes.
         """
         init_key, run_key = jax.random.split(key)
         params, state = net.init(init_key, *example_inputs)
-        return cls(params, state, optimizer.init(params), jnp.zeros((), jnp.int32), run_key)
+        own = (jnp.zeros((), jnp.int32), run_key)
+        if net.placement is not None:
+            own = leaf_constrained(own, net.placement.whole)
+        return cls(params, state, optimizer.init(params), *own)

@@ -69,3 +69,21 @@ def test_html_escapes_and_totals():
     assert "&lt;b&gt;" in page
     assert "<table>" in page
     assert "0 parameters + 1 in buffers, 4 B" in page
+
+
+def test_a_model_on_a_mesh_tells_what_a_device_holds():
+    mesh = fn.parallel.mesh(data=2, model=2)
+    net = fn.functionalize(Nest())
+    rules = {"heads.left.weight": ("model", None), "heads.right.bias": ("model",)}
+    summary = fn.summary(fn.parallel.shard(net, mesh, rules), (5, 3))
+    found = {row.path: (row.bytes, row.device_bytes, row.parts) for row in summary.rows}
+    assert found["heads.left"] == (32, 20, "weight (1, 3)")
+    assert found["heads.right"] == (32, 28, "bias (1,)")
+    assert found["layers.0"] == (48, 48, "")
+    assert (summary.bytes, summary.device_bytes) == (164, 148)
+    assert "on a device" in str(summary).splitlines()[0]
+    assert str(summary).endswith("164 B, 148 B on a device")
+    assert "<td>weight (1, 3)</td>" in summary._repr_html_()
+    plain = fn.summary(net, (5, 3))
+    assert plain.device_bytes is None
+    assert str(plain) == str(fn.summary(Nest(), (5, 3)))

@@ -1,17 +1,18 @@
 """The loader: an iterable of batches whose order, position and randomness are small and exact."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Generic
 
 from funcnet.core.checks import (
     check_choice,
     check_count,
-    check_divisible,
     check_non_negative,
     check_positive,
 )
 from funcnet.data.datasets.transform import Transform
+from funcnet.data.devices.process_shard import Shard, process_shard
+from funcnet.data.loading.arguments import check_arguments
 from funcnet.data.loading.batches import StreamBatches, dataset_batches
 from funcnet.data.loading.epoch import Batch, Batches, Epoch, LoaderPosition
 from funcnet.data.loading.profiling import Profile, profile_epoch
@@ -67,7 +68,9 @@ class DataLoader(Generic[Batch]):
             real, with a boolean array: ``batch["valid"]`` for a dict, one more item for a tuple.
         seed: of the order and of the samples' randomness.
         epoch: the first epoch.
-        shard: ``(index, count)``: which of how many equal parts of every batch this host makes.
+        shard: ``(index, count)``: which of how many equal parts of every batch this process makes;
+            ``"process"``: one part for each process of JAX; or the sharding of the batches on the
+            devices: the part that it gives this process.
         transforms: functions of a sample, ``f(sample)`` or ``f(sample, rng)``; the generator
             depends on (seed, epoch, index) alone. They get samples of their own, which they may
             change in place.
@@ -107,7 +110,7 @@ class DataLoader(Generic[Batch]):
         pad_last: bool = False,
         seed: int = 0,
         epoch: int = 0,
-        shard: tuple[int, int] = (0, 1),
+        shard: Shard = (0, 1),
         transforms: Sequence[Callable[..., Any]] = (),
         batch_transforms: Sequence[Callable[..., Any]] = (),
     ) -> None:
@@ -137,8 +140,8 @@ class DataLoader(Generic[Batch]):
         self.pad_last = pad_last
         self.seed = seed
         self.epoch = epoch
-        self.shard = shard
-        self._check()
+        self.shard = process_shard(shard)
+        check_arguments(self)
         self._last = "drop" if drop_last else "pad" if pad_last else "keep"
         self._start: dict[str, Any] = {"position": 0}
         self._position: LoaderPosition | None = None
@@ -146,7 +149,7 @@ class DataLoader(Generic[Batch]):
         self._fingerprint: tuple[int, str] | None = None
         sample_transforms = [Transform(function) for function in transforms]
         finisher = BatchFinisher(
-            collate, [Transform(f) for f in batch_transforms], pad_last, shard[0]
+            collate, [Transform(f) for f in batch_transforms], pad_last, self.shard[0]
         )
         self._stream = self._as_stream(sample_transforms)
         if self._stream is None:
@@ -156,45 +159,6 @@ class DataLoader(Generic[Batch]):
             work = StreamWork(self._stream.parallel_part)
         self._runner = TaskRunner(work, num_workers, workers, prefetch, timeout, persistent_workers)
         self._finisher = finisher
-
-    def _check(self) -> None:
-        index, count = self.shard
-        if not 0 <= index < count:
-            raise ValueError(f"shard is (index, count) with 0 <= index < count; got {self.shard}")
-        check_divisible("batch_size", self.batch_size, "the number of shards", count)
-        if self.drop_last and self.pad_last:
-            raise ValueError("drop_last and pad_last exclude each other")
-        for name in ("sampler", "batch_sampler"):
-            if hasattr(getattr(self, name), "__next__"):
-                raise TypeError(
-                    f"{name} is an iterator, which is used up after one epoch; pass a list of it, or an"
-                    " object whose __iter__ begins anew"
-                )
-        if isinstance(self.dataset, Mapping) and 0 not in self.dataset:
-            raise TypeError(
-                f"the dataset is a {type(self.dataset).__name__} without a sample 0; of arrays by name, write"
-                " data.ArrayDataset(arrays)"
-            )
-        loads = hasattr(self.dataset, "batch_sampler") and hasattr(self.dataset, "dataset")
-        if loads and not is_indexed(self.dataset):
-            raise TypeError(
-                f"the dataset is a loader already, a {type(self.dataset).__name__} of batches; pass its"
-                " own dataset: DataLoader(loader.dataset, …)"
-            )
-        if self.sampler is not None and self.shuffle:
-            raise ValueError("sampler and shuffle exclude each other: the sampler is the order")
-        if self.batch_sampler is not None and (
-            self.batch_size != 1
-            or self.shuffle
-            or self.sampler is not None
-            or self.drop_last
-            or self.pad_last
-            or count > 1
-        ):
-            raise ValueError(
-                "batch_sampler excludes batch_size, shuffle, sampler, drop_last, pad_last and shard:"
-                " it makes whole batches"
-            )
 
     def _as_stream(self, transforms: list[Transform]) -> Stream | None:
         if is_indexed(self.dataset):
@@ -207,6 +171,11 @@ class DataLoader(Generic[Batch]):
             stream = add_transform(stream, transform, "map")
         if self.sampler is not None or self.batch_sampler is not None:
             raise ValueError("a stream has no indices: it takes no sampler or batch_sampler")
+        if self.shard[1] > 1 and self._last == "keep":
+            raise ValueError(
+                "a stream may leave an incomplete last batch, which cannot be split over"
+                f" {self.shard[1]} shards; pass drop_last=True or pad_last=True"
+            )
         if stream.parallel_part is None:
             stream = SequentialStream(stream)
         if self.shuffle and isinstance(stream.parallel_part, SequentialStream):
@@ -338,6 +307,18 @@ class DataLoader(Generic[Batch]):
             return samples
         full, rest = divmod(samples, self.batch_size)
         return full + (rest > 0 and self._last != "drop")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The numbers of rows that this process's batches can have, as far as known beforehand."""
+        plain = self.batch_sampler is None and self._finisher.plain
+        samples = self._samples() if plain and self._stream is None else None
+        if samples is None:
+            return ()
+        full, rest = divmod(samples, self.batch_size)
+        last = {"drop": 0, "pad": self.batch_size, "keep": rest}[self._last] if rest else 0
+        whole = (size for size in (self.batch_size if full else 0, last) if size)
+        return tuple(size // self.shard[1] for size in whole)
 
     def __iter__(self) -> Epoch[Batch]:
         """Begin the next epoch, or continue where `load_state_dict` says."""

@@ -9,6 +9,7 @@ import numpy as np
 from funcnet.data.datasets.base import DerivedDataset, dataset_name, read_sample
 from funcnet.data.datasets.map import MappedDataset
 from funcnet.data.datasets.transform import Transform, owned
+from funcnet.data.devices.padding import mark_rows
 from funcnet.data.loading.batch_memory import Allocate
 from funcnet.data.loading.collate import collate
 from funcnet.data.loading.errors import Failure, sample_error
@@ -59,6 +60,8 @@ class BatchFinisher:
         self.shard = shard
         self.idle = not self.transforms and not pad
         """Whether nothing is left to do for a batch that is collated."""
+        self.plain = collate is None and not self.transforms
+        """Whether a batch has a row for each of its samples."""
 
     def collated(self, samples: list[Any], allocate: Allocate) -> Any:
         """Make a batch of samples."""
@@ -73,9 +76,7 @@ class BatchFinisher:
         if not self.pad:
             return batch
         valid = np.arange(len(task.indices)) < len(task.indices) - task.padding
-        if isinstance(batch, dict):
-            return {**batch, "valid": valid}
-        return (*batch, valid) if type(batch) is tuple else (batch, valid)
+        return mark_rows(batch, valid)
 
 
 class BatchWork:

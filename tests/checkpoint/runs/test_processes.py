@@ -1,12 +1,5 @@
 """Two processes with two devices each save together; other numbers of processes and devices restore."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -14,50 +7,14 @@ import pytest
 import funcnet as fn
 from funcnet.checkpoint.runs.report import describe_path
 from tests.checkpoint.runs.process_child import WHOLE, check, tree_of
+from tests.several_processes import run_together
 
-ROOT = Path(__file__).parents[3]
-
-
-def run_together(count, devices, directory, what, limit=100.0):
-    """Run processes that work together; when one fails or is late, all of them end."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-    }
-    logs = [directory.parent / f"{what}-{count}-{process}.txt" for process in range(count)]
-    children = []
-    try:
-        for process, log in enumerate(logs):
-            command = [sys.executable, "-m", "tests.checkpoint.runs.process_child", str(count)]
-            command += [str(process), address, str(directory), what]
-            with log.open("w") as output:
-                children.append(
-                    subprocess.Popen(
-                        command, cwd=ROOT, env=environment, stdout=output, stderr=output
-                    )
-                )
-        end = time.monotonic() + limit
-        while any(child.poll() is None for child in children):
-            if any(child.poll() for child in children) or time.monotonic() > end:
-                break
-            time.sleep(0.05)
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
-    said = "\n".join(log.read_text()[-3000:] for log in logs)
-    assert all(child.returncode == 0 for child in children), said
-    assert said.count("is done") == count, said
+CHILD = "tests.checkpoint.runs.process_child"
 
 
 def test_two_processes_save_and_others_restore(tmp_path):
     directory = tmp_path / "run"
-    run_together(2, 2, directory, "save")
+    run_together(CHILD, 2, 2, tmp_path, directory, "save")
     step = directory / "step-00000003"
     assert sorted(path.name for path in step.iterdir()) == [
         "arrays-0-of-2.safetensors",
@@ -72,7 +29,7 @@ def test_two_processes_save_and_others_restore(tmp_path):
     assert "2" in describe_path(directory)
 
     # two processes with one device each
-    run_together(2, 1, directory, "restore")
+    run_together(CHILD, 2, 1, tmp_path, directory, "restore")
     # one process, four devices: this one
     checkpointer = fn.checkpoint.Checkpointer(directory, best="loss")
     tree, saved = checkpointer.restore(like=tree_of(0))
@@ -100,5 +57,5 @@ def test_two_processes_save_and_others_restore(tmp_path):
 
 def test_a_process_that_cannot_write_stops_all_of_them(tmp_path):
     directory = tmp_path / "run"
-    run_together(2, 2, directory, "fail")
+    run_together(CHILD, 2, 2, tmp_path, directory, "fail")
     assert [path.name for path in directory.iterdir()] == ["step-00000001"]

@@ -1,25 +1,24 @@
 """From the loader to the devices: transfers that overlap the step, and batches laid out over a mesh."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from funcnet.core.checks import check_positive
-from funcnet.data.loading.containers import numpy_leaf
+from funcnet.data.devices.padding import mark_rows
+from funcnet.data.devices.process_shard import process_shard
 from funcnet.data.loading.pytorch_names import teaches
 
-__all__ = ["prefetch_to_device"]
+__all__ = ["DevicePrefetch", "prefetch_marked", "prefetch_to_device"]
 
 
 class DevicePrefetch:
     """What `prefetch_to_device` returns: an iterable of batches of JAX arrays."""
 
-    def __init__(self, batches: Any, size: int, sharding: Any) -> None:
+    def __init__(self, batches: Any, size: int, place: Callable[[Any], Any]) -> None:
         self.batches = batches
         self.size = size
-        self.sharding = sharding
+        self.place = place
         self.state: dict[str, Any] | None = None
 
     def __len__(self) -> int:
@@ -73,7 +72,7 @@ class _Ahead:
         while self.error is None and len(self.ahead) < owner.size:
             try:
                 batch = next(self.source)
-                self.ahead.append((_put(batch, owner.sharding), owner.source_state()))
+                self.ahead.append((owner.place(batch), owner.source_state()))
                 del batch
             except Exception as error:
                 self.error = error
@@ -93,46 +92,92 @@ class _Ahead:
 
 
 @teaches("prefetch_to_device", {"device": "write sharding=device"})
-def prefetch_to_device(batches: Any, size: int = 2, *, sharding: Any = None) -> DevicePrefetch:
+def prefetch_to_device(
+    batches: Any, size: int = 2, *, sharding: Any = None, pad: bool = False
+) -> DevicePrefetch:
     """Send batches to the devices ahead of time.
 
     Transfers are asynchronous: while the device computes a step, the next batches are on their way.
     The arrays belong to nobody else, so that a step may donate them.
 
+    A sharding over the devices of several processes makes global arrays. Each process then loads its
+    part of the rows: ``DataLoader(..., shard=sharding)``, or ``shard="process"`` where every process
+    has rows of its own.
+
     Args:
-        batches: a `DataLoader`, or any iterable of trees of NumPy arrays.
+        batches: a `DataLoader`, or any iterable of trees of arrays. Arrays that lie on the devices of
+            their sharding already stay as they are.
         size: batches ahead; two is double buffering.
         sharding: a device or a ``jax.sharding.Sharding`` for every array, or a tree of them like
-            the batch. A sharding over the devices of several hosts makes global arrays: each host
-            then loads its part, with ``shard=(jax.process_index(), jax.process_count())``.
+            the batch; of a mesh ``parallel.batch_sharding(mesh)``. Numbers without axes lie on every
+            device.
+        pad: fill batches whose rows the devices do not divide, or that are smaller than the first one,
+            with copies of real rows, and say in every batch which rows are real, as ``pad_last`` of
+            `DataLoader` does: ``batch["valid"]`` for a dict, one more item for a tuple.
+            `training.supervised` honours it. Without it such a batch is refused, because a loss that
+            does not look at ``"valid"`` would count rows twice.
 
     Returns:
         An iterable with the loader's ``len``, ``set_epoch``, ``state_dict`` and
         ``load_state_dict``; the state counts the batches given out, not those sent ahead. Leaves
         that are not arrays, such as text, stay as they are.
 
+    Raises:
+        ValueError: the devices do not divide a batch's rows, or the loader's ``shard`` is not the part
+            that the sharding gives this process.
+
     Example:
         >>> loader = data.DataLoader(data.ArrayDataset(np.arange(6.0)), 3)
         >>> [float(batch.sum()) for batch in data.prefetch_to_device(loader)]
         [3.0, 12.0]
+        >>> rows = fn.parallel.batch_sharding(fn.parallel.mesh(data=-1))
+        >>> loader = data.DataLoader(data.ArrayDataset({"x": np.arange(10.0)}), 8)
+        >>> [int(batch["valid"].sum()) for batch in data.prefetch_to_device(loader, sharding=rows, pad=True)]
+        [8, 2]
     """
     check_positive("size", size)
-    return DevicePrefetch(batches, size, sharding)
+    return _prefetch(batches, size, sharding, mark_rows if pad else None)
 
 
-def _put(batch: Any, sharding: Any) -> Any:
-    import jax
+def prefetch_marked(
+    batches: Any, sharding: Any, mark: Callable[[Any, Any, bool], Any] | None
+) -> DevicePrefetch:
+    """Send batches to the devices, and tell each its mask in a way of one's own.
 
-    def put(leaf: Any, target: Any) -> Any:
-        if hasattr(leaf, "__array__") and not isinstance(leaf, jax.Array):
-            leaf = numpy_leaf(leaf, "a leaf of the batch")
-        if not isinstance(leaf, (np.ndarray, np.generic)) or leaf.dtype.kind in "USO":
-            return leaf
-        leaf = np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
-        if isinstance(target, jax.sharding.Sharding):
-            return jax.make_array_from_process_local_data(target, leaf)
-        return jax.device_put(leaf, target)
+    Args:
+        batches: see `prefetch_to_device`.
+        sharding: likewise.
+        mark: ``mark(batch, valid, marked) -> batch``, see `mark_rows`; None: batches are not filled.
 
-    if sharding is None or isinstance(sharding, (jax.sharding.Sharding, jax.Device)):
-        return jax.tree.map(lambda leaf: put(leaf, sharding), batch)
-    return jax.tree.map(lambda target, leaf: put(leaf, target), sharding, batch)
+    Example:
+        >>> from funcnet.data.devices.prefetch_to_device import prefetch_marked
+        >>> pair = lambda batch, valid, marked: (batch, valid)
+        >>> [valid.tolist() for _, valid in prefetch_marked([np.ones(2), np.ones(1)], None, pair)]
+        [[True, True], [True, False]]
+    """
+    return _prefetch(batches, 2, sharding, mark)
+
+
+def _prefetch(batches: Any, size: int, sharding: Any, mark: Any) -> DevicePrefetch:
+    from funcnet.data.devices.placing import Placing
+
+    place = Placing(
+        sharding, mark is not None, getattr(batches, "pad_last", None), mark or mark_rows
+    )
+    _check_shard(batches, sharding)
+    if mark is None:
+        place.check_sizes(getattr(batches, "sizes", ()))
+    return DevicePrefetch(batches, size, place)
+
+
+def _check_shard(batches: Any, sharding: Any) -> None:
+    """Meet a loader that gives each process the whole batch, or another's part."""
+    given = getattr(batches, "shard", None)
+    if given is None or not hasattr(sharding, "device_set"):
+        return
+    wanted = process_shard(sharding)
+    if given != wanted:
+        raise ValueError(
+            f"the loader has shard={given}, but of the rows of a batch under {sharding} this process holds part "
+            f"{wanted[0]} of {wanted[1]}: write DataLoader(..., shard=sharding), which works on one process too"
+        )

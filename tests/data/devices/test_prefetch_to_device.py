@@ -1,10 +1,5 @@
 """From the loader to the devices."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,54 +116,3 @@ def test_tqdm_knows_the_length(loader):
         assert bar.total == 4
         assert len(list(bar)) == 4
     assert tqdm.tqdm(data.DataLoader(data.filter(bool, [1])), disable=True).total is None
-
-
-HOST = """
-import sys
-import os
-import socket
-import subprocess
-import sys
-
-import jax
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from funcnet import data
-
-port, host = sys.argv[1], int(sys.argv[2])
-jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=host)
-sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), P("data"))
-loader = data.DataLoader(
-    data.ArrayDataset(np.arange(32)), 8, shuffle=True, shard=(jax.process_index(), jax.process_count())
-)
-for batch in data.prefetch_to_device(loader, sharding=sharding):
-    rows = {s.index[0].start: s.data.tolist() for s in batch.addressable_shards}
-    print(batch.shape, [row for start in sorted(rows) for row in rows[start]])
-"""
-
-
-def test_two_hosts_make_global_arrays():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": os.getcwd()}
-    hosts = [
-        subprocess.Popen(
-            [sys.executable, "-c", HOST, str(port), str(host)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for host in range(2)
-    ]
-    printed = []
-    for process in hosts:
-        output, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors
-        printed.append(output.splitlines())
-    order = data.Permutation(32)[:].tolist()
-    for number, (left, right) in enumerate(zip(*printed, strict=True)):
-        rows = order[8 * number : 8 * number + 8]
-        assert left == f"(8,) {rows[:4]}"
-        assert right == f"(8,) {rows[4:]}"
