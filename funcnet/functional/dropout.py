@@ -240,7 +240,7 @@ def _silence(
     if p == 1:
         return jnp.zeros_like(x)
     # Marked, so that a block that is computed again in the backward pass does not draw again.
-    keep = checkpoint_name(keep_mask(require_key(function, key), shape, p), "dropout")
+    keep = checkpoint_name(keep_mask(require_key(function, key, like=x), shape, p), "dropout")
     if floor == 0:
         return _keep_some(keep, x, scale=1 / (1 - p), offset=0.0, silent=0.0)
     scale = 1 / math.sqrt((floor * floor * p + 1) * (1 - p))

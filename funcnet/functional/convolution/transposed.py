@@ -1,6 +1,6 @@
 """Transposed convolution in one to three dimensions: the map that convolution's gradient applies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float, widest
+from funcnet.functional.convolution.groups import convolve_groups, group_by_group
 from funcnet.functional.convolution.phases import conv_transpose_by_phases, is_quicker_by_phases
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -32,19 +33,6 @@ def _plain_filters(weight: Array, groups: int) -> tuple[Array, str]:
     inputs, outputs, *kernel = weight.shape
     blocks = weight.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
     return blocks.reshape(groups * outputs, inputs // groups, *kernel), f"OI{letters}"
-
-
-def _group_by_group(
-    direct: Callable[..., Array], images: Array, filters: Array, groups: int, axis: int
-) -> Array:
-    """Convolve one group of channels after another: not for each grouped one in float64 has cuDNN a plan."""
-
-    def whole(images: Array, filters: Array) -> Array:
-        pairs = zip(jnp.split(images, groups, axis), jnp.split(filters, groups), strict=True)
-        parts = [direct(*pair, feature_group_count=1) for pair in pairs]
-        return jnp.concatenate(parts, axis)
-
-    return let_xla_place(whole, images, filters, kept=1)
 
 
 def convolve_transposed(
@@ -74,33 +62,38 @@ def convolve_transposed(
         raise ValueError(f"{name}: padding {cropped} leaves nothing of the output")
     filters, kernel_layout = _plain_filters(weight, groups)
     layouts = (layout, kernel_layout, layout)
-    direct = partial(
-        lax.conv_general_dilated,
-        window_strides=(1,) * axes,
-        padding=margins,
-        lhs_dilation=stride,
-        rhs_dilation=dilation,
-        dimension_numbers=layouts,
-        feature_group_count=groups,
-    )
+    channels = -1 if channels_last else 1
+
+    def in_groups(images: Array, filters: Array, groups: int) -> Array:
+        return lax.conv_general_dilated(
+            images,
+            filters,
+            window_strides=(1,) * axes,
+            padding=margins,
+            lhs_dilation=stride,
+            rhs_dilation=dilation,
+            dimension_numbers=layouts,
+            feature_group_count=groups,
+        )
+
+    direct = partial(convolve_groups, in_groups, groups=groups, axis=channels)
     elsewhere = direct
     if groups > 1 and images.dtype == jnp.float64:
-        elsewhere = partial(_group_by_group, direct, groups=groups, axis=-1 if channels_last else 1)
+        # not for each grouped convolution in float64 has cuDNN a plan
+        alone = partial(in_groups, groups=1)
+        elsewhere = partial(group_by_group, alone, groups=groups, axis=channels)
     if is_quicker_by_phases(stride):
 
         def on_cpu(images: Array, filters: Array) -> Array:
             # each phase adds to the gradient of the input: 16-bit floats are rounded after that
             wide = widest(images.dtype, jnp.float32) if is_float(images) else images.dtype
-            by_phases = partial(
-                conv_transpose_by_phases,
-                stride=stride,
-                padding=cropped,
-                dilation=dilation,
-                output=output_sizes,
-                groups=groups,
-                dimensions=layouts,
-            )
-            whole = let_xla_place(by_phases, images.astype(wide), filters.astype(wide), kept=1)
+
+            def by_phases(images: Array, filters: Array, groups: int) -> Array:
+                settings = stride, cropped, dilation, output_sizes, groups, layouts
+                return conv_transpose_by_phases(images, filters, *settings)
+
+            phases = partial(convolve_groups, by_phases, groups=groups, axis=channels)
+            whole = let_xla_place(phases, images.astype(wide), filters.astype(wide), kept=1)
             return whole.astype(images.dtype)
 
         output = lax.platform_dependent(images, filters, cpu=on_cpu, default=elsewhere)
