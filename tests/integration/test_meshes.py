@@ -5,201 +5,29 @@ them, as in data-parallel training: once where a mesh's axes are explicit, JAX's
 type says how it is spread and an operation that cannot tell raises; once where XLA decides.
 """
 
-import importlib
-import math
-import zlib
-from pathlib import Path
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import funcnet as fn
-from funcnet import nn
-from tests.parity import Layer
-
-DEVICES = 4
-ROWS = Path(__file__).parents[1] / "nn" / "rows"
-FAMILIES = [
-    importlib.import_module(f"tests.nn.rows.{path.stem}") for path in sorted(ROWS.glob("*.py"))
-]
-"""Every family of layers: a new one is met here too."""
-
-SECOND_AXIS = {"LSTM", "GRU", "RNN", "MultiheadAttention", "Transformer"}
-"""Layers whose batch is the second axis unless they are told ``batch_first``."""
-
-
-NARROW = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
-
-NO_CALL = {"ModuleList", "ModuleDict", "ParameterList", "ParameterDict"}
-
-
-def all_rows():
-    """Every row of a layer that can be called; those with samples for a batch of one size are replaced."""
-    rows = [row for family in FAMILIES for row in family.ROWS if row.name not in NO_CALL]
-    rows = [row for row in rows if not row.name.startswith("FractionalMaxPool")]
-    return [
-        *rows,
-        Layer("FractionalMaxPool2d", (2, 3), inputs=[(4, 3, 9, 9)]),
-        Layer("FractionalMaxPool3d", (2, 3), inputs=[(4, 2, 9, 9, 9)]),
-        Layer("GroupedQueryAttention", (8, 4, 2), inputs=[(4, 5, 8)]),
-        Layer("Conv2d", (4, 4, 3), {"groups": 4}, inputs=[(4, 4, 8, 8)]),
-        Layer("Conv2d", (4, 8, 3), {"groups": 2, "channels_last": True}, inputs=[(4, 8, 8, 4)]),
-        Layer("RotaryEmbedding", (8,), inputs=[(4, 2, 5, 8)]),
-        Layer(
-            "MixtureOfExperts",
-            build=lambda nn: nn.MixtureOfExperts(nn.Linear(8, 8), 8, 4),
-            inputs=[(4, 6, 8)],
-        ),
-        *_ctc_rows(),
-    ]
-
-
-def _ctc_rows():
-    """Rows whose inputs all have the batch first; with lengths that are traced, and that are known."""
-    labels = np.array([[1, 1, 2], [2, 3, 0], [4, 3, 2], [1, 0, 0]])
-    lengths = np.array([9, 6, 8, 9]), np.array([3, 2, 3, 1])
-
-    def call(loss):
-        return lambda scores, labels, steps=lengths[0], sizes=lengths[1]: loss(
-            jnp.swapaxes(jax.nn.log_softmax(scores), 0, 1), labels, steps, sizes
-        )
-
-    return [
-        Layer("CTCLoss", inputs=[(4, 9, 5), lambda _: labels, *more], ours=call)
-        for more in ([lambda _: lengths[0], lambda _: lengths[1]], [])
-    ]
-
-
-def names():
-    return list(dict.fromkeys(row.name for row in all_rows()))
-
-
-def one_of_each_kind():
-    """Names of which one stands for those that differ in their number of axes alone."""
-    return list({name.rstrip("d").rstrip("123"): name for name in names()}.values())
-
-
-def rows_of(name):
-    """The rows of a layer, with module, inputs and shapes of arrays: those that have a batch to spread."""
-    found = []
-    for row in all_rows():
-        if row.name == name:
-            module, inputs = module_of(row), inputs_of(row)
-            shapes = shapes_of(row, module, inputs)
-            if shapes is not None:
-                found.append((row, module, inputs, shapes))
-    assert found, "no row of this layer has a batch"
-    return found
+from tests.integration.mesh_rows import (
+    DEVICES,
+    batch_axis,
+    is_float,
+    names,
+    one_of_each_kind,
+    placed,
+    rows_of,
+    spec_of,
+    step_of,
+    taken_apart,
+)
 
 
 def mesh_of(kind):
     types = None if kind == "explicit" else (AxisType.Auto,)
     return jax.make_mesh((DEVICES,), ("data",), types)
-
-
-def batch_axis(row):
-    sequence = any(row.name.startswith(name) for name in SECOND_AXIS)
-    return int(sequence and not row.name.endswith("Cell") and "batch_first=True" not in str(row))
-
-
-def inputs_of(row):
-    """The row's inputs, each repeated along the batch until the devices share it evenly."""
-    rng = np.random.default_rng(zlib.crc32(str(row).encode()))
-    axis = batch_axis(row)
-
-    def make(item):
-        if isinstance(item, tuple) and all(isinstance(n, int) for n in item):
-            item = rng.standard_normal(item)
-        elif isinstance(item, list | tuple):
-            return type(item)(make(part) for part in item)
-        elif callable(item):
-            item = item(rng)
-        if not isinstance(item, np.ndarray) or item.ndim <= axis or not item.shape[axis]:
-            return item
-        times = DEVICES // math.gcd(DEVICES, item.shape[axis])
-        item = np.concatenate([item] * times, axis)
-        return item.astype(NARROW.get(item.dtype, item.dtype))
-
-    return [make(item) for item in row.inputs], {k: make(v) for k, v in row.call.items()}
-
-
-def placed(value, mesh, axis):
-    """Spread the arrays of inputs over the mesh; what cannot be spread is on every device."""
-
-    def put(leaf):
-        if not isinstance(leaf, np.ndarray):
-            return leaf
-        return jax.device_put(leaf, NamedSharding(mesh, spec_of(leaf, axis)))
-
-    return jax.tree.map(put, value)
-
-
-def spec_of(leaf, axis):
-    spreads = leaf.ndim > axis and leaf.shape[axis] and leaf.shape[axis] % DEVICES == 0
-    return PartitionSpec(*(None,) * axis, "data") if spreads else PartitionSpec()
-
-
-def is_array(leaf):
-    return isinstance(leaf, jax.Array | np.ndarray)
-
-
-def is_float(leaf):
-    return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
-def step_of(row, module, train=False):
-    """A jitted function of params, state and the arrays among the inputs.
-
-    It returns gradients, those of inputs too, and outputs.
-    """
-    net = fn.functionalize(module)
-
-    def apply(params, state, args, kwargs, key):
-        if row.ours is None:
-            return net.apply(params, state, *args, key=key, train=train, **kwargs)[0]
-        return row.ours(fn.bind(module, params, state, key=key, train=train))(*args, **kwargs)
-
-    def call(wanted, state, arrays, tree, others):
-        params, floats = wanted
-        given = zip(floats, arrays, others, strict=True)
-        leaves = [next((x for x in kinds if x is not None), None) for kinds in given]
-        args, kwargs = jax.tree.unflatten(tree, leaves)
-        outputs = apply(params, state, args, kwargs, jax.random.key(0))
-        leaves = [x for x in jax.tree.leaves(outputs) if is_array(x)]
-        total = sum((jnp.sum(jnp.sin(x)) for x in leaves if is_float(x)), start=jnp.zeros(()))
-        return total, leaves
-
-    def step(params, state, arrays, tree, others):
-        floats = [x if is_float(x) else None for x in arrays]
-        rest = [None if is_float(x) else x for x in arrays]
-        return jax.grad(call, has_aux=True)((params, floats), state, rest, tree, others)
-
-    return jax.jit(step, static_argnums=(3, 4))
-
-
-def taken_apart(inputs):
-    leaves, tree = jax.tree.flatten(inputs)
-    arrays = [leaf if is_array(leaf) else None for leaf in leaves]
-    return arrays, tree, tuple(None if is_array(leaf) else leaf for leaf in leaves)
-
-
-def module_of(row):
-    return row.build(nn) if row.build else getattr(nn, row.name)(*row.args, **row.kwargs)
-
-
-def shapes_of(row, module, inputs):
-    """Shapes of params and state; None where the row has no batch, so that a longer one does not fit."""
-    try:
-        shapes = jax.eval_shape(
-            fn.functionalize(module).init, jax.random.key(0), *inputs[0], **inputs[1]
-        )
-        step_of(row, module).trace(*shapes, *taken_apart(inputs))
-    except (TypeError, ValueError, IndexError):
-        return None
-    return shapes
 
 
 @pytest.mark.parametrize("name", names())
