@@ -80,9 +80,13 @@ MANY_ALIKE = {"activations": 6, "dropout": 2, "losses": 4, "padding": 3, "transf
 """Families whose layers have their operations in common, with the kinds of which one is taken in CI."""
 
 
+def is_full(config):
+    return config.getoption("grid") == "full"
+
+
 def some_kinds(config):
     """Names for a test that compiles: one of each kind or fewer; all with ``--grid=full``."""
-    if config.getoption("grid") == "full":
+    if is_full(config):
         return names()
     kinds, alike = one_of_each_kind(), set()
     for family in FAMILIES:

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import funcnet as fn
 from tests.integration.mesh_rows import (
     is_float,
+    is_full,
     rows_with_a_batch,
     some_kinds,
     specs_of,
@@ -105,10 +106,6 @@ def pytest_generate_tests(metafunc):
         size = 1 if is_full(metafunc.config) else 8
         few = [kinds[first : first + size] for first in range(0, len(kinds), size)]
         metafunc.parametrize("few", few, ids=lambda few: few[0])
-
-
-def is_full(config):
-    return config.getoption("grid") == "full"
 
 
 def test_devices_exchange_sums_alone(few, request):
