@@ -5,46 +5,45 @@ shares out a convolution of one group, and one whose output channels read one in
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.functional.explicit_meshes import devices_of, let_xla_place
 
-__all__ = ["convolve_groups", "group_by_group"]
+__all__ = ["group_by_group", "shared_out"]
 
 
-def convolve_groups(
-    convolve: Callable[[Array, Array, int], Array],
-    images: Array,
-    filters: Array,
-    groups: int,
-    axis: int,
-) -> Array:
-    """Call a convolution with its number of groups, in a form that devices share out.
+def shared_out(
+    convolve: Callable[..., Array], images: Array, filters: Array, groups: int, axis: int
+) -> Callable[[Array, Array], Array]:
+    """Return a convolution in groups, in a form that the devices of its images share out.
 
     Args:
-        convolve: of images, filters ``(O, C / groups, ...)`` and the number of groups.
+        convolve: of images and filters ``(O, C / groups, ...)``, with the keyword ``groups``.
         images: ``(N, ...)``.
         filters: of all groups, one after another.
         groups: blocks of channels that do not mix.
         axis: of the channels, in input and output.
 
     Example:
-        >>> from funcnet.functional.convolution.groups import convolve_groups
+        >>> from funcnet.functional.convolution.groups import shared_out
         >>> products = lambda x, w, groups: x @ w[:, :, 0].T
-        >>> convolve_groups(products, jnp.ones((5, 3)), jnp.ones((4, 3, 1)), 1, 1).shape
+        >>> arrays = jnp.ones((5, 3)), jnp.ones((4, 3, 1))
+        >>> shared_out(products, *arrays, groups=1, axis=1)(*arrays).shape
         (5, 4)
     """
     if groups == 1 or devices_of(images) == 1:
-        return convolve(images, filters, groups)
+        return partial(convolve, groups=groups)
     if filters.shape[1] > 1:
-        return group_by_group(lambda x, w: convolve(x, w, 1), images, filters, groups, axis)
+        return partial(group_by_group, partial(convolve, groups=1), groups=groups, axis=axis)
 
     def each_alone(images: Array, filters: Array) -> Array:
-        return convolve(jnp.repeat(images, len(filters) // groups, axis), filters, len(filters))
+        times = len(filters) // groups
+        return convolve(jnp.repeat(images, times, axis), filters, groups=len(filters))
 
-    return let_xla_place(each_alone, images, filters, kept=1)
+    return partial(let_xla_place, each_alone, kept=1)
 
 
 def group_by_group(

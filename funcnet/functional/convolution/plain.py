@@ -7,7 +7,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.functional.convolution.depthwise import depthwise, is_depthwise
-from funcnet.functional.convolution.groups import convolve_groups
+from funcnet.functional.convolution.groups import shared_out
 from funcnet.functional.convolution.on_cpu import ImageFilter, convolve_on_cpu, is_quicker_on_cpu
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -60,7 +60,7 @@ def convolve(
         )
 
     channels = -1 if channels_last else 1
-    general = partial(convolve_groups, in_groups, groups=groups, axis=channels)
+    general = shared_out(in_groups, images, weight, groups, channels)
     if is_depthwise(weight, groups):
 
         def on_cpu(images: Array, weight: Array) -> Array:

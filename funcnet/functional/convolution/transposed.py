@@ -1,6 +1,6 @@
 """Transposed convolution in one to three dimensions: the map that convolution's gradient applies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float, widest
-from funcnet.functional.convolution.groups import convolve_groups, group_by_group
+from funcnet.functional.convolution.groups import group_by_group, shared_out
 from funcnet.functional.convolution.phases import conv_transpose_by_phases, is_quicker_by_phases
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -76,8 +76,8 @@ def convolve_transposed(
             feature_group_count=groups,
         )
 
-    direct = partial(convolve_groups, in_groups, groups=groups, axis=channels)
-    elsewhere = direct
+    direct = shared_out(in_groups, images, filters, groups, channels)
+    elsewhere: Callable[[Array, Array], Array] = direct
     if groups > 1 and images.dtype == jnp.float64:
         # not for each grouped convolution in float64 has cuDNN a plan
         alone = partial(in_groups, groups=1)
@@ -87,13 +87,16 @@ def convolve_transposed(
         def on_cpu(images: Array, filters: Array) -> Array:
             # each phase adds to the gradient of the input: 16-bit floats are rounded after that
             wide = widest(images.dtype, jnp.float32) if is_float(images) else images.dtype
-
-            def by_phases(images: Array, filters: Array, groups: int) -> Array:
-                settings = stride, cropped, dilation, output_sizes, groups, layouts
-                return conv_transpose_by_phases(images, filters, *settings)
-
-            phases = partial(convolve_groups, by_phases, groups=groups, axis=channels)
-            whole = let_xla_place(phases, images.astype(wide), filters.astype(wide), kept=1)
+            by_phases = partial(
+                conv_transpose_by_phases,
+                stride=stride,
+                padding=cropped,
+                dilation=dilation,
+                output=output_sizes,
+                dimensions=layouts,
+            )
+            by_phases = shared_out(by_phases, images, filters, groups, channels)
+            whole = let_xla_place(by_phases, images.astype(wide), filters.astype(wide), kept=1)
             return whole.astype(images.dtype)
 
         output = lax.platform_dependent(images, filters, cpu=on_cpu, default=elsewhere)
