@@ -1,4 +1,12 @@
-"""Dropout: set random elements or whole channels to zero, and scale the others up."""
+"""Dropout: set random elements or whole channels to zero, and scale the others up.
+
+A mask belongs to the places of the whole array: any number of devices that share it out drop the same elements.
+Inside `jax.shard_map` a function sees its device's part alone. There a key that all devices share is folded with
+the device's place, along the axes over which the input varies and the key does not, so that each part has a mask of
+its own. With ``check_vma=False`` JAX does not tell what varies: fold ``jax.lax.axis_index`` of the axes into the key
+yourself. Where parts are equal and JAX does not know it, as after ``all_gather``, ask for equal masks with
+``jax.lax.pcast(key, axes, to="varying")``. All functions that take a ``key`` follow this rule.
+"""
 
 import math
 from collections.abc import Callable

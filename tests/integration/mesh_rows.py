@@ -76,7 +76,14 @@ def one_of_each_kind():
     return list({name.rstrip("d").rstrip("123"): name for name in names()}.values())
 
 
-MANY_ALIKE = {"activations": 6, "dropout": 2, "losses": 4, "padding": 3, "transformer": 5}
+MANY_ALIKE = {
+    "activations": 6,
+    "dropout": 2,
+    "losses": 4,
+    "padding": 3,
+    "recurrent": 3,
+    "transformer": 5,
+}
 """Families whose layers have their operations in common, with the kinds of which one is taken in CI."""
 
 
@@ -259,9 +266,11 @@ def rows_with_a_batch(name):
 def with_most_settings(name):
     """The row of a layer that says most: of groups, strides and lengths, rather than of defaults."""
     rows = sorted((row for row in all_rows() if row.name == name), key=lambda row: -len(str(row)))
-    for row in rows:
-        module, inputs = module_of(row), inputs_of(row)
-        shapes = has_batch(row, inputs) and shapes_of(row, module, inputs)
-        if shapes:
-            return row, module, inputs, shapes
-    raise AssertionError(f"no row of {name} has a batch")
+    return next(found for found in map(found_of, rows) if found is not None)
+
+
+def found_of(row):
+    """A row as `rows_of` gives it; None if it has no batch."""
+    module, inputs = module_of(row), inputs_of(row)
+    shapes = shapes_of(row, module, inputs) if has_batch(row, inputs) else None
+    return None if shapes is None else (row, module, inputs, shapes)

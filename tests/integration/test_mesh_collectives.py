@@ -8,10 +8,15 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import funcnet as fn
+from funcnet.functional.convolution.groups import shared_out
 from tests.integration.mesh_rows import (
+    all_rows,
+    found_of,
     is_float,
     is_full,
     rows_with_a_batch,
@@ -126,3 +131,45 @@ def test_an_exchange_is_seen():
     assert what == "collective-permute"
     assert shape.startswith("f32[2,4]")
     assert cause.endswith("rev")
+
+
+ONCE_GATHERED = [
+    "Conv2d(4,4,3,groups=4)[(4,4,8,8)]",
+    "Conv2d(3,6,3,groups=3,padding=1,bias=False)[(2,3,5,6)]",
+    "ConvTranspose2d(3,6,3,2,groups=3,bias=False)[(2,3,2,3)]",
+    "LinearCrossEntropyLoss()[(7,3)]-none-{'batch_chunk_size': 3}",
+    "BatchNorm1d(3)[(4,3)]",
+]
+"""Rows that XLA does not share out as they are computed on one device."""
+
+
+def test_rows_that_need_a_form_of_their_own():
+    chosen = [row for row in all_rows() if str(row) in ONCE_GATHERED]
+    assert len(chosen) >= len(ONCE_GATHERED)
+    step, *arguments = step_of_rows([found_of(row) for row in chosen])
+    assert exchanges(step.lower(*arguments).compile()) == []
+
+
+@pytest.mark.parametrize(("outputs", "groups"), [(4, 4), (8, 4), (6, 2)])
+def test_the_form_of_grouped_convolutions_on_other_platforms(outputs, groups):
+    """On CPUs depthwise convolution has another form; here is the one that GPUs compile, which XLA must share out."""
+    mesh = fn.parallel.mesh(data=-1)
+
+    def convolve(images, filters, groups):
+        layout = ("NCHW", "OIHW", "NCHW")
+        return jax.lax.conv_general_dilated(
+            images, filters, (1, 2), "SAME", dimension_numbers=layout, feature_group_count=groups
+        )
+
+    def loss(images, filters):
+        return jnp.sum(jnp.sin(shared_out(convolve, images, filters, groups, 1)(images, filters)))
+
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((8, 4, 6, 5), np.float32)
+    filters = rng.standard_normal((outputs, 4 // groups, 3, 3), np.float32)
+    spread, whole = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
+    step = jax.jit(jax.grad(loss, (0, 1)), out_shardings=(spread, whole))
+    placed = jax.device_put(images, spread), jax.device_put(filters, whole)
+    assert exchanges(step.lower(*placed).compile()) == []
+    for found, alone in zip(step(*placed), jax.grad(loss, (0, 1))(images, filters), strict=True):
+        np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-5)  # other orders of sums
