@@ -263,10 +263,10 @@ def rows_with_a_batch(name):
     return [found for found in rows_of(name) if has_batch(found[0], found[2])]
 
 
-def with_most_settings(name):
+def with_most_settings(name, suits=lambda *found: True):
     """The row of a layer that says most: of groups, strides and lengths, rather than of defaults."""
     rows = sorted((row for row in all_rows() if row.name == name), key=lambda row: -len(str(row)))
-    return next(found for found in map(found_of, rows) if found is not None)
+    return next(found for found in map(found_of, rows) if found is not None and suits(*found))
 
 
 def found_of(row):

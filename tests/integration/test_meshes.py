@@ -5,6 +5,8 @@ them, as in data-parallel training: once where a mesh's axes are explicit, JAX's
 type says how it is spread and an operation that cannot tell raises; once where XLA decides.
 """
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -15,13 +17,16 @@ from tests.integration.mesh_rows import (
     DEVICES,
     batch_axis,
     is_float,
+    is_full,
     names,
     one_of_each_kind,
     placed,
     rows_of,
-    spec_of,
+    rows_with_a_batch,
+    specs_of,
     step_of,
     taken_apart,
+    with_most_settings,
 )
 
 
@@ -68,7 +73,7 @@ def test_a_layer_computes_on_meshes_as_on_one_device(name):
 def inside_shard_map(row, module, inputs):
     """A function of params, state and arrays, of which each device sees its part: as `step_of`."""
     given, tree, others = taken_apart(inputs)
-    specs = [None if x is None else spec_of(x, batch_axis(row)) for x in given]
+    specs = specs_of(row, inputs)
     step = step_of(row, module)
 
     def part(params, state, arrays):
@@ -86,14 +91,21 @@ def inside_shard_map(row, module, inputs):
     return mapped, given, floats
 
 
+def parts_of(row, inputs):
+    """The arrays of the inputs as each device sees them."""
+    given, axis = taken_apart(inputs)[0], batch_axis(row)
+    cut = [
+        np.split(x, DEVICES, axis) if spec is not None and any(spec) else [x] * DEVICES
+        for x, spec in zip(given, specs_of(row, inputs), strict=True)
+    ]
+    return [list(part) for part in zip(*cut, strict=True)]
+
+
 def fits_in_parts(row, module, inputs, shapes):
     """Say whether each device's part of the inputs is a batch: the axis that is cut may be another."""
-    given, tree, others = taken_apart(inputs)
-    cut = lambda x: (
-        np.split(x, DEVICES, batch_axis(row))[0] if any(spec_of(x, batch_axis(row))) else x
-    )
+    _, tree, others = taken_apart(inputs)
     try:
-        step_of(row, module).trace(*shapes, jax.tree.map(cut, given), tree, others)
+        step_of(row, module).trace(*shapes, parts_of(row, inputs)[0], tree, others)
     except (TypeError, ValueError, IndexError):
         return False
     return True
@@ -109,23 +121,34 @@ def test_every_row_of_a_layer_has_types_inside_shard_map(name):
         jax.eval_shape(mapped, *shapes, given)
 
 
-LOOPS = ["CTCLoss", "GRU", "LinearCrossEntropyLoss", "LSTM", "RNN", "Linear"]
-"""Layers whose loops are told which devices they vary over; and one without a loop."""
+COMPUTED = ["CTCLoss", "GRU", "LinearCrossEntropyLoss", "LSTM", "RNN", "GELU", "Upsample", "Linear"]
+"""Layers with loops, with rules of their own for gradients, with constants inside of solvers; and one without."""
 
 
-@pytest.mark.parametrize("name", LOOPS)
-def test_a_layer_computes_inside_shard_map_as_on_each_part_of_the_batch(name):
-    row, module, inputs, _ = rows_of(name)[0]
-    arrays = fn.functionalize(module).init(jax.random.key(0), *inputs[0], **inputs[1])
-    mapped, given, _ = inside_shard_map(row, module, inputs)
-    axis, (_, tree, others) = batch_axis(row), taken_apart(inputs)
-    step, (grads, outputs) = step_of(row, module), jax.jit(mapped)(*arrays, given)
-    parts = zip(*(np.split(x, DEVICES, axis) for x in given), strict=True)
-    alone = [step(*arrays, list(part), tree, others) for part in parts]
-    params = jax.tree.map(lambda *each: sum(each), *(grads[0] for grads, _ in alone))
-    joined = jax.tree.map(
-        lambda *each: np.concatenate(each, axis), *(grads[1] for grads, _ in alone)
-    )
-    stacked = jax.tree.map(lambda *each: np.stack(each), *(outputs for _, outputs in alone))
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-    jax.tree.map(close, (grads, outputs), ((params, joined), stacked))
+def pytest_generate_tests(metafunc):
+    if "computed" in metafunc.fixturenames:
+        metafunc.parametrize("computed", names() if is_full(metafunc.config) else COMPUTED)
+
+
+def test_a_layer_computes_inside_shard_map_as_on_each_part_of_the_batch(computed, request):
+    """In CI the row that says most; with ``--grid=full`` all rows of all layers."""
+    if is_full(request.config):
+        rows = [found for found in rows_with_a_batch(computed) if fits_in_parts(*found)]
+    else:
+        rows = [with_most_settings(computed, fits_in_parts)]
+    for row, module, inputs, _ in rows:
+        arrays = fn.functionalize(module).init(jax.random.key(0), *inputs[0], **inputs[1])
+        mapped, given, _ = inside_shard_map(row, module, inputs)
+        axis, (_, tree, others) = batch_axis(row), taken_apart(inputs)
+        step, (grads, outputs) = step_of(row, module), jax.jit(mapped)(*arrays, given)
+        alone = [step(*arrays, part, tree, others) for part in parts_of(row, inputs)]
+        params = jax.tree.map(lambda *each: sum(each), *(grads[0] for grads, _ in alone))
+        joined = [
+            None if each[0] is None else np.concatenate(each, axis) if any(spec) else sum(each)
+            for spec, *each in zip(
+                specs_of(row, inputs), *(grads[1] for grads, _ in alone), strict=True
+            )
+        ]
+        stacked = jax.tree.map(lambda *each: np.stack(each), *(outputs for _, outputs in alone))
+        close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4, err_msg=str(row))
+        jax.tree.map(close, (grads, outputs), ((params, joined), stacked))
