@@ -134,11 +134,13 @@ def inputs_of(row):
             return type(item)(make(part) for part in item)
         elif callable(item):
             item = item(rng)
-        if not isinstance(item, np.ndarray) or item.ndim <= axis or not item.shape[axis]:
+        if not isinstance(item, np.ndarray):
+            return item
+        item = item.astype(NARROW.get(item.dtype, item.dtype))
+        if item.ndim <= axis or not item.shape[axis]:
             return item
         times = DEVICES // math.gcd(DEVICES, item.shape[axis])
-        item = np.concatenate([item] * times, axis)
-        return item.astype(NARROW.get(item.dtype, item.dtype))
+        return np.concatenate([item] * times, axis)
 
     return [make(item) for item in row.inputs], {k: make(v) for k, v in row.call.items()}
 
