@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
 from funcnet.core.dtypes import as_floats, at_least_float32
-from funcnet.functional.explicit_meshes import devices_of
+from funcnet.functional.explicit_meshes import devices_of, let_xla_place
 
 __all__ = ["Routing", "RoutingReport", "expert_capacity", "route_tokens"]
 
@@ -138,9 +138,13 @@ def _largest(probabilities: Array, count: int) -> Array:
     """Return the places of the largest elements of the last axis; of equal ones the first is taken first."""
     if devices_of(probabilities) == 1:
         return jax.lax.top_k(probabilities, count)[1]
-    # XLA gathers what it takes the largest of; what it sorts each device sorts for itself
-    order = jnp.argsort(probabilities, axis=-1, stable=True, descending=True)
-    return order[..., :count]
+
+    def first(probabilities: Array) -> Array:
+        # XLA gathers what it takes the largest of; what it sorts each device sorts for itself
+        order = jnp.argsort(probabilities, axis=-1, stable=True, descending=True)
+        return order[..., :count]
+
+    return let_xla_place(first, probabilities, kept=probabilities.ndim - 1)
 
 
 def _report(
