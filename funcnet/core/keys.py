@@ -9,12 +9,14 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, Key, PyTree
 from funcnet.core.errors import MissingKeyError
+from funcnet.core.jax_internals.varying_axes import varying_axes
 from funcnet.core.leaf_kinds import is_trainable
 
 __all__ = [
     "fold_path",
     "fold_words",
     "is_key",
+    "key_for_part",
     "name_hash",
     "probe_diagonal",
     "require_key",
@@ -65,8 +67,35 @@ def fold_path(key: Key, path: str) -> Key:
     return fold_words(key, np.array(name_hash(path), np.uint32))
 
 
-def require_key(function: str, key: Key | None, argument: str = "key") -> Key:
+def key_for_part(key: Key, array: Array) -> Key:
+    """Return the key to draw numbers with for this device's part of an array.
+
+    Inside `jax.shard_map` a key that all devices share would give each part of a batch the same numbers. So the
+    device's place is folded in, along the axes over which the array varies and the key does not. Everywhere else
+    the key is returned as it is.
+
+    Args:
+        key: for the whole array.
+        array: what numbers are drawn for.
+
+    >>> key = jax.random.key(0)
+    >>> key_for_part(key, jnp.ones(3)) is key
+    True
+    """
+    axes = tuple(sorted(varying_axes(array) - varying_axes(key)))
+    return jax.random.fold_in(key, jax.lax.axis_index(axes)) if axes else key
+
+
+def require_key(
+    function: str, key: Key | None, argument: str = "key", *, like: Array | None = None
+) -> Key:
     """Return the key, or say that this function needs one.
+
+    Args:
+        function: who needs it.
+        key: what it was given.
+        argument: the name under which it is given.
+        like: the array that numbers are drawn for; see `key_for_part`.
 
     >>> require_key("dropout", jax.random.key(0)).shape
     ()
@@ -79,7 +108,7 @@ def require_key(function: str, key: Key | None, argument: str = "key") -> Key:
             f"{function} draws random numbers here and was given no key: pass {argument}=, "
             "a fresh key at every step (jax.random.fold_in(key, step))"
         )
-    return key
+    return key if like is None else key_for_part(key, like)
 
 
 def signs_like(key: Key, tree: PyTree) -> PyTree:

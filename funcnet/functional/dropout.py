@@ -1,4 +1,12 @@
-"""Dropout: set random elements or whole channels to zero, and scale the others up."""
+"""Dropout: set random elements or whole channels to zero, and scale the others up.
+
+A mask belongs to the places of the whole array: any number of devices that share it out drop the same elements.
+Inside `jax.shard_map` a function sees its device's part alone. There a key that all devices share is folded with
+the device's place, along the axes over which the input varies and the key does not, so that each part has a mask of
+its own. With ``check_vma=False`` JAX does not tell what varies: fold ``jax.lax.axis_index`` of the axes into the key
+yourself. Where parts are equal and JAX does not know it, as after ``all_gather``, ask for equal masks with
+``jax.lax.pcast(key, axes, to="varying")``. All functions that take a ``key`` follow this rule.
+"""
 
 import math
 from collections.abc import Callable
@@ -240,7 +248,7 @@ def _silence(
     if p == 1:
         return jnp.zeros_like(x)
     # Marked, so that a block that is computed again in the backward pass does not draw again.
-    keep = checkpoint_name(keep_mask(require_key(function, key), shape, p), "dropout")
+    keep = checkpoint_name(keep_mask(require_key(function, key, like=x), shape, p), "dropout")
     if floor == 0:
         return _keep_some(keep, x, scale=1 / (1 - p), offset=0.0, silent=0.0)
     scale = 1 / math.sqrt((floor * floor * p + 1) * (1 - p))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_positive
 from funcnet.core.dtypes import as_floats, at_least_float32
+from funcnet.functional.explicit_meshes import devices_of, let_xla_place
 
 __all__ = ["Routing", "RoutingReport", "expert_capacity", "route_tokens"]
 
@@ -114,7 +115,7 @@ def route_tokens(logits: Array, top_k: int, capacity: int, *, normalize: bool = 
     dtype = logits.dtype
     logits = logits.astype(at_least_float32(dtype))
     probabilities = jax.nn.softmax(logits, -1)
-    chosen = jnp.swapaxes(jax.lax.top_k(probabilities, top_k)[1], -1, -2)
+    chosen = jnp.swapaxes(_largest(probabilities, top_k), -1, -2)
     # (*, K, S, E): flattened in this order, first choices come before second ones
     choices = jax.nn.one_hot(chosen, experts, dtype=jnp.int32)
     flat = choices.reshape(*choices.shape[:-3], top_k * tokens, experts)
@@ -131,6 +132,19 @@ def route_tokens(logits: Array, top_k: int, capacity: int, *, normalize: bool = 
         (dispatch * weights[..., None]).astype(dtype),
         _report(logits, probabilities, taken.astype(logits.dtype), place >= capacity, top_k),
     )
+
+
+def _largest(probabilities: Array, count: int) -> Array:
+    """Return the places of the largest elements of the last axis; of equal ones the first is taken first."""
+    if devices_of(probabilities) == 1:
+        return jax.lax.top_k(probabilities, count)[1]
+
+    def first(probabilities: Array) -> Array:
+        # XLA gathers what it takes the largest of; what it sorts each device sorts for itself
+        order = jnp.argsort(probabilities, axis=-1, stable=True, descending=True)
+        return order[..., :count]
+
+    return let_xla_place(first, probabilities, kept=probabilities.ndim - 1)
 
 
 def _report(

@@ -1,10 +1,14 @@
-"""Operations that JAX cannot place by itself on a mesh with explicit axes, its default kind.
+"""What functions ask of the mesh on which an array lies, and operations that JAX cannot place there by itself.
 
-There an array's type says how the array is spread over devices, and an operation whose result could be spread
-in several ways raises. Who writes it inside `let_xla_place` leaves that choice to XLA. Inside `jax.shard_map` a
-type says over which devices an array varies. What a loop carries must keep one type from start to end.
+An array's type names its mesh. Where XLA decides how arrays are spread, the type says no more: `devices_of`.
+
+On a mesh with explicit axes, JAX's default kind, it also says how the array is spread, and an operation whose
+result could be spread in several ways raises. Who writes it inside `let_xla_place` leaves that choice to XLA. Inside
+`jax.shard_map` a type says over which devices an array varies. What a loop carries must keep one type from start to
+end.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +17,26 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet.core.aliases import Array
+from funcnet.core.jax_internals.varying_axes import varying_axes
 
-__all__ = ["let_xla_place", "on_mesh_of", "spread_like"]
+__all__ = ["devices_of", "let_xla_place", "on_mesh_of", "spread_like", "varying_like"]
+
+
+def devices_of(array: Any) -> int:
+    """Return over how many devices XLA may spread an array: those of its mesh, 1 if it lies on none.
+
+    Inside `jax.shard_map` an array is what one device holds. What is read here chooses among forms of one
+    result: which of them XLA shares out among devices.
+
+    Example:
+        >>> devices_of(jnp.ones(3))
+        1
+    """
+    mesh = getattr(getattr(jax.typeof(array), "sharding", None), "mesh", None)
+    if mesh is None or not mesh.axis_names:
+        return 1
+    kinds = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    return math.prod(size for size, kind in kinds if kind is not AxisType.Manual)
 
 
 def _explicit_sharding(array: Any) -> Any:
@@ -75,6 +97,24 @@ def spread_like(array: Array, other: Array, axes: dict[int, int] | None = None) 
     # A sum of nothing has the type that is wanted, and is zero whatever the other holds.
     nothing = jnp.sum(other[None][:0], (0, *summed)).astype(array.dtype)
     return array + jnp.expand_dims(nothing, [n for n in range(array.ndim) if n not in axes])
+
+
+def varying_like(constant: Any, array: Array) -> Any:
+    """Let a constant vary over the devices over which an array does, inside `jax.shard_map`.
+
+    JAX does so wherever the two meet, except of constants of functions that it calls by another name, as
+    `jax.lax.custom_linear_solve` does: since 0.12 it then does it twice, and raises.
+
+    Args:
+        constant: an array of JAX or of NumPy.
+        array: what it will meet.
+
+    Example:
+        >>> varying_like(np.ones(2), jnp.ones(3)).tolist()
+        [1.0, 1.0]
+    """
+    axes = tuple(varying_axes(array) - varying_axes(constant))
+    return jax.lax.pcast(constant, axes, to="varying") if axes else constant
 
 
 def on_mesh_of(array: Array, other: Array) -> Array:

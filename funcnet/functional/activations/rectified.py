@@ -204,7 +204,7 @@ def rrelu(
     (x,) = as_floats("rrelu", input=input)
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
-    key, dtype = require_key("rrelu", key), at_least_float32(x.dtype)
+    key, dtype = require_key("rrelu", key, like=x), at_least_float32(x.dtype)
     slope = jax.random.uniform(key, x.shape, dtype, minval=lower, maxval=upper)
     # a factor of one above zero, so that the gradient keeps the factors alone
     return (x.astype(dtype) * jnp.where(x <= 0, slope, 1)).astype(x.dtype)

@@ -140,7 +140,8 @@ def gumbel_softmax(
     """
     del eps
     dtype, scores = widened("gumbel_softmax", logits=logits)
-    noise = jax.random.gumbel(require_key("gumbel_softmax", key), scores.shape, scores.dtype)
+    key = require_key("gumbel_softmax", key, like=scores)
+    noise = jax.random.gumbel(key, scores.shape, scores.dtype)
     soft = softmax((scores + noise) / tau, dim)
     if not hard:
         return soft.astype(dtype)

@@ -193,7 +193,8 @@ def _exponentials(scores: Array) -> tuple[Array, Array, Array]:
 def _drop(weights: Array, dropout_p: float, dropout_key: Key | None) -> Array:
     if dropout_p == 1:
         return jnp.zeros_like(weights)
-    keep = keep_mask(require_key("attention", dropout_key, "dropout_key"), weights.shape, dropout_p)
+    key = require_key("attention", dropout_key, "dropout_key", like=weights)
+    keep = keep_mask(key, weights.shape, dropout_p)
     return jnp.where(keep, weights * (1 / (1 - dropout_p)), 0.0)
 
 

@@ -1,6 +1,7 @@
 """Depthwise convolution as a sum over the elements of a filter: on CPU many times quicker than XLA's grouped kernel.
 
 One image at a time: the products with one element, of which the weights' gradient is the sum, then stay in the cache.
+Images that devices share out are taken all at once: each step of a loop would have one image, on one device.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ def is_depthwise(weight: Array, groups: int) -> bool:
 
 
 # Compiled here, because outside of jit the loop would be compiled each time.
-@partial(jax.jit, static_argnums=(2, 3, 4, 5))
+@partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
 def depthwise(
     input: Array,
     weight: Array,
@@ -37,6 +38,7 @@ def depthwise(
     margins: tuple[tuple[int, int], ...],
     dilation: tuple[int, ...],
     channels_last: bool,
+    one_at_a_time: bool,
 ) -> Array:
     """Convolve images ``(N, C, ...)`` with ``(C * m, 1, ...)``: each channel with ``m`` filters of its own."""
 
@@ -47,6 +49,8 @@ def depthwise(
     # sums of 16-bit floats are kept in 32 bits, as XLA's convolution keeps them; integers are exact
     floating = jnp.issubdtype(input.dtype, jnp.inexact)
     filters = weight.astype(at_least_float32(weight.dtype)) if floating else weight
+    if not one_at_a_time:
+        return jax.vmap(image, (0, None))(input, filters)
     return lax.map(lambda x: image(x, filters), input)
 
 

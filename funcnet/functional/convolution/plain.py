@@ -7,6 +7,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.functional.convolution.depthwise import depthwise, is_depthwise
+from funcnet.functional.convolution.groups import shared_out
 from funcnet.functional.convolution.on_cpu import ImageFilter, convolve_on_cpu, is_quicker_on_cpu
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -16,7 +17,7 @@ from funcnet.functional.convolution.settings import (
     padding_pairs,
     resolve_settings,
 )
-from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import devices_of, let_xla_place
 from funcnet.functional.promotion import with_parameters
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
@@ -46,18 +47,24 @@ def convolve(
                 f"{name}: a kernel of {k} elements, {d} apart, is larger than the padded input "
                 f"({size} + {low} + {high}); use a smaller kernel or more padding"
             )
-    general = partial(
-        lax.conv_general_dilated,
-        window_strides=stride,
-        padding=margins,
-        rhs_dilation=dilation,
-        dimension_numbers=(layout, f"OI{'DHW'[3 - axes :]}", layout),
-        feature_group_count=groups,
-    )
+
+    def in_groups(images: Array, weight: Array, groups: int) -> Array:
+        return lax.conv_general_dilated(
+            images,
+            weight,
+            window_strides=stride,
+            padding=margins,
+            rhs_dilation=dilation,
+            dimension_numbers=(layout, f"OI{'DHW'[3 - axes :]}", layout),
+            feature_group_count=groups,
+        )
+
+    channels = -1 if channels_last else 1
+    general = shared_out(in_groups, images, weight, groups, channels)
     if is_depthwise(weight, groups):
 
         def on_cpu(images: Array, weight: Array) -> Array:
-            settings = (stride, margins, dilation, channels_last)
+            settings = (stride, margins, dilation, channels_last, devices_of(images) == 1)
             return let_xla_place(lambda x, w: depthwise(x, w, *settings), images, weight, kept=1)
 
         output = lax.platform_dependent(images, weight, cpu=on_cpu, default=general)

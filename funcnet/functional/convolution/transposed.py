@@ -8,6 +8,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float, widest
+from funcnet.functional.convolution.groups import group_by_group, shared_out
 from funcnet.functional.convolution.phases import conv_transpose_by_phases, is_quicker_by_phases
 from funcnet.functional.convolution.settings import (
     ConvolutionSettings,
@@ -32,19 +33,6 @@ def _plain_filters(weight: Array, groups: int) -> tuple[Array, str]:
     inputs, outputs, *kernel = weight.shape
     blocks = weight.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
     return blocks.reshape(groups * outputs, inputs // groups, *kernel), f"OI{letters}"
-
-
-def _group_by_group(
-    direct: Callable[..., Array], images: Array, filters: Array, groups: int, axis: int
-) -> Array:
-    """Convolve one group of channels after another: not for each grouped one in float64 has cuDNN a plan."""
-
-    def whole(images: Array, filters: Array) -> Array:
-        pairs = zip(jnp.split(images, groups, axis), jnp.split(filters, groups), strict=True)
-        parts = [direct(*pair, feature_group_count=1) for pair in pairs]
-        return jnp.concatenate(parts, axis)
-
-    return let_xla_place(whole, images, filters, kept=1)
 
 
 def convolve_transposed(
@@ -74,18 +62,26 @@ def convolve_transposed(
         raise ValueError(f"{name}: padding {cropped} leaves nothing of the output")
     filters, kernel_layout = _plain_filters(weight, groups)
     layouts = (layout, kernel_layout, layout)
-    direct = partial(
-        lax.conv_general_dilated,
-        window_strides=(1,) * axes,
-        padding=margins,
-        lhs_dilation=stride,
-        rhs_dilation=dilation,
-        dimension_numbers=layouts,
-        feature_group_count=groups,
-    )
-    elsewhere = direct
+    channels = -1 if channels_last else 1
+
+    def in_groups(images: Array, filters: Array, groups: int) -> Array:
+        return lax.conv_general_dilated(
+            images,
+            filters,
+            window_strides=(1,) * axes,
+            padding=margins,
+            lhs_dilation=stride,
+            rhs_dilation=dilation,
+            dimension_numbers=layouts,
+            feature_group_count=groups,
+        )
+
+    direct = shared_out(in_groups, images, filters, groups, channels)
+    elsewhere: Callable[[Array, Array], Array] = direct
     if groups > 1 and images.dtype == jnp.float64:
-        elsewhere = partial(_group_by_group, direct, groups=groups, axis=-1 if channels_last else 1)
+        # not for each grouped convolution in float64 has cuDNN a plan
+        alone = partial(in_groups, groups=1)
+        elsewhere = partial(group_by_group, alone, groups=groups, axis=channels)
     if is_quicker_by_phases(stride):
 
         def on_cpu(images: Array, filters: Array) -> Array:
@@ -97,9 +93,9 @@ def convolve_transposed(
                 padding=cropped,
                 dilation=dilation,
                 output=output_sizes,
-                groups=groups,
                 dimensions=layouts,
             )
+            by_phases = shared_out(by_phases, images, filters, groups, channels)
             whole = let_xla_place(by_phases, images.astype(wide), filters.astype(wide), kept=1)
             return whole.astype(images.dtype)
 

@@ -16,7 +16,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32
-from funcnet.functional.explicit_meshes import spread_like
+from funcnet.functional.explicit_meshes import devices_of, spread_like
 
 __all__ = ["map_in_chunks", "logits_of", "sum_in_chunks"]
 
@@ -54,9 +54,10 @@ def map_in_chunks(function: Callable[..., Any], rows: int, batch: Any) -> Any:
         >>> map_in_chunks(lambda x: x * len(x), 2, jnp.ones(5)).tolist()
         [2.0, 2.0, 2.0, 2.0, 1.0]
     """
-    chunks, rest = _cut(rows, batch)
-    done = jax.tree.map(_together, lax.map(function, chunks))
-    return done if rest is None else jax.tree.map(_join, done, function(rest))
+    parts, chunks, rest = _cut(rows, batch)
+    done = lax.map(function, chunks)
+    last = None if rest is None else function(rest)
+    return _join(parts, done, last)
 
 
 def sum_in_chunks(
@@ -149,7 +150,7 @@ def _value_and_gradients(
 
 def _sum_chunks(function: Callable[..., Any], rows: int, batch: Any, whole: Any) -> tuple[Any, Any]:
     """Call a function of each chunk; return the value, and the gradients in the order of arguments."""
-    chunks, rest = _cut(rows, batch)
+    parts, chunks, rest = _cut(rows, batch)
     if len(jax.tree.leaves(chunks)[0]) <= 1 and rest is None:
         summed, of_rows = function(batch, whole)
     else:
@@ -166,10 +167,10 @@ def _sum_chunks(function: Callable[..., Any], rows: int, batch: Any, whole: Any)
             return jax.tree.map(jnp.add, sums, more), of_rows
 
         summed, of_rows = lax.scan(step, start, chunks)
-        of_rows = jax.tree.map(_together, of_rows)
+        last = None
         if rest is not None:
             summed, last = step(summed, rest)
-            of_rows = jax.tree.map(_join, of_rows, last)
+        of_rows = _join(parts, of_rows, last)
     (value, (of_weight, of_bias, of_shared)), (of_input, of_each) = summed, of_rows
     return value, (of_input, of_weight, of_bias, of_each, of_shared)
 
@@ -189,23 +190,41 @@ def _multiply(a: Array, b: Array, contract: Any, factor: Any, summed: Any) -> Ar
     return lax.dot_general(*factors, contract, preferred_element_type=summed)
 
 
-def _cut(rows: int, batch: Any) -> tuple[Any, Any]:
-    """Cut a batch into chunks, stacked along a new first axis, and what remains, if anything."""
-    size = len(jax.tree.leaves(batch)[0])
+def _cut(rows: int, batch: Any) -> tuple[int, Any, Any]:
+    """Cut a batch into chunks, stacked along a new first axis, and what remains, if anything.
+
+    Devices that share the batch out have an equal part each, of which every chunk takes as many rows: so none
+    needs another's. Returned first is the number of parts.
+    """
+    first = jax.tree.leaves(batch)[0]
+    parts = devices_of(first) if len(first) % devices_of(first) == 0 else 1
+    size, rows = len(first) // parts, max(1, rows // parts)
     count = size // rows
     whole = count * rows
 
     def apart(x: Array) -> Array:
-        return jnp.swapaxes(x[:whole].reshape(rows, count, *x.shape[1:]), 0, 1)
+        taken = x[:whole] if parts == 1 else _of_parts(x, parts)[:, :whole]
+        return jnp.swapaxes(taken.reshape(parts * rows, count, *x.shape[1:]), 0, 1)
 
-    rest = None if whole == size else jax.tree.map(lambda x: x[whole:], batch)
-    return jax.tree.map(apart, batch), rest
+    def left(x: Array) -> Array:
+        return _of_parts(x, parts)[:, whole:].reshape(-1, *x.shape[1:])
+
+    rest = None if whole == size else jax.tree.map(left, batch)
+    return parts, jax.tree.map(apart, batch), rest
 
 
-def _together(x: Array) -> Array:
-    """Undo the cut: ``(chunks, rows, ...)`` to ``(chunks * rows, ...)``."""
-    return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
+def _of_parts(x: Array, parts: int) -> Array:
+    return x.reshape(parts, len(x) // parts, *x.shape[1:])
 
 
-def _join(x: Array, rest: Array) -> Array:
-    return jnp.concatenate([x, rest])
+def _join(parts: int, done: Any, rest: Any) -> Any:
+    """Undo the cut: ``(chunks, rows, ...)`` to ``(chunks * rows, ...)``, and what remained."""
+    done = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), done)
+    if rest is None:
+        return done
+
+    def both(x: Array, y: Array) -> Array:
+        whole = jnp.concatenate([_of_parts(x, parts), _of_parts(y, parts)], 1)
+        return whole.reshape(-1, *x.shape[1:])
+
+    return jax.tree.map(both, done, rest)

@@ -7,6 +7,7 @@ median of three, so that one example far from all others is never the one.
 
 import math
 from collections.abc import Hashable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import widened, widest
-from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import devices_of, let_xla_place
 from funcnet.functional.normalization.standardize import running_average
 
 __all__ = ["batch_norm", "batch_norm_update"]
@@ -183,6 +184,15 @@ def _statistics(x: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> 
 
 
 def _typical_mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """Return a mean of few examples. Where devices share the batch out, each takes some of its own."""
+    median = partial(_median_of_means, axes=axes)
+    examples, devices = x.shape[0], devices_of(x)
+    if devices == 1 or not examples or examples % devices:
+        return median(x)
+    return jax.vmap(median)(x.reshape(devices, -1, *x.shape[1:])).mean(0)
+
+
+def _median_of_means(x: Array, axes: tuple[int, ...]) -> Array:
     """Return the median of the means of three examples, spread over the batch."""
     examples = x.shape[0]
     if examples < 3:

@@ -11,6 +11,7 @@ from funcnet.core.aliases import Array, Key
 from funcnet.core.checks import check_positive, per_axis
 from funcnet.core.dtypes import as_floats, at_least_float32
 from funcnet.core.errors import MissingKeyError
+from funcnet.core.keys import key_for_part
 from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.pooling.window_maximum import Maxima, elements_as_maxima, maximum_over_axis
 from funcnet.functional.windows import check_spatial, integers_per_axis, real_numbers
@@ -84,6 +85,7 @@ def _fractional_max_pool(
     if samples is None:
         if key is None:
             raise MissingKeyError(f"{name} draws its windows at random: give it key=...")
+        key = key_for_part(key, input)
         samples = jax.random.uniform(key, (*lead, axes), at_least_float32(input.dtype))
     (samples,) = as_floats(name, _random_samples=samples)
     if samples.shape[-2:] != (lead[-1], axes) or samples.size != int(np.prod(lead)) * axes:

@@ -7,6 +7,7 @@ fixed places has another one: each element of the gradient is a sum of the outpu
 from collections.abc import Callable
 from functools import partial, reduce
 from operator import add
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float
-from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.functional.explicit_meshes import let_xla_place, varying_like
 from funcnet.functional.windows import pad_axes
 
 __all__ = ["elements_at_places", "linear_along_axis", "readers_of_places", "sums_at_places"]
@@ -79,12 +80,16 @@ def sums_at_places(
     >>> sums_at_places(jnp.array([1.0, 2.0, 4.0]), np.array([[0, 1], [1, 2], [2, -1]]), 0).tolist()
     [3.0, 6.0, 4.0]
     """
-    read = partial(_read, places=places, weights=weights, axis=axis)
+    if weights is not None:
+        weights = weights.astype(input.dtype)
+    own = None if weights is None else varying_like(weights, input)
+    read = partial(_read, places=places, weights=own, axis=axis)
     if not (is_float(input, complex=True) and places.size and input.size):
         return let_xla_place(read, input, kept=axis)
     readers = readers_of_places(places, input.shape[axis])
     outputs = np.where(readers < 0, -1, readers // places.shape[1])
     back = None if weights is None else weights.reshape(-1)[np.maximum(readers, 0)]
+    back = None if back is None else varying_like(back, input)
     add_up = partial(_read, places=outputs, weights=back, axis=axis)
     whole = partial(linear_along_axis, read, add_up, axis=axis, size=len(places))
     return let_xla_place(whole, input, kept=axis)
@@ -118,7 +123,7 @@ _FEW_READS = 16
 """Reads of an output up to which one gather each beats one gather of all (``python -m benchmarks.layers_spatial``)."""
 
 
-def _read(input: Array, places: np.ndarray, axis: int, weights: np.ndarray | None = None) -> Array:
+def _read(input: Array, places: np.ndarray, axis: int, weights: Any = None) -> Array:
     if places.shape[1] > _FEW_READS:
         return jnp.sum(_read_once(input, places, axis, weights), axis + 1)
     columns = [None] * places.shape[1] if weights is None else weights.T
@@ -126,12 +131,10 @@ def _read(input: Array, places: np.ndarray, axis: int, weights: np.ndarray | Non
     return reduce(add, (_read_once(input, place, axis, weight) for place, weight in reads))
 
 
-def _read_once(
-    input: Array, places: np.ndarray, axis: int, weights: np.ndarray | None = None
-) -> Array:
+def _read_once(input: Array, places: np.ndarray, axis: int, weights: Any = None) -> Array:
     taken = jnp.take(input, np.maximum(places, 0), axis, mode="clip")
     shape = (*places.shape, *(1,) * (input.ndim - axis - 1))
     if weights is not None:
-        taken = taken * weights.astype(input.dtype).reshape(shape)
+        taken = taken * weights.reshape(shape)
     inside = places >= 0
     return taken if inside.all() else jnp.where(inside.reshape(shape), taken, jnp.zeros_like(taken))

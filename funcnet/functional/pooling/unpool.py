@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -46,35 +47,38 @@ def _output_size(
     return wanted
 
 
+_AS_THEY_ARE: Any = {"mode": "drop", "wrap_negative_indices": False}
+
+
 def _put(values: Array, indices: Array, size: int) -> Array:
     """Put values ``(planes, n)`` where the indices say: of several for one place the last one.
 
     As in PyTorch, the gradient goes to each value whose index names a place, written or not.
     """
+    if indices.dtype.itemsize < 4:  # an output may have more places than these can name
+        indices = indices.astype(jnp.int32)
 
     def put(values: Array) -> Array:
         return lax.platform_dependent(values, indices, cpu=in_order, default=in_any_order)
 
+    # Plane by plane under vmap: XLA shares a scatter of batches out among devices, and not one that names its planes.
+    @jax.vmap
     def in_order(values: Array, indices: Array) -> Array:
-        return write(jnp.zeros((len(values), size), values.dtype), indices).set(
-            values, mode="drop", wrap_negative_indices=False
-        )
+        return jnp.zeros(size, values.dtype).at[indices].set(values, **_AS_THEY_ARE)
 
+    @jax.vmap
     def in_any_order(values: Array, indices: Array) -> Array:
         # Writes happen in no fixed order here, but the largest of the numbers written is always the same.
-        number = lax.broadcasted_iota(jnp.int32, values.shape, 1)
-        last = write(jnp.full((len(values), size), -1, jnp.int32), indices).max(
-            number, mode="drop", wrap_negative_indices=False
-        )
-        taken = jnp.take_along_axis(values, jnp.maximum(last, 0), 1, mode="clip")
+        number = lax.broadcasted_iota(jnp.int32, values.shape, 0)
+        last = jnp.full(size, -1, jnp.int32).at[indices].max(number, **_AS_THEY_ARE)
+        taken = jnp.take(values, jnp.maximum(last, 0), mode="clip")
         return jnp.where(last >= 0, taken, jnp.zeros_like(taken))
 
-    def write(output: Array, indices: Array) -> Any:
-        wide = indices.dtype if indices.dtype.itemsize >= 4 else jnp.int32  # planes may be many
-        return output.at[lax.broadcasted_iota(wide, indices.shape, 0), indices.astype(wide)]
-
     def gather(output: Array) -> Array:
-        return write(output, indices).get(mode="fill", fill_value=0, wrap_negative_indices=False)
+        def take(plane: Array, where: Array) -> Array:
+            return plane.at[where].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+
+        return jax.vmap(take)(output, indices)
 
     return linear_along_axis(put, gather, values, 1, size)
 
