@@ -20,7 +20,7 @@ from funcnet.parallel.pipeline.microbatches import (
 )
 from funcnet.parallel.pipeline.settings import PipelineSettings
 
-__all__ = ["PipelinedRepeat", "pipelined_copy", "sent_on"]
+__all__ = ["PipelinedRepeat", "on_stages", "pipelined_copy", "sent_on"]
 
 
 class PipelinedRepeat(Repeat):
@@ -130,17 +130,33 @@ def run_gpipe(
         (_, state), ys = jax.lax.scan(tick, (first, state), scanned)
         return jax.tree.map(lambda leaf: leaf[None, stages - 1 :], ys), state
 
-    spread, everywhere = PartitionSpec(axis), PartitionSpec()
+    run = on_stages(told, run, inputs=(True, True, False, False, False), outputs=(True, True))
+    ys, state = run(layers, state, xs, cut, whole)
+    return jax.tree.map(lambda leaf: leaf[-1], ys), state  # the last stage's
+
+
+def on_stages(
+    told: PipelineSettings,
+    run: Callable[..., Any],
+    inputs: tuple[bool, ...],
+    outputs: tuple[bool, ...],
+) -> Callable[..., Any]:
+    """Run a function on every stage; say of its inputs and outputs which are in parts along the leading axis."""
+
+    def specs(spread: tuple[bool, ...]) -> tuple[PartitionSpec, ...]:
+        return tuple(PartitionSpec(told.axis) if one else PartitionSpec() for one in spread)
+
+    # one axis is in our hands, the others in the compiler's; blocks need not know that they run on part of
+    # a mesh, so values have no types that say so (check_vma)
     run = jax.shard_map(
         run,
         mesh=told.mesh,
-        in_specs=(spread, spread, everywhere, everywhere, everywhere),
-        out_specs=(spread, spread),
-        axis_names={axis},
-        check_vma=False,  # blocks need not know that they run on part of a mesh
+        in_specs=specs(inputs),
+        out_specs=specs(outputs),
+        axis_names={told.axis},
+        check_vma=False,
     )
-    ys, state = jax.jit(run)(layers, state, xs, cut, whole)
-    return jax.tree.map(lambda leaf: leaf[-1], ys), state  # the last stage's
+    return jax.jit(run)
 
 
 def sent_on(told: PipelineSettings, tree: PyTree, back: bool = False) -> PyTree:
