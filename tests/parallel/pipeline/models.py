@@ -27,7 +27,7 @@ class MLPBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def __call__(self, x, mask):
-        y = self.dropout(F.gelu(self.linear(self.norm(x))))
+        y = self.dropout(jnp.tanh(self.linear(self.norm(x))))
         return x + y * mask[..., None].astype(x.dtype)
 
 

@@ -1,14 +1,14 @@
 """Value and gradient of a pipelined model are those of the model that is not divided."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
-import funcnet as fn
-from funcnet import nn, parallel
+from funcnet import parallel
+from funcnet.core.paths import leaves_with_paths
 from tests.parallel.pipeline.models import (
     BLOCKS,
     MESHES,
@@ -33,24 +33,37 @@ def value_and_grad(schedule, net, weight):
 
 def assert_close(found, expected, tolerance=1e-5):
     """Leaf by leaf, relative to the largest number of the leaf: sums in another order, in 32 bits."""
-    for path, one in fn.core.paths.leaves_with_paths(expected):
-        other = dict(fn.core.paths.leaves_with_paths(found))[path]
+    for path, one in leaves_with_paths(expected):
+        other = dict(leaves_with_paths(found))[path]
         scale = max(1.0, float(np.abs(one).max()))
         np.testing.assert_allclose(other, one, rtol=0, atol=tolerance * scale, err_msg=path)
 
 
-@pytest.mark.parametrize("number", range(len(PRODUCTS)), ids=lambda n: "-".join(map(str, PRODUCTS[n])))
-def test_equal_to_the_model_that_is_not_divided(number, rng, request):
-    if request.config.getoption("--grid") != "full" and number % 13 != 5:
-        pytest.skip("a sample of the products; all with --grid=full")
+@pytest.fixture(scope="module")
+def undivided():
+    """For each block: a net, its params, a batch, value and gradients."""
+
+    @cache
+    def of(block):
+        net, params = initialized(BLOCKS[block]())
+        batch = make_batch(np.random.default_rng(0), ROWS)
+        (value, _), grads = jax.jit(value_and_grad("gpipe", net, None))(params, batch)
+        return net, params, batch, value, grads
+
+    return of
+
+
+@pytest.mark.parametrize(
+    "number", range(len(PRODUCTS)), ids=lambda number: "-".join(map(str, PRODUCTS[number]))
+)
+def test_equal_to_the_model_that_is_not_divided(number, undivided, request):
+    if request.config.getoption("--grid") != "full" and number % 14 != 4:
+        pytest.skip("a fourteenth of the products; all with --grid=full")
     block, axes, microbatches, schedule = PRODUCTS[number]
-    net, params = initialized(BLOCKS[block]())
-    batch = make_batch(rng, ROWS)
-    (value, _), grads = jax.jit(value_and_grad("gpipe", net, None))(params, batch)
+    net, params, batch, value, grads = undivided(block)
     divided = pipelined(net, MESHES[axes], microbatches, batched=("mask",))
     if "data" in MESHES[axes]:
-        mesh = parallel.mesh(**MESHES[axes])
-        rows = jax.sharding.NamedSharding(mesh, jax.P("data"))
+        rows = NamedSharding(parallel.mesh(**MESHES[axes]), PartitionSpec("data"))
         batch = jax.device_put(batch, rows)
     found = jax.jit(value_and_grad(schedule, divided, lambda count: count))(params, batch)
     (found_value, _), found_grads = found
