@@ -65,7 +65,9 @@ def pipelined_copy(repeat: Repeat, told: PipelineSettings) -> PipelinedRepeat:
     return made
 
 
-def stage_of(block: Callable[..., tuple[Any, State]], repeat: Repeat) -> Callable[..., Any]:
+def stage_of(
+    block: Callable[..., tuple[Any, State]], repeat: PipelinedRepeat
+) -> Callable[..., Any]:
     """Return ``stage(layers, state, micro, x, given) -> (y, state)``: the blocks of one stage in turn."""
 
     def stage(
@@ -79,7 +81,8 @@ def stage_of(block: Callable[..., tuple[Any, State]], repeat: Repeat) -> Callabl
             return block(layer, x, given)
 
         body = keeping(body, policy_of("Repeat", repeat.remat))
-        return jax.lax.scan(body, x, (params, state, keys), unroll=repeat.unroll)
+        count = repeat.n // repeat.pipeline.stages
+        return jax.lax.scan(body, x, (params, state, keys), count, unroll=repeat.unroll)
 
     return stage
 

@@ -19,6 +19,13 @@ from funcnet.parallel.pipeline.gpipe import PipelinedRepeat
 __all__ = ["Reached", "SeveredLoss"]
 
 
+READ_OUTSIDE = (
+    "outside of the pipelined nn.Repeat (in a sum over params, or as an argument of a function under jit or "
+    "checkpoint), but each stage holds only its own blocks: leave weight decay to the optimizer, call the net under no "
+    "transform, or use jax.value_and_grad of the same net (GPipe)"
+)
+
+
 @dataclass(frozen=True)
 class Reached:
     """What reaches the pipelined Repeat: its input, further arguments, a key for each block, and the mode."""
@@ -41,21 +48,23 @@ class Seam(PipelinedRepeat):
 
 
 class OnOtherDevices:
-    """In the place of a block's parameter, in code that runs on one stage alone."""
+    """In the place of a block's parameter, in code that runs on one stage alone: whatever reads it raises."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise: no device holds the parameter whole."""
-        raise ValueError(
-            f"the loss reads the parameter {self.path} outside of the pipelined nn.Repeat, but each stage holds only "
-            "its own blocks: leave weight decay to the optimizer, or use jax.value_and_grad of the same net"
-        )
+        raise ValueError(f"the loss reads the parameter {self.path} {READ_OUTSIDE}")
 
-    __jax_array__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = refuse
-    __truediv__ = __rtruediv__ = __pow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = refuse
-    __getitem__ = __len__ = __array__ = refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = refuse
+    __pow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __getitem__ = refuse
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse what an array has, but for what tells that this is none."""
+        if name in ("shape", "dtype") or (name.startswith("__") and name != "__jax_array__"):
+            raise AttributeError(name)
+        self.refuse()
 
 
 class SeveredLoss:
@@ -139,4 +148,9 @@ class SeveredLoss:
 
         pure = replace(self.pure, node=snapshot(replaced(self.pure.module, severed)))
         params = nest(rest | {path: OnOtherDevices(path) for path in blocks})
-        return self.loss(Functional(pure.init, pure.apply), params, *args, **kwargs)
+        try:
+            return self.loss(Functional(pure.init, pure.apply), params, *args, **kwargs)
+        except TypeError as error:
+            if OnOtherDevices.__name__ not in str(error):
+                raise
+            raise ValueError(f"the loss hands the blocks' parameters to JAX {READ_OUTSIDE}") from error

@@ -107,19 +107,19 @@ def test_further_arguments_are_cut_shared_or_static(rng):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), found, expected)
 
 
-@pytest.mark.parametrize("remat", [True, False, "costly"])
-def test_remat_of_the_repeat_is_kept(remat):
-    """What stays for the backward pass: everything, or values between blocks."""
-    net = fn.functionalize(Around(MLPBlock(), remat=remat))
-    params, state = net.init(jax.random.key(0))
-    divided = pipelined(net, {"stage": 4}, 4, batched=("mask",))
+def test_remat_of_the_repeat_is_kept():
+    """What stays for the backward pass: values between blocks, what is costly too, or everything."""
     x, mask = jnp.ones((8, 6, 8)), jnp.ones((8, 6), bool)
-    kept = jax.eval_shape(
-        lambda p: jax.vjp(lambda p: divided.apply(p, state, x, mask)[0].sum(), p)[1], params
-    )
-    sizes = sum(leaf.size for leaf in jax.tree.leaves(kept))
-    ordered = {True: (0, 14_000), "costly": (14_000, 30_000), False: (30_000, 10**9)}
-    assert ordered[remat][0] < sizes < ordered[remat][1], sizes
+
+    def kept(remat):
+        net = fn.functionalize(Around(MLPBlock(), remat=remat))
+        params, state = net.init(jax.random.key(0))
+        divided = pipelined(net, {"stage": 4}, 4, batched=("mask",))
+        of_params = lambda p: divided.apply(p, state, x, mask)[0].sum()
+        residuals = jax.eval_shape(lambda p: jax.vjp(of_params, p)[1], params)
+        return sum(leaf.size for leaf in jax.tree.leaves(residuals))
+
+    assert kept(True) < kept("costly") < kept(False)
 
 
 def test_what_is_observed_runs_undivided(rng):

@@ -126,6 +126,11 @@ LOSSES = {
     "in a transform": (
         lambda net, params, batch: jax.jit(partial(logits, net))(params, batch).sum(),
         ValueError,
+        r"blocks\.module\..* as an argument of a function under jit",
+    ),
+    "in a transform that closes over params": (
+        lambda net, params, batch: jax.checkpoint(lambda b: logits(net, params, b))(batch).sum(),
+        ValueError,
         "inside a transform",
     ),
     "weight decay": (
