@@ -1,7 +1,8 @@
 """The one idea: descriptions that become pure functions and plain parameter pytrees."""
 
 from funcnet.module.binding import bind, unbind, update_state
-from funcnet.module.functionalize import Functional, functional_call, functionalize
+from funcnet.module.functional_call import functional_call
+from funcnet.module.functionalize import Functional, functionalize
 from funcnet.module.module import Module
 from funcnet.module.observe import capture, intervene
 from funcnet.module.specs import Buffer, Parameter

@@ -17,6 +17,14 @@ from funcnet.core.torch_hints import note_for
 from funcnet.module.description import Node, is_module, read, rebuild, snapshot
 from funcnet.module.layout import Layout, kind_of, match_paths, nested, placed
 from funcnet.module.module import Module
+from funcnet.module.sharding.gathering import (
+    arrays_in,
+    call_gathering,
+    gathered_arrays,
+    gathering_modules,
+    taken,
+)
+from funcnet.module.sharding.placement import Placement
 from funcnet.module.specs import is_spec
 
 __all__ = ["bind", "unbind", "update_state"]
@@ -42,6 +50,9 @@ class Scope:
         draws: how many keys each path has drawn.
         modules: the bound modules by the ``id`` of their nodes.
         infer: called before each module's call while shapes are learned from an example; else None.
+        placement: where the arrays of the tree lie on a mesh, if anywhere.
+        stored: the arrays that are gathered, as they are stored, by the ``id`` of their specs.
+        gathering: the modules that gather again as they are called; see `gathering_modules`.
     """
 
     train: bool
@@ -52,6 +63,9 @@ class Scope:
     draws: dict[str, int] = field(default_factory=dict)
     modules: dict[int, Any] = field(default_factory=dict)
     infer: Callable[["Binding", Module, Any, Any], None] | None = None
+    placement: Placement | None = None
+    stored: dict[int, Any] = field(default_factory=dict)
+    gathering: frozenset[Any] = frozenset()
 
 
 @dataclass
@@ -117,7 +131,10 @@ class Binding:
             if self.scope.infer is not None:
                 self.scope.infer(self, module, args, kwargs)
             with jax.named_scope(self.path or type(self.description).__name__):
-                output = call(module, *args, **kwargs)
+                if self._gathers:
+                    output = call_gathering(self, module, call, args, kwargs, _assign_all)
+                else:
+                    output = call(module, *args, **kwargs)
         except Exception as error:
             if not any(note.startswith(NOTE) for note in getattr(error, "__notes__", ())):
                 where = f"{self.path} " if self.path else ""
@@ -126,9 +143,23 @@ class Binding:
                 if hint is not None:
                     error.add_note(hint)
             raise
+        if self.scope.placement is not None:
+            output = self.scope.placement.constrain_output(self.path, output)
         if self.scope.observer is not None:
             output = self.scope.observer(self.path, module, output)
         return output
+
+    @property
+    def _gathers(self) -> bool:
+        gathering = self.scope.gathering
+        return bool(gathering) and (id(self.node) in gathering or self.path in gathering)
+
+    def rebuilt(self, leaves: dict[int, Any], observer: Observer | None) -> Any:
+        """Bind the module anew, under the same paths and keys, in the trace that runs now."""
+        scope = self.scope
+        inner = Scope(scope.train, scope.key, observer, scope.layout, draws=scope.draws)
+        inner.placement = scope.placement
+        return bind_leaves(self.node, taken(scope.layout, scope.placement, leaves), inner)
 
 
 def bind(
@@ -168,8 +199,14 @@ def bind_node(
     key: Key | None,
     train: bool,
     observer: Observer | None,
+    placement: Placement | None = None,
+    again: bool = False,
 ) -> Any:
-    """Bind what was walked before, with an observer of every module's output."""
+    """Bind what was walked before, with an observer of every module's output.
+
+    With a placement, arrays that are stored in parts are gathered here; ``again`` says whether the layers that own
+    them do so again as they are called, in order not to keep them for a backward pass.
+    """
     if key is not None and not is_key(key):
         raise TypeError(
             f"key must be a random key such as jax.random.key(0); got {kind_of(key)}. An argument of the model "
@@ -183,7 +220,14 @@ def bind_node(
     layout = node.layout
     leaves = placed(layout, params, "params")
     leaves.update(placed(layout, state, "state"))
-    return bind_leaves(node, leaves, Scope(train, key, observer, layout))
+    scope = Scope(train, key, observer, layout)
+    if placement is not None:
+        scope.placement = placement
+        if again:
+            scope.gathering = gathering_modules(layout, placement)
+            scope.stored = {i: leaves[i] for i in gathered_arrays(layout, placement)}
+        leaves = taken(layout, placement, leaves)
+    return bind_leaves(node, leaves, scope)
 
 
 def bind_leaves(node: Node, leaves: dict[int, Any], scope: Scope) -> Any:
@@ -237,6 +281,14 @@ def infers_shapes(module: Module) -> bool:
     Arrays then are those of one layer, also inside a stack, and layers that wait for a shape have none.
     """
     return vars(module)["_binding"].scope.infer is not None
+
+
+def unbind_stored(module: Module) -> tuple[Params, State]:
+    """Return the params and state of a bound module: arrays that are stored in parts as they are stored."""
+    binding = vars(module)["_binding"]
+    layout = binding.node.layout
+    found = arrays_in(binding.node, module, binding.scope.stored)
+    return nested(layout.params_tree, found), nested(layout.state_tree, found)
 
 
 def unbind(module: Module) -> tuple[Params, State]:

@@ -1,11 +1,11 @@
-"""functionalize: from a module to two pure functions; functional_call: one call by dotted names."""
+"""functionalize: from a module to two pure functions."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import jax.numpy as jnp
 
@@ -14,16 +14,26 @@ from funcnet.core.errors import UnboundModuleError
 from funcnet.core.keys import is_key
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute
-from funcnet.module.binding import Binding, Observer, bind_node, state_of, unbind, update_state
-from funcnet.module.description import Node, is_module, layout_of, snapshot
+from funcnet.module.binding import (
+    Binding,
+    Observer,
+    bind_node,
+    state_of,
+    unbind,
+    unbind_stored,
+    update_state,
+)
+from funcnet.module.description import Node, is_module, snapshot
+from funcnet.module.initial_values.lazy_shapes import learned_specs
 from funcnet.module.initialize import draw
 from funcnet.module.layout import nested
-from funcnet.module.lazy_shapes import learned_specs
 from funcnet.module.module import Module, binding_of
 from funcnet.module.observe import Capture, Edit, Observation
-from funcnet.module.state_dict import load_state_dict
+from funcnet.module.sharding.gathering import keeps_no_gathered
+from funcnet.module.sharding.initial_parts import draw_in_parts
+from funcnet.module.sharding.placement import Placement
 
-__all__ = ["Functional", "functional_call", "functionalize"]
+__all__ = ["Functional", "functionalize"]
 
 
 _NEITHER = (
@@ -79,6 +89,11 @@ class Functional(NamedTuple):
         """The description that was functionalized."""
         return self.observable.module
 
+    @property
+    def placement(self) -> Placement | None:
+        """Where the arrays lie on a mesh; None for a model that `parallel.shard` was not given."""
+        return self.observable.placement
+
 
 def functionalize(module: Module | Callable[..., Any]) -> Functional:
     """Turn a module into two pure functions.
@@ -125,8 +140,11 @@ def functionalize(module: Module | Callable[..., Any]) -> Functional:
         )
     binding = vars(owner).get("_binding")
     node = snapshot(owner) if binding is None else binding.node
-    pure = PureModule(node, method, around=binding)
-    _ = pure.node.layout  # a module that cannot become a tree of arrays is told so here
+    layout = node.layout  # a module that cannot become a tree of arrays is told so here
+    placement = None if binding is None else binding.scope.placement
+    if placement is not None:
+        placement = placement.within(binding.path, binding.scope.layout, layout)
+    pure = PureModule(node, method, around=binding, placement=placement)
     return Functional(pure.init, pure.apply)
 
 
@@ -139,12 +157,17 @@ class PureModule:
         method: the name of the method that is called.
         steps: what `capture` and `intervene` do with the outputs of modules.
         around: the binding of the module, if it is part of a bound one: who observes that sees it too.
+        placement: where its arrays lie on a mesh, if `parallel.shard` said so.
+        gathers_again: whether layers whose weights are stored in parts gather them once more for the backward
+            pass; not where the whole call is computed again anyway.
     """
 
     node: Node
     method: str
     steps: tuple[Capture | Edit, ...] = ()
     around: Binding | None = None
+    placement: Placement | None = None
+    gathers_again: bool = True
 
     def __repr__(self) -> str:
         """Show in a line what JAX's messages name: ``<bound method PureModule.apply of PureModule(MLP)>``."""
@@ -185,7 +208,10 @@ class PureModule:
         specs = layout.specs
         if layout.incomplete:
             specs = specs | learned_specs(self.node, self.method, inputs, kwargs)
-        drawn = draw(layout, specs, key)
+        if self.placement is None:
+            drawn = draw(layout, specs, key)
+        else:
+            drawn = draw_in_parts(layout, specs, key, self.placement)
         arrays = {id(spec): drawn[path] for path, spec in layout.specs.items()}
         return nested(layout.params_tree, arrays), nested(layout.state_tree, arrays)
 
@@ -217,6 +243,8 @@ class PureModule:
             ParameterTreeError: ``params`` or ``state`` does not fit the module.
             MissingKeyError: a layer draws random numbers, and there is no ``key``.
         """
+        if self.placement is not None and self.around is None:
+            params, state = self.placement.kept(params), self.placement.kept(state)
         if not self.steps:
             seen_by = _seen_by(self.around)
             return self.apply_observed(
@@ -246,9 +274,13 @@ class PureModule:
         """Apply with an observer of every module's output: ``observer(path, module, output) -> output``."""
         if self.own_arguments:
             key = self._give_own(args, kwargs, key, train)
-        bound = bind_node(self.node, params, state, key=key, train=train, observer=observer)
-        output = getattr(bound, self.method)(*args, **kwargs)
-        return output, state_of(bound)
+        bound = bind_node(
+            self.node, params, state, key=key, train=train, observer=observer,
+            placement=self.placement, again=self.gathers_again,
+        )  # fmt: skip
+        output, left = getattr(bound, self.method)(*args, **kwargs), state_of(bound)
+        kept = self.placement is not None and self.around is None
+        return output, self.placement.kept(left) if kept else left
 
     def _give_own(self, args: Any, kwargs: dict[str, Any], key: Any, train: bool) -> Any:
         """Hand ``key`` and ``train`` to a call that has arguments of these names; return the random key."""
@@ -276,6 +308,10 @@ def _seen_by(around: Binding | None) -> Observer | None:
     return lambda path, module, output: observer(join(around.path, path), module, output)
 
 
+Gather = Literal["call", "region", "before"]
+"""Where a part gathers weights that are stored in parts; see `TransformedPart`."""
+
+
 class TransformedPart:
     """A part of a bound module as a pure function, for a wrapper that runs it under a transform.
 
@@ -285,6 +321,9 @@ class TransformedPart:
     Args:
         part: a bound module.
         copies: how many copies the transform runs, where each has arrays of its own.
+        gather: where weights that are stored in parts are gathered: ``"call"``, as each layer is called, and once more
+            for its backward pass; ``"region"``, as the part begins, which a wrapper has computed again anyway; ``"before"``
+            the transform, which then repeats no communication.
 
     Attributes:
         params: what the part holds now.
@@ -292,11 +331,14 @@ class TransformedPart:
         indices: the numbers of the copies, for the transform to run over, if anybody asked for them.
     """
 
-    def __init__(self, part: Module, copies: int | None = None) -> None:
+    def __init__(self, part: Module, copies: int | None = None, *, gather: Gather = "call") -> None:
         self.part = part
         self.copies = copies
-        self.params, self.state = unbind(part)
-        self.net = functionalize(part).observable
+        self.params, self.state = (unbind if gather == "before" else unbind_stored)(part)
+        net = functionalize(part).observable
+        if net.placement is not None and gather == "before":
+            net = replace(net, placement=net.placement.gathered_before(net.node.layout))
+        self.net = replace(net, gathers_again=gather == "call")
         self.binding = binding_of(part, "runs under a transform")
         observer = self.binding.scope.observer
         if isinstance(observer, Observation) and not observer.wants(self.binding.path):
@@ -321,59 +363,15 @@ class TransformedPart:
         )
         return output, (state, region.seen if isinstance(region, Observation) else {})
 
+    def policy(self, keeps: Callable[..., bool] | None) -> Callable[..., bool] | None:
+        """Return a policy of `jax.checkpoint` that keeps no weights that the part gathers; None stays None."""
+        placement = self.net.placement
+        if keeps is None or placement is None or not placement.spread:
+            return keeps
+        return keeps_no_gathered(keeps, placement.spread.values())
+
     def finish(self, state: State, seen: Any) -> None:
         """Put back the state that the transform left, and hand on what was seen."""
         update_state(self.part, state)
         if isinstance(self.observer, Observation) and isinstance(self.region, Observation):
             self.observer.take(self.region, seen)
-
-
-def functional_call(
-    module: Module,
-    arrays: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-    args: Any = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    key: Key | None = None,
-    train: bool = False,
-    strict: bool = False,
-) -> Any:
-    """Call a module with arrays given by their dotted names.
-
-    For code that comes from PyTorch; where there is ``net = fn.functionalize(module)``,
-    ``net.apply`` does the same with nested dicts, and returns the new state too.
-
-    Args:
-        module: a description.
-        arrays: dotted names to arrays, as ``fn.state_dict`` returns them; or several such mappings,
-            such as parameters and buffers.
-        args: the positional arguments, a tuple; a single one may stand alone.
-        kwargs: the arguments by name.
-        key: for layers that draw random numbers.
-        train: the mode.
-        strict: raise for names that the module does not have. A name that is missing always raises.
-
-    Returns:
-        What the module returns.
-
-    Raises:
-        StateDictError: names are missing or, with ``strict``, unexpected; a shape does not fit.
-
-    Example:
-        >>> layer = nn.Linear(3, 2)
-        >>> weights = {"weight": jnp.ones((2, 3)), "bias": jnp.zeros(2)}
-        >>> fn.functional_call(layer, weights, jnp.ones(3)).tolist()
-        [3.0, 3.0]
-
-    Reference: https://docs.pytorch.org/docs/stable/generated/torch.func.functional_call.html
-    """
-    parts = [arrays] if isinstance(arrays, Mapping) else arrays
-    given = {name: value for part in parts for name, value in part.items()}
-    if not strict:
-        layout = layout_of(module)
-        known = {name for aliases in layout.names.values() for names in aliases for name in names}
-        given = {name: value for name, value in given.items() if name in known}
-    params, state = load_state_dict(module, given)
-    args = args if isinstance(args, tuple) else (args,)
-    apply = functionalize(module).apply
-    return apply(params, state, *args, key=key, train=train, **(kwargs or {}))[0]

@@ -28,7 +28,7 @@ from funcnet.module.initial_values.recipes import FlatDraw, KnownValues, Recipe,
 from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_one", "words_of"]
 
 Kind = tuple[Initializer, tuple[int, ...], Any]
 
@@ -48,7 +48,7 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
     return arrays | _draw_by_kind(layout, others, key)
 
 
-def _words(layout: Layout, path: str) -> np.ndarray:
+def words_of(layout: Layout, path: str) -> np.ndarray:
     """Return the two words of each layer of an array that are folded into the key."""
     spec = layout.specs[path]
     # another's where this one is computed from its draw (weight norm)
@@ -74,7 +74,7 @@ def _draw_by_recipe(
         if isinstance(recipe, KnownValues):
             yield path, put(np.broadcast_to(recipe.values, (*layout.sizes[path], *spec.sizes)))
         elif recipe is not None:
-            words = folded_words(key_words, _words(layout, path))
+            words = folded_words(key_words, words_of(layout, path))
             one = Draw(recipe, spec.dtype, math.prod(spec.sizes), words)
             families.setdefault((recipe.sample, spec.dtype), []).append((path, one))
     for family in families.values():
@@ -105,7 +105,7 @@ def _draw_by_kind(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str,
         groups.setdefault((by_value(spec.init), spec.sizes, spec.dtype), []).append(path)
     arrays: dict[str, Array] = {}
     for kind, paths in groups.items():
-        drawn = _draw_words(kind, key, [_words(layout, path) for path in paths])
+        drawn = _draw_words(kind, key, [words_of(layout, path) for path in paths])
         for path, layers in zip(paths, drawn, strict=True):
             sizes = layout.sizes[path]
             whole = layers[0] if len(layers) == 1 else layers
@@ -115,7 +115,7 @@ def _draw_by_kind(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str,
 
 def _draw_words(kind: Kind, key: Key, words: list[np.ndarray]) -> list[Any]:
     """Draw, for each array of words, the values of its layers."""
-    one: Callable[..., Array] = partial(_draw_one, *kind, key)
+    one: Callable[..., Array] = partial(draw_one, *kind, key)
     if isinstance(key, jax.core.Tracer) and sum(map(len, words)) > 1:
         # one loop, so that a traced init does not grow with depth
         everything = jax.lax.map(one, jnp.concatenate(words))
@@ -127,9 +127,10 @@ def _draw_words(kind: Kind, key: Key, words: list[np.ndarray]) -> list[Any]:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _draw_one(
+def draw_one(
     init: Initializer, shape: tuple[int, ...], dtype: Any, key: Key, words: Array
 ) -> Array:
+    """Draw one array, or one layer of a stack, with the key that its name's words give."""
     value = jnp.asarray(init(fold_words(key, words), shape, dtype))
     if value.shape != shape:
         raise ValueError(f"an initializer made shape {value.shape}, not {shape}: {init!r}")

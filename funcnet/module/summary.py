@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from funcnet.core.paths import flatten
 from funcnet.module.description import layout_of
 from funcnet.module.functionalize import functionalize
-from funcnet.module.lazy_shapes import abstract_call
+from funcnet.module.initial_values.lazy_shapes import abstract_call
 from funcnet.module.module import Module
 from funcnet.module.specs import is_buffer
 

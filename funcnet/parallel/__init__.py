@@ -1,8 +1,23 @@
 """Many devices and many processes: meshes, rules by dotted path, plans, and jobs that end when they fail."""
 
 from funcnet.parallel.meshes import mesh
+from funcnet.parallel.optimizer_state import shard_optimizer
 from funcnet.parallel.pipeline.pipeline import pipeline
 from funcnet.parallel.pipeline.timetables import bubble_fraction
 from funcnet.parallel.pipeline.value_and_grad import pipeline_value_and_grad
+from funcnet.parallel.rules.places import fsdp, output
+from funcnet.parallel.rules.table import join_rules
+from funcnet.parallel.shard import batch_sharding, shard
 
-__all__ = ["bubble_fraction", "mesh", "pipeline", "pipeline_value_and_grad"]
+__all__ = [
+    "batch_sharding",
+    "bubble_fraction",
+    "fsdp",
+    "join_rules",
+    "mesh",
+    "output",
+    "pipeline",
+    "pipeline_value_and_grad",
+    "shard",
+    "shard_optimizer",
+]

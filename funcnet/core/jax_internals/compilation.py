@@ -5,7 +5,7 @@ from typing import Any
 
 from jax.extend.core import get_opaque_trace_state, primitives
 
-__all__ = ["is_costly", "reset_compilation_cache", "trace_state"]
+__all__ = ["is_costly", "makes_or_moves", "reset_compilation_cache", "trace_state"]
 
 _COSTLY = {
     primitives.cholesky_p,
@@ -17,6 +17,13 @@ _COSTLY = {
     primitives.qr_p,
     primitives.svd_p,
     primitives.triangular_solve_p,
+}
+
+_LAYOUT = {
+    primitives.reshape_p,
+    primitives.slice_p,
+    primitives.squeeze_p,
+    primitives.transpose_p,
 }
 
 
@@ -69,6 +76,32 @@ def is_costly(primitive: Any, *operands: Any, **params: Any) -> bool:
         (_, _), (batch, _) = params["dimension_numbers"]
         return not batch or _no_larger_than_a_factor(*operands, **params)
     return primitive in _COSTLY or primitive is primitives.name_p or primitive.name == "ffi_call"
+
+
+def makes_or_moves(shapes: frozenset[tuple[int, ...]], primitive: Any, *operands: Any) -> bool:
+    """Say whether an operation gathers an array of one of some shapes, or only lays out or casts values.
+
+    Why: a policy of `jax.checkpoint` is told the operation and its types alone, and a gathered weight must not be
+    kept under another layout or dtype either. When an operation is renamed, it is renamed here.
+
+    Args:
+        shapes: of gathered weights.
+        primitive: the operation.
+        *operands: the types of its operands.
+
+    Example:
+        >>> from funcnet.core.jax_internals.compilation import makes_or_moves
+        >>> keeps = jax.checkpoint(
+        ...     lambda x, w: jnp.sin(x @ w.T), policy=lambda *a, **k: not makes_or_moves(frozenset(), *a)
+        ... )
+        >>> x, w = jnp.ones((5, 3)), jnp.ones((7, 3))
+        >>> sorted(leaf.shape for leaf in jax.tree.leaves(jax.vjp(keeps, x, w)[1]))
+        [(5, 3), (5, 7), (7, 3)]
+    """
+    if primitive in _LAYOUT:
+        return True
+    casts = primitive in (primitives.convert_element_type_p, primitives.sharding_constraint_p)
+    return casts and operands[0].shape in shapes
 
 
 def _no_larger_than_a_factor(a: Any, b: Any, *, dimension_numbers: Any, **params: Any) -> bool:

@@ -61,7 +61,7 @@ class Remat(ModuleWrapper):
         """Call the module."""
         if infers_shapes(self):
             return self.module(*args, **kwargs)
-        part = TransformedPart(self.module)
+        part = TransformedPart(self.module, gather="region")
         static = [number % len(args) for number in self.static_argnums] if args else []
         kept = {number: args[number] for number in static}
         traced = [None if number in kept else arg for number, arg in enumerate(args)]
@@ -74,7 +74,7 @@ class Remat(ModuleWrapper):
             positional = [kept.get(number, arg) for number, arg in enumerate(given)]
             return part(params, state, key, None, *positional, **named)
 
-        run = jax.checkpoint(run, policy=self.policy)
+        run = jax.checkpoint(run, policy=part.policy(self.policy))
         output, left = run(part.params, part.state, self.keys(), arrays)
         part.finish(*left)
         return output

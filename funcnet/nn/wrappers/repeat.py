@@ -68,7 +68,9 @@ class Repeat(ModuleWrapper):
         """Apply the copies in turn."""
         if infers_shapes(self):
             return self.module(input, *args, **kwargs)
-        part = TransformedPart(self.module, self.n)
+        policy = policy_of("Repeat", self.remat)
+        gather = "call" if policy is None else "region"
+        part = TransformedPart(self.module, self.n, gather=gather)
 
         def body(x: Any, layer: tuple[Params, State, Key | None, Any]) -> tuple[Any, Any]:
             y, left = part(*layer, x, *args, **kwargs)
@@ -77,7 +79,7 @@ class Repeat(ModuleWrapper):
 
         layers = (part.params, part.state, self.keys(self.n), part.indices)
         output, left = jax.lax.scan(
-            keeping(body, policy_of("Repeat", self.remat)),
+            keeping(body, part.policy(policy)),
             input,
             layers,
             self.n,

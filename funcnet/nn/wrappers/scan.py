@@ -69,7 +69,8 @@ class Scan(ModuleWrapper):
             carry, y = self.module(carry, jax.tree.map(lambda x: x[0], xs))
             ys = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (steps, *leaf.shape)), y)
         else:
-            part = TransformedPart(self.module)
+            # the steps share their weights: gathered in each, they would be sent once a step
+            part = TransformedPart(self.module, gather="before")
 
             def body(held: Any, step: Any) -> Any:
                 (carry, state), (x, key) = held, step

@@ -7,91 +7,16 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from funcnet.core.aliases import Array, Key, Params, PyTree, State
-from funcnet.module.binding import infers_shapes
-from funcnet.module.functionalize import TransformedPart
-from funcnet.nn.wrappers.base import check_same_structure, keeping, policy_of
-from funcnet.nn.wrappers.repeat import Repeat
-from funcnet.parallel.pipeline.microbatches import (
-    cut_batch,
-    is_array,
-    joined_batch,
-    rows_of_batch,
-)
+from funcnet.core.aliases import PyTree, State
 from funcnet.parallel.pipeline.settings import PipelineSettings
 
-__all__ = ["PipelinedRepeat", "on_stages", "pipelined_copy", "sent_on"]
-
-
-class PipelinedRepeat(Repeat):
-    """What `pipeline` makes of an nn.Repeat: the same blocks and names, run as a pipeline of microbatches."""
-
-    pipeline: PipelineSettings
-
-    def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run the microbatches through the stages; return their outputs as one batch."""
-        if infers_shapes(self):
-            return self.module(input, *args, **kwargs)
-        part = TransformedPart(self.module, self.n)
-        if part.observer is not None:  # what is asked for are values of whole batches
-            return super().__call__(input, *args, **kwargs)
-        told, rows = self.pipeline, rows_of_batch("the input of a pipelined nn.Repeat", input)
-        leaves, tree = jax.tree.flatten((args, kwargs))
-        cuts = told.cuts(self.module, args, kwargs, rows)
-        cut, whole = (
-            {str(i): leaf for i, leaf in enumerate(leaves) if is_array(leaf) and cuts[i] == which}
-            for which in (True, False)
-        )
-
-        def block(layer: Any, x: Any, given: dict[str, Any]) -> tuple[Any, State]:
-            args, kwargs = tree.unflatten(given.get(str(i), leaf) for i, leaf in enumerate(leaves))
-            y, (state, _) = part(*layer, None, x, *args, **kwargs)
-            check_same_structure("Repeat", y, x)
-            return y, state
-
-        stage = stage_of(block, self)
-        xs = cut_batch("the input of a pipelined nn.Repeat", input, told.microbatches)
-        cut = cut_batch("batched=", cut, told.microbatches) if cut else {}
-        layers = (part.params, self.keys(self.n))
-        ys, state = run_gpipe(told, stage, layers, part.state, xs, cut, whole)
-        part.finish(state, {})
-        return joined_batch(ys)
-
-
-def pipelined_copy(repeat: Repeat, told: PipelineSettings) -> PipelinedRepeat:
-    """Return a Repeat's description as a pipelined one."""
-    made = object.__new__(PipelinedRepeat)
-    vars(made).update(vars(repeat), pipeline=told)
-    return made
-
-
-def stage_of(
-    block: Callable[..., tuple[Any, State]], repeat: PipelinedRepeat
-) -> Callable[..., Any]:
-    """Return ``stage(layers, state, micro, x, given) -> (y, state)``: the blocks of one stage in turn."""
-
-    def stage(
-        layers: tuple[Params, Key | None], state: State, micro: Array, x: Any, given: Any
-    ) -> tuple[Any, State]:
-        params, keys = layers
-        if keys is not None:  # a key for each block and each microbatch
-            keys = jax.vmap(lambda key: jax.random.fold_in(key, micro))(keys)
-
-        def body(x: Any, layer: Any) -> tuple[Any, State]:
-            return block(layer, x, given)
-
-        body = keeping(body, policy_of("Repeat", repeat.remat))
-        count = repeat.n // repeat.pipeline.stages
-        return jax.lax.scan(body, x, (params, state, keys), count, unroll=repeat.unroll)
-
-    return stage
+__all__ = ["on_stages", "run_gpipe", "sent_on"]
 
 
 def run_gpipe(
     told: PipelineSettings,
     stage: Callable[..., Any],
     layers: PyTree,
-    state: State,
     xs: PyTree,
     cut: PyTree,
     whole: PyTree,
@@ -100,9 +25,8 @@ def run_gpipe(
 
     Args:
         told: the settings.
-        stage: from `stage_of`.
-        layers: params and keys of all blocks, stacked.
-        state: of all blocks, stacked; each block's goes from microbatch to microbatch.
+        stage: ``stage(layers, micro, x, given) -> (y, state)``, what the blocks of a stage compute.
+        layers: params, state and keys of all blocks, stacked; a block's state goes from microbatch to microbatch.
         xs: inputs, microbatches on the leading axis.
         cut: further arguments, likewise.
         whole: further arguments for every microbatch.
@@ -112,7 +36,8 @@ def run_gpipe(
     """
     axis, stages, count = told.axis, told.stages, told.microbatches
 
-    def run(layers: Any, state: State, xs: Any, cut: Any, whole: Any) -> Any:
+    def run(layers: Any, xs: Any, cut: Any, whole: Any) -> Any:
+        params, state, keys = layers
         here = jax.lax.axis_index(axis)
         micros = jnp.arange(count + stages - 1) - here
         # before its first microbatch and after its last a stage computes one again and drops it: values
@@ -123,7 +48,7 @@ def run_gpipe(
         def tick(carry: Any, now: Any) -> Any:
             (received, state), (micro, at, x, more) = carry, now
             x = jax.tree.map(lambda new, old: jnp.where(here == 0, new, old), x, received)
-            y, left = stage(layers, state, at, x, {**more, **whole})
+            y, left = stage((params, state, keys), at, x, {**more, **whole})
             counts = micro == at
             state = jax.tree.map(lambda new, old: jnp.where(counts, new, old), left, state)
             return (sent_on(told, y), state), y
@@ -133,8 +58,8 @@ def run_gpipe(
         (_, state), ys = jax.lax.scan(tick, (first, state), scanned)
         return jax.tree.map(lambda leaf: leaf[None, stages - 1 :], ys), state
 
-    run = on_stages(told, run, inputs=(True, True, False, False, False), outputs=(True, True))
-    ys, state = run(layers, state, xs, cut, whole)
+    run = on_stages(told, run, inputs=(True, False, False, False), outputs=(True, True))
+    ys, state = run(layers, xs, cut, whole)
     return jax.tree.map(lambda leaf: leaf[-1], ys), state  # the last stage's
 
 

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import is_trainable
-from funcnet.module import functionalize
-from funcnet.nn.wrappers.base import check_same_structure, keeping, policy_of
 from funcnet.parallel.pipeline.gpipe import sent_on
 from funcnet.parallel.pipeline.loss_arguments import LossArguments
 from funcnet.parallel.pipeline.microbatches import is_array, slice_at
+from funcnet.parallel.pipeline.repeat import run_blocks
 from funcnet.parallel.pipeline.severed_loss import Reached, SeveredLoss
 from funcnet.parallel.pipeline.timetables import Timetable
 
@@ -82,7 +81,9 @@ class Interleaving:
     def entry(self, rest: list[Array], micro: Array) -> tuple[PyTree, list[Array]]:
         """Return the first block's input, and the other arguments that gradients may move."""
         reached = self.reached(rest, micro)
-        if not all(is_array(leaf) and is_trainable(leaf) for leaf in jax.tree.leaves(reached.input)):
+        if not all(
+            is_array(leaf) and is_trainable(leaf) for leaf in jax.tree.leaves(reached.input)
+        ):
             raise TypeError(
                 "pipeline_value_and_grad needs floats for the first argument of the pipelined nn.Repeat: pass integers "
                 "and booleans as further arguments"
@@ -92,19 +93,8 @@ class Interleaving:
     def stage(self, blocks: list[Array], x: PyTree, moving: list[Array], micro: Array) -> PyTree:
         """Apply this stage's blocks to a microbatch."""
         reached, repeat = self.reached(self.rest, micro), self.loss.repeat
-        args, kwargs = _given(reached, moving)
-        apply = functionalize(repeat.module).apply
-
-        def body(x: Any, layer: Any) -> tuple[Any, None]:
-            params, key = layer
-            y, _ = apply(params, {}, x, *args, key=key, train=reached.train, **kwargs)
-            check_same_structure("Repeat", y, x)
-            return y, None
-
-        layers = (self.loss.block_params(self.name_blocks(blocks)), self._own(reached.keys))
-        body = keeping(body, policy_of("Repeat", repeat.remat))
-        count = repeat.n // (self.last + 1)
-        return jax.lax.scan(body, x, layers, count, unroll=repeat.unroll)[0]
+        layers = (self.loss.block_params(self.name_blocks(blocks)), {}, self._own(reached.keys))
+        return run_blocks(repeat, reached.part, layers, x, *_given(reached, moving))[0]
 
     def _own(self, keys: Array | None) -> Array | None:
         """Return the keys of this stage's blocks, of those of all blocks."""
@@ -177,9 +167,7 @@ class Interleaving:
 
     def forward(self, received: PyTree, kept: PyTree, micro: Array) -> tuple[PyTree, PyTree]:
         """Keep the input of a microbatch, and run the blocks; the last stage does so in its backward pass."""
-        x = jax.lax.cond(
-            self.here == 0, lambda: self.entry(self.rest, micro)[0], lambda: received
-        )
+        x = jax.lax.cond(self.here == 0, lambda: self.entry(self.rest, micro)[0], lambda: received)
         place = micro % self.table.kept
         kept = jax.tree.map(lambda all, new: all.at[place].set(new), kept, x)
 

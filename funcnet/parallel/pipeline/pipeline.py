@@ -9,7 +9,7 @@ from funcnet.module import Functional, Module
 from funcnet.module.binding import describe
 from funcnet.module.description import layout_of, replaced, snapshot
 from funcnet.nn.wrappers.repeat import Repeat
-from funcnet.parallel.pipeline.gpipe import PipelinedRepeat, pipelined_copy
+from funcnet.parallel.pipeline.repeat import pipelined_copy, pipelines
 from funcnet.parallel.pipeline.settings import PipelineSettings
 
 __all__ = ["pipeline"]
@@ -51,7 +51,8 @@ def pipeline(
 ) -> Any:
     """Divide the blocks of an nn.Repeat among the devices along an axis of a mesh.
 
-    Each device holds the parameters of some blocks, one stage. A batch is cut into microbatches, and while a
+    Each device runs some of the blocks, one stage, and holds their parameters alone if the model is sharded, even
+    by no other rule: ``shard(pipeline(net, ...), mesh, {})``. A batch is cut into microbatches, and while a
     stage works on one, the stage before works on the next. All else (embedding, head, loss) is ordinary code
     on whole batches, and the gradient is that of any function: GPipe. `pipeline_value_and_grad` computes it
     with less memory. Other axes of the mesh are left to the compiler: rows of the batch spread over
@@ -87,6 +88,7 @@ def pipeline(
         >>> mesh = fn.parallel.mesh(stage=1, devices=jax.devices()[:1])
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.Repeat(nn.Linear(4, 4), 2))
         >>> net = fn.parallel.pipeline(fn.functionalize(model), mesh, "1", microbatches=2)
+        >>> net = fn.parallel.shard(net, mesh, {})                  # each stage holds its blocks
         >>> params, state = net.init(jax.random.key(0))
         >>> net.apply(params, state, jnp.ones((6, 3)))[0].shape
         (6, 4)
@@ -98,6 +100,11 @@ def pipeline(
     if not isinstance(net, Functional):
         return divided_model(describe(net), path, told)
     pure = net.observable
+    if pure.placement is not None:
+        raise ValueError(
+            "the model lies on its devices already, and not by stages: write parallel.shard(parallel.pipeline(net, "
+            "mesh, path, microbatches=...), mesh, rules)"
+        )
     made = replace(pure, node=snapshot(divided_model(pure.module, path, told)))
     return Functional(made.init, made.apply)
 
@@ -113,9 +120,8 @@ def divided_model(model: ModuleT, path: str, told: PipelineSettings) -> ModuleT:
             f"{path!r} {what}: a pipeline divides an nn.Repeat; this model has "
             f"{', '.join(repeats) or 'none: write nn.Repeat(block, n) in place of a list of equal blocks'}"
         )
-    others = [name for name, module in modules.items() if isinstance(module, PipelinedRepeat)]
-    if others:
-        raise ValueError(f"{others[0]!r} is pipelined already; a model has one pipeline")
+    for other in pipelines(layout_of(model)):
+        raise ValueError(f"{other!r} is pipelined already; a model has one pipeline")
     if layout_of(model).module_sizes[path]:
         raise ValueError(
             f"{path!r} lies inside another stack of layers: pipeline the outer nn.Repeat"

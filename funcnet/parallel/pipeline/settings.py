@@ -48,7 +48,7 @@ class PipelineSettings:
         check_positive("microbatches", self.microbatches)
         if n % self.stages:
             raise ValueError(
-                f"{path or 'the nn.Repeat'} has {n} blocks, which {self.stages} stages (mesh axis {self.axis!r}) do not "
+                f"{path or 'the nn.Repeat'} has {n} blocks, which {self.stages} stages (axis {self.axis!r}) do not "
                 f"divide: each stage holds as many blocks as every other; give n a multiple of {self.stages}"
             )
         names, catches_all = parameter_names(block)

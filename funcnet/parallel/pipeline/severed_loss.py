@@ -14,7 +14,8 @@ from funcnet.core.jax_internals.compilation import trace_state
 from funcnet.core.paths import flatten, nest
 from funcnet.module import Functional
 from funcnet.module.description import layout_of, replaced, snapshot
-from funcnet.parallel.pipeline.gpipe import PipelinedRepeat
+from funcnet.module.functionalize import TransformedPart
+from funcnet.parallel.pipeline.repeat import PipelinedRepeat, pipelines, stage_part
 
 __all__ = ["Reached", "SeveredLoss"]
 
@@ -28,12 +29,12 @@ READ_OUTSIDE = (
 
 @dataclass(frozen=True)
 class Reached:
-    """What reaches the pipelined Repeat: its input, further arguments, a key for each block, and the mode."""
+    """What reaches the pipelined Repeat: its input, further arguments, a key for each block, and what a block is."""
 
     input: PyTree
     given: tuple[Any, Any]
     keys: Any
-    train: bool
+    part: TransformedPart
 
 
 class Seam(PipelinedRepeat):
@@ -43,7 +44,7 @@ class Seam(PipelinedRepeat):
 
     def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer with whatever the function returns."""
-        reached = Reached(input, (args, kwargs), self.keys(self.n), self.training)
+        reached = Reached(input, (args, kwargs), self.keys(self.n), stage_part(self))
         return self.answer(reached)
 
 
@@ -57,7 +58,9 @@ class OnOtherDevices:
         """Raise: no device holds the parameter whole."""
         raise ValueError(f"the loss reads the parameter {self.path} {READ_OUTSIDE}")
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = (
+        refuse
+    )
     __pow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __getitem__ = refuse
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -79,8 +82,7 @@ class SeveredLoss:
         self.loss = loss
         self.has_aux = has_aux
         self.pure = net.observable
-        modules = layout_of(self.pure.module).modules.items()
-        found = {path: part for path, part in modules if isinstance(part, PipelinedRepeat)}
+        found = pipelines(self.pure.node.layout)
         if not found:
             raise ValueError(
                 "pipeline_value_and_grad takes a net from parallel.pipeline(net, mesh, path, microbatches=...); this "
@@ -153,4 +155,6 @@ class SeveredLoss:
         except TypeError as error:
             if OnOtherDevices.__name__ not in str(error):
                 raise
-            raise ValueError(f"the loss hands the blocks' parameters to JAX {READ_OUTSIDE}") from error
+            raise ValueError(
+                f"the loss hands the blocks' parameters to JAX {READ_OUTSIDE}"
+            ) from error

@@ -108,7 +108,9 @@ def pipeline_value_and_grad(
             stage = Interleaving(severed, arguments, weight, *move, *join, cut, whole, table)
             return stage.run(reduction == "mean")
 
-        run = on_stages(told, run, inputs=(True, False, False, False), outputs=(False, True, True, False))
+        run = on_stages(
+            told, run, inputs=(True, False, False, False), outputs=(False, True, True, False)
+        )
         value, aux, *grads = run(blocks[1:], rest[1:], arguments.cut, arguments.whole)
         tree = nest(blocks[0].fill(grads[0]) | rest[0].fill(grads[1]))
         aux = jax.tree.map(lambda leaf: leaf[-1], aux)  # the last stage's

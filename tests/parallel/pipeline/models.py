@@ -1,4 +1,4 @@
-"""Small models whose blocks are an nn.Repeat, and the products of stages, microbatches and schedules to test them in."""
+"""Small models whose blocks are an nn.Repeat; products of stages, microbatches and schedules."""
 
 from itertools import product
 
@@ -36,7 +36,7 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, dropout=0.0):
         self.norm = nn.LayerNorm(WIDTH)
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)  # softmax ignores a bias of keys
         self.mlp = MLPBlock(dropout)
 
     def __call__(self, x, mask):
@@ -91,8 +91,6 @@ def pipelined(net, axes, microbatches, path="blocks", **options):
     """The net on a mesh, and how it is written for a test's id."""
     mesh = parallel.mesh(**axes)
     return parallel.pipeline(net, mesh, path, microbatches=microbatches, **options)
-
-
 
 
 PRODUCTS = list(product(BLOCKS, MESHES, (1, 2, 4, 8), ("gpipe", "1f1b", "eager-1f1b")))

@@ -138,7 +138,10 @@ def test_what_is_observed_runs_undivided(rng):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"path": "head"}, "'head' is a Linear: a pipeline divides an nn.Repeat; this model has 'blocks'"),
+        (
+            {"path": "head"},
+            "'head' is a Linear: a pipeline divides an nn.Repeat; this model has 'blocks'",
+        ),
         ({"path": "nothing"}, "'nothing' is no module"),
         ({"axis": "pipe"}, "the mesh has no axis 'pipe', only data, stage"),
         ({"axes": {"stage": 4}, "n": 6}, "blocks has 6 blocks, which 4 stages"),

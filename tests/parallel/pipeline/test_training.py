@@ -4,11 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from funcnet import checkpoint, optim, parallel
+from funcnet import checkpoint, optim
 from tests.parallel.pipeline.models import (
     TransformerBlock,
     initialized,
-    language_loss,
     make_batch,
     pipelined,
 )

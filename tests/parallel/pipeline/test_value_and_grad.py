@@ -90,9 +90,7 @@ def test_a_sum_and_sixteen_bits(rng):
     value, grads = jax.jit(parallel.pipeline_value_and_grad(loss, divided, reduction="sum"))(
         params, batch
     )
-    plain = fn.value_and_grad(
-        partial(loss, net), microbatches=16, batched="batch", reduction="sum"
-    )
+    plain = fn.value_and_grad(partial(loss, net), microbatches=16, batched="batch", reduction="sum")
     expected, expected_grads = jax.jit(plain)(params, batch)
     assert {leaf.dtype.name for leaf in jax.tree.leaves((value, grads))} == {"bfloat16"}
     wide = lambda tree: jax.tree.map(lambda x: np.asarray(x, np.float32), tree)
@@ -134,14 +132,18 @@ LOSSES = {
         "inside a transform",
     ),
     "weight decay": (
-        lambda net, params, batch: logits(net, params, batch).sum()
-        + (params["blocks"]["module"]["linear"]["weight"] ** 2).sum(),
+        lambda net, params, batch: (
+            logits(net, params, batch).sum()
+            + (params["blocks"]["module"]["linear"]["weight"] ** 2).sum()
+        ),
         ValueError,
         r"reads the parameter blocks\.module\.linear\.weight outside of the pipelined",
     ),
     "weight decay by jnp": (
-        lambda net, params, batch: logits(net, params, batch).sum()
-        + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)),
+        lambda net, params, batch: (
+            logits(net, params, batch).sum()
+            + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
+        ),
         ValueError,
         r"reads the parameter blocks\.module",
     ),
