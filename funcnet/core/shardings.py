@@ -34,6 +34,9 @@ def constrained(array: Any, sharding: NamedSharding) -> Any:
         if array.sharding.is_equivalent_to(sharding, array.ndim):
             return array
         return jax.device_put(array, sharding)
+    around = jax.sharding.get_abstract_mesh()
+    if around.manual_axes:  # the mesh as `jax.shard_map` leaves it, or the array's type has another than its neighbours'
+        sharding = NamedSharding(around, sharding.spec)
     if AxisType.Explicit in sharding.mesh.axis_types:
         return jax.sharding.reshard(array, sharding)
     return jax.lax.with_sharding_constraint(array, sharding)

@@ -102,10 +102,18 @@ def pipeline_value_and_grad(
         blocks, rest = map(split, severed.divide(params))
 
         def run(blocks_here: Any, rest_here: Any, cut: Any, whole: Any) -> Any:
-            move, stay = zip(blocks_here, rest_here, strict=True)
-            both = zip((blocks[0], rest[0]), stay, strict=True)
-            join = [partial(_joined, pattern, constants) for pattern, constants in both]
-            stage = Interleaving(severed, arguments, weight, *move, *join, cut, whole, table)
+            stage = Interleaving(
+                severed,
+                arguments,
+                weight,
+                blocks=blocks_here[0],
+                rest=rest_here[0],
+                name_blocks=partial(_joined, blocks[0], blocks_here[1]),
+                name_rest=partial(_joined, rest[0], rest_here[1]),
+                cut=cut,
+                whole=whole,
+                table=table,
+            )
             return stage.run(reduction == "mean")
 
         run = on_stages(
