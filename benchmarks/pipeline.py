@@ -1,8 +1,8 @@
 """Memory of pipeline schedules on simulated devices: `python -m benchmarks.pipeline [--width 256]`.
 
-For four stages and more and more microbatches of one size: bytes that XLA reserves for temporaries on a device, for GPipe
-as nn.Repeat does it by default, for GPipe that computes blocks again (remat=True), and for both 1F1B schedules; and the
-share of time for which a stage waits.
+For four stages and more and more microbatches of one size: bytes that XLA reserves for temporaries on a device, for
+GPipe as nn.Repeat does it by default, for GPipe that computes blocks again (remat=True), and for both 1F1B schedules;
+and the share of time for which a stage waits.
 """
 
 import argparse
@@ -35,6 +35,7 @@ class Model(nn.Module):
         self.head = nn.Linear(width, VOCABULARY, bias=False)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Return the loss of texts."""
         features = self.blocks(self.tokens(tokens[:, :-1]))
         return F.linear_cross_entropy(
             features.reshape(-1, features.shape[-1]), self.head.weight, tokens[:, 1:].reshape(-1)
@@ -78,7 +79,10 @@ def main() -> None:
         "1F1B": ("1f1b", "costly"),
         "eager 1F1B": ("eager-1f1b", "costly"),
     }
-    print(f"MiB of temporaries on each of {STAGES} devices; microbatches of {args.rows} x {args.length}, ", end="")
+    print(
+        f"MiB of temporaries on each of {STAGES} devices; microbatches of {args.rows} x {args.length}, ",
+        end="",
+    )
     print(f"{args.layers} blocks of width {args.width}")
     print("microbatches" + "".join(f"{name:>14}" for name in kinds) + f"{'waits':>10}")
     for count in args.microbatches:

@@ -58,7 +58,8 @@ def run_gpipe(
         (_, state), ys = jax.lax.scan(tick, (first, state), scanned)
         return jax.tree.map(lambda leaf: leaf[None, stages - 1 :], ys), state
 
-    run = on_stages(told, run, inputs=(True, False, False, False), outputs=(True, True))
+    inputs = (told.of_stages, told.of_microbatches, told.of_microbatches, PartitionSpec())
+    run = on_stages(told, run, inputs, (told.of_both, told.of_stages))
     ys, state = run(layers, xs, cut, whole)
     return jax.tree.map(lambda leaf: leaf[-1], ys), state  # the last stage's
 
@@ -66,22 +67,18 @@ def run_gpipe(
 def on_stages(
     told: PipelineSettings,
     run: Callable[..., Any],
-    inputs: tuple[bool, ...],
-    outputs: tuple[bool, ...],
+    inputs: tuple[PartitionSpec, ...],
+    outputs: tuple[PartitionSpec, ...],
 ) -> Callable[..., Any]:
-    """Run a function on every stage; say of its inputs and outputs which are in parts along the leading axis."""
-
-    def specs(spread: tuple[bool, ...]) -> tuple[PartitionSpec, ...]:
-        return tuple(PartitionSpec(told.axis) if one else PartitionSpec() for one in spread)
-
-    # one axis is in our hands, the others in the compiler's; blocks need not know that they run on part of
+    """Run a function on every stage, given of its inputs and outputs which part a device has."""
+    # these axes are in our hands, the others in the compiler's; blocks need not know that they run on part of
     # a mesh, so values have no types that say so (check_vma)
     run = jax.shard_map(
         run,
         mesh=told.mesh,
-        in_specs=specs(inputs),
-        out_specs=specs(outputs),
-        axis_names={told.axis},
+        in_specs=inputs,
+        out_specs=outputs,
+        axis_names={told.axis, *told.rows},
         check_vma=False,
     )
     return jax.jit(run)

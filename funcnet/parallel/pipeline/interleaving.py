@@ -158,9 +158,11 @@ class Interleaving:
 
         rows = (jnp.asarray(self.table.forward), jnp.asarray(self.table.backward))
         sums = jax.lax.scan(tick, (nothing, nothing, kept, start), rows)[0][-1]
-        rest, total, weight = jax.lax.psum((sums.rest, sums.value, sums.weight), told.axis)
+        alone = (sums.rest, sums.value, sums.weight)
+        rest, total, weight = jax.lax.psum(alone, (told.axis, *told.rows))
+        in_parts = jax.lax.psum(sums.blocks, told.rows) if told.rows else sums.blocks
         share = 1 / weight if divides else jnp.ones_like(weight)
-        blocks = [_scaled(*pair, share) for pair in zip(sums.blocks, self.blocks, strict=True)]
+        blocks = [_scaled(*pair, share) for pair in zip(in_parts, self.blocks, strict=True)]
         rest = [_scaled(*pair, share) for pair in zip(rest, self.rest, strict=True)]
         aux = jax.tree.map(lambda leaf: leaf[None], sums.aux)
         return _scaled(total, value, share), aux, blocks, rest

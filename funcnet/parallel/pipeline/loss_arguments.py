@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from funcnet.core.aliases import Array
-from funcnet.parallel.pipeline.microbatches import cut_batch, is_array, slice_at
-from funcnet.parallel.pipeline.settings import parameter_names
+from funcnet.parallel.pipeline.microbatches import is_array, slice_at
+from funcnet.parallel.pipeline.settings import PipelineSettings, parameter_names
 from funcnet.transforms.differentiable_leaves import is_typed_key
 
 __all__ = ["LossArguments"]
@@ -27,8 +27,9 @@ class LossArguments:
         args: Any,
         kwargs: dict[str, Any],
         batched: Iterable[str],
-        count: int,
+        told: PipelineSettings,
     ) -> None:
+        self.told = told
         names = parameter_names(loss)[0][2:]  # after the net and its params
         named = dict(zip(names, args, strict=False)) | kwargs
         for name in batched:
@@ -37,7 +38,7 @@ class LossArguments:
                     f"pipeline_value_and_grad cuts the argument {name!r} into microbatches, and this call has none; it "
                     f"has {', '.join(named) or 'no argument but params'}: name the batch by batched="
                 )
-        cut = {name: cut_batch(name, named[name], count) for name in batched}
+        cut = {name: told.cut(name, named[name]) for name in batched}
         args = [cut.get(name, arg) for name, arg in zip(names, args, strict=False)] + list(
             args[len(names) :]
         )
@@ -52,8 +53,9 @@ class LossArguments:
         self, cut: dict[str, Array], whole: dict[str, Array], micro: Array
     ) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of a microbatch; single random keys are folded with its number."""
+        number = self.told.number(micro)
         own = slice_at(cut, micro) | {
-            i: jax.random.fold_in(leaf, micro) if is_typed_key(leaf) and not leaf.ndim else leaf
+            i: jax.random.fold_in(leaf, number) if is_typed_key(leaf) and not leaf.ndim else leaf
             for i, leaf in whole.items()
         }
         return self.tree.unflatten(own.get(str(i), leaf) for i, leaf in enumerate(self.leaves))

@@ -27,21 +27,28 @@ def rows_of_batch(name: str, tree: PyTree) -> int:
     return rows.pop()
 
 
-def cut_batch(name: str, tree: PyTree, count: int) -> PyTree:
+def cut_batch(name: str, tree: PyTree, count: int, parts: int = 1) -> PyTree:
     """Give each leaf a leading axis of microbatches.
 
     Microbatch ``i`` is rows ``i, i + count, …``: where the rows are spread over devices, those of each
     microbatch still are.
 
+    Args:
+        name: of the tree, for messages.
+        tree: whose leaves have rows on their leading axis.
+        count: of microbatches.
+        parts: that the rows of each microbatch are divided into.
+
     Raises:
-        ValueError: rows that the number of microbatches does not divide.
+        ValueError: rows that the number of microbatches, and of parts, does not divide.
     """
     rows = rows_of_batch(name, tree)
-    if rows % count:
-        fitting = [number for number in range(1, rows + 1) if rows % number == 0]
+    if rows % (count * parts):
+        fitting = [number for number in range(1, rows + 1) if rows % (number * parts) == 0]
+        times = f" of {parts} parts" if parts > 1 else ""
         raise ValueError(
-            f"{name} has {rows} rows, which {count} microbatches do not divide: give a batch of a multiple of {count} "
-            f"rows, or microbatches= one of {fitting}"
+            f"{name} has {rows} rows, which {count} microbatches{times} do not divide: give a batch of a multiple of "
+            f"{count * parts} rows, or microbatches= one of {fitting or 'none'}"
         )
 
     def cut(leaf: Any) -> Array:

@@ -27,6 +27,7 @@ def pipeline(
     axis: str = ...,
     batched: tuple[str, ...] = ...,
     shared: tuple[str, ...] = ...,
+    rows: str | tuple[str, ...] = ...,
 ) -> ModuleT: ...
 @overload
 def pipeline(
@@ -38,6 +39,7 @@ def pipeline(
     axis: str = ...,
     batched: tuple[str, ...] = ...,
     shared: tuple[str, ...] = ...,
+    rows: str | tuple[str, ...] = ...,
 ) -> Functional: ...
 def pipeline(
     net: Any,
@@ -48,6 +50,7 @@ def pipeline(
     axis: str = "stage",
     batched: tuple[str, ...] = (),
     shared: tuple[str, ...] = (),
+    rows: str | tuple[str, ...] = (),
 ) -> Any:
     """Divide the blocks of an nn.Repeat among the devices along an axis of a mesh.
 
@@ -75,6 +78,10 @@ def pipeline(
             (padding masks). They are cut as the input is.
         shared: names of those that are meant for all rows. Needed only where an array's leading axis
             happens to have as many entries as the batch has rows.
+        rows: the mesh axes over which the batch is spread, ``"data"``, to let each part of a microbatch's rows go
+            its own way: gradients are then summed over these axes once a step rather than once a microbatch.
+            Each part has dropout masks of its own, blocks may not have buffers, and the loss of
+            `pipeline_value_and_grad` is called with the rows of a part.
 
     Returns:
         A model of the kind given, with the same parameters.
@@ -96,7 +103,8 @@ def pipeline(
     Reference: Huang et al., GPipe: Efficient Training of Giant Neural Networks using Pipeline Parallelism, 2019,
     https://arxiv.org/abs/1811.06965.
     """
-    told = PipelineSettings(mesh, axis, microbatches, tuple(batched), tuple(shared))
+    axes = (rows,) if isinstance(rows, str) else tuple(rows)
+    told = PipelineSettings(mesh, axis, microbatches, tuple(batched), tuple(shared), axes)
     if not isinstance(net, Functional):
         return divided_model(describe(net), path, told)
     pure = net.observable
@@ -127,4 +135,9 @@ def divided_model(model: ModuleT, path: str, told: PipelineSettings) -> ModuleT:
             f"{path!r} lies inside another stack of layers: pipeline the outer nn.Repeat"
         )
     told.check(path, found.module, found.n)
+    if told.rows and layout_of(found).buffers:
+        raise ValueError(
+            f"the blocks of {path!r} have buffers, which each part of a microbatch's rows would leave otherwise: leave "
+            "out rows=, or use blocks that remember nothing (LayerNorm, GroupNorm)"
+        )
     return replaced(model, lambda old, new: pipelined_copy(new, told) if old is found else new)

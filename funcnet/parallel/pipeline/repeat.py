@@ -13,7 +13,6 @@ from funcnet.nn.wrappers.base import check_same_structure, keeping, policy_of
 from funcnet.nn.wrappers.repeat import Repeat
 from funcnet.parallel.pipeline.gpipe import run_gpipe
 from funcnet.parallel.pipeline.microbatches import (
-    cut_batch,
     is_array,
     joined_batch,
     rows_of_batch,
@@ -53,12 +52,12 @@ class PipelinedRepeat(Repeat):
         def stage(layers: tuple[Any, ...], micro: Any, x: Any, given: Any) -> tuple[Any, State]:
             params, state, keys = layers
             if keys is not None:  # a key for each block and each microbatch
-                keys = jax.vmap(lambda key: jax.random.fold_in(key, micro))(keys)
+                keys = jax.vmap(lambda key: jax.random.fold_in(key, told.number(micro)))(keys)
             both = tree.unflatten(given.get(str(i), leaf) for i, leaf in enumerate(leaves))
             return run_blocks(self, part, (params, state, keys), x, *both)
 
-        xs = cut_batch("the input of a pipelined nn.Repeat", input, told.microbatches)
-        cut = cut_batch("batched=", cut, told.microbatches) if cut else {}
+        xs = told.cut("the input of a pipelined nn.Repeat", input)
+        cut = told.cut("batched=", cut) if cut else {}
         layers = (part.params, part.state, self.keys(self.n))
         ys, state = run_gpipe(told, stage, layers, xs, cut, whole)
         part.finish(state, {})

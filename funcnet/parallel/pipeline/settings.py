@@ -1,15 +1,17 @@
 """What a pipeline is told once: its mesh, its microbatches, and which arguments belong to rows of the batch."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
+from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_count, check_positive
-from funcnet.parallel.pipeline.microbatches import is_array
+from funcnet.parallel.pipeline.microbatches import cut_batch, is_array
 
 __all__ = ["PipelineSettings", "parameter_names"]
 
@@ -24,6 +26,7 @@ class PipelineSettings:
         microbatches: how many parts a batch is cut into.
         batched: names of further arguments of the block with a row for each row of the batch.
         shared: names of those that every microbatch is given whole.
+        rows: names of mesh axes over which the rows of a microbatch are divided, and pass through on their own.
     """
 
     mesh: Mesh
@@ -31,19 +34,56 @@ class PipelineSettings:
     microbatches: int
     batched: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
 
     @property
     def stages(self) -> int:
         """How many stages there are: as many as the mesh has devices along the axis."""
         return self.mesh.shape[self.axis]
 
+    @property
+    def parts(self) -> int:
+        """Into how many parts the rows of a microbatch are divided."""
+        return math.prod(self.mesh.shape[axis] for axis in self.rows)
+
+    @property
+    def of_stages(self) -> PartitionSpec:
+        """Arrays of which each stage has a part."""
+        return PartitionSpec(self.axis)
+
+    @property
+    def of_microbatches(self) -> PartitionSpec:
+        """Arrays of microbatches and their rows."""
+        return PartitionSpec(None, self.rows) if self.rows else PartitionSpec()
+
+    @property
+    def of_both(self) -> PartitionSpec:
+        """What each stage has of every microbatch, each part of its own rows."""
+        return PartitionSpec(self.axis, None, self.rows) if self.rows else self.of_stages
+
+    @property
+    def of_aux(self) -> PartitionSpec:
+        """What each stage has of every microbatch, one after another where there are parts."""
+        return PartitionSpec(self.axis, self.rows) if self.rows else self.of_stages
+
+    def number(self, micro: Array) -> Array:
+        """Count microbatches, where each part of the rows counts as one."""
+        return micro * self.parts + jax.lax.axis_index(self.rows) if self.rows else micro
+
+    def cut(self, name: str, tree: PyTree) -> PyTree:
+        """Give each leaf a leading axis of microbatches; see `cut_batch`."""
+        return cut_batch(name, tree, self.microbatches, self.parts)
+
     def check(self, path: str, block: Any, n: int) -> None:
         """Raise for settings that do not fit a Repeat of ``n`` blocks."""
-        if self.axis not in self.mesh.shape:
-            raise ValueError(
-                f"the mesh has no axis {self.axis!r}, only {', '.join(self.mesh.axis_names)}: write "
-                f"parallel.mesh(data=-1, {self.axis}=4), or name the axis of the stages by axis="
-            )
+        for axis in (self.axis, *self.rows):
+            if axis not in self.mesh.shape:
+                raise ValueError(
+                    f"the mesh has no axis {axis!r}, only {', '.join(self.mesh.axis_names)}: write "
+                    f"parallel.mesh(data=-1, {axis}=4), or name another, that of the stages by axis="
+                )
+        if self.axis in self.rows:
+            raise ValueError(f"axis {self.axis!r} holds the stages; rows= names others")
         check_count("microbatches", self.microbatches)
         check_positive("microbatches", self.microbatches)
         if n % self.stages:

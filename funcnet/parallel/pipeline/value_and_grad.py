@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+from jax.sharding import PartitionSpec
 
 from funcnet.core.aliases import Params
 from funcnet.core.checks import check_choice
@@ -98,7 +99,7 @@ def pipeline_value_and_grad(
     names = (batched,) if isinstance(batched, str) else tuple(batched)
 
     def value_and_grad(params: Params, *args: Any, **kwargs: Any) -> tuple[Any, Params]:
-        arguments = LossArguments(loss, args, kwargs, names, told.microbatches)
+        arguments = LossArguments(loss, args, kwargs, names, told)
         blocks, rest = map(split, severed.divide(params))
 
         def run(blocks_here: Any, rest_here: Any, cut: Any, whole: Any) -> Any:
@@ -116,9 +117,9 @@ def pipeline_value_and_grad(
             )
             return stage.run(reduction == "mean")
 
-        run = on_stages(
-            told, run, inputs=(True, False, False, False), outputs=(False, True, True, False)
-        )
+        stages, everywhere = told.of_stages, PartitionSpec()
+        inputs = (stages, everywhere, told.of_microbatches, everywhere)
+        run = on_stages(told, run, inputs, (everywhere, told.of_aux, stages, everywhere))
         value, aux, *grads = run(blocks[1:], rest[1:], arguments.cut, arguments.whole)
         tree = nest(blocks[0].fill(grads[0]) | rest[0].fill(grads[1]))
         aux = jax.tree.map(lambda leaf: leaf[-1], aux)  # the last stage's

@@ -14,7 +14,7 @@ VOCABULARY, LENGTH, WIDTH = 11, 6, 8
 MESHES = {
     "stage=4": {"stage": 4},
     "data=2,stage=2": {"data": 2, "stage": 2},
-    "stage=2,data=2": {"stage": 2, "data": 2},
+    "stage=2,rows=2": {"stage": 2, "data": 2, "rows": "data"},
 }
 
 
@@ -89,7 +89,8 @@ def make_batch(rng, rows):
 
 def pipelined(net, axes, microbatches, path="blocks", **options):
     """The net on a mesh, and how it is written for a test's id."""
-    mesh = parallel.mesh(**axes)
+    options |= {"rows": axes["rows"]} if "rows" in axes else {}
+    mesh = parallel.mesh(**{name: size for name, size in axes.items() if name != "rows"})
     return parallel.pipeline(net, mesh, path, microbatches=microbatches, **options)
 
 

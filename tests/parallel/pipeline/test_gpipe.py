@@ -82,6 +82,13 @@ def test_masks_differ_between_microbatches_blocks_and_stages(key):
     np.testing.assert_array_equal(divided.apply(params, state, x)[0], x)  # evaluation drops nothing
 
 
+def test_parts_of_rows_have_masks_of_their_own(key):
+    _, divided, params, state = nets(Drop(), rows="data")
+    drop = jax.jit(lambda x: divided.apply(params, state, x, key=key, train=True)[0])
+    rows = np.asarray(drop(jnp.ones((8, 64)))) != 0  # one row a part of a microbatch
+    assert len({row.tobytes() for row in rows}) == 8
+
+
 def test_state_goes_from_microbatch_to_microbatch(rng):
     net, divided, params, state = nets(Normalized())
     x = jnp.asarray(rng.normal(size=(24, 3)), jnp.float32)
@@ -145,6 +152,8 @@ def test_what_is_observed_runs_undivided(rng):
         ({"path": "nothing"}, "'nothing' is no module"),
         ({"axis": "pipe"}, "the mesh has no axis 'pipe', only data, stage"),
         ({"axes": {"stage": 4}, "n": 6}, "blocks has 6 blocks, which 4 stages"),
+        ({"rows": "batch"}, "the mesh has no axis 'batch', only data, stage"),
+        ({"rows": "stage"}, "axis 'stage' holds the stages"),
         ({"microbatches": 0}, "microbatches must be greater than zero"),
         ({"batched": ("masks",)}, "masks: no argument of MLPBlock; its arguments are x, mask"),
         ({"batched": ("mask",), "shared": ("mask",)}, "mask: both batched and shared"),
@@ -185,6 +194,20 @@ def test_a_call_that_does_not_fit_is_refused(rng, rows, options, message):
     divided, batch = pipelined(net, TWO, 4, **options), make_batch(rng, rows)
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(divided.apply, params, {}, batch["tokens"], batch["mask"])
+
+
+def test_parts_of_rows_are_whole(rng):
+    net, params = initialized(MLPBlock())
+    divided, batch = pipelined(net, TWO, 4, rows="data", shared=("mask",)), make_batch(rng, 12)
+    with pytest.raises(
+        ValueError, match=r"12 rows, which 4 microbatches of 2 parts.*\[1, 2, 3, 6\]"
+    ):
+        jax.eval_shape(divided.apply, params, {}, batch["tokens"], batch["mask"])
+
+
+def test_parts_of_rows_leave_no_state():
+    with pytest.raises(ValueError, match="would leave otherwise"):
+        nets(Normalized(), rows="data")
 
 
 def test_what_is_named_batched_has_the_batch_s_rows(rng):

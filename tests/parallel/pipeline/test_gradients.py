@@ -1,11 +1,11 @@
 """Value and gradient of a pipelined model are those of the model that is not divided."""
 
+import re
 from functools import cache, partial
 
 import jax
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from funcnet import parallel
 from funcnet.core.paths import leaves_with_paths
@@ -63,9 +63,22 @@ def test_equal_to_the_model_that_is_not_divided(number, undivided, request):
     net, params, batch, value, grads = undivided(block)
     divided = pipelined(net, MESHES[axes], microbatches, batched=("mask",))
     if "data" in MESHES[axes]:
-        rows = NamedSharding(parallel.mesh(**MESHES[axes]), PartitionSpec("data"))
-        batch = jax.device_put(batch, rows)
+        sizes = {name: size for name, size in MESHES[axes].items() if name != "rows"}
+        batch = jax.device_put(batch, parallel.batch_sharding(parallel.mesh(**sizes)))
     found = jax.jit(value_and_grad(schedule, divided, lambda count: count))(params, batch)
     (found_value, _), found_grads = found
     np.testing.assert_allclose(found_value, value, rtol=1e-5)
     assert_close(found_grads, grads)
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+def test_parts_of_rows_are_summed_once(schedule, undivided):
+    """With rows= no microbatch waits for the other devices that hold the same stage."""
+    net, params, batch, _, _ = undivided("mlp")
+    axes = MESHES["stage=2,rows=2"]
+    divided = pipelined(net, axes, 4, batched=("mask",))
+    both = jax.jit(value_and_grad(schedule, divided, lambda count: count))
+    text = both.lower(params, batch).compile().as_text()
+    sums = [line for line in text.splitlines() if re.search(r" all-reduce(-start)?\(", line)]
+    assert sums
+    assert not [line for line in sums if "while/body" in line]
