@@ -45,7 +45,7 @@ def test_arrays_gradients_and_optimizer_state_lie_on_their_stages(name, schedule
     born, _ = divided.init(jax.random.key(0))
     weight = born["blocks"]["module"]["linear"]["weight"]
     assert weight.sharding.spec == PartitionSpec(*place)
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(born), params)
+    assert_close(born, params, 1e-6)  # the last bit depends on what XLA fuses
     batch = make_batch(rng, 8)
     optimizer = parallel.shard_optimizer(optim.sgd(0.1, momentum=0.9), divided)
     both = value_and_grad(schedule, divided, lambda count: count)

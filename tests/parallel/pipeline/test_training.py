@@ -6,7 +6,7 @@ import pytest
 
 from funcnet import checkpoint, optim
 from tests.parallel.pipeline.models import (
-    TransformerBlock,
+    MLPBlock,
     initialized,
     make_batch,
     pipelined,
@@ -35,7 +35,7 @@ def train(net, schedule, params, batches):
 
 @pytest.fixture(scope="module")
 def whole():
-    net, params = initialized(TransformerBlock())
+    net, params = initialized(MLPBlock())
     rng = np.random.default_rng(3)
     batches = [make_batch(rng, 8) for _ in range(20)]
     return net, params, batches, train(net, "gpipe", params, batches)
