@@ -1,5 +1,6 @@
 """pipeline: a model whose nn.Repeat is divided among devices."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar, overload
 
@@ -10,7 +11,7 @@ from funcnet.module.binding import describe
 from funcnet.module.description import layout_of, replaced, snapshot
 from funcnet.nn.wrappers.repeat import Repeat
 from funcnet.parallel.pipeline.repeat import pipelined_copy, pipelines
-from funcnet.parallel.pipeline.settings import PipelineSettings
+from funcnet.parallel.pipeline.settings import PipelineSettings, as_names
 
 __all__ = ["pipeline"]
 
@@ -25,9 +26,9 @@ def pipeline(
     *,
     microbatches: int,
     axis: str = ...,
-    batched: tuple[str, ...] = ...,
-    shared: tuple[str, ...] = ...,
-    rows: str | tuple[str, ...] = ...,
+    batched: str | Iterable[str] = ...,
+    shared: str | Iterable[str] = ...,
+    rows: str | Iterable[str] = ...,
 ) -> ModuleT: ...
 @overload
 def pipeline(
@@ -37,9 +38,9 @@ def pipeline(
     *,
     microbatches: int,
     axis: str = ...,
-    batched: tuple[str, ...] = ...,
-    shared: tuple[str, ...] = ...,
-    rows: str | tuple[str, ...] = ...,
+    batched: str | Iterable[str] = ...,
+    shared: str | Iterable[str] = ...,
+    rows: str | Iterable[str] = ...,
 ) -> Functional: ...
 def pipeline(
     net: Any,
@@ -48,9 +49,9 @@ def pipeline(
     *,
     microbatches: int,
     axis: str = "stage",
-    batched: tuple[str, ...] = (),
-    shared: tuple[str, ...] = (),
-    rows: str | tuple[str, ...] = (),
+    batched: str | Iterable[str] = (),
+    shared: str | Iterable[str] = (),
+    rows: str | Iterable[str] = (),
 ) -> Any:
     """Divide the blocks of an nn.Repeat among the devices along an axis of a mesh.
 
@@ -87,7 +88,7 @@ def pipeline(
         A model of the kind given, with the same parameters.
 
     Raises:
-        ValueError: no nn.Repeat has that path, the mesh has no such axis, the stages do not divide the
+        ValueError: no nn.Repeat has that path, the mesh has no such axis or explicit axes, the stages do not divide the
             blocks, or the block has no argument of a name. When called: the microbatches do not divide the
             batch, or nobody said whether an argument is cut.
 
@@ -103,8 +104,8 @@ def pipeline(
     Reference: Huang et al., GPipe: Efficient Training of Giant Neural Networks using Pipeline Parallelism, 2019,
     https://arxiv.org/abs/1811.06965.
     """
-    axes = (rows,) if isinstance(rows, str) else tuple(rows)
-    told = PipelineSettings(mesh, axis, microbatches, tuple(batched), tuple(shared), axes)
+    batched, shared, rows = map(as_names, (batched, shared, rows))
+    told = PipelineSettings(mesh, axis, microbatches, batched, shared, rows)
     if not isinstance(net, Functional):
         return divided_model(describe(net), path, told)
     pure = net.observable

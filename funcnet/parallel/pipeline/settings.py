@@ -2,18 +2,18 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_count, check_positive
 from funcnet.parallel.pipeline.microbatches import cut_batch, is_array
 
-__all__ = ["PipelineSettings", "parameter_names"]
+__all__ = ["PipelineSettings", "as_names", "parameter_names"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,11 @@ class PipelineSettings:
                     f"the mesh has no axis {axis!r}, only {', '.join(self.mesh.axis_names)}: write "
                     f"parallel.mesh(data=-1, {axis}=4), or name another, that of the stages by axis="
                 )
+        if AxisType.Explicit in self.mesh.axis_types:
+            raise ValueError(
+                "a pipeline leaves all axes but that of its stages to XLA, and needs a mesh with automatic axes: "
+                "parallel.mesh(data=-1, stage=4); this one has explicit axes, jax.make_mesh's default"
+            )
         if self.axis in self.rows:
             raise ValueError(f"axis {self.axis!r} holds the stages; rows= names others")
         check_count("microbatches", self.microbatches)
@@ -124,6 +129,11 @@ class PipelineSettings:
                 f"for all of them: say which by parallel.pipeline(..., batched=({name!r},)) or shared=({name!r},)"
             )
         return name in self.batched
+
+
+def as_names(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one name, or several, as a tuple."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def parameter_names(call: Callable[..., Any]) -> tuple[list[str], bool]:

@@ -14,6 +14,7 @@ from funcnet.module import Functional
 from funcnet.parallel.pipeline.gpipe import on_stages
 from funcnet.parallel.pipeline.interleaving import Interleaving
 from funcnet.parallel.pipeline.loss_arguments import LossArguments
+from funcnet.parallel.pipeline.settings import as_names
 from funcnet.parallel.pipeline.severed_loss import SeveredLoss
 from funcnet.parallel.pipeline.timetables import SCHEDULES, make_timetable
 from funcnet.transforms.differentiable_leaves import Pattern, split
@@ -96,7 +97,7 @@ def pipeline_value_and_grad(
     severed = SeveredLoss(loss, net, has_aux)
     told = severed.repeat.pipeline
     table = make_timetable(schedule, told.stages, told.microbatches)
-    names = (batched,) if isinstance(batched, str) else tuple(batched)
+    names = as_names(batched)
 
     def value_and_grad(params: Params, *args: Any, **kwargs: Any) -> tuple[Any, Params]:
         arguments = LossArguments(loss, args, kwargs, names, told)

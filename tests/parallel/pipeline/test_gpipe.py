@@ -100,7 +100,7 @@ def test_state_goes_from_microbatch_to_microbatch(rng):
 
 
 def test_further_arguments_are_cut_shared_or_static(rng):
-    net, divided, params, state = nets(Pair(), batched=("shift",), shared=("scale",))
+    net, divided, params, state = nets(Pair(), batched="shift", shared=("scale",))
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
     x, shift, scale = (draw(8, 3), draw(8, 3)), draw(8, 3), draw(1, 3)
 
@@ -165,6 +165,12 @@ def test_what_does_not_fit_is_refused(options, message):
     axes = options.pop("axes", TWO)
     with pytest.raises(ValueError, match=re.escape(message)):
         pipelined(net, axes, **({"microbatches": 4} | options))
+
+
+def test_explicit_axes_are_refused():
+    net, _ = initialized(MLPBlock())
+    with pytest.raises(ValueError, match="needs a mesh with automatic axes"):
+        parallel.pipeline(net, parallel.mesh(explicit=True, stage=4), "blocks", microbatches=2)
 
 
 def test_a_model_without_repeat_is_told_how_to_have_one():
