@@ -141,9 +141,9 @@ def functionalize(module: Module | Callable[..., Any]) -> Functional:
     binding = vars(owner).get("_binding")
     node = snapshot(owner) if binding is None else binding.node
     layout = node.layout  # a module that cannot become a tree of arrays is told so here
-    placement = None if binding is None else binding.scope.placement
-    if placement is not None:
-        placement = placement.within(binding.path, binding.scope.layout, layout)
+    placement = None
+    if binding is not None and binding.scope.placement is not None:
+        placement = binding.scope.placement.within(binding.path, binding.scope.layout, layout)
     pure = PureModule(node, method, around=binding, placement=placement)
     return Functional(pure.init, pure.apply)
 
@@ -279,8 +279,9 @@ class PureModule:
             placement=self.placement, again=self.gathers_again,
         )  # fmt: skip
         output, left = getattr(bound, self.method)(*args, **kwargs), state_of(bound)
-        kept = self.placement is not None and self.around is None
-        return output, self.placement.kept(left) if kept else left
+        if self.placement is not None and self.around is None:
+            left = self.placement.kept(left)
+        return output, left
 
     def _give_own(self, args: Any, kwargs: dict[str, Any], key: Any, train: bool) -> Any:
         """Hand ``key`` and ``train`` to a call that has arguments of these names; return the random key."""
@@ -321,9 +322,9 @@ class TransformedPart:
     Args:
         part: a bound module.
         copies: how many copies the transform runs, where each has arrays of its own.
-        gather: where weights that are stored in parts are gathered: ``"call"``, as each layer is called, and once more
-            for its backward pass; ``"region"``, as the part begins, which a wrapper has computed again anyway; ``"before"``
-            the transform, which then repeats no communication.
+        gather: where weights that are stored in parts are gathered: ``"call"``, as each layer is called, and once
+            more for its backward pass; ``"region"``, as the part begins, which a wrapper has computed again anyway;
+            ``"before"`` the transform, which then repeats no communication.
 
     Attributes:
         params: what the part holds now.

@@ -28,7 +28,7 @@ from funcnet.module.initial_values.recipes import FlatDraw, KnownValues, Recipe,
 from funcnet.module.layout import Layout
 from funcnet.module.specs import Spec
 
-__all__ = ["draw", "draw_one", "words_of"]
+__all__ = ["draw", "draw_by_recipe", "draw_one", "words_of"]
 
 Kind = tuple[Initializer, tuple[int, ...], Any]
 
@@ -43,7 +43,10 @@ def draw(layout: Layout, specs: dict[str, Spec], key: Key) -> dict[str, Array]:
         specs: by path, for one layer of a stack, with complete shapes.
         key: the one that the keys of all names are folded from.
     """
-    arrays = dict(_draw_by_recipe(layout, specs, key))
+    device = _device_of(key)
+    put = partial(jax.device_put, device=device, may_alias=False)
+    found = draw_by_recipe(layout, specs, key, device)
+    arrays: dict[str, Array] = {path: put(values) for path, values in found}
     others = {path: spec for path, spec in specs.items() if path not in arrays}
     return arrays | _draw_by_kind(layout, others, key)
 
@@ -60,19 +63,32 @@ def words_of(layout: Layout, path: str) -> np.ndarray:
 # ---- arrays whose initializer tells a recipe: they share programs
 
 
-def _draw_by_recipe(
-    layout: Layout, specs: dict[str, Spec], key: Key
-) -> Iterator[tuple[str, Array]]:
+def _device_of(key: Key) -> Any:
+    """Return the device that a key is bound to; None if it is to none, or to several."""
+    if isinstance(key, jax.core.Tracer) or not key.committed or len(key.sharding.device_set) > 1:
+        return None
+    return next(iter(key.sharding.device_set))
+
+
+def draw_by_recipe(
+    layout: Layout, specs: dict[str, Spec], key: Key, device: Any = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the values of those arrays whose initializer tells a recipe, one array after the other.
+
+    Args:
+        layout: of the module.
+        specs: by path, for one layer of a stack, with complete shapes.
+        key: the one that the keys of all names are folded from; nothing is drawn by one that is traced.
+        device: where to draw.
+    """
     key_words = threefry_words(key)
     if key_words is None:
         return
-    device = next(iter(key.sharding.device_set)) if key.committed else None
-    put = partial(jax.device_put, device=device, may_alias=False)
     families: dict[Any, list[tuple[str, Draw]]] = {}
     for path, spec in specs.items():
         recipe = _recipe_of(spec)
         if isinstance(recipe, KnownValues):
-            yield path, put(np.broadcast_to(recipe.values, (*layout.sizes[path], *spec.sizes)))
+            yield path, np.broadcast_to(recipe.values, (*layout.sizes[path], *spec.sizes))
         elif recipe is not None:
             words = folded_words(key_words, words_of(layout, path))
             one = Draw(recipe, spec.dtype, math.prod(spec.sizes), words)
@@ -81,7 +97,7 @@ def _draw_by_recipe(
         paths, draws = zip(*family, strict=True)
         for path, one, values in zip(paths, draws, drawn_values(draws, device), strict=True):
             shape = (*layout.sizes[path], *specs[path].sizes)
-            yield path, put(_edited(one.recipe, values, specs[path].sizes).reshape(shape))
+            yield path, _edited(one.recipe, values, specs[path].sizes).reshape(shape)
 
 
 def _recipe_of(spec: Spec) -> Recipe | None:

@@ -25,13 +25,14 @@ def shard(net: Functional, mesh: Mesh, rules: Rules, *example_inputs: Any) -> Fu
     Args:
         net: what `functionalize` returned.
         mesh: the devices, with automatic axes: ``parallel.mesh(data=-1, model=2)``.
-        rules: globs on the dotted paths of params and state, to places; ``*`` also crosses dots, and the first match wins.
-            What none matches is whole on every device. A place is
+        rules: globs on the dotted paths of params and state, to places; ``*`` also crosses dots, and the first match
+            wins. What none matches is whole on every device. A place is
 
             - ``None``: whole on every device;
-            - a tuple or a PartitionSpec with an entry for each dimension of the array as its layer declares it: the name of
-              an axis of the mesh, a tuple of names, or None. Axes that `nn.Repeat` stacks on are added;
-            - ``"fsdp"``: spread over the data axis, and gathered where it is used; see `fsdp`, also for both at once;
+            - a tuple or a PartitionSpec with an entry for each dimension of the array as its layer declares it: the
+              name of an axis of the mesh, a tuple of names, or None. Axes that `nn.Repeat` stacks on are added;
+            - ``"fsdp"``: spread over the data axis, and gathered where it is used; `fsdp` for that beside a tuple;
+            - `copies`: for arrays of several copies, such as experts;
             - `output`: the pattern then names modules, and what they return is spread.
         *example_inputs: arrays or shapes, for a model with layers that learn their shapes (`Lazy*`).
 
@@ -39,8 +40,8 @@ def shard(net: Functional, mesh: Mesh, rules: Rules, *example_inputs: Any) -> Fu
         A model like ``net``, whose ``placement`` tells where everything lies: ``print(net.placement.describe())``.
 
     Raises:
-        ValueError: a pattern that matches nothing, or only what earlier ones match; an axis that the mesh has not, or twice
-            in one array; a dimension that does not divide; a mesh with explicit axes.
+        ValueError: a pattern that matches nothing, or only what earlier ones match; an axis that the mesh has not, or
+            twice in one array; a dimension that does not divide; a mesh with explicit axes.
         TypeError: a place that is none of the above, or ``net`` is no model.
 
     Example:
@@ -80,8 +81,8 @@ def _check_mesh(mesh: Any) -> None:
         return
     raise ValueError(
         "rules say how parameters are spread and leave the rest to XLA: that needs a mesh with automatic axes, "
-        "parallel.mesh(data=-1, model=2). On explicit axes, jax.make_mesh's default, an array's type says how it is spread: "
-        "there, place params by jax.device_put and the batch by its sharding, without rules"
+        "parallel.mesh(data=-1, model=2). On explicit axes, jax.make_mesh's default, an array's type says how it is "
+        "spread: there, place params and batch by jax.device_put, without rules"
     )
 
 
@@ -117,4 +118,5 @@ def batch_sharding(mesh: Mesh, axis: str = "data") -> NamedSharding:
         P('data',)
     """
     axes = batch_axes(mesh, axis)
-    return NamedSharding(mesh, PartitionSpec(axes if len(axes) > 1 else axes[0]))
+    leading = axes if len(axes) > 1 else next(iter(axes))
+    return NamedSharding(mesh, PartitionSpec(leading))

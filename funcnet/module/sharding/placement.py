@@ -99,8 +99,8 @@ class Placement:
         if not fitting:
             shapes = [getattr(x, "shape", type(x).__name__) for x in jax.tree.leaves(output)]
             raise ValueError(
-                f"the rule for the output of {path or 'the model'} is output{tuple(spec)}, an entry for each dimension, "
-                f"but the output is {shapes}: no array has {len(spec)} dimensions"
+                f"the rule for the output of {path or 'the model'} is output{tuple(spec)}, an entry for each "
+                f"dimension, but the output is {shapes}: no array has {len(spec)} dimensions"
             )
 
         def one(leaf: Any) -> Any:
@@ -146,10 +146,10 @@ class Placement:
             >>> net = fn.functionalize(nn.Linear(64, 64))
             >>> mesh = fn.parallel.mesh(data=1, devices=jax.devices()[:1])
             >>> print(fn.parallel.shard(net, mesh, {"weight": ("data", None)}).placement.describe())
-            array   shape     place         bytes on a device  pattern
-            weight  (64, 64)  ('data', None)            16,384  'weight'
-            bias    (64,)     whole                        256
-            total                                       16,640
+            array   shape     place      bytes on a device  pattern
+            weight  (64, 64)  ('data',)             16,384  'weight'
+            bias    (64,)     whole                    256
+            total                                   16,640
         """
         rows = [("array", "shape", "place", "bytes on a device", "pattern")]
         total = 0
@@ -170,8 +170,8 @@ class Placement:
 
 
 def _of_one_layer(one: ShardedArray, stacked: int) -> ShardedArray:
-    cut = [PartitionSpec(*spec[stacked:]) for spec in (one.stored, one.computed)]
-    return ShardedArray(one.shape[stacked:], one.dtype, *cut, one.pattern)
+    stored, computed = (PartitionSpec(*spec[stacked:]) for spec in (one.stored, one.computed))
+    return one._replace(shape=one.shape[stacked:], stored=stored, computed=computed)
 
 
 def _shown(one: ShardedArray) -> str:

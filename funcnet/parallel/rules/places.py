@@ -7,7 +7,18 @@ from typing import Any, TypeAlias
 
 from jax.sharding import Mesh, PartitionSpec
 
-__all__ = ["Fsdp", "Output", "RulePlace", "as_spec", "batch_axes", "data_axis", "fsdp", "output"]
+__all__ = [
+    "Copies",
+    "Fsdp",
+    "Output",
+    "RulePlace",
+    "as_spec",
+    "batch_axes",
+    "copies",
+    "data_axis",
+    "fsdp",
+    "output",
+]
 
 SMALLEST = 1024
 """An array of fewer numbers stays whole under ``"fsdp"``: to gather it would cost more than it saves."""
@@ -36,7 +47,19 @@ class Output:
         return f"output{tuple(self.spec)!r}"
 
 
-RulePlace: TypeAlias = None | str | tuple[Any, ...] | PartitionSpec | Fsdp | Output
+@dataclass(frozen=True)
+class Copies:
+    """Spread the copies that an array holds; made by `copies`."""
+
+    axis: Any
+    place: Any = ()
+
+    def __repr__(self) -> str:
+        """Show the call that makes it."""
+        return f"copies({self.axis!r}, {self.place!r})"
+
+
+RulePlace: TypeAlias = str | tuple[Any, ...] | PartitionSpec | Fsdp | Copies | Output | None
 """What a rule may say: see `shard`."""
 
 
@@ -60,11 +83,33 @@ def fsdp(place: Any = (), *, smallest: int = SMALLEST) -> Fsdp:
     Reference: Rajbhandari et al., ZeRO, 2020, https://arxiv.org/abs/1910.02054 (stage 3); Zhao et al., PyTorch FSDP,
     2023, https://arxiv.org/abs/2304.11277
     """
-    if place == "fsdp" or isinstance(place, Fsdp | Output):
+    if place == "fsdp" or isinstance(place, Fsdp | Copies | Output):
         raise TypeError(
             f"fsdp takes a tuple of names of axes, such as ('model', None); got {place!r}"
         )
     return Fsdp(tuple(as_spec(place)), smallest)
+
+
+def copies(axis: str | tuple[str, ...], place: Any = ()) -> Copies:
+    """Spread the copies that one array holds, of `nn.Vmap` and so the experts of `nn.MixtureOfExperts`.
+
+    Args:
+        axis: of the mesh, or several, over which the copies are shared out. Of stacks within stacks, the innermost.
+        place: how each copy is spread besides, as in a rule: a tuple, ``"fsdp"`` or `fsdp`.
+
+    Returns:
+        A place for the rules of `shard`.
+
+    Example:
+        >>> rules = {"*.experts.*": fn.parallel.copies("expert"), "*": None}
+    """
+    if isinstance(place, Copies | Output):
+        raise TypeError(
+            f"copies takes the place of each copy besides: a tuple or 'fsdp'; got {place!r}"
+        )
+    if not _is_entry(axis) or not axis:
+        raise TypeError(f"copies takes the name of an axis of the mesh, or several; got {axis!r}")
+    return Copies(axis, place)
 
 
 def output(*entries: Any) -> Output:
@@ -99,8 +144,9 @@ def as_spec(place: Any) -> PartitionSpec:
     right = isinstance(place, tuple | list | PartitionSpec) and all(map(_is_entry, place))
     if not right:
         raise TypeError(
-            "a place is None (whole on every device), 'fsdp', parallel.fsdp(...), parallel.output(...) or a tuple with an "
-            f"entry for each dimension, the name of an axis, a tuple of names or None: ('model', None); got {place!r}"
+            "a place is None (whole on every device), 'fsdp', parallel.fsdp(...), parallel.copies(...), "
+            "parallel.output(...), or a tuple with an entry for each dimension, the name of an axis, a tuple of names "
+            f"or None: ('model', None); got {place!r}"
         )
     return trimmed(tuple(e) if isinstance(e, list) else e for e in place)
 
@@ -183,7 +229,7 @@ def spread_further(
 
 
 def trimmed(entries: Iterable[Any]) -> PartitionSpec:
-    """Make a spec without None at its end: XLA leaves that out, and `jax.jit` takes the two for different shardings."""
+    """Make a spec without None at its end: XLA leaves that out, and `jax.jit` tells the two apart."""
     kept = list(entries)
     while kept and kept[-1] is None:
         kept.pop()

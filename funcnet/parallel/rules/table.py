@@ -13,6 +13,7 @@ from funcnet.module.sharding.placement import ShardedArray
 from funcnet.module.specs import Spec
 from funcnet.parallel.pipeline.repeat import stack_axes
 from funcnet.parallel.rules.places import (
+    Copies,
     Fsdp,
     Output,
     as_spec,
@@ -20,6 +21,7 @@ from funcnet.parallel.rules.places import (
     names_in,
     parts_of,
     spread_further,
+    trimmed,
 )
 
 __all__ = ["Rules", "join_rules", "placed_arrays", "placed_outputs"]
@@ -76,10 +78,11 @@ def placed_arrays(
     for path, spec in specs.items():
         pattern = owners[path]
         place = rules[pattern] if pattern is not None else None
-        stored, computed = _placed(mesh, place, spec.sizes, f"the rule {pattern!r} for {path}")
+        stacked = layout.sizes[path]
+        who = f"the rule {pattern!r} for {path}"
         stacks = stack_axes(mesh, layout, path)
-        stored, computed = (_behind(stacks, spec, path) for spec in (stored, computed))
-        shape = (*layout.sizes[path], *spec.sizes)
+        stored, computed = _placed_in_stack(mesh, place, stacks, stacked, spec.sizes, who)
+        shape = (*stacked, *spec.sizes)
         arrays[path] = ShardedArray(shape, spec.dtype, stored, computed, pattern or "")
     return arrays
 
@@ -117,8 +120,8 @@ def _owners(
         takers = sorted({str(owners[path]) for path in found} - {pattern})
         if all(owners[path] != pattern for path in found):
             raise ValueError(
-                f"the rule {pattern!r} never applies: all that it matches ({', '.join(found[:5])}) is matched by earlier "
-                f"rules ({', '.join(map(repr, takers))}). The first match wins: put it before them, or drop it"
+                f"the rule {pattern!r} never applies: all that it matches ({', '.join(found[:5])}) is matched by "
+                f"earlier rules ({', '.join(map(repr, takers))}). The first match wins: put it before them, or drop it"
             )
     return owners
 
@@ -128,6 +131,38 @@ def _aliases(layout: Layout) -> dict[str, str]:
     return {
         name: path for path, known in layout.names.items() for names in known[1:] for name in names
     }
+
+
+def _placed_in_stack(
+    mesh: Mesh,
+    place: Any,
+    stages: list[str | None],
+    stacked: tuple[int, ...],
+    shape: tuple[int, ...],
+    who: str,
+) -> tuple[PartitionSpec, PartitionSpec]:
+    """Return how an array with stack axes, some of them stages of a pipeline, is kept and how computation takes it."""
+    front: list[Any] = list(stages)
+    axis = None
+    if isinstance(place, Copies):
+        axis, place = place.axis, place.place
+        if not stacked:
+            raise ValueError(
+                f"{who}: copies({axis!r}) spreads the copies of nn.Vmap or nn.MixtureOfExperts, and this array, of "
+                f"shape {shape}, is no stack: write a tuple with an entry for each dimension"
+            )
+        if front[-1] is not None:
+            raise ValueError(
+                f"{who}: copies({axis!r}) would spread blocks that are stages of a pipeline, over {front[-1]!r} already"
+            )
+        _check_axes(mesh, PartitionSpec(axis), who)
+        _check_shape(mesh, PartitionSpec(axis), stacked[-1:], who)
+        front[-1] = axis
+    specs = _placed(mesh, place, shape, who)
+    whole = [PartitionSpec(*front, *spec) if spec else trimmed(front) for spec in specs]
+    if any(front):
+        _check_axes(mesh, whole[0], who)
+    return whole[0], whole[1]
 
 
 def _placed(
@@ -182,14 +217,3 @@ def _check_shape(mesh: Mesh, spec: PartitionSpec, shape: tuple[int, ...], who: s
                 f"{who}: dimension {number} of shape {shape} does not divide into {parts} parts (axis {entry!r}): "
                 "choose another dimension, a size that divides, or None to keep it whole"
             )
-
-
-def _behind(stacks: list[str | None], spec: PartitionSpec, path: str) -> PartitionSpec:
-    """Put the axes of stacks, spread only where a pipeline has its stages, before those of one layer."""
-    twice = [name for name in names_in(spec) if name in stacks]
-    if twice:
-        raise ValueError(
-            f"{path} is spread over {twice[0]!r}, on which the stages of its pipeline lie: spread its own dimensions "
-            "over other axes"
-        )
-    return PartitionSpec(*stacks, *spec) if spec or any(stacks) else spec

@@ -86,10 +86,15 @@ def test_one_mesh_for_both():
         parallel.shard(divided, parallel.mesh(data=4), {})
 
 
-def test_the_axis_of_the_stages_is_taken():
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (("stage",), "uses the axis 'stage' twice"),
+        (parallel.copies("data"), "stages of a pipeline, over 'stage' already"),
+    ],
+)
+def test_the_axis_of_the_stages_is_taken(place, message):
     net, _ = initialized(MLPBlock())
     divided = pipelined(net, {"stage": 2, "data": 2}, 2)
-    with pytest.raises(ValueError, match=r"blocks\.module\.linear\.weight is spread over 'stage'"):
-        parallel.shard(
-            divided, parallel.mesh(stage=2, data=2), {"blocks*.linear.weight": ("stage",)}
-        )
+    with pytest.raises(ValueError, match=message):
+        parallel.shard(divided, parallel.mesh(stage=2, data=2), {"blocks*.linear.weight": place})
