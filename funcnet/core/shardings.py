@@ -34,6 +34,10 @@ def constrained(array: Any, sharding: NamedSharding) -> Any:
     if not isinstance(array, jax.core.Tracer):
         if array.sharding.is_equivalent_to(sharding, array.ndim):
             return array
+        if (
+            not sharding.is_fully_addressable
+        ):  # device_put has no way for random keys to other processes
+            return jax.jit(_unchanged, out_shardings=sharding)(array)
         return jax.device_put(array, sharding)
     around = jax.sharding.get_abstract_mesh()
     if around.manual_axes:  # the mesh as `jax.shard_map` leaves it, or the array's type has another than its neighbours'
@@ -41,6 +45,10 @@ def constrained(array: Any, sharding: NamedSharding) -> Any:
     if AxisType.Explicit in sharding.mesh.axis_types:
         return jax.sharding.reshard(array, sharding)
     return jax.lax.with_sharding_constraint(array, sharding)
+
+
+def _unchanged(array: Any) -> Any:
+    return array
 
 
 def _in_parts(sharding: NamedSharding) -> bool:
