@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding
 
 from funcnet.core.aliases import PyTree
 
-__all__ = ["bytes_per_device", "constrained", "gathered", "is_spread_over", "leaf_constrained"]
+__all__ = ["bytes_per_device", "constrained", "gathered", "leaf_constrained"]
 
 
 def constrained(array: Any, sharding: NamedSharding) -> Any:
@@ -119,14 +119,3 @@ def bytes_per_device(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding
     for length in part:
         size *= length
     return size * jnp.dtype(dtype).itemsize
-
-
-def is_spread_over(spec: PartitionSpec, axis: str) -> bool:
-    """Say whether a spec names an axis of the mesh.
-
-    Example:
-        >>> from funcnet.core.shardings import is_spread_over
-        >>> is_spread_over(jax.sharding.PartitionSpec(None, ("data", "model")), "model")
-        True
-    """
-    return any(axis in entry if isinstance(entry, tuple) else entry == axis for entry in spec)
