@@ -34,13 +34,13 @@ def constrained(array: Any, sharding: NamedSharding) -> Any:
     if not isinstance(array, jax.core.Tracer):
         if array.sharding.is_equivalent_to(sharding, array.ndim):
             return array
-        if (
-            not sharding.is_fully_addressable
-        ):  # device_put has no way for random keys to other processes
+        if not sharding.is_fully_addressable:
+            # device_put has no way for random keys to other processes
             return jax.jit(_unchanged, out_shardings=sharding)(array)
         return jax.device_put(array, sharding)
     around = jax.sharding.get_abstract_mesh()
-    if around.manual_axes:  # the mesh as `jax.shard_map` leaves it, or the array's type has another than its neighbours'
+    if around.manual_axes:
+        # the mesh as `jax.shard_map` leaves it: arrays whose types name different meshes do not go together
         sharding = NamedSharding(around, sharding.spec)
     if AxisType.Explicit in sharding.mesh.axis_types:
         return jax.sharding.reshard(array, sharding)
@@ -54,8 +54,9 @@ def _unchanged(array: Any) -> Any:
 def _in_parts(sharding: NamedSharding) -> bool:
     """Say whether `jax.shard_map` divides an axis that a sharding names, or all of the mesh."""
     manual = set(jax.sharding.get_abstract_mesh().manual_axes)
-    named = any(is_spread_over(sharding.spec, axis) for axis in manual)
-    return named or (bool(manual) and manual.issuperset(sharding.mesh.axis_names))
+    entries = (entry if isinstance(entry, tuple) else (entry,) for entry in sharding.spec)
+    named = {name for entry in entries for name in entry}
+    return bool(manual & named) or (bool(manual) and manual.issuperset(sharding.mesh.axis_names))
 
 
 def leaf_constrained(tree: PyTree, sharding: NamedSharding) -> PyTree:
