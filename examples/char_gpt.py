@@ -77,9 +77,13 @@ class CharGPT(nn.Module):
     def features(self, tokens: jax.Array) -> jax.Array:
         """Map tokens ``(N, T)`` to what the output layer reads, ``(N, T, D)``."""
         x = self.tokens(tokens) + self.positions(jnp.arange(tokens.shape[1]))
+        return self.norm(self.through_blocks(x))
+
+    def through_blocks(self, x: jax.Array) -> jax.Array:
+        """Apply the blocks in turn."""
         for block in self.blocks:
             x = block(x)
-        return self.norm(x)
+        return x
 
     def loss(self, tokens: jax.Array) -> jax.Array:
         """Return how badly each token of ``(N, T)`` is foretold by those before it, in nats.

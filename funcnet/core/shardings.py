@@ -17,7 +17,8 @@ __all__ = ["bytes_per_device", "constrained", "gathered", "leaf_constrained", "p
 def constrained(array: Any, sharding: NamedSharding) -> Any:
     """Have an array spread as a sharding says, whether it is traced or not.
 
-    Inside `jax.shard_map`, where an array is one device's part, nothing is done; nor to what is no array.
+    Nothing is done to what is no array; nor inside `jax.shard_map`, where an array is one device's part, unless only
+    other axes of the mesh are divided by it.
 
     Args:
         array: or any other value.
@@ -29,12 +30,16 @@ def constrained(array: Any, sharding: NamedSharding) -> Any:
         >>> constrained(jnp.ones(3), sharding).sharding == sharding
         True
     """
-    if not isinstance(array, jax.Array) or jax.sharding.get_abstract_mesh().manual_axes:
+    if not isinstance(array, jax.Array) or _in_parts(sharding):
         return array
     if not isinstance(array, jax.core.Tracer):
         if array.sharding.is_equivalent_to(sharding, array.ndim):
             return array
         return put_on(array, sharding)
+    around = jax.sharding.get_abstract_mesh()
+    if around.manual_axes:
+        # the mesh as `jax.shard_map` leaves it: arrays whose types name different meshes do not go together
+        sharding = NamedSharding(around, sharding.spec)
     if AxisType.Explicit in sharding.mesh.axis_types:
         return jax.sharding.reshard(array, sharding)
     return jax.lax.with_sharding_constraint(array, sharding)
@@ -53,13 +58,31 @@ def put_on(array: Any, sharding: NamedSharding) -> jax.Array:
         >>> put_on(jax.random.key(0), sharding).sharding == sharding
         True
     """
-    if sharding.is_fully_addressable or not getattr(array, "is_fully_addressable", True):
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    if not getattr(array, "is_fully_addressable", True):
+        # device_put has no way for keys that lie on several processes already
+        if is_key:
+            return jax.jit(_unchanged, out_shardings=sharding)(array)
         return jax.device_put(array, sharding)
     # what is committed to one process's devices, and keys, JAX does not put on those of others
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if is_key:
         numbers = put_on(jax.random.key_data(array), sharding)
         return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(array))
     return jax.device_put(np.asarray(array), sharding)
+
+
+def _unchanged(array: Any) -> Any:
+    return array
+
+
+def _in_parts(sharding: NamedSharding) -> bool:
+    """Say whether `jax.shard_map` divides an axis that a sharding names, or all of the mesh."""
+    manual = set(jax.sharding.get_abstract_mesh().manual_axes)
+    entries = (entry if isinstance(entry, tuple) else (entry,) for entry in sharding.spec)
+    named = {name for entry in entries for name in entry}
+    return bool(manual & named) or (bool(manual) and manual.issuperset(sharding.mesh.axis_names))
 
 
 def leaf_constrained(tree: PyTree, sharding: NamedSharding) -> PyTree:

@@ -9,6 +9,9 @@ from funcnet.parallel.communication.replicas import make_replicas, merge_replica
 from funcnet.parallel.launch import JobProcess, alive, start
 from funcnet.parallel.meshes import mesh
 from funcnet.parallel.optimizer_state import shard_optimizer
+from funcnet.parallel.pipeline.pipeline import pipeline
+from funcnet.parallel.pipeline.timetables import bubble_fraction
+from funcnet.parallel.pipeline.value_and_grad import pipeline_value_and_grad
 from funcnet.parallel.plans.abstract import abstract
 from funcnet.parallel.plans.collectives import Collective
 from funcnet.parallel.plans.plan import plan
@@ -34,6 +37,7 @@ __all__ = [
     "alive",
     "average_gradients",
     "batch_sharding",
+    "bubble_fraction",
     "copies",
     "data_parallel",
     "diloco",
@@ -46,6 +50,8 @@ __all__ = [
     "merge_replicas",
     "mesh",
     "output",
+    "pipeline",
+    "pipeline_value_and_grad",
     "plan",
     "powersgd",
     "reduced_value_and_grad",

@@ -11,6 +11,7 @@ from funcnet.core.paths import matches
 from funcnet.module.layout import Layout
 from funcnet.module.sharding.placement import ShardedArray
 from funcnet.module.specs import Spec
+from funcnet.parallel.pipeline.repeat import stack_axes
 from funcnet.parallel.rules.places import (
     Copies,
     Fsdp,
@@ -79,7 +80,8 @@ def placed_arrays(
         place = rules[pattern] if pattern is not None else None
         stacked = layout.sizes[path]
         who = f"the rule {pattern!r} for {path}"
-        stored, computed = _placed_in_stack(mesh, place, stacked, spec.sizes, who)
+        stacks = stack_axes(mesh, layout, path)
+        stored, computed = _placed_in_stack(mesh, place, stacks, stacked, spec.sizes, who)
         shape = (*stacked, *spec.sizes)
         arrays[path] = ShardedArray(shape, spec.dtype, stored, computed, pattern or "")
     return arrays
@@ -132,10 +134,15 @@ def _aliases(layout: Layout) -> dict[str, str]:
 
 
 def _placed_in_stack(
-    mesh: Mesh, place: Any, stacked: tuple[int, ...], shape: tuple[int, ...], who: str
+    mesh: Mesh,
+    place: Any,
+    stages: list[str | None],
+    stacked: tuple[int, ...],
+    shape: tuple[int, ...],
+    who: str,
 ) -> tuple[PartitionSpec, PartitionSpec]:
-    """Return how an array with stack axes is kept, and how computation takes it."""
-    front: list[Any] = [None] * len(stacked)
+    """Return how an array with stack axes, some of them stages of a pipeline, is kept and how computation takes it."""
+    front: list[Any] = list(stages)
     axis = None
     if isinstance(place, Copies):
         axis, place = place.axis, place.place
@@ -144,12 +151,16 @@ def _placed_in_stack(
                 f"{who}: copies({axis!r}) spreads the copies of nn.Vmap or nn.MixtureOfExperts, and this array, of "
                 f"shape {shape}, is no stack: write a tuple with an entry for each dimension"
             )
+        if front[-1] is not None:
+            raise ValueError(
+                f"{who}: copies({axis!r}) would spread blocks that are stages of a pipeline, over {front[-1]!r} already"
+            )
         _check_axes(mesh, PartitionSpec(axis), who)
         _check_shape(mesh, PartitionSpec(axis), stacked[-1:], who)
         front[-1] = axis
     specs = _placed(mesh, place, shape, who)
     whole = [PartitionSpec(*front, *spec) if spec else trimmed(front) for spec in specs]
-    if axis is not None:
+    if any(front):
         _check_axes(mesh, whole[0], who)
     return whole[0], whole[1]
 
