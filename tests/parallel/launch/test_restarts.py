@@ -75,4 +75,5 @@ def test_a_process_alone_joins_nothing_and_stops_at_sigterm():
     command = [sys.executable, PROGRAM, "terminated", "--rank", "0", "--steps", "1000"]
     ended = run_job(commands=[command])
     assert ended.codes == [os.EX_TEMPFAIL], ended
-    assert "stops at step 7" in ended.out
+    # the kernel may give the signal to another thread, which tells Python a little later
+    assert 7 <= int(re.search(r"stops at step (\d+)", ended.out)[1]) < 1000
