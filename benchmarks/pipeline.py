@@ -14,14 +14,14 @@ STAGES = 4
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(STAGES))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax
-import jax.numpy as jnp
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 
-import funcnet as fn
-from examples.char_gpt import Block
-from funcnet import functional as F
-from funcnet import nn, parallel
-from funcnet.core.paths import nest
+import funcnet as fn  # noqa: E402
+from examples.char_gpt import Block  # noqa: E402
+from funcnet import functional as F  # noqa: E402
+from funcnet import nn, parallel  # noqa: E402
+from funcnet.core.paths import nest  # noqa: E402
 
 VOCABULARY = 64
 

@@ -1,6 +1,8 @@
 """Meshes: the devices of all processes as a grid whose axes have names."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh
@@ -8,7 +10,7 @@ from jax.sharding import AxisType, Mesh
 __all__ = ["mesh"]
 
 
-def mesh(*, explicit: bool = False, devices: list[jax.Device] | None = None, **axes: int) -> Mesh:
+def mesh(*, explicit: bool = False, devices: Sequence[Any] | None = None, **axes: int) -> Mesh:
     """Arrange devices in a grid with named axes.
 
     Axes are automatic: XLA decides how values within a computation are spread, from how its arguments

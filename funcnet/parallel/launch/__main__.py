@@ -9,4 +9,6 @@ if __name__ == "__main__":
     _code = run_job(parse_options())
     for _stream in (sys.stdout, sys.stderr):
         _stream.flush()
-    os._exit(_code)  # the job is over: what Python and JAX would clean up takes longer than the rest
+    os._exit(
+        _code
+    )  # the job is over: what Python and JAX would clean up takes longer than the rest
