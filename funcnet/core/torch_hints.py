@@ -37,6 +37,7 @@ _STEP = (
     "updates, opt_state = optimizer.update(grads, opt_state, params); "
     "params = optim.apply_updates(params, updates)"
 )
+_SHARD = "net = parallel.shard(net, mesh, parallel.{})"
 _GRADS = "gradients are returned, not accumulated: grads = jax.grad(loss)(params)"
 _FREE = "gradients are taken only where jax.grad is called; jax.lax.stop_gradient(x) holds one back"
 _SAVE = (
@@ -141,7 +142,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "autograd": "fn.grad, fn.value_and_grad, fn.custom_gradient",
         "utils": "torch.utils.data is fn.data; torch.utils.checkpoint is fn.remat",
         "amp": "fn.optim.master_copy and fn.optim.loss_scale; 16-bit arrays are computed with in float32 inside",
-        "distributed": "jax.distributed and jax.sharding",
+        "distributed": "fn.parallel",
         **dict.fromkeys(
             ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "complex64"), _JNP
         ),
@@ -166,7 +167,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "functional": "fn.functional: from funcnet import functional as F",
         "utils": "optim.clip_by_global_norm clips, in a chain before the optimizer; weight_norm and spectral_norm "
         "are in nn.parametrizations; fn.state_dict names arrays",
-        "DataParallel": "shard the batch: jax.jit computes in parallel on what jax.sharding.NamedSharding lays out",
+        "DataParallel": "fn.parallel.batch_sharding(mesh) spreads a batch; jax.jit does the rest",
         **dict.fromkeys(
             ("modules", "parallel", "common_types", "grad"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
         ),
@@ -174,6 +175,17 @@ INSTEAD: dict[str, dict[str, str]] = {
         "Container": "nn.Sequential, nn.ModuleList and nn.ModuleDict hold modules",
         "UninitializedBuffer": "fn.Buffer((None, 3), init): None is learned from an example",
         "UninitializedParameter": "fn.Parameter((None, 3), init): None is learned from an example",
+    },
+    "funcnet.parallel": {
+        **dict.fromkeys(("DataParallel", "DistributedDataParallel"), "parallel.batch_sharding(mesh) for batches"),
+        **dict.fromkeys(("FSDP", "FullyShardedDataParallel", "fully_shard"), _SHARD.format("fully_sharded()")),
+        **dict.fromkeys(
+            ("parallelize_module", "ColwiseParallel", "RowwiseParallel"), _SHARD.format("tensor_parallel(net)")
+        ),
+        "ZeroRedundancyOptimizer": "parallel.shard_optimizer(optimizer, net, zero='data')",
+        **dict.fromkeys(("Mesh", "DeviceMesh", "init_device_mesh", "make_mesh"), "parallel.mesh(data=-1, model=2)"),
+        "init_process_group": "parallel.start()",
+        **dict.fromkeys(("all_reduce", "all_gather", "broadcast"), "jax.lax.psum and the like, inside jax.shard_map"),
     },
     "funcnet.optim": {
         "lr_scheduler": "a schedule is given in place of a number: optim.adamw(optim.schedules.cosine(1e-3, steps))",

@@ -1,5 +1,6 @@
 """shard: a model whose arrays lie on a mesh as rules say."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -56,9 +57,14 @@ def shard(net: Functional, mesh: Mesh, rules: Rules, *example_inputs: Any) -> Fu
     """
     if not hasattr(net, "observable"):
         raise TypeError(
-            f"shard takes what fn.functionalize(module) returned; got {type(net).__name__}"
+            f"shard takes net = fn.functionalize(module) first; got {type(net).__name__}"
         )
     _check_mesh(mesh)
+    if not isinstance(rules, Mapping):
+        raise TypeError(
+            "rules are patterns of paths and their places, a dict: {'*.weight': 'fsdp'}, or a set of them such as "
+            f"parallel.fully_sharded(); got {rules!r}"
+        )
     pure = net.observable
     if pure.around is not None:
         raise ValueError(

@@ -72,7 +72,7 @@ def test_packages_list_public_names_alone(package):
 HINTS = [
     (nn, "functional", "from funcnet import functional as F"),
     (nn, "utils", "clip_by_global_norm"),
-    (nn, "DataParallel", "shard the batch"),
+    (nn, "DataParallel", "spreads a batch"),
     (nn, "Linaer", "Did you mean Linear"),
     (F, "ReLU", "functional.relu"),
     (F, "sofmax", "Did you mean softmax"),
