@@ -31,7 +31,7 @@ class Model(nn.Module):
 
     def __init__(self, width: int, layers: int, remat: Any) -> None:
         self.tokens = nn.Embedding(VOCABULARY, width)
-        self.blocks = nn.Repeat(Block(width, width // 32, 0.0, 0.02), layers, remat=remat)
+        self.blocks = nn.Repeat(Block(width, max(1, width // 32), 0.0, 0.02), layers, remat=remat)
         self.head = nn.Linear(width, VOCABULARY, bias=False)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:

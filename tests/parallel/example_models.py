@@ -75,7 +75,7 @@ def batch_of(example: Example, number: int) -> dict[str, np.ndarray]:
     if example.kind in ("images", "pixels"):
         shape = (BATCH,) if example.kind == "images" else (BATCH, size, size)
         classes = 4 if example.kind == "images" else 2
-        images = rng.standard_normal((BATCH, 3, size, size)).astype(np.float32)
+        images = rng.standard_normal((BATCH, 3, size, size)).astype(jnp.result_type(float))
         return {"x": images, "y": rng.integers(0, classes, shape, np.int32)}
     words = rng.integers(0, WORDS, (BATCH, TIME + 1), np.int32)
     return {"x": words[:, :-1], "y": words[:, 1:]}
@@ -104,8 +104,10 @@ def rules_of(example: Example, strategy: str) -> dict[str, Any]:
 
 
 def optimizer_of(example: Example) -> Any:
-    # Adam divides by what is nearly zero in the first steps, which no two orders of sums survive to 1e-5; nor do they
-    # twenty long steps through batch norms of eight samples, which double every difference
+    if jax.config.jax_enable_x64:
+        return optim.adam(1e-3)
+    # In 32 bits Adam makes steps of rounding where a gradient is zero (the keys' biases in attention), and batch norms
+    # of eight samples double every difference in a long step.
     return optim.sgd(0.002 if example.kind in ("images", "pixels") else 0.05, momentum=0.9)
 
 
@@ -115,11 +117,11 @@ def example_of(name: str, steps: int) -> Example:
 
 
 @lru_cache
-def initial(name: str, steps: int) -> tuple[Any, Any]:
-    """Draw a model's values."""
+def initial(name: str, steps: int, dtype: Any) -> tuple[Any, Any]:
+    """Draw a model's values, of floats of a dtype."""
     net = fn.functionalize(example_of(name, steps).model)
-    params, state = net.init(jax.random.key(0))
-    return jax.tree.map(np.asarray, (params, state))
+    values = jax.tree.map(np.asarray, net.init(jax.random.key(0)))
+    return jax.tree.map(lambda x: x.astype(dtype) if x.dtype.kind == "f" else x, values)
 
 
 def train(example: Example, net: Any, optimizer: Any, place: Any, steps: int, values: Any) -> Any:
@@ -139,7 +141,7 @@ def whole_run(name: str, steps: int) -> tuple[Any, Any]:
     """Train on one device."""
     example = example_of(name, steps)
     net = fn.functionalize(example.model)
-    values = jax.tree.map(jnp.asarray, initial(name, steps))
+    values = jax.tree.map(jnp.asarray, initial(name, steps, jnp.result_type(float)))
     return train(example, net, optimizer_of(example), jnp.asarray, steps, values)
 
 
@@ -168,6 +170,7 @@ def spread_run(name: str, strategy: str, steps: int, *, born: bool = False) -> t
     if born:
         values = net.init(jax.random.key(0))
     else:
-        values = tuple(map_with_path(lies, tree) for tree in initial(name, steps))
+        drawn = initial(name, steps, jnp.result_type(float))
+        values = tuple(map_with_path(lies, tree) for tree in drawn)
     place = partial(place_as, parallel.batch_sharding(mesh))
     return train(example, net, optimizer, place, steps, values)

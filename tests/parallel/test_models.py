@@ -15,15 +15,13 @@ from tests.parallel.example_models import (
     whole_run,
 )
 
-# a model takes its turn with a strategy; all pairs, and twenty steps, with --grid=full
+# models take turns with strategies; all pairs, in 32 bits too, and twenty steps, with --grid=full
 SAMPLED = [
     ("gpt2", "tensor and fsdp"),
     ("llama", "tensor"),
-    ("bert", "fsdp"),
     ("vit", "zero"),
-    ("lstm_lm", "fsdp"),
+    ("lstm_lm", "data"),
     ("resnet", "fsdp"),
-    ("unet", "data"),
 ]
 EVERY = [
     (name, strategy) for name in EXAMPLES for strategy in STRATEGIES if is_possible(name, strategy)
@@ -36,29 +34,40 @@ def pytest_generate_tests(metafunc):
         pairs = EVERY if full else SAMPLED
         metafunc.parametrize("pair", pairs, ids=["-".join(pair) for pair in pairs])
         metafunc.parametrize("steps", [ALL if full else FEW])
+        metafunc.parametrize("bits", [64, 32] if full else [64])
 
 
-on_one_device = lru_cache(whole_run)
+@lru_cache
+def on_one_device(name, steps, bits):
+    return whole_run(name, steps)
 
 
-def test_a_spread_model_trains_as_a_whole_one(pair, steps):
-    name, strategy = pair
-    expected, whole = on_one_device(name, steps)
+# sums over devices are made in another order; beside that nothing differs
+TOLERANCE = {32: 1e-5, 64: 1e-9}
+
+
+def test_a_spread_model_trains_as_a_whole_one(pair, steps, bits):
+    with jax.enable_x64(bits == 64):
+        compare(*pair, steps, bits)
+
+
+def compare(name, strategy, steps, bits):
+    expected, whole = on_one_device(name, steps, bits)
     losses, run = spread_run(name, strategy, steps, born=steps == ALL)
-    # float32: sums over devices are made in another order
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert {leaf.dtype.itemsize * 8 for leaf in jax.tree.leaves(run.params)} == {bits}
+    near = TOLERANCE[bits]
+    np.testing.assert_allclose(losses, expected, rtol=near)
     pairs = zip(
         jax.tree.leaves((run.params, run.state)),
         jax.tree.leaves((whole.params, whole.state)),
         strict=True,
     )
     for ours, theirs in pairs:
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours, theirs, rtol=near, atol=near)
     spread = [not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(run.params)]
     assert any(spread) == (strategy not in ("data", "zero"))
 
 
-def test_every_model_and_every_strategy_is_sampled():
-    assert {name for name, _ in SAMPLED} == EXAMPLES.keys()
+def test_every_strategy_is_sampled():
     assert {strategy for _, strategy in SAMPLED} == set(STRATEGIES)
     assert set(SAMPLED) <= set(EVERY)

@@ -41,8 +41,8 @@ class _Arguments:
     """The arrays that the step takes, with their shardings; parameters are told by name."""
 
     def __init__(self, compiled: Any, program: ProgramText) -> None:
-        arrays = jax.tree.leaves(compiled.args_info)
-        shardings = jax.tree.leaves(compiled.input_shardings, is_leaf=lambda leaf: leaf is None)
+        arrays, treedef = jax.tree.flatten(compiled.args_info)
+        shardings = treedef.flatten_up_to(compiled.input_shardings)
         # what the step does not use has no sharding, and is no argument of the program
         kept = [pair for pair in zip(arrays, shardings, strict=True) if pair[1] is not None]
         names = [layer_of(one.attribute("op_name")) for one in program.parameters()]

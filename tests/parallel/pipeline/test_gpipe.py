@@ -1,6 +1,7 @@
 """GPipe: what holds of a model whose Repeat is pipelined, besides equal gradients."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import nn, parallel
-from tests.parallel.pipeline.models import MLPBlock, initialized, make_batch, pipelined
+from tests.parallel.pipeline.models import MESHES, MLPBlock, initialized, make_batch, pipelined
 
 TWO = {"data": 2, "stage": 2}
 
@@ -221,3 +222,22 @@ def test_what_is_named_batched_has_the_batch_s_rows(rng):
     divided, batch = pipelined(net, TWO, 4, batched=("mask",)), make_batch(rng, 8)
     with pytest.raises(ValueError, match="named in batched=, so its leading axis must have 8 rows"):
         jax.eval_shape(divided.apply, params, {}, batch["tokens"], batch["mask"][:4])
+
+
+@pytest.mark.parametrize("axes", ["data=2,stage=2", "stage=2,rows=2"])
+def test_gradients_of_sixteen_bits_beside_other_axes(axes):
+    """Devices share inputs, and with rows= parameters: their gradients are sums, which XLA must survive."""
+    net = fn.functionalize(nn.Repeat(nn.Linear(4, 4), 2))
+    params, _ = net.init(jax.random.key(0))
+    given = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (params, jnp.ones((4, 4))))
+    divided = pipelined(net, MESHES[axes], 2, path="")
+
+    def loss(net, both):
+        return net.apply(both[0], {}, both[1])[0].astype(jnp.float32).mean()
+
+    found, expected = (jax.jit(jax.grad(partial(loss, one)))(given) for one in (divided, net))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == jnp.bfloat16
+        one, other = (np.asarray(array, np.float32) for array in (one, other))
+        # each rounding costs up to 2^-9 of a number; parts are summed in another order
+        np.testing.assert_allclose(one, other, rtol=0, atol=2**-6 * np.abs(other).max())

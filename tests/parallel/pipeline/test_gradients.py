@@ -57,8 +57,8 @@ def undivided():
     "number", range(len(PRODUCTS)), ids=lambda number: "-".join(map(str, PRODUCTS[number]))
 )
 def test_equal_to_the_model_that_is_not_divided(number, undivided, request):
-    if request.config.getoption("--grid") != "full" and number % 14 != 4:
-        pytest.skip("a fourteenth of the products; all with --grid=full")
+    if request.config.getoption("--grid") != "full" and number % 22 != 18:
+        pytest.skip("one product of 22; all with --grid=full")
     block, axes, microbatches, schedule = PRODUCTS[number]
     net, params, batch, value, grads = undivided(block)
     divided = pipelined(net, MESHES[axes], microbatches, batched=("mask",))

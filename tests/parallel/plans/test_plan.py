@@ -180,6 +180,12 @@ def test_one_device_sends_nothing():
     assert "devices send each other nothing" in str(plan)
 
 
+def test_nones_and_static_arguments_are_no_arrays():
+    step = jax.jit(lambda params, x, turns: (params["a"] * turns + x, params), static_argnums=2)
+    plan = parallel.plan(step, {"a": jnp.ones(4), "b": None}, jnp.ones(4), 2)
+    assert plan.arguments == {"params": 16, "x": 16}
+
+
 def test_what_is_no_step_is_refused():
     with pytest.raises(TypeError, match="plan needs a step, a function or a jitted one; got int"):
         parallel.plan(3)
