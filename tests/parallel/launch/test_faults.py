@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc):
             rows = [row for row in rows if row[0] != "left"]
         metafunc.parametrize(("fault", "repeat"), rows)
     if "cluster_row" in metafunc.fixturenames:
-        rows = CLUSTER_FAULTS if full else CLUSTER_FAULTS[:3]
+        rows = CLUSTER_FAULTS if full else CLUSTER_FAULTS[:2]
         metafunc.parametrize("cluster_row", rows, ids=lambda row: f"{row[0]}-{row[1]}")
 
 
