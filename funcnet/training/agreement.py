@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from funcnet.training.on_mesh import in_step
+
 __all__ = ["Agreement"]
 
 
@@ -42,7 +44,7 @@ class Agreement:
         """
         if self.alone:
             return yes
-        before, self.asked = self.asked, self.exchange(self.answers[yes])
+        before, self.asked = self.asked, in_step(self.exchange(self.answers[yes]))
         return before is not None and bool(before)
 
 

@@ -21,7 +21,7 @@ from funcnet.parallel.rules.table import Rules
 from funcnet.training.interruption import Interruption
 from funcnet.training.metrics import RunningMean
 from funcnet.training.objective import Objective, weight_of
-from funcnet.training.on_mesh import Setup, cached, set_up
+from funcnet.training.on_mesh import Setup, cached, in_step, set_up
 from funcnet.training.progress import Progress
 from funcnet.training.resuming import FitPosition, Keeper
 from funcnet.training.steps import make_eval_step, make_train_step
@@ -132,7 +132,7 @@ class _Evaluation:
         for batch in bar:
             if mean is None:
                 mean = self.place(RunningMean.zeros(jax.eval_shape(self.plain, run, batch)))
-            mean = bar.call(self.step, run, mean, batch=batch, known=self.known)
+            mean = in_step(bar.call(self.step, run, mean, batch=batch, known=self.known))
         return mean.compute() if mean is not None else {}
 
 
@@ -193,7 +193,7 @@ class _Training:
         self.run, mean, place.first_bad = bar.call(
             self.step, self.run, mean, place.first_bad, batch=batch, known=self.known
         )
-        place.mean = mean
+        place.mean = in_step(mean)
         place.batches += 1
         self.steps += 1
         bar.show(mean.compute)

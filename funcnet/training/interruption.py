@@ -6,6 +6,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from funcnet.parallel import alive
+from funcnet.parallel.launch.steps import note_termination
 from funcnet.training.agreement import Agreement
 
 __all__ = ["Interruption"]
@@ -35,6 +36,7 @@ class Interruption:
         if self.agreement.alone:  # else it is JAX that notes SIGTERM, and `alive` that tells
             self.usual[signal.SIGTERM] = signal.SIG_DFL
         self.noted: set[int] = set()
+        self.stepping = False
         self.requested = False
 
     def __enter__(self) -> "Interruption":
@@ -42,7 +44,8 @@ class Interruption:
         self._previous: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number, usual in self.usual.items():
-                if signal.getsignal(number) is usual:
+                # a loop written by hand, around this one or before it, hears of SIGTERM again at the end
+                if signal.getsignal(number) in (usual, note_termination):
                     self._previous[number] = signal.signal(number, self._note)
         return self
 
@@ -54,6 +57,7 @@ class Interruption:
 
     def agree(self, step: int) -> None:
         """Tell the job that this process lives, and learn whether to stop; every process calls this at every step."""
+        self.stepping = True
         ends = not alive(step)
         asked = self.agreement.any(bool(self.noted))
         self.requested = self.requested or ends or asked
@@ -64,7 +68,9 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Hand the signals back."""
+        """Hand the signals back, and let the job's watchdog rest."""
+        if self.stepping:
+            alive(None)
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         if signal.SIGTERM in self.noted:

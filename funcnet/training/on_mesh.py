@@ -16,7 +16,7 @@ from funcnet.parallel.optimizer_state import state_shardings
 from funcnet.training.objective import Objective, Supervised, with_rows
 from funcnet.training.train_state import TrainState
 
-__all__ = ["Setup", "cached", "set_up"]
+__all__ = ["Setup", "cached", "in_step", "set_up"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +126,25 @@ def cached(make: Any, *arguments: Any) -> Any:
         return make(*arguments)
     except TypeError:  # an objective, an optimizer or a place that has no hash
         return make.__wrapped__(*arguments)
+
+
+def in_step(tree: PyTree) -> PyTree:
+    """Wait for arrays that lie on several CPU devices, and return them.
+
+    There a device, or a process, that gets a step ahead of the others can hang in JAX's collectives, or end the
+    program after 40 s. Accelerators keep their order, and steps run ahead of the host.
+
+    Example:
+        >>> from funcnet.training.on_mesh import in_step
+        >>> in_step({"loss": jnp.array(1.0)})["loss"].item()
+        1.0
+    """
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1:
+            if next(iter(leaf.sharding.device_set)).platform == "cpu":
+                jax.block_until_ready(tree)
+            break
+    return tree
 
 
 class _Table(dict[str, Any]):

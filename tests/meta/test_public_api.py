@@ -19,6 +19,7 @@ FOLDERS = (
     "nn",
     "optim",
     "optim.schedules",
+    "parallel",
     "training",
     "transforms",
 )

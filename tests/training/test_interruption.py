@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+from funcnet import parallel
+from funcnet.parallel.launch import steps
 from funcnet.training.interruption import Interruption
 
 
@@ -57,3 +59,43 @@ def test_a_signal_that_somebody_else_handles_is_theirs(ended):
         one.agree(0)
         assert not one.requested
     assert ended == [signal.SIGTERM]
+
+
+@pytest.fixture
+def place(monkeypatch):
+    """A process that has not called `alive`, with SIGTERM as programs find it."""
+    new = steps.JobPlace()
+    monkeypatch.setattr(steps, "THIS_PROCESS", new)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield new
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_loop_by_hand_around_fits_hears_what_ended_them(place):
+    with (
+        Interruption() as one
+    ):  # before the loop calls alive, which is not to keep it from the signal
+        one.agree(0)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert parallel.alive(0)
+    with Interruption() as one:
+        one.agree(0)
+        signal.raise_signal(signal.SIGTERM)
+        assert one.requested
+        assert not place.terminated
+    assert not parallel.alive(1)
+
+
+@pytest.mark.parametrize(("quiet", "longest", "ends"), [
+    (1, 0, False), (70, 0, True), (70, 20, False), (300, 20, True),
+])  # fmt: skip
+def test_sigterm_ends_a_process_whose_loop_is_over(place, monkeypatch, quiet, longest, ends):
+    assert parallel.alive(0)
+    raised = []
+    monkeypatch.setattr(steps.signal, "raise_signal", raised.append)
+    place.seen -= quiet
+    place.longest = longest
+    steps.note_termination(signal.SIGTERM, None)
+    assert raised == [signal.SIGTERM] * ends
+    steps.note_termination(signal.SIGTERM, None)  # the second one
+    assert raised

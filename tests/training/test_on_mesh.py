@@ -84,7 +84,9 @@ def close(one, other):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_the_history_is_that_of_one_device(name, alone):
+def test_the_history_is_that_of_one_device(name, alone, request):
+    if name == "data" and request.config.getoption("grid") != "full":
+        pytest.skip("--grid=full: other tests here are data parallel, too")
     mesh, rules = mesh_of(**MESHES[name]), RULES[name]
     run = start()
     found, history = fit(run=run, mesh=mesh, rules=rules)

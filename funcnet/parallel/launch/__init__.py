@@ -32,8 +32,8 @@ SIGTERM to one process           nothing: `alive` is False in all processes   th
 Errors that other processes raise because of the first are in the files of ``--log-dir``, not on the terminal.
 Children of a process end with it, except those that make themselves a session of their own.
 
-What is not noticed at once: ``raise SystemExit(3)`` written out, which Python does not tell from a good end; the
-process then waits ``shutdown_timeout`` for the others, or ``step_timeout`` ends the job. Write ``sys.exit(3)``.
+What Python 3.11 does not notice at once: ``raise SystemExit(3)`` written out, which it does not tell from a good end;
+the process then waits ``shutdown_timeout`` for the others, or ``step_timeout`` ends the job. Write ``sys.exit(3)``.
 
 On CPU a process that runs many steps ahead of the others hangs in JAX's collectives: wait for each step with
 ``jax.block_until_ready(loss)`` there. On accelerators steps should run ahead.

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from funcnet.parallel.launch.failure import STUCK_CODE, is_consequence
@@ -88,7 +88,7 @@ class Member:
         """Say hello, and take over what ends a process: errors, exit codes, and for one alone SIGTERM."""
         self._send("hello", process=self.process, job=self._job, interval=self._interval)
         sys.excepthook = self._on_error
-        sys.exit = builtins.exit = builtins.quit = _leave  # pyright: ignore[reportAttributeAccessIssue]
+        _note_exits()
         atexit.register(self._on_exit)
         _Exit.status = 0
         if self.processes == 1 and threading.current_thread() is threading.main_thread():
@@ -212,11 +212,34 @@ def _flush() -> None:
         stream.flush()
 
 
+def _note_exits() -> None:
+    """Learn with which code the program ends: Python runs exit handlers without saying so.
+
+    From Python 3.12 on, every SystemExit that leaves the outermost frame is seen; before, those of ``sys.exit``.
+    """
+    if sys.version_info >= (3, 12):
+        watch = sys.monitoring
+        if (tool := next((free for free in (4, 3) if not watch.get_tool(free)), None)) is not None:
+            watch.use_tool_id(tool, "funcnet job")
+            watch.register_callback(tool, watch.events.PY_UNWIND, _note_unwinding)
+            watch.set_events(tool, watch.events.PY_UNWIND)
+            return
+    sys.exit = builtins.exit = builtins.quit = _leave  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _note_unwinding(code: CodeType, offset: int, error: BaseException) -> None:
+    if isinstance(error, SystemExit):
+        frame = inspect.currentframe()
+        left = frame.f_back if frame is not None else None
+        outermost = left is not None and left.f_back is None
+        if outermost and threading.current_thread() is threading.main_thread():
+            _Exit.status = error.code
+
+
 class _Exit(SystemExit):
     """What ``sys.exit`` raises: it tells a program's end from an exit that somebody catches.
 
-    Python runs exit handlers without saying with which code, when JAX would already wait for the others. An
-    exception that ends the program is freed when no frame is left; one that is caught, before.
+    An exception that ends the program is freed when no frame is left; one that is caught, before.
     """
 
     status: Any = 0

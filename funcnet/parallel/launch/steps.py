@@ -12,7 +12,7 @@ import jax
 from funcnet.core.jax_internals.preemption import reached_stop
 from funcnet.parallel.launch.member import Member
 
-__all__ = ["THIS_PROCESS", "alive"]
+__all__ = ["THIS_PROCESS", "alive", "note_termination"]
 
 
 @dataclass
@@ -23,10 +23,15 @@ class JobPlace:
     started: bool = False
     ended: bool = False
     terminated: bool = False
+    seen: float = 0.0
+    longest: float = 0.0
     reached: Callable[[int], bool] | None = None
 
 
 THIS_PROCESS = JobPlace()
+
+_LOOP_OVER = 60.0
+"""Seconds without a call of `alive` after which the loop of a process alone may be over."""
 
 
 def alive(step: int | None) -> bool:
@@ -43,7 +48,9 @@ def alive(step: int | None) -> bool:
             run = train_step(run, batch)
 
     SIGTERM to any of the processes, which SLURM and Kubernetes send before they end a job, and Ctrl-C in the
-    launcher, let all processes stop at the same step, so that they save together.
+    launcher, let all processes stop at the same step, so that they save together. A process alone is ended as usual
+    by a second SIGTERM, and by the first one when its loop is over: no call for a minute, and for ten times as long
+    as between any two before.
 
     Args:
         step: the step that begins; None if no step is expected for a while, so that the watchdog rests.
@@ -58,11 +65,15 @@ def alive(step: int | None) -> bool:
     member = THIS_PROCESS.member
     if THIS_PROCESS.reached is None:
         _first_call(member)
+    now = time.monotonic()
     if member is not None:
-        member.seen = time.monotonic()
+        member.seen = now
         member.step = step
         if member.stop:
             THIS_PROCESS.ended = True
+    elif THIS_PROCESS.seen:
+        THIS_PROCESS.longest = max(THIS_PROCESS.longest, now - THIS_PROCESS.seen)
+    THIS_PROCESS.seen = now
     if step is not None and not THIS_PROCESS.ended:
         THIS_PROCESS.ended = THIS_PROCESS.terminated or _asked_to_stop(step)
     if member is not None:
@@ -76,20 +87,22 @@ def _asked_to_stop(step: int) -> bool:
 
 def _first_call(member: Member | None) -> None:
     """Choose how to learn that the job should stop: JAX's agreement, or for a process alone the signal itself."""
-    THIS_PROCESS.reached = reached_stop
-    in_main = threading.current_thread() is threading.main_thread()
     if member is not None:
         member.first_step()
-        return
-    free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     # JAX's own handler is one that Python does not see
-    if in_main and free and not jax.distributed.is_initialized():
-        signal.signal(signal.SIGTERM, _note_termination)
+    elif not jax.distributed.is_initialized():
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return  # `fit` takes the signal itself; the next call, of a loop by hand, asks again
+        signal.signal(signal.SIGTERM, note_termination)
+    THIS_PROCESS.reached = reached_stop
 
 
-def _note_termination(number: int, frame: FrameType | None) -> None:
-    """Note the first request; a second one is one that is not waited for."""
-    if THIS_PROCESS.terminated:
+def note_termination(number: int, frame: FrameType | None) -> None:
+    """Note the first request; what ends a loop that is over, and a second one, end the program."""
+    quiet = time.monotonic() - THIS_PROCESS.seen
+    over = quiet > max(_LOOP_OVER, 10 * THIS_PROCESS.longest)
+    if over or THIS_PROCESS.terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
     THIS_PROCESS.terminated = True

@@ -39,6 +39,8 @@ def fail(fault, me):
         raise ValueError("a bad value")
     if fault == "exited":
         sys.exit(3)
+    if fault == "left":
+        raise SystemExit(3)
     if fault == "vanished":
         os._exit(0)
     if fault == "killed":
