@@ -273,6 +273,43 @@ def test_a_layer_that_is_called_twice_is_captured_twice():
     same(found, expected)
 
 
+class Counting(nn.Module):
+    """Normalizes twice, so that the second call reads what the first assigned; its parent assigns as well."""
+
+    def __init__(self):
+        self.norm = nn.BatchNorm1d(8)
+        self.other = nn.BatchNorm1d(8)
+        self.other.running_var = self.norm.running_var
+
+    def __call__(self, x):
+        self.norm.running_mean = self.norm.running_mean + 1
+        return self.other(self.norm(3 * self.norm(x) + 1))
+
+
+@pytest.mark.parametrize("wrapper", [lambda m: m, nn.Remat], ids=["called", "remat"])
+def test_buffers_in_parts_that_are_assigned_more_than_once(wrapper):
+    net, sharded = both(wrapper(Counting()))
+    (params, state), (parts, left) = net.init(KEY), sharded.init(KEY)
+    assert any(sharded.placement.specs[path] for path, _ in leaves_with_paths(left))
+    found = value_and_grad(sharded)(parts, left, INPUT)
+    same(found, value_and_grad(net)(params, state, INPUT))
+    lies(found[0][1], sharded.placement)
+
+
+def test_a_loop_around_a_layer_with_buffers_in_parts():
+    """In evaluation nothing is assigned, so nothing leaks out of the loop."""
+
+    class Looped(nn.Module):
+        def __init__(self):
+            self.norm = nn.BatchNorm1d(8)
+
+        def __call__(self, xs):
+            return jax.lax.map(lambda x: self.norm(x[None])[0], xs)
+
+    net, sharded = both(Looped())
+    same(sharded.apply(*sharded.init(KEY), INPUT)[0], net.apply(*net.init(KEY), INPUT)[0])
+
+
 def test_outputs_and_arguments_that_are_no_arrays():
     class Tagged(nn.Module):
         def __init__(self):
