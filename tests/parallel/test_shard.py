@@ -1,5 +1,8 @@
 """parallel.shard: arrays are born in parts, gathered where they are used, and stay where they lie."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -243,6 +246,25 @@ def test_transforms_work_as_on_one_device(request, name):
 
 def test_params_from_elsewhere_are_put_in_place():
     same(SHARDED.apply(PARAMS, {}, INPUT)[0], NET.apply(PARAMS, {}, INPUT)[0])
+
+
+def test_arrays_of_other_shapes_are_told_as_on_one_device():
+    wrong = {**PARTS, "0": {**PARTS["0"], "up": {**PARTS["0"]["up"], "weight": jnp.ones((3, 3))}}}
+    with pytest.raises(fn.errors.ShapeMismatchError, match=r"0.up.weight has shape \(3, 3\)"):
+        SHARDED.apply(wrong, {}, INPUT)
+
+
+def test_loaded_arrays_are_put_where_they_lie_once(tmp_path):
+    path = fn.checkpoint.save_weights(tmp_path / "w.safetensors", SHARDED.module, PARTS, {})
+    params, _ = map(SHARDED.placement.kept, fn.checkpoint.load_weights(path, SHARDED.module))
+    lies(params, SHARDED.placement)
+    same(params, PARAMS, atol=0, rtol=0)
+
+
+def test_a_placement_is_copied_and_not_pickled():
+    assert copy.deepcopy(SHARDED).placement is SHARDED.placement
+    with pytest.raises(TypeError, match=r"call parallel\.shard where they are loaded"):
+        pickle.dumps(SHARDED)
 
 
 def test_capture_and_intervene_keep_the_placement():
