@@ -125,7 +125,8 @@ def call_gathering(
 
     def run(arrays: list[Any]) -> Any:
         bound = binding.rebuilt(dict(zip(specs, arrays, strict=True)), region)
-        start, left = {}, {}
+        start: dict[int, Any] = {}
+        left: dict[int, Any] = {}
         read(node, bound, start, buffers_only=True)
         output = call(bound, *args, **kwargs)
         read(node, bound, left, buffers_only=True)
