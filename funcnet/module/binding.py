@@ -51,7 +51,7 @@ class Scope:
         modules: the bound modules by the ``id`` of their nodes.
         infer: called before each module's call while shapes are learned from an example; else None.
         placement: where the arrays of the tree lie on a mesh, if anywhere.
-        stored: the arrays that are gathered, as they are stored, by the ``id`` of their specs.
+        stored: the arrays that were gathered and the same as they are stored, by the ``id`` of their specs.
         gathering: the modules that gather again as they are called; see `gathering_modules`.
     """
 
@@ -64,7 +64,7 @@ class Scope:
     modules: dict[int, Any] = field(default_factory=dict)
     infer: Callable[["Binding", Module, Any, Any], None] | None = None
     placement: Placement | None = None
-    stored: dict[int, Any] = field(default_factory=dict)
+    stored: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     gathering: frozenset[Any] = frozenset()
 
 
@@ -122,7 +122,8 @@ class Binding:
             vars(module)[name] = _read_only(value)
             return
         for owner, attribute in owners:
-            vars(self.scope.modules[owner])[attribute] = value
+            if owner in self.scope.modules:  # of a part that was bound anew others are not there
+                vars(self.scope.modules[owner])[attribute] = value
 
     def call(self, module: Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Call the module under its name, for profiles and errors; show its output to the observer."""
@@ -225,8 +226,11 @@ def bind_node(
         scope.placement = placement
         if again:
             scope.gathering = gathering_modules(layout, placement)
-            scope.stored = {i: leaves[i] for i in gathered_arrays(layout, placement)}
-        leaves = taken(layout, placement, leaves)
+        whole = taken(layout, placement, leaves)
+        if again:
+            spread = gathered_arrays(layout, placement)
+            scope.stored = {spec: (whole[spec], leaves[spec]) for spec in spread}
+        leaves = whole
     return bind_leaves(node, leaves, scope)
 
 

@@ -117,10 +117,7 @@ TRANSFORMS = {
 }
 
 PAIRS = [("plain", transform) for transform in TRANSFORMS] + [
-    (model, transform)
-    for model in MODELS
-    if model != "plain"
-    for transform in ("grad", "vmap", "capture")
+    (model, transform) for model in MODELS if model != "plain" for transform in ("grad", "capture")
 ]
 """All transforms of a plain model, and those of every training step of each wrapper."""
 

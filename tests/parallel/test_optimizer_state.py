@@ -33,10 +33,8 @@ OPTAX = ["adamw", "adafactor", "lion", "lamb"]
 
 SAMPLE = {
     "adafactor",
-    "soap",
     "schedule_free_adamw",
     "groups",
-    "master copy",
     "packed",
     "optax adamw",
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
+from jax import lax
 
 from funcnet.core.aliases import Array
 from funcnet.functional.explicit_meshes import devices_of, let_xla_place
@@ -63,7 +64,26 @@ def group_by_group(
     """
 
     def whole(images: Array, filters: Array) -> Array:
+        if groups > _WRITTEN_OUT:
+            return _in_a_loop(convolve, images, filters, groups, axis % images.ndim)
         pairs = zip(jnp.split(images, groups, axis), jnp.split(filters, groups), strict=True)
         return jnp.concatenate([convolve(*pair) for pair in pairs], axis)
 
     return let_xla_place(whole, images, filters, kept=1)
+
+
+_WRITTEN_OUT = 4
+"""More groups are a loop: written out, 32 take ten times as long to compile, and no less to run."""
+
+
+def _in_a_loop(
+    convolve: Callable[[Array, Array], Array],
+    images: Array,
+    filters: Array,
+    groups: int,
+    axis: int,
+) -> Array:
+    channels = images.reshape(*images.shape[:axis], groups, -1, *images.shape[axis + 1 :])
+    pairs = jnp.moveaxis(channels, axis, 0), filters.reshape(groups, -1, *filters.shape[1:])
+    done = jnp.moveaxis(lax.map(lambda pair: convolve(*pair), pairs), 0, axis)
+    return done.reshape(*done.shape[:axis], -1, *done.shape[axis + 2 :])

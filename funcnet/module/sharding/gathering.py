@@ -124,12 +124,13 @@ def call_gathering(
     specs = list(before)  # in the order of the tree: a dict by id would be in no order
 
     def run(arrays: list[Any]) -> Any:
-        leaves = dict(zip(specs, arrays, strict=True))
-        bound = binding.rebuilt(leaves, region)
-        output = call(bound, *args, **kwargs)
+        bound = binding.rebuilt(dict(zip(specs, arrays, strict=True)), region)
+        start: dict[int, Any] = {}
         left: dict[int, Any] = {}
+        read(node, bound, start, buffers_only=True)
+        output = call(bound, *args, **kwargs)
         read(node, bound, left, buffers_only=True)
-        changed = any(value is not leaves[spec] for spec, value in left.items())
+        changed = any(value is not start[spec] for spec, value in left.items())
         return output, list(left.items()) if changed else (), getattr(region, "seen", {})
 
     assert scope.placement is not None  # who gathers has one
@@ -150,8 +151,18 @@ def region_of_call(observer: Any) -> Any:
     return observer
 
 
-def arrays_in(node: Node, built: Any, stored: dict[int, Any]) -> dict[int, Any]:
-    """Return the arrays that a bound module holds, those that are stored in parts as they are stored."""
+def arrays_in(node: Node, built: Any, stored: dict[int, tuple[Any, Any]]) -> dict[int, Any]:
+    """Return the arrays that a bound module holds, those that are stored in parts as they are stored.
+
+    Args:
+        node: of the module.
+        built: the bound module.
+        stored: by the ``id`` of their specs, arrays as they were gathered and as they are stored. A buffer that was
+            assigned since is no longer the one that was gathered.
+    """
     found: dict[int, Any] = {}
     read(node, built, found)
-    return {spec: stored.get(spec, array) for spec, array in found.items()}
+    for spec, (whole, parts) in stored.items():
+        if found.get(spec) is whole:
+            found[spec] = parts
+    return found

@@ -67,15 +67,23 @@ class Placement:
         return NamedSharding(self.mesh, PartitionSpec())
 
     def kept(self, tree: Any, prefix: str = "") -> Any:
-        """Have each array of params or state lie where it is kept.
+        """Have each array of params or state lie where it is kept, such as those that were loaded from a file.
 
         Args:
             tree: nested dicts of arrays.
             prefix: the path of the dict.
+
+        Example:
+            >>> net = fn.parallel.shard(fn.functionalize(nn.Linear(8, 8)), fn.parallel.mesh(data=-1), {"*": "fsdp"})
+            >>> path = fn.checkpoint.save_weights("w.safetensors", net.module, *net.init(jax.random.key(0)))
+            >>> params, state = map(net.placement.kept, fn.checkpoint.load_weights(path, net.module))
         """
         if isinstance(tree, Mapping):
             return {name: self.kept(below, join(prefix, name)) for name, below in tree.items()}
-        return constrained(tree, self.sharding(prefix)) if prefix in self.arrays else tree
+        one = self.arrays.get(prefix)
+        # what has another shape may not divide; it is told when it is bound, with the shape that is declared
+        fits = one is not None and getattr(tree, "shape", None) == tuple(one.shape)
+        return constrained(tree, self.sharding(prefix)) if fits else tree
 
     def taken(self, path: str, array: Any) -> Any:
         """Gather an array that is kept in parts, if it is one."""
@@ -138,6 +146,17 @@ class Placement:
             for path, one in self.arrays.items()
         }
         return replace(self, arrays=arrays)
+
+    def __deepcopy__(self, memo: Any) -> "Placement":
+        """Return itself: it never changes, and its devices cannot be copied."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """Raise: devices are those of one process."""
+        raise TypeError(
+            "a sharded model names the devices of this process, which cannot be pickled: pickle net.module and the "
+            "rules, and call parallel.shard where they are loaded"
+        )
 
     def describe(self) -> str:
         """Tell of each array its shape, its place, its bytes on a device, and the pattern that says so.

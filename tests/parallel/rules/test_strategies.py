@@ -32,7 +32,6 @@ CASES = [
 SAMPLE = {
     ("repeated", "sequence"),
     ("repeated", "tensor and fsdp"),
-    ("unrolled", "fsdp"),
     ("unrolled", "zero"),
     ("experts", "experts and fsdp"),
 }
