@@ -1,5 +1,8 @@
 """Many devices and many processes: meshes, rules by dotted path, plans, and jobs that end when they fail."""
 
+from typing import TYPE_CHECKING
+
+from funcnet.core.torch_hints import package_attributes
 from funcnet.parallel.communication.diloco import DiLoCoState, diloco
 from funcnet.parallel.communication.local_step import local_step
 from funcnet.parallel.communication.powersgd import PowerSGDState, powersgd
@@ -61,3 +64,6 @@ __all__ = [
     "start",
     "tensor_parallel",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = package_attributes(__name__, __all__)
