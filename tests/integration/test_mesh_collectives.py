@@ -147,7 +147,7 @@ def test_rows_that_need_a_form_of_their_own():
     assert exchanges(step.lower(*arguments).compile()) == []
 
 
-@pytest.mark.parametrize(("outputs", "groups"), [(4, 4), (8, 4), (6, 2), (16, 8)])
+@pytest.mark.parametrize(("outputs", "groups"), [(4, 4), (8, 4), (6, 2), (32, 16)])
 def test_the_form_of_grouped_convolutions_on_other_platforms(outputs, groups):
     """On CPUs depthwise convolution has another form; here is the one that GPUs compile, which XLA must share out."""
     mesh = fn.parallel.mesh(data=-1)

@@ -73,8 +73,8 @@ def group_by_group(
 
 
 _WRITTEN_OUT = 8
-"""More groups are a loop. Gradients of 3x3 filters and 16x64x28x28 images on four simulated devices, written out and in
-a loop: 42 and 97 ms with 8 groups, 58 and 43 with 16, 80 and 37 with 32, which also take six times as long to compile."""
+"""More groups are a loop. Gradients of 3x3 filters and 16x64x28x28 images on four simulated devices, written out and
+in a loop: 42 and 97 ms with 8 groups, 58 and 43 with 16, 80 and 37 with 32, which take six times as long to compile."""
 
 
 def _in_a_loop(
