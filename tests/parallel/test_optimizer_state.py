@@ -107,6 +107,36 @@ def test_three_steps_are_those_of_one_device(request, name):
             assert placed(after, "data", "model"), path
 
 
+@pytest.mark.parametrize("name", sorted(ILL_CONDITIONED))
+def test_eigenvectors_of_covariances_without_a_null_space_are_those_of_one_device(name, x64):
+    net = fn.functionalize(nn.Linear(12, 12, dtype=jnp.float64))
+    spread = parallel.shard(net, MESH, {"weight": parallel.fsdp(("model",), smallest=1)})
+    inputs = np.random.default_rng(0).standard_normal((256, 12))
+
+    def trained(net, optimizer):
+        def loss(params):
+            return jnp.mean(jnp.sin(net.apply(params, {}, inputs)[0] - inputs[:, ::-1]) ** 2)
+
+        @jax.jit
+        def step(params, state):
+            updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+            return optim.apply_updates(params, updates), state
+
+        params, _ = net.init(jax.random.key(0))
+        state = optimizer.init(params)
+        for _ in range(3):
+            params, state = step(params, state)
+        return params
+
+    ours = trained(spread, parallel.shard_optimizer(made(name), spread, zero="data"))
+    jax.tree.map(
+        # float64; roundings of the gradient grow by the condition of its covariances
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+        ours,
+        trained(net, made(name)),
+    )
+
+
 def test_what_a_kind_of_optimizer_knows_stays():
     groups = optim.groups({"*.bias": None, "*": optim.sgd(0.5)})
     ours = parallel.shard_optimizer(groups, SHARDED)
