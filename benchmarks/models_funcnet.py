@@ -166,10 +166,12 @@ MODELS = {
 }
 
 
-def make(row: str, x: Any, y: Any, variant: str = "") -> tuple[Callable[[], object], int]:
+def make(
+    row: str, x: Any, y: Any, variant: str = "", settings: dict[str, Any] | None = None
+) -> tuple[Callable[[], object], int]:
     """Return one training step that finishes before it returns, and the number of parameters."""
-    settings = {"channels_last": True} if variant == "channels last" else {}
-    net = fn.functionalize(MODELS[row](**settings))
+    arguments = {"channels_last": True} if variant == "channels last" else {}
+    net = fn.functionalize(MODELS[row](**arguments))
     params, state = net.init(jax.random.key(0))
     optimizer = optim.adamw(LR, weight_decay=WEIGHT_DECAY)
     optimizer = optim.packed(optimizer) if variant == "packed" else optimizer
@@ -186,7 +188,7 @@ def make(row: str, x: Any, y: Any, variant: str = "") -> tuple[Callable[[], obje
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optim.apply_updates(params, updates), state, opt_state, value
 
-    jitted = jax.jit(step, donate_argnums=(0, 1, 2))
+    jitted = jax.jit(step, donate_argnums=(0, 1, 2), compiler_options=settings)
     held = [params, state, optimizer.init(params)]
 
     def run() -> object:
