@@ -229,8 +229,7 @@ def fit(
 
     The step is jitted and updates a copy of ``run`` in place; ``run`` itself stays as it was. Ctrl-C ends the
     run after the step under way and returns what has been reached; so does SIGTERM, by which the process ends then.
-    Another call with the same objective and
-    optimizer compiles nothing again.
+    Another call with the same objective and optimizer compiles nothing again.
 
     With ``mesh=`` everything runs on many devices, and gives the numbers of one. The model and the optimizer are
     sharded as `parallel.shard` and `parallel.shard_optimizer` do it, the run is put where they belong, and batches go

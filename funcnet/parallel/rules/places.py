@@ -120,7 +120,7 @@ def output(*entries: Any) -> Output:
             None. Dimensions without an entry are not spread. Or one tuple of these.
 
     Returns:
-        A place for the rules of `shard`. Of an output with several arrays, all that have as many dimensions are spread.
+        A place for the rules of `shard`. Of several arrays, those that have dimensions enough are spread.
 
     Example:
         >>> rules = {"*.norm": fn.parallel.output("data", "model", None)}      # along the sequence
