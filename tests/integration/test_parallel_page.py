@@ -1,11 +1,9 @@
 """docs/parallel.md: its code runs as printed, its plan has the numbers that it shows, its files are there."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.integration.environment import AS_USERS_RUN
+from tests.integration.environment import run_script
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "parallel.md").read_text()
@@ -14,19 +12,11 @@ PAGE = (ROOT / "docs" / "parallel.md").read_text()
 def test_the_code_prints_the_plan_that_is_shown():
     script = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
     (shown,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        env=AS_USERS_RUN | {"JAX_NUM_CPU_DEVICES": "4"},
-    )
-    assert done.returncode == 0, done.stderr
+    printed = run_script(script, ROOT, JAX_NUM_CPU_DEVICES="4")
     # what XLA adds for itself differs from release to release
     same = re.compile(r"^(\d+ devices.*|  (?:run|batch).*)$", re.MULTILINE)
-    assert same.findall(done.stdout) == same.findall(shown)
-    assert "each device sends in a step" in done.stdout
+    assert same.findall(printed) == same.findall(shown)
+    assert "each device sends in a step" in printed
 
 
 def test_what_the_page_names_exists():

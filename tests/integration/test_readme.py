@@ -1,11 +1,9 @@
 """README.md: its script runs as printed, and its commands are there."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.integration.environment import AS_USERS_RUN
+from tests.integration.environment import run_script
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -13,16 +11,8 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_training_script_learns(tmp_path):
     (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-        env=AS_USERS_RUN,
-    )
-    assert done.returncode == 0, done.stderr
-    accuracy = float(re.search(r"test accuracy ([\d.]+)%", done.stdout)[1])
+    printed = run_script(script, tmp_path)
+    accuracy = float(re.search(r"test accuracy ([\d.]+)%", printed)[1])
     assert accuracy > 85
 
 

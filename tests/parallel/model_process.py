@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from funcnet.core.paths import leaves_with_paths
 from tests.parallel.example_models import ALL, spread_run
+from tests.several_processes import begin
 
 
 def gathered(tree):
@@ -22,8 +23,7 @@ def gathered(tree):
 
 
 def main(count, process, address, directory, steps, *pairs):
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, count, process, initialization_timeout=60)
+    begin(count, process, address)
     for pair in pairs:
         losses, run = spread_run(*pair.split(":"), int(steps), born=int(steps) == ALL)
         arrays = dict(leaves_with_paths(gathered({"params": run.params, "state": run.state})))
