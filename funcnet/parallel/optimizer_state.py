@@ -40,6 +40,7 @@ def shard_optimizer(
 
     Raises:
         ValueError: ``net`` was not sharded, or its mesh has no axis ``zero``.
+        TypeError: ``optimizer`` is none.
 
     Example:
         >>> mesh = fn.parallel.mesh(data=-1)
@@ -51,6 +52,11 @@ def shard_optimizer(
 
     Reference: Rajbhandari et al., ZeRO, 2020, https://arxiv.org/abs/1910.02054
     """
+    if not hasattr(optimizer, "update"):
+        raise TypeError(
+            "shard_optimizer takes an optimizer first, and then the model: shard_optimizer(optim.adam(1e-3), net); got "
+            f"{type(optimizer).__name__}"
+        )
     placement = getattr(net, "placement", None)
     if not isinstance(placement, Placement):
         raise ValueError(

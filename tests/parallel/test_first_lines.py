@@ -3,7 +3,7 @@
 import pytest
 
 import funcnet as fn
-from funcnet import nn, parallel
+from funcnet import nn, optim, parallel
 
 HINTS = [
     ("DistributedDataParallel", "parallel.batch_sharding"),
@@ -27,3 +27,9 @@ def test_rules_are_a_table(rules):
     net = fn.functionalize(nn.Linear(4, 4))
     with pytest.raises(TypeError, match="a dict"):
         parallel.shard(net, parallel.mesh(data=-1), rules)
+
+
+def test_the_optimizer_comes_before_the_model():
+    net = parallel.shard(fn.functionalize(nn.Linear(4, 4)), parallel.mesh(data=-1), {})
+    with pytest.raises(TypeError, match="an optimizer first"):
+        parallel.shard_optimizer(net, optim.adam(1e-3))
