@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from funcnet import checkpoint as checkpoint
     from funcnet import data as data
+    from funcnet import export as export
     from funcnet import functional as functional
     from funcnet import module as module
     from funcnet import nn as nn
@@ -30,6 +31,7 @@ _FOLDERS = {
     "checkpoint": "funcnet.checkpoint",
     "data": "funcnet.data",
     "errors": "funcnet.core.errors",
+    "export": "funcnet.export",
     "functional": "funcnet.functional",
     "module": "funcnet.module",
     "nn": "funcnet.nn",

@@ -5,6 +5,7 @@ Each subclasses the built-in that a PyTorch or NumPy user would expect to catch.
 
 __all__ = [
     "BoundAssignmentError",
+    "ExportError",
     "MissingKeyError",
     "ModuleDefinitionError",
     "NonFiniteError",
@@ -159,4 +160,11 @@ class NonFiniteError(FloatingPointError):
     compiled program, it arrives as a ``jax.errors.JaxRuntimeError`` that ends with this message.
     Usual causes: a learning rate too high, the logarithm or square root of zero, a row of attention
     scores that is masked out whole, 16-bit overflow without loss scaling.
+    """
+
+
+class ExportError(ValueError):
+    """A function cannot be handed to a target, or what was handed over does not compute the same there.
+
+    The message names each operation, the module that asked for it and its line. Nothing was written.
     """

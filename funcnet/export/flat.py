@@ -1,0 +1,225 @@
+"""A function of a model as exporters see it: named weights and inputs in, named outputs out, all in lists."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Params, PyTree, State
+from funcnet.core.jax_internals.programs import Program, trace
+from funcnet.core.paths import leaves_with_paths
+from funcnet.export.specs import Entry, ArraySpec, check_trees
+
+__all__ = ["FlatFunction", "flatten_entry"]
+
+
+@dataclass(frozen=True)
+class FlatFunction:
+    """A function on lists of arrays.
+
+    Attributes:
+        call: ``(weights, inputs) -> outputs``, lists in the order of what follows.
+        weights: the arrays of params and state by dotted path, in order: params first.
+        inputs: one named `ArraySpec` an array.
+        outputs: likewise; of arrays of the new state, if it is returned, the name begins with ``state.``.
+        symbols: the names of open lengths, in order of appearance.
+        trainable: how many of the weights are params.
+        weights_tree: of ``(params, state)``.
+        inputs_tree: of the tuple of inputs.
+        outputs_tree: of what the function returns: an output, or ``(output, state)``.
+    """
+
+    call: Callable[[Sequence[Any], Sequence[Any]], list[Any]]
+    weights: dict[str, Any]
+    inputs: tuple[ArraySpec, ...]
+    outputs: tuple[ArraySpec, ...]
+    symbols: tuple[str, ...]
+    trainable: int
+    weights_tree: Any
+    inputs_tree: Any
+    outputs_tree: Any
+
+    def arguments(self, sizes: Mapping[str, int] | None = None) -> tuple[list[Any], list[Any]]:
+        """Give the shapes and dtypes of weights and inputs, as `jax.ShapeDtypeStruct`.
+
+        Args:
+            sizes: a number for each symbol; without it open lengths stay symbolic (`jax.export.symbolic_shape`).
+        """
+        weights = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in self.weights.values()]
+        return weights, structs(self.inputs, sizes)
+
+    def trace(self, sizes: Mapping[str, int] | None = None) -> Program:
+        """Trace it: the program's arguments are all weights, then all inputs."""
+        weights, inputs = self.arguments(sizes)
+
+        def flat(*arrays: Any) -> list[Any]:
+            return self.call(arrays[: len(weights)], arrays[len(weights) :])
+
+        program, _ = trace(flat, *weights, *inputs)
+        return program
+
+
+def structs(specs: Sequence[ArraySpec], sizes: Mapping[str, int] | None = None) -> list[Any]:
+    """Shapes of specs, with their open lengths symbolic in one scope, or replaced by numbers."""
+    scope = jax.export.SymbolicScope()
+    made = []
+    for each in specs:
+        if each.symbols:
+            text = ", ".join(map(str, each.shape))
+            shape = jax.export.symbolic_shape(text, scope=scope)
+            if sizes is not None:
+                shape = tuple(_sized(length, sizes) for length in each.shape)
+        else:
+            shape = each.shape
+        made.append(jax.ShapeDtypeStruct(shape, each.dtype))
+    return made
+
+
+def _sized(length: int | str, sizes: Mapping[str, int]) -> int:
+    """Return the number that a length stands for."""
+    if isinstance(length, int):
+        return length
+    (expression,) = jax.export.symbolic_shape(length)
+    if isinstance(expression, int):
+        return expression
+    names = symbols_of([length])
+    missing = [name for name in names if name not in sizes]
+    if missing:
+        raise ValueError(f"no size is given for {', '.join(missing)}")
+    return int(_evaluated(length, sizes))
+
+
+def _evaluated(length: str, sizes: Mapping[str, int]) -> int:
+    """Work out an expression of lengths by JAX's own reading of it: the shape of an array of that length."""
+    names = symbols_of([length])
+    scope = jax.export.SymbolicScope()
+    given = [jax.export.symbolic_shape(name, scope=scope) for name in names]
+    asked = jax.export.symbolic_shape(length, scope=scope)
+    made = jax.export.export(jax.jit(lambda *_: jnp.zeros(asked, jnp.int8)))(
+        *(jax.ShapeDtypeStruct(shape, jnp.int8) for shape in given)
+    )
+    outcome = jax.eval_shape(
+        made.call, *(jax.ShapeDtypeStruct((sizes[name],), jnp.int8) for name in names)
+    )
+    return outcome.shape[0]
+
+
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_OPERATIONS = {"floordiv", "max", "min", "mod"}
+
+
+def symbols_of(lengths: Sequence[int | str]) -> list[str]:
+    """List the names in lengths, each once, in order.
+
+    >>> from funcnet.export.flat import symbols_of
+    >>> symbols_of(["batch", 3, "2*time + batch"])
+    ['batch', 'time']
+    """
+    words = [
+        word for length in lengths if isinstance(length, str) for word in _WORD.findall(length)
+    ]
+    return [word for word in dict.fromkeys(words) if word not in _OPERATIONS]
+
+
+def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
+    """Make a function of lists out of one of trees.
+
+    Raises:
+        TypeError: the arrays or inputs are not those of the function.
+        ValueError: two inputs are given one name.
+    """
+    check_trees(params, state)
+    weights, weights_tree = jax.tree.flatten((params, state))
+    names = [path for path, _ in leaves_with_paths(params)]
+    names += [path for path, _ in leaves_with_paths(state)]
+    specs, inputs_tree = jax.tree.flatten(entry.inputs)
+    inputs = _named(entry, specs)
+    trees: list[Any] = []
+
+    def call(arrays: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+        own_params, own_state = jax.tree.unflatten(weights_tree, arrays)
+        arguments = jax.tree.unflatten(inputs_tree, values)
+        if entry.preprocess is not None:
+            made = entry.preprocess(*arguments)
+            arguments = made if isinstance(made, tuple) else (made,)
+        output, new_state = entry.function(own_params, own_state, *arguments, **entry.keywords)
+        result = (output, new_state) if entry.returns_state else output
+        leaves, tree = jax.tree.flatten(result)
+        trees[:] = [tree]
+        return [jnp.asarray(leaf) for leaf in leaves]
+
+    shapes = [jax.ShapeDtypeStruct(jnp.shape(a), jnp.asarray(a).dtype) for a in weights]
+    results = jax.eval_shape(call, shapes, structs(inputs))
+    outputs = _outputs(trees[0], results, entry.returns_state)
+    return FlatFunction(
+        call=call,
+        weights=dict(zip(names, weights, strict=True)),
+        inputs=inputs,
+        outputs=outputs,
+        symbols=tuple(symbols_of([length for each in inputs for length in each.shape])),
+        trainable=len(jax.tree.leaves(params)),
+        weights_tree=weights_tree,
+        inputs_tree=inputs_tree,
+        outputs_tree=trees[0],
+    )
+
+
+def _named(entry: Entry, specs: Sequence[ArraySpec]) -> tuple[ArraySpec, ...]:
+    """Give each input a name: its own, else its path in the arguments."""
+    arguments = _argument_names(entry)
+    paths = []
+    for position, tree in enumerate(entry.inputs):
+        for path, _ in leaves_with_paths(tree):
+            paths.append(".".join(filter(None, (arguments[position], path))))
+    named = tuple(
+        ArraySpec(each.shape, each.dtype, each.name or path)
+        for each, path in zip(specs, paths, strict=True)
+    )
+    names = [each.name for each in named]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"two inputs are called {', '.join(twice)}: give each spec a name of its own"
+        )
+    return named
+
+
+def _argument_names(entry: Entry) -> list[str]:
+    """Find what the function, or the module's call, names its inputs."""
+    function = entry.preprocess or entry.function
+    skipped = 0 if entry.preprocess else 2
+    owner = getattr(inspect.unwrap(function), "__self__", None)
+    module, method = getattr(owner, "module", None), getattr(owner, "method", None)
+    if module is not None and method is not None and not entry.preprocess:
+        function, skipped = getattr(type(module), method), 1
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[skipped:]
+    except (TypeError, ValueError):
+        parameters = []
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    count = len(entry.inputs)
+    return [*known[:count], *(f"input_{i}" for i in range(len(known), count))]
+
+
+def _outputs(tree: PyTree, results: Sequence[Any], returns_state: bool) -> tuple[ArraySpec, ...]:
+    """Name the outputs by their paths."""
+    numbered = jax.tree.unflatten(tree, list(results))
+    if returns_state:
+        output, state = numbered
+        paths = [("output" + (f".{path}" if path else "")) for path, _ in leaves_with_paths(output)]
+        paths += [f"state.{path}" for path, _ in leaves_with_paths(state)]
+    else:
+        paths = [path or "output" for path, _ in leaves_with_paths(numbered)]
+        paths = [f"output_{path}" if path.isdigit() else path for path in paths]
+    return tuple(
+        ArraySpec(tuple(_length(n) for n in each.shape), each.dtype, path)
+        for each, path in zip(results, paths, strict=True)
+    )
+
+
+def _length(length: Any) -> int | str:
+    return length if isinstance(length, int) else str(length)
