@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.jax_internals.programs import Program, trace
 from funcnet.core.paths import leaves_with_paths
-from funcnet.export.specs import Entry, ArraySpec, check_trees
+from funcnet.export.specs import ArraySpec, Entry, check_trees
 
 __all__ = ["FlatFunction", "flatten_entry"]
 
