@@ -9,10 +9,11 @@ operation that is not known has a kind that begins with ``unknown:`` and no sett
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend.core import Jaxpr, primitives
 
-from funcnet.core.jax_internals.programs import Operation, Program
+from funcnet.core.jax_internals.programs import Operation, Program, trace
 
 __all__ = ["inner_call", "kind_of", "settings_of"]
 
@@ -225,12 +226,14 @@ _READERS: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Any]
 def inner_call(operation: Operation) -> tuple[Program, list[int]] | None:
     """Give the program that an operation comes down to, and which of the operands it takes; None for others.
 
-    That is what a call calls, and the solution of a ``custom_linear_solve``, whose other programs are there for
-    its derivatives.
+    That is what a call calls; the solution of a ``custom_linear_solve``, whose other programs are there for its
+    derivatives; and what one of the operations stands for that JAX 0.12 has above its own (``Nonzero``).
     """
     if operation.called is not None:
         return operation.called, list(range(len(operation.equation.invars)))
     equation = operation.equation
+    if hasattr(equation.primitive, "to_lojax") and "_prim" in equation.params:
+        return _expanded(operation), list(range(len(equation.invars)))
     if equation.primitive is not primitives.linear_solve_p:
         return None
     lengths = equation.params["const_lengths"]
@@ -240,3 +243,14 @@ def inner_call(operation: Operation) -> tuple[Program, list[int]] | None:
         *own,
         *range(sum(lengths), len(equation.invars)),
     ]
+
+
+def _expanded(operation: Operation) -> Program:
+    equation = operation.equation
+
+    def run(*operands: Any) -> Any:
+        return equation.primitive.to_lojax(*operands, **equation.params)
+
+    shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in operation.operands]
+    program, _ = trace(run, *shapes)
+    return program
