@@ -14,7 +14,7 @@ from jax.extend.core import Jaxpr, primitives
 
 from funcnet.core.jax_internals.programs import Operation, Program
 
-__all__ = ["kind_of", "settings_of"]
+__all__ = ["inner_call", "kind_of", "settings_of"]
 
 _BY_OBJECT = {
     primitive: name.removesuffix("_p")
@@ -220,3 +220,23 @@ _READERS: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Any]
     "select_and_gather_add": _select_and_scatter,
     "select_and_scatter_add": _select_and_scatter,
 }
+
+
+def inner_call(operation: Operation) -> tuple[Program, list[int]] | None:
+    """Give the program that an operation comes down to, and which of the operands it takes; None for others.
+
+    That is what a call calls, and the solution of a ``custom_linear_solve``, whose other programs are there for
+    its derivatives.
+    """
+    if operation.called is not None:
+        return operation.called, list(range(len(operation.equation.invars)))
+    equation = operation.equation
+    if equation.primitive is not primitives.linear_solve_p:
+        return None
+    lengths = equation.params["const_lengths"]
+    start = lengths.matvec + lengths.vecmat
+    own = range(start, start + lengths.solve)
+    return Program(equation.params["jaxprs"].solve), [
+        *own,
+        *range(sum(lengths), len(equation.invars)),
+    ]

@@ -129,6 +129,11 @@ class Operation:
         return bool(self.equation.effects) and not self.equation.outvars
 
     @property
+    def acts(self) -> bool:
+        """Whether it has an effect besides its results: it prints, calls back, or fails."""
+        return bool(self.equation.effects)
+
+    @property
     def called(self) -> Program | None:
         """The program that it calls, if a call is all that it is."""
         if self.equation.primitive not in _CALLS:

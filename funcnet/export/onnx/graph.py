@@ -192,6 +192,16 @@ class Graph:
         """Store whole numbers as ONNX takes axes, pads and the like: a vector of int64."""
         return self.constant(np.asarray(list(numbers), np.int64))
 
+    def weight(self, name: str, array: Any) -> Value:
+        """Store an array of the model under its dotted name; one of bfloat16 is widened where it is read."""
+        stored = np.asarray(array)
+        own = self.shared.unique(name)
+        self.shared.initializers[own] = stored
+        if carried(stored.dtype) == stored.dtype:
+            return Value(own, stored.shape, stored.dtype, weight=name)
+        wide = self.node("Cast", [Value(own, stored.shape, stored.dtype)], dtype=np.float32)
+        return Value(wide.name, stored.shape, stored.dtype, weight=name)
+
     # ---- shapes ----------------------------------------------------------------------------------
 
     def length(self, length: Any) -> Value:
@@ -265,9 +275,8 @@ class Graph:
         body = Graph(self)
         for name, shape, dtype in inputs:
             body.input(name, shape, dtype)
-        own = {each.name for each in body.inputs}
         for value in build(body, list(body.inputs)):
-            body.output(value, fresh=value.name in own)
+            body.output(value)
         return body
 
     def input(self, name: str, shape: Sequence[Any], dtype: DType) -> Value:
@@ -276,11 +285,11 @@ class Graph:
         self.inputs.append(value)
         return value
 
-    def output(self, value: Value, name: str | None = None, fresh: bool = False) -> None:
+    def output(self, value: Value, name: str | None = None) -> None:
         """Make a value an output: one of a node of this very graph, under a name of its own."""
         made = {each for node in self.nodes for each in node.outputs}
         taken = {each.name for each in self.outputs}
-        if name is None and not fresh and value.name in made - taken:
+        if name is None and value.name in made - taken:
             self.outputs.append(value)
             return
         own = self.node("Identity", [value], shape=value.shape, dtype=value.dtype)
