@@ -72,7 +72,7 @@ def kind_of(operation: Operation) -> str:
     """Name an operation as exporters do: ``add``, ``dot_general``, ``scatter_add``; ``call`` for any call.
 
     A call is an operation that only runs a program of its own (``jit``, ``remat``, ``custom_jvp_call`` and so on):
-    `Operation.called` gives that program. Loops and choices are ``scan``, ``while`` and ``cond``: `Operation.control`.
+    `inner_call` gives that program. Loops and choices are ``scan``, ``while`` and ``cond``: `Operation.control`.
 
     >>> from funcnet.core.jax_internals.operations import kind_of
     >>> from funcnet.core.jax_internals.programs import trace
@@ -80,7 +80,7 @@ def kind_of(operation: Operation) -> str:
     >>> [kind_of(each) for each in program.operations]
     ['sin', 'add']
     """
-    if operation.called is not None:
+    if operation.called is not None or _is_linear_solve(operation) or _is_high(operation):
         return "call"
     primitive = operation.equation.primitive
     known = _BY_OBJECT.get(primitive) or _BY_NAME.get(primitive.name)
@@ -232,9 +232,9 @@ def inner_call(operation: Operation) -> tuple[Program, list[int]] | None:
     if operation.called is not None:
         return operation.called, list(range(len(operation.equation.invars)))
     equation = operation.equation
-    if hasattr(equation.primitive, "to_lojax") and "_prim" in equation.params:
+    if _is_high(operation):
         return _expanded(operation), list(range(len(equation.invars)))
-    if equation.primitive is not primitives.linear_solve_p:
+    if not _is_linear_solve(operation):
         return None
     lengths = equation.params["const_lengths"]
     start = lengths.matvec + lengths.vecmat
@@ -243,6 +243,16 @@ def inner_call(operation: Operation) -> tuple[Program, list[int]] | None:
         *own,
         *range(sum(lengths), len(equation.invars)),
     ]
+
+
+def _is_linear_solve(operation: Operation) -> bool:
+    return operation.equation.primitive is primitives.linear_solve_p
+
+
+def _is_high(operation: Operation) -> bool:
+    """Whether JAX has it above its own operations, in terms of which it can be had: since 0.12."""
+    equation = operation.equation
+    return hasattr(equation.primitive, "to_lojax") and "_prim" in equation.params
 
 
 def _expanded(operation: Operation) -> Program:

@@ -30,7 +30,7 @@ def add_control(
         case ScanLoop() as loop:
             return _scan(translator, graph, loop, operands, operation, scope)
         case WhileLoop() as loop:
-            return _while(translator, graph, loop, operands, scope)
+            return _while(translator, graph, loop, operands, operation, scope)
         case Branches(programs):
             return _choice(translator, graph, programs, operands, operation, scope)
         case None:
@@ -61,7 +61,7 @@ def _scan(
 
     body = graph.subgraph(inputs, build)
     made = len(operation.results) - loop.carried
-    return _several(
+    return _typed(
         graph.node(
             "Scan",
             [*carried, *rows],
@@ -70,7 +70,8 @@ def _scan(
             num_scan_inputs=len(rows),
             scan_input_directions=[int(loop.reverse)] * len(rows) if loop.reverse else None,
             scan_output_directions=[1] * made if loop.reverse and made else None,
-        )
+        ),
+        operation,
     )
 
 
@@ -79,6 +80,7 @@ def _while(
     graph: Graph,
     loop: WhileLoop,
     operands: Sequence[Value],
+    operation: Operation,
     scope: str,
 ) -> list[Value]:
     for_test = operands[: loop.test_operands]
@@ -96,7 +98,8 @@ def _while(
     inputs += [("state", t.shape, t.dtype) for t in loop.body.arguments[loop.body_operands :]]
     body = graph.subgraph(inputs, build)
     first = holds(graph, start)
-    return _several(graph.node("Loop", [None, first, *start], count=len(start), body=body))
+    made = graph.node("Loop", [None, first, *start], count=len(start), body=body)
+    return _typed(made, operation)
 
 
 def _choice(
@@ -117,18 +120,23 @@ def _choice(
             return translator.run(inside, left[0], others, scope)
         number = inside.scalar(len(programs) - len(left), which.dtype)
         first = inside.node("LessOrEqual", [which, number], dtype=bool, shape=())
-        return _several(
+        return _typed(
             inside.node(
                 "If",
                 [first],
                 count=len(operation.results),
                 then_branch=inside.subgraph([], lambda body, _: branch(body, left[:1])),
                 else_branch=inside.subgraph([], lambda body, _: branch(body, left[1:])),
-            )
+            ),
+            operation,
         )
 
     return branch(graph, programs)
 
 
-def _several(made: Any) -> list[Value]:
-    return made if isinstance(made, list) else [made]
+def _typed(made: Any, operation: Operation) -> list[Value]:
+    """Give the outputs of a node the shapes and dtypes of the operation's results."""
+    values = made if isinstance(made, list) else [made]
+    for value, result in zip(values, operation.results, strict=True):
+        value.shape, value.dtype = tuple(result.shape), result.dtype
+    return values
