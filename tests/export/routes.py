@@ -1,15 +1,16 @@
 """The ways out of Python, as `test_models` takes them: each makes a function of lists of arrays out of a model."""
 
+import ctypes
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from funcnet import export
+from funcnet.export.flat import flatten_entry
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
@@ -45,39 +46,59 @@ def artifact(model, function, folder, batches):
     return run
 
 
+def native(model, function, folder, batches):
+    """Save with programs for these batches; open in the C++ runner with a plugin for CPUs."""
+    from tests.export.native import runner
+
+    entries, sizes = {function: model.entries[function]}, [{"batch": each} for each in batches]
+    path = export.save(folder / "model.fnx", entries, model.params, model.state, sizes=sizes)
+    opened = runner.Library().device(runner.plugin_path("xla-cpu-pjrt")).open(path)
+    return lambda arrays: opened.call(function, *arrays)
+
+
 def onnx(model, function, folder, batches):
-    """Export, open in ONNX Runtime; bfloat16 goes in and out as float32, which is what NumPy can hold."""
+    """Export with the batch left open; open in ONNX Runtime."""
     import onnxruntime
 
-    path = folder / "model.onnx"
-    export.onnx(path, model.entries[function], model.params, model.state, verify=False)
+    path, entry = folder / "model.onnx", model.entries[function]
+    export.onnx(path, entry, model.params, model.state, verify=False)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda arrays: onnx_run(session, arrays)
+    names = [each.name for each in flatten_entry(entry, model.params, model.state).inputs]
+    return lambda arrays: onnx_run(session, dict(zip(names, arrays, strict=True)))
 
 
 def onnx_run(session, arrays):
-    """Run a session on arrays in the order of its inputs."""
-    import onnxruntime
+    """Run a session; bfloat16 goes in and out as the numbers behind it, because NumPy has no such dtype."""
+    from onnxruntime import OrtValue
 
     given = {}
-    for each, array in zip(session.get_inputs(), arrays, strict=True):
-        if array.dtype == jnp.bfloat16:
-            given[each.name] = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(
-                array.view(np.uint16), 16
-            )
-        else:
-            given[each.name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    for each in session.get_inputs():
+        array = arrays[each.name]
+        given[each.name] = (
+            OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), BFLOAT16)
+            if array.dtype == jnp.bfloat16
+            else OrtValue.ortvalue_from_numpy(array)
+        )
     names = [each.name for each in session.get_outputs()]
-    outputs = session.run_with_ort_values(names, given)
-    return [
-        output.numpy().view(jnp.bfloat16) if output.element_type() == 16 else output.numpy()
-        for output in outputs
-    ]
+    return list(map(onnx_array, session.run_with_ort_values(names, given)))
 
+
+def onnx_array(value):
+    """Take an output out of ONNX Runtime."""
+    if value.element_type() != BFLOAT16:
+        return value.numpy()
+    text = ctypes.string_at(value.data_ptr(), 2 * math.prod(value.shape()))
+    return np.frombuffer(text, jnp.bfloat16).reshape(value.shape())
+
+
+BFLOAT16 = 16
+"""ONNX's number of the dtype."""
 
 ROUTES = {
     "artifact": Route(artifact),
+    "native": Route(native),
     "onnx": Route(onnx, ("onnx", "onnxruntime")),
 }

@@ -4,14 +4,11 @@ A sample runs by default: each model by each route that is installed, with one o
 functions, both dtypes and all batches.
 """
 
-import importlib
 import zlib
 
 import jax
-import numpy as np
 import pytest
 
-from funcnet import export
 from tests.export import cases, routes
 from tests.export.cases import BATCHES, CASES, DTYPES, TOLERANCE
 
