@@ -89,9 +89,7 @@ def onnx(
         raise ValueError(f"opset is one of {', '.join(map(str, IR_VERSIONS))}, got {opset!r}")
     if weights not in ("float32", "int8"):
         raise ValueError(f'weights is "float32" or "int8", got {weights!r}')
-    asked = _lone(
-        net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords
-    )
+    asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_entry(asked, params, state)
     graph = build_graph(flat, rules)
     target.parent.mkdir(parents=True, exist_ok=True)
