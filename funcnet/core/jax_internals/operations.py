@@ -9,10 +9,11 @@ operation that is not known has a kind that begins with ``unknown:`` and no sett
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend.core import Jaxpr, primitives
 
-from funcnet.core.jax_internals.programs import Operation, Program
+from funcnet.core.jax_internals.programs import Operation, Program, trace
 
 __all__ = ["inner_call", "kind_of", "settings_of"]
 
@@ -71,7 +72,7 @@ def kind_of(operation: Operation) -> str:
     """Name an operation as exporters do: ``add``, ``dot_general``, ``scatter_add``; ``call`` for any call.
 
     A call is an operation that only runs a program of its own (``jit``, ``remat``, ``custom_jvp_call`` and so on):
-    `Operation.called` gives that program. Loops and choices are ``scan``, ``while`` and ``cond``: `Operation.control`.
+    `inner_call` gives that program. Loops and choices are ``scan``, ``while`` and ``cond``: `Operation.control`.
 
     >>> from funcnet.core.jax_internals.operations import kind_of
     >>> from funcnet.core.jax_internals.programs import trace
@@ -79,7 +80,7 @@ def kind_of(operation: Operation) -> str:
     >>> [kind_of(each) for each in program.operations]
     ['sin', 'add']
     """
-    if operation.called is not None:
+    if operation.called is not None or _is_linear_solve(operation) or _is_high(operation):
         return "call"
     primitive = operation.equation.primitive
     known = _BY_OBJECT.get(primitive) or _BY_NAME.get(primitive.name)
@@ -230,13 +231,15 @@ _READERS: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Any]
 def inner_call(operation: Operation) -> tuple[Program, list[int]] | None:
     """Give the program that an operation comes down to, and which of the operands it takes; None for others.
 
-    That is what a call calls, and the solution of a ``custom_linear_solve``, whose other programs are there for
-    its derivatives.
+    That is what a call calls; the solution of a ``custom_linear_solve``, whose other programs are there for its
+    derivatives; and what one of the operations stands for that JAX 0.12 has above its own (``Nonzero``).
     """
     if operation.called is not None:
         return operation.called, list(range(len(operation.equation.invars)))
     equation = operation.equation
-    if equation.primitive is not primitives.linear_solve_p:
+    if _is_high(operation):
+        return _expanded(operation), list(range(len(equation.invars)))
+    if not _is_linear_solve(operation):
         return None
     lengths = equation.params["const_lengths"]
     start = lengths.matvec + lengths.vecmat
@@ -245,3 +248,24 @@ def inner_call(operation: Operation) -> tuple[Program, list[int]] | None:
         *own,
         *range(sum(lengths), len(equation.invars)),
     ]
+
+
+def _is_linear_solve(operation: Operation) -> bool:
+    return operation.equation.primitive is primitives.linear_solve_p
+
+
+def _is_high(operation: Operation) -> bool:
+    """Whether JAX has it above its own operations, in terms of which it can be had: since 0.12."""
+    equation = operation.equation
+    return hasattr(equation.primitive, "to_lojax") and "_prim" in equation.params
+
+
+def _expanded(operation: Operation) -> Program:
+    equation = operation.equation
+
+    def run(*operands: Any) -> Any:
+        return equation.primitive.to_lojax(*operands, **equation.params)
+
+    shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in operation.operands]
+    program, _ = trace(run, *shapes)
+    return program

@@ -76,6 +76,11 @@ class Program:
         """The types of the arguments: each has a ``shape`` and a ``dtype``."""
         return [variable.aval for variable in self.jaxpr.invars]
 
+    @property
+    def results(self) -> list[Any]:
+        """The types of the results."""
+        return [atom.aval for atom in self.jaxpr.outvars]
+
 
 @dataclass(frozen=True)
 class ScanLoop:
@@ -117,6 +122,11 @@ class Operation:
     def name(self) -> str:
         """JAX's name of it, for people to read."""
         return self.equation.primitive.name
+
+    @property
+    def operands(self) -> list[Any]:
+        """The types of its operands."""
+        return [atom.aval for atom in self.equation.invars]
 
     @property
     def results(self) -> list[Any]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from funcnet.core.jax_internals.operations import inner_call
 from funcnet.core.jax_internals.programs import Operation, Program, walk
 
@@ -46,6 +48,7 @@ def steps_of(program: Program, scope: str = "") -> Steps:
     arguments = [Slot() for _ in program.arguments]
     found: list[Step] = []
     results = _enter(program, arguments, scope, found)
+    _give_dtypes(results, program.results)
     return Steps(arguments, _needed(found, results), results)
 
 
@@ -54,6 +57,7 @@ def _enter(
 ) -> list[Slot]:
     def visit(operation: Operation, operands: list[Slot]) -> list[Slot]:
         own = operation.scope or scope
+        _give_dtypes(operands, operation.operands)
         call = inner_call(operation)
         if call is not None:
             inner, places = call
@@ -73,3 +77,10 @@ def _needed(found: Sequence[Step], results: Sequence[Slot]) -> list[Step]:
             kept.append(step)
             needed |= set(step.operands)
     return kept[::-1]
+
+
+def _give_dtypes(slots: Sequence[Slot], types: Sequence[Any]) -> None:
+    """Make arrays of numbers that stand where they are used: these come without a dtype."""
+    for slot, type_ in zip(slots, types, strict=True):
+        if slot.array is not None and not hasattr(slot.array, "shape"):
+            slot.array = np.asarray(slot.array, type_.dtype)
