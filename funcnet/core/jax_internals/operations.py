@@ -172,6 +172,11 @@ def _scatter(params: Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]
     return {**_numbers(params, names), "mode": _mode(params["mode"])}
 
 
+def _plain_scatter(params: Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """The same, and ``applies``: whether a function of one's own is applied to what is there."""
+    return {**_scatter(params, plain), "applies": params.get("update_jaxpr") is not None}
+
+
 def _numbers(params: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     numbers = params["dimension_numbers"]
     return {name: tuple(getattr(numbers, name)) for name in names}
@@ -212,7 +217,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Any]
     "gather": _gather,
     "platform_index": _platform_index,
     "reduce": _reduce,
-    "scatter": _scatter,
+    "scatter": _plain_scatter,
     "scatter_add": _scatter,
     "scatter_max": _scatter,
     "scatter_min": _scatter,

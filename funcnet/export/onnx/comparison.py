@@ -13,7 +13,7 @@ from funcnet.core.errors import ExportError
 from funcnet.export.flat import FlatFunction
 from funcnet.export.onnx.runtime import run_model
 
-__all__ = ["Check", "compare"]
+__all__ = ["Check", "Comparison"]
 
 _TOLERANCES = {2: 1e-2, 4: 1e-5, 8: 1e-5}
 """By bytes of a number: relative to the largest of an output."""
@@ -32,45 +32,54 @@ class Check:
     error: float
 
 
-def compare(
-    flat: FlatFunction,
-    model: Path,
-    examples: Sequence[Sequence[Any]] | None = None,
-    tolerance: float | None = None,
-) -> list[Check]:
-    """Run a file and the function on the same inputs.
+class Comparison:
+    """What a function computes on some inputs, to be compared with files.
 
     Args:
         flat: the function.
-        model: the file.
         examples: inputs to use instead of drawn ones: a list of sets, each a list of arrays.
-        tolerance: instead of 1e-5, and 1e-2 in 16 bits.
 
-    Returns:
-        What was compared, and how much it differed.
-
-    Raises:
-        ExportError: the outputs differ in shape, dtype or numbers.
+    Attributes:
+        refused: sizes of inputs that the function itself does not take, and why; they are left out.
     """
-    cases = _given(examples) if examples else _drawn(flat)
-    expected: list[tuple[dict[str, int], list[Any], list[np.ndarray]]] = []
-    refused: list[str] = []
-    for sizes, inputs in cases:
+
+    def __init__(self, flat: FlatFunction, examples: Sequence[Sequence[Any]] | None = None):
+        self.flat = flat
+        self.refused: list[str] = []
+        self.expected: list[tuple[dict[str, int], list[Any], list[np.ndarray]]] = []
+        for sizes, inputs in _given(examples) if examples else _drawn(flat):
+            self._add(sizes, inputs)
+        if not self.expected:
+            raise ExportError(
+                "ONNX: nothing could be compared, because the function itself refuses the inputs; give "
+                f"examples=[(x, ...), ...]. {self.refused[0]}"
+            )
+
+    def _add(self, sizes: dict[str, int], inputs: list[Any]) -> None:
         try:
-            expected.append((sizes, inputs, _computed(flat, inputs)))
-        except Exception as error:
-            refused.append(f"at {_spelled(sizes)}: {type(error).__name__}: {error}")
-    if not expected:
-        raise ExportError(
-            "ONNX: nothing could be compared, because the function itself refuses the inputs that were drawn; give "
-            f"examples=[(x, ...), ...]. {refused[0]}"
-        )
-    names = [str(each.name) for each in flat.inputs]
-    got = run_model(model, [dict(zip(names, inputs, strict=True)) for _, inputs, _ in expected])
-    return [
-        Check(sizes, _difference(flat, sizes, ours, theirs, tolerance))
-        for (sizes, _, ours), theirs in zip(expected, got, strict=True)
-    ]
+            self.expected.append((sizes, inputs, _computed(self.flat, inputs)))
+        except Exception as error:  # whatever the user's function raises
+            self.refused.append(f"at {_spelled(sizes)}: {type(error).__name__}: {error}")
+
+    def check(self, model: Path, tolerance: float | None = None) -> list[Check]:
+        """Run a file on the same inputs.
+
+        Args:
+            model: the file.
+            tolerance: instead of 1e-5, and 1e-2 in 16 bits.
+
+        Returns:
+            What was compared, and how much it differed.
+
+        Raises:
+            ExportError: the outputs differ in shape, dtype or numbers.
+        """
+        names = [str(each.name) for each in self.flat.inputs]
+        runs = [dict(zip(names, inputs, strict=True)) for _, inputs, _ in self.expected]
+        return [
+            Check(sizes, _difference(self.flat, sizes, ours, theirs, tolerance))
+            for (sizes, _, ours), theirs in zip(self.expected, run_model(model, runs), strict=True)
+        ]
 
 
 def _given(examples: Sequence[Sequence[Any]]) -> list[tuple[dict[str, int], list[Any]]]:

@@ -59,7 +59,7 @@ def _scan(
         types = operation.results[loop.carried :]
         return carried + [graph.expand(graph.scalar(0, t.dtype), t.shape) for t in types]
     if not length and not _is_positive(loop.length):
-        return _typed(_by_loop(graph, turn, carried, rows), operation)
+        return _typed(_by_loop(graph, turn, carried, rows, operation), operation)
     return _typed(_by_scan(graph, turn, carried, rows, len(operation.results)), operation)
 
 
@@ -112,7 +112,9 @@ def _by_scan(
     )
 
 
-def _by_loop(graph: Graph, turn: _Turn, carried: list[Value], rows: list[Value]) -> list[Value]:
+def _by_loop(
+    graph: Graph, turn: _Turn, carried: list[Value], rows: list[Value], operation: Operation
+) -> list[Value]:
     length = graph.length(turn.loop.length)
 
     def build(body: Graph, given: list[Value]) -> list[Value]:
@@ -131,10 +133,13 @@ def _by_loop(graph: Graph, turn: _Turn, carried: list[Value], rows: list[Value])
     count = len(body.outputs) - 1
     made = graph.node("Loop", [length, None, *carried], count=count, body=body)
     made = made if count > 1 else [made]
-    if not turn.loop.reverse:
-        return made
     kept = len(carried)
-    return made[:kept] + [_turned_round(graph, value) for value in made[kept:]]
+    if turn.loop.reverse:
+        made[kept:] = [_turned_round(graph, value) for value in made[kept:]]
+    # of a loop without turns ONNX Runtime returns rows whose open lengths are 0
+    shapes = [each.shape for each in operation.results]
+    ends = zip(made[kept:], shapes[kept:], strict=True)
+    return made[:kept] + [graph.reshape(value, shape) for value, shape in ends]
 
 
 def _turned_round(graph: Graph, rows: Value) -> Value:

@@ -3,18 +3,19 @@
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import jax.numpy as jnp
 
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.errors import ExportError
 from funcnet.core.files import as_path, sync_folder
 from funcnet.export.flat import FlatFunction, flatten_entry
-from funcnet.export.onnx.comparison import Check, compare
+from funcnet.export.onnx.comparison import Check, Comparison
+from funcnet.export.onnx.eight_bits import in_eight_bits
 from funcnet.export.onnx.graph import Graph, Value, carried
 from funcnet.export.onnx.model_file import IR_VERSIONS, count_operators, prune, write_model
+from funcnet.export.onnx.naming import name_outputs
 from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.onnx.runtime import check_installed
 from funcnet.export.onnx.translation import Rule, Translator
@@ -89,25 +90,68 @@ def onnx(
         raise ValueError(f"opset is one of {', '.join(map(str, IR_VERSIONS))}, got {opset!r}")
     if weights not in ("float32", "int8"):
         raise ValueError(f'weights is "float32" or "int8", got {weights!r}')
-    asked = _lone(
-        net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords
-    )
+    asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_entry(asked, params, state)
     graph = build_graph(flat, rules)
+    comparison = Comparison(flat, examples) if verify else None
+    job = _Job(target, opset, external, comparison)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        paths, checks = job.written(graph, Path(folder) / "float32", tolerance)
+        size = sum(each.stat().st_size for each in paths)
+        quantized, rounded = (), []
+        if weights == "int8":
+            graph, quantized = in_eight_bits(graph, set(flat.weights))
+            paths, rounded = job.written(graph, Path(folder) / "int8", float("inf"))
+        _keep(paths, target)
+    return job.report(graph, paths[1:], size, checks, quantized, rounded)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What stays the same while files are tried."""
+
+    target: Path
+    opset: int
+    external: bool | None
+    comparison: Comparison | None
+
+    def written(
+        self, graph: Graph, folder: Path, tolerance: float | None
+    ) -> tuple[list[Path], list[Check]]:
+        """Write a graph into a folder, have it checked, and compare it."""
+        folder.mkdir()
         paths = write_model(
-            graph,
-            Path(folder),
-            target.name,
-            opset=opset,
-            described="written by funcnet",
-            external=external,
+            graph, folder, self.target.name, opset=self.opset, external=self.external
         )
         _check(paths[0])
-        checks = compare(flat, paths[0], examples, tolerance) if verify else []
-        _keep(paths, target)
-    return _report(target, paths[1:], opset, graph, flat, checks)
+        if self.comparison is None:
+            return paths, []
+        return paths, self.comparison.check(paths[0], tolerance)
+
+    def report(
+        self,
+        graph: Graph,
+        beside: Sequence[Path],
+        float_bytes: int,
+        checks: Sequence[Check],
+        quantized: tuple[str, ...],
+        rounded: Sequence[Check],
+    ) -> OnnxReport:
+        """Say what was kept."""
+        data = self.target.with_name(beside[0].name) if beside else None
+        return OnnxReport(
+            path=self.target,
+            weights_path=data,
+            opset=self.opset,
+            operators=count_operators(graph),
+            bytes=self.target.stat().st_size + (data.stat().st_size if data else 0),
+            float_bytes=float_bytes,
+            checks=tuple(checks),
+            quantized=quantized,
+            quantized_checks=tuple(rounded),
+            refused=tuple(self.comparison.refused if self.comparison else ()),
+        )
 
 
 def _lone(net: Any, inputs: Sequence[PyTree], **keywords: Any) -> Entry:
@@ -140,8 +184,7 @@ def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> 
     program = flat.trace()
     inputs = _inputs(graph, flat, program.arguments[len(weights) :])
     results = Translator({**RULES, **(rules or {})}).run(graph, program, [*weights, *inputs])
-    for value, each in zip(results, flat.outputs, strict=True):
-        _output(graph, value, str(each.name))
+    name_outputs(graph, results, [str(each.name) for each in flat.outputs])
     prune(graph)
     return graph
 
@@ -167,14 +210,6 @@ def _widened(graph: Graph, value: Value) -> Value:
     return Value(made.name, value.shape, value.dtype)
 
 
-def _output(graph: Graph, value: Value, name: str) -> None:
-    if carried(value.dtype) != value.dtype:
-        narrow = graph.node("Cast", [value], shape=value.shape, dtype=value.dtype)
-        graph.nodes[-1].attributes["to"] = jnp.dtype(value.dtype)
-        value = narrow
-    graph.output(value, name)
-
-
 def _check(path: Path) -> None:
     """Have ONNX's own checker look at a file: its types and shapes."""
     import onnx
@@ -197,23 +232,3 @@ def _keep(paths: Sequence[Path], target: Path) -> None:
         if old.name not in kept:
             old.unlink()
     sync_folder(target.parent)
-
-
-def _report(
-    target: Path,
-    beside: Sequence[Path],
-    opset: int,
-    graph: Graph,
-    flat: FlatFunction,
-    checks: Sequence[Check],
-) -> OnnxReport:
-    data = target.with_name(beside[0].name) if beside else None
-    return OnnxReport(
-        path=target,
-        weights_path=data,
-        opset=opset,
-        operators=count_operators(graph),
-        bytes=target.stat().st_size + (data.stat().st_size if data else 0),
-        weights_bytes=sum(each.nbytes for each in flat.weights.values()),
-        checks=tuple(checks),
-    )

@@ -45,6 +45,7 @@ class Value:
             it on CPUs: see `carried`.
         array: the numbers of a constant (NumPy's; `jax.Array` for random keys), or None. A weight is no constant.
         weight: the dotted name of the weight that it is, or that it is only another view of.
+        narrow: the same numbers before axes of length 1 were repeated, for operators that repeat them on their own.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Value:
     dtype: Any
     array: Any = None
     weight: str | None = None
+    narrow: "Value | None" = None
 
     @property
     def ndim(self) -> int:

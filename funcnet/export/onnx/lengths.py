@@ -96,7 +96,11 @@ class Lengths:
                 )
             case ast.Call(func=ast.Name(id=name), args=[left, right]) if name in _FUNCTIONS:
                 made = [self._evaluated(left), self._evaluated(right)]
-                return self._floored(*made) if name == "floordiv" else self._node(_FUNCTIONS[name], *made)
+                return (
+                    self._floored(*made)
+                    if name == "floordiv"
+                    else self._node(_FUNCTIONS[name], *made)
+                )
         raise ExportError(
             f"a length is {ast.unparse(tree)}, and nothing says how long that is: an input must have an axis of "
             "that length"

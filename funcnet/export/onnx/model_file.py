@@ -76,7 +76,6 @@ def write_model(
     name: str,
     *,
     opset: int,
-    described: str,
     external: bool | None = None,
     largest: int = _LARGEST,
 ) -> list[Path]:
@@ -87,7 +86,6 @@ def write_model(
         folder: that is there.
         name: of the file.
         opset: of ONNX's operators.
-        described: a line of text for people.
         external: whether weights lie in a file beside it, whose name is made of the model's and of what it holds;
             None for: if they must.
         largest: bytes of weights from which on they must.
@@ -115,10 +113,19 @@ def write_model(
         opset_imports=[onnx.helper.make_opsetid("", opset)],
         ir_version=IR_VERSIONS[opset],
         producer_name="funcnet",
-        doc_string=described,
+        producer_version=_version(),
     )
     paths[0].write_bytes(model.SerializeToString(deterministic=True))
     return paths
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("funcnet")
+    except PackageNotFoundError:
+        return ""
 
 
 def _write_beside(

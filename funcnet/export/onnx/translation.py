@@ -77,7 +77,9 @@ class Translator:
         if kind in self.rules:
             return self.rules[kind](graph, operation, operands)
         if kind == "dim_as_value":
-            return [graph.cast(graph.length(settings_of(operation)["dim"]), operation.results[0].dtype)]
+            return [
+                graph.cast(graph.length(settings_of(operation)["dim"]), operation.results[0].dtype)
+            ]
         if kind == "platform_index":
             return [known(np.int32(settings_of(operation)["default"] or 0))]
         from funcnet.export.onnx.control import add_control
@@ -94,7 +96,9 @@ class Translator:
                 if not _constant_in(step):
                     unknown.setdefault(kind, where(step.operation, step.scope))
         if unknown:
-            listed = "; ".join(f"{kind.removeprefix('unknown:')}{at}" for kind, at in unknown.items())
+            listed = "; ".join(
+                f"{kind.removeprefix('unknown:')}{at}" for kind, at in unknown.items()
+            )
             raise ExportError(
                 f"ONNX: no rule is there for these operations: {listed}. Write the computation another way, or give "
                 "a rule of your own: export.onnx(..., rules={kind: rule}), see docs/export_onnx.md"
@@ -141,7 +145,8 @@ def _typed(operation: Operation, made: Sequence[Value]) -> list[Value]:
     typed = []
     for value, result in zip(made, results, strict=True):
         shape = tuple(result.shape)
-        typed.append(Value(value.name, shape, result.dtype, value.array, value.weight))
+        known_of_it = (value.array, value.weight, value.narrow)
+        typed.append(Value(value.name, shape, result.dtype, *known_of_it))
     return typed
 
 

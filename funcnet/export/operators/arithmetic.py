@@ -9,13 +9,13 @@ from funcnet.export.operators.kernels import (
     Rule,
     arithmetic,
     broadcasting,
+    choose,
     compute,
     floating,
     is_float,
     is_unsigned,
     ordering,
     refuse,
-    where,
 )
 
 __all__ = ["ARITHMETIC"]
@@ -112,31 +112,35 @@ def integer_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
         by_minus_one = graph.node("Equal", [divisor, graph.scalar(-1)], dtype=np.bool_)
         unsafe = graph.node("Or", [by_zero, by_minus_one])
         negated = graph.node("Neg", [value])
-    safe = where(graph, unsafe, graph.scalar(1, divisor.dtype), divisor)
+    safe = choose(graph, unsafe, graph.scalar(1, divisor.dtype), divisor)
     wide = [graph.cast(each, np.int64) for each in (value, safe)]
     made = graph.cast(graph.node("Div", wide), value.dtype)
     if value.dtype == np.int64:
         made = graph.node("Where", [by_minus_one, negated, made], dtype=np.int64)
     ones = graph.scalar(-1).array
-    return where(graph, by_zero, graph.scalar(ones, value.dtype), made)
+    return choose(graph, by_zero, graph.scalar(ones, value.dtype), made)
 
 
 def _unsigned_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
     """Divide 64 bits without sign: twice the quotient of the half, and one more if the rest is large enough."""
     zero = graph.scalar(0, np.uint64)
     by_zero = graph.node("Equal", [divisor, zero], dtype=np.bool_)
-    safe = where(graph, by_zero, graph.scalar(1, np.uint64), divisor)
+    safe = choose(graph, by_zero, graph.scalar(1, np.uint64), divisor)
     one = graph.scalar(1, np.uint64)
     half = graph.cast(graph.node("BitShift", [value, one], direction="RIGHT"), np.int64)
-    large = ordering(graph, "GreaterOrEqual", [safe, graph.scalar(2**63, np.uint64)], dtype=np.bool_)
-    signed = graph.node("Where", [large, graph.scalar(1), graph.cast(safe, np.int64)], dtype=np.int64)
+    large = ordering(
+        graph, "GreaterOrEqual", [safe, graph.scalar(2**63, np.uint64)], dtype=np.bool_
+    )
+    signed = graph.node(
+        "Where", [large, graph.scalar(1), graph.cast(safe, np.int64)], dtype=np.int64
+    )
     doubled = graph.node("Mul", [graph.node("Div", [half, signed]), graph.scalar(2)])
     small = graph.node("Where", [large, graph.scalar(0), doubled], dtype=np.int64)
     quotient = graph.cast(small, np.uint64)
     rest = arithmetic(graph, "Sub", [value, arithmetic(graph, "Mul", [quotient, safe])])
     more = ordering(graph, "GreaterOrEqual", [rest, safe], dtype=np.bool_)
     made = arithmetic(graph, "Add", [quotient, graph.cast(more, np.uint64)])
-    return where(graph, by_zero, graph.scalar(2**64 - 1, np.uint64), made)
+    return choose(graph, by_zero, graph.scalar(2**64 - 1, np.uint64), made)
 
 
 # ---- powers --------------------------------------------------------------------------------------

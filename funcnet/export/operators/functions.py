@@ -261,7 +261,11 @@ def _digamma(f: Formula, x: Value) -> Value:
     made = f("Add", made, f("Div", slope, series))
     part = f("Sub", x, f("Round", x))
     turned = f("Mul", part, math.pi)
-    mirrored = f("Sub", made, f("Mul", math.pi, f("Div", f("Sin", f("Add", turned, math.pi / 2)), f("Sin", turned))))
+    mirrored = f(
+        "Sub",
+        made,
+        f("Mul", math.pi, f("Div", f("Sin", f("Add", turned, math.pi / 2)), f("Sin", turned))),
+    )
     made = f.choose(reflected, mirrored, made)
     pole = f.graph.node(
         "And", [f.test("LessOrEqual", x, 0.0), f.test("Equal", part, 0.0)], dtype=np.bool_

@@ -6,7 +6,7 @@ arithmetic, so that sums and products modulo 2**n come out exact.
 """
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,24 +15,28 @@ import numpy as np
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
+from funcnet.export.onnx.translation import Rule
 
 __all__ = [
     "Rule",
     "arithmetic",
     "broadcasting",
+    "choose",
     "compute",
     "floating",
     "is_float",
+    "moved_as",
     "moving",
     "ordering",
     "refuse",
     "result_of",
+    "stand_in",
     "unsigned_twin",
 ]
 
-Rule = Callable[[Graph, Operation, list[Value]], list[Value]]
-
-_SMALL = {jnp.dtype(name): np.dtype(np.int32) for name in ("bool", "int8", "int16", "uint8", "uint16")}
+_SMALL = {
+    jnp.dtype(name): np.dtype(np.int32) for name in ("bool", "int8", "int16", "uint8", "uint16")
+}
 _BFLOAT16 = {jnp.dtype(jnp.bfloat16): np.dtype(np.float32)}
 _LONG = {np.dtype(np.uint32): np.dtype(np.int64), np.dtype(np.uint64): np.dtype(np.int64)}
 
@@ -108,6 +112,11 @@ def floating(graph: Graph, op_type: str, operands: Sequence[Value], **attributes
     return compute(graph, op_type, operands, _FLOATING, **attributes)
 
 
+def moved_as(dtype: Any) -> np.dtype:
+    """Return the dtype, as wide or wider, in which numbers of this one are moved."""
+    return (_SMALL | _LONG | _BFLOAT16).get(dtype, dtype)
+
+
 def moving(
     graph: Graph,
     op_type: str,
@@ -118,7 +127,7 @@ def moving(
 ) -> Value:
     """Add a node that moves numbers and computes nothing (Where, Pad): every dtype through one as wide."""
     own = operands[0].dtype
-    via = (_SMALL | _LONG | _BFLOAT16).get(own, own)
+    via = moved_as(own)
     cast = [graph.cast(each, via) for each in operands]
     made = graph.node(op_type, [*first, *cast, *others], dtype=via, **attributes)
     return graph.cast(made, own)
@@ -156,7 +165,20 @@ def shifted_to_unsigned(graph: Graph, value: Value) -> Value:
     return graph.cast(graph.node("Add", [value, lowest]), np.uint64)
 
 
-def where(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
+def stand_in(
+    graph: Graph, dtype: Any, ordered: bool = False
+) -> tuple[Callable[[Value], Value], Callable[[Value], Value]]:
+    """Give two functions: to the dtype that stands in for one in sums, or in comparisons, and back.
+
+    Floats of 16 bits are computed in 32.
+    """
+    if ordered and dtype == np.uint64:
+        return partial(shifted_to_signed, graph), partial(shifted_to_unsigned, graph)
+    via = (_ARITHMETIC | _FLOATING).get(dtype, dtype)
+    return lambda value: graph.cast(value, via), lambda value: graph.cast(value, dtype)
+
+
+def choose(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     """Take from one of two arrays."""
     return moving(graph, "Where", [yes, no], first=[test])
 
@@ -173,14 +195,14 @@ def broadcasting(rule: Rule) -> Rule:
         small = [each.narrow or each for each in operands]
         if any(each.narrow for each in operands) and len(operation.results) == 1:
             joined = _joined([each.shape or () for each in small])
-            made = rule(graph, operation, small)
+            made = list(rule(graph, operation, small))
             if joined == shape:
                 return made
             made[0].shape = joined
             full = graph.expand(made[0], shape)
             full.narrow = made[0]
             return [full]
-        return rule(graph, operation, operands)
+        return list(rule(graph, operation, operands))
 
     return apply
 
