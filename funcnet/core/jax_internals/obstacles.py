@@ -18,6 +18,7 @@ from funcnet.core.jax_internals.programs import Operation, Program
 __all__ = [
     "chosen_branch",
     "custom_calls",
+    "decides_platform",
     "draws_numbers",
     "obstacle",
     "programs_within",
@@ -162,6 +163,11 @@ def chosen_branch(operation: Operation, platform: str | None) -> Program | None:
     default = (number for number, names in enumerate(lists) if names is None)
     number = next(fitting, next(default, None))
     return None if number is None else Program(branches[number])
+
+
+def decides_platform(operation: Operation) -> bool:
+    """Whether its only result is the number of the branch that a switch on the platform takes."""
+    return operation.name == "platform_index"
 
 
 def programs_within(operation: Operation, platform: str | None) -> list[Program]:
