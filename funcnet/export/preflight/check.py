@@ -1,6 +1,6 @@
 """Name what cannot be exported to a target, before anything is written."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -71,17 +71,20 @@ def preflight(
         except jax.errors.InconclusiveDimensionOperation as error:
             found.append(_open_comparison(error))
         else:
-            found += examined(flat, chosen)
+            found += examined(flat, chosen, None)
     return list(dict.fromkeys(found))
 
 
-def check_exportable(flat: FlatFunction, name: str, target: str) -> list[Finding]:
+def check_exportable(
+    flat: FlatFunction, name: str, target: str, sizes: Mapping[str, int] | None = None
+) -> list[Finding]:
     """Refuse a function that a target cannot take; called by each exporter before it writes.
 
     Args:
         flat: the function.
         name: what it is called in the file.
         target: as for `preflight`.
+        sizes: numbers of the open lengths, where the program that is written has fixed ones.
 
     Returns:
         Warnings, for the exporter to show.
@@ -89,7 +92,7 @@ def check_exportable(flat: FlatFunction, name: str, target: str) -> list[Finding
     Raises:
         ExportError: it cannot be exported; the message lists everything that was found.
     """
-    found = examined(flat, target_named(target))
+    found = examined(flat, target_named(target), sizes)
     if any(finding.stops for finding in found):
         raise ExportError(
             f"the function {name!r} cannot be exported to {target}; nothing was written:\n{listed(found)}"
@@ -97,26 +100,31 @@ def check_exportable(flat: FlatFunction, name: str, target: str) -> list[Finding
     return found
 
 
-def examined(flat: FlatFunction, target: Target) -> list[Finding]:
+def examined(flat: FlatFunction, target: Target, sizes: Mapping[str, int] | None) -> list[Finding]:
     """Look through a function's inputs, weights and operations."""
     found = [*_of_arrays(flat, target), *_of_weights(flat)]
-    for site in located(flat.trace(), target.platform):
+    if sizes is None and flat.symbols and not target.open_lengths:
+        sizes = dict.fromkeys(flat.symbols, 1)
+        found.append(_of_lengths(flat, target))
+    for site in located(flat.trace(sizes), target.platform):
         found += _of_site(site, target)
     return list(dict.fromkeys(found))
 
 
 def _of_arrays(flat: FlatFunction, target: Target) -> Iterator[Finding]:
     """Say what is wrong with inputs and weights themselves."""
-    if flat.symbols and not target.open_lengths:
-        names = ", ".join(flat.symbols)
-        problem = f"the lengths {names} are open, and {target.name} takes fixed ones alone"
-        yield Finding("error", problem, "write numbers in export.spec, or give sizes=[...]")
     arrays = [(f"input {each.name}", each.dtype) for each in flat.inputs]
     arrays += [(f"weight {name}", array.dtype) for name, array in flat.weights.items()]
     for what, dtype in arrays:
         advice = target.dtypes.get(jnp.dtype(dtype).name)
         if advice is not None:
             yield Finding("error", f"the {what} has {advice.problem}", advice.instead)
+
+
+def _of_lengths(flat: FlatFunction, target: Target) -> Finding:
+    names = ", ".join(flat.symbols)
+    problem = f"the lengths {names} are open, and {target.name} takes fixed ones alone: each is 1"
+    return Finding("warning", problem, f"say which: sizes=[{dict.fromkeys(flat.symbols, 8)}]")
 
 
 def _of_weights(flat: FlatFunction) -> Iterator[Finding]:
