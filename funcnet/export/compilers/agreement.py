@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet.export.artifact.verification import (
+from funcnet.export.programs.verification import (
     Sampler,
     compare_outputs,
     run_at_sizes,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.files import as_path, write_atomically
-from funcnet.export.artifact.building import resolve_sizes
+from funcnet.export.programs.building import resolve_sizes
 from funcnet.export.compilers.agreement import CompilerReport, compared
 from funcnet.export.compilers.plain_form import plain_form
 from funcnet.export.compilers.processes import require_packages, run_task

@@ -13,7 +13,7 @@ import numpy as np
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.composites import calls_for_composites
 from funcnet.core.jax_internals.portable import lower_portably, portable_text, to_portable
-from funcnet.export.artifact.building import gradient_function, gradient_record
+from funcnet.export.programs.building import gradient_function, gradient_record
 from funcnet.export.compilers.child import read_arrays, write_arrays
 from funcnet.export.compilers.processes import run_task
 from funcnet.export.flat import FlatFunction, structs
