@@ -13,11 +13,15 @@ from funcnet.core.files import as_path, sync_folder
 from funcnet.export.flat import FlatFunction, flatten_entry
 from funcnet.export.onnx.comparison import Check, Comparison
 from funcnet.export.onnx.eight_bits import in_eight_bits
+from funcnet.export.onnx.finishing import count_operators, name_outputs, prune
 from funcnet.export.onnx.graph import Graph, Value, carried
-from funcnet.export.onnx.model_file import IR_VERSIONS, count_operators, prune, write_model
-from funcnet.export.onnx.naming import name_outputs
+from funcnet.export.onnx.model_file import (
+    IR_VERSIONS,
+    check_installed,
+    onnx_package,
+    write_model,
+)
 from funcnet.export.onnx.report import OnnxReport
-from funcnet.export.onnx.runtime import check_installed
 from funcnet.export.onnx.translation import Rule, Translator
 from funcnet.export.specs import Entry, entries
 
@@ -43,10 +47,10 @@ def onnx(
 ) -> OnnxReport:
     """Write a function of a model as a file of ONNX, and run that file beside the function before it is kept.
 
-    Weights are in it under their dotted names, nodes under their modules' paths. Open lengths of inputs stay open. Loops
-    and choices become ONNX's own. The file is run by ONNX Runtime in a process of its own, with the first open
-    length 1, 2 and 3; its outputs must be the function's within 1e-5 of the largest number (1e-2 in 16 bits), NaN and
-    infinities at the same places, whole numbers equal.
+    Weights are in it under their dotted names, nodes under their modules' paths. Open lengths of inputs stay open.
+    Loops and choices become ONNX's own. The file is run by ONNX Runtime in a process of its own, with the first
+    open length 1, 2 and 3; its outputs must be the function's within 1e-5 of the largest number (1e-2 in 16 bits),
+    NaN and infinities at the same places, whole numbers equal.
 
     Args:
         path: of the file, ``"model.onnx"``.
@@ -212,10 +216,8 @@ def _widened(graph: Graph, value: Value) -> Value:
 
 def _check(path: Path) -> None:
     """Have ONNX's own checker look at a file: its types and shapes."""
-    import onnx
-
     try:
-        onnx.checker.check_model(str(path), full_check=True)
+        onnx_package().checker.check_model(str(path), full_check=True)
     except Exception as error:
         raise ExportError(f"ONNX's checker refuses the file: {error}") from error
 

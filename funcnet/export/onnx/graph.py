@@ -22,7 +22,7 @@ own nodes need a shape or a dtype, and only where the rule itself asks for it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -77,7 +77,7 @@ class Node:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-Input = Union[Value, None]
+Input = Value | None
 
 
 def carried(dtype: DType) -> np.dtype:
@@ -144,10 +144,9 @@ class Graph:
             A `Value`, or a list of ``count`` of them if that is more than one.
         """
         first = next((each for each in inputs if each is not None), None)
-        if dtype is None:
-            dtype = first.dtype if first is not None else jnp.float32
+        made_of = jnp.dtype(dtype or (first.dtype if first is not None else jnp.float32))
         if op_type == "Cast":
-            attributes["to"] = carried(dtype)
+            attributes["to"] = carried(made_of)
         name = self.shared.unique("/".join(filter(None, (self.shared.scope, op_type))))
         outputs = [f"{name}_output" + (f"_{i}" if i else "") for i in range(count)]
         used = [self.use(each) for each in inputs]
@@ -156,7 +155,7 @@ class Graph:
         given = {key: value for key, value in attributes.items() if value is not None}
         self.nodes.append(Node(op_type, used, outputs, name, given))
         fixed = None if shape is None else tuple(shape)
-        values = [Value(self.shared.unique(each), fixed, jnp.dtype(dtype)) for each in outputs]
+        values = [Value(self.shared.unique(each), fixed, made_of) for each in outputs]
         self.nodes[-1].outputs = [each.name for each in values]
         return values[0] if count == 1 else values
 
