@@ -7,14 +7,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.jax_internals.programs import Program, trace
-from funcnet.core.paths import leaves_with_paths
+from funcnet.core.paths import leaves_with_paths, map_with_path
 from funcnet.export.lengths import evaluate_length, symbols_of
 from funcnet.export.specs import ArraySpec, Entry, check_trees
 
-__all__ = ["FlatFunction", "flatten_entry"]
+__all__ = ["FlatFunction", "flatten_entry", "plain_arrays", "structs"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _shape(each: ArraySpec, sizes: Mapping[str, int] | None, scope: Any) -> tupl
         return tuple(evaluate_length(length, sizes) for length in each.shape)
     if not each.symbols:
         return each.shape
-    return jax.export.symbolic_shape(", ".join(map(str, each.shape)), scope=scope)
+    return tuple(jax.export.symbolic_shape(", ".join(map(str, each.shape)), scope=scope))
 
 
 def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
@@ -85,7 +86,7 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
         ValueError: two inputs are given one name.
     """
     check_trees(params, state)
-    weights, weights_tree = jax.tree.flatten((params, state))
+    weights, weights_tree = jax.tree.flatten(plain_arrays((params, state)))
     names = [path for path, _ in leaves_with_paths(params)]
     names += [path for path, _ in leaves_with_paths(state)]
     specs, inputs_tree = jax.tree.flatten(entry.inputs)
@@ -104,7 +105,8 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
         trees[:] = [tree]
         return [jnp.asarray(leaf) for leaf in leaves]
 
-    shapes = [jax.ShapeDtypeStruct(jnp.shape(a), jnp.asarray(a).dtype) for a in weights]
+    _check_names(names)
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in weights]
     results = jax.eval_shape(call, shapes, structs(inputs))
     outputs = _outputs(trees[0], results, entry.returns_state)
     return FlatFunction(
@@ -118,6 +120,29 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
         inputs_tree=inputs_tree,
         outputs_tree=trees[0],
     )
+
+
+def plain_arrays(tree: PyTree) -> PyTree:
+    """Make arrays, of the dtypes that JAX would give them, of all leaves; arrays on a device stay there.
+
+    Raises:
+        TypeError: a leaf is no array, or is a random key.
+    """
+    return map_with_path(_plain_array, tree)
+
+
+def _plain_array(path: str, leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
+        raise TypeError(f"{path} is a {type(leaf).__name__}, not an array")
+    if jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
+        raise TypeError(f"{path} is a random key; keep its numbers: jax.random.key_data(key)")
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two arrays of params and state are called {', '.join(twice)}")
 
 
 def _named(entry: Entry, specs: Sequence[ArraySpec]) -> tuple[ArraySpec, ...]:

@@ -52,7 +52,9 @@ def evaluate_length(length: int | str, sizes: Mapping[str, int]) -> int:
         tree = ast.parse(length.strip().replace("^", "**"), mode="eval")
         return _number(tree.body, sizes)
     except (SyntaxError, RecursionError, MemoryError, ZeroDivisionError):
-        raise ValueError(f"{length[:100]!r} is no length, such as 'batch' or '2*batch + 1'") from None
+        raise ValueError(
+            f"{length[:100]!r} is no length, such as 'batch' or '2*batch + 1'"
+        ) from None
 
 
 def _number(node: ast.expr, sizes: Mapping[str, int]) -> int:

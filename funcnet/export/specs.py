@@ -159,9 +159,7 @@ def entries(
         return {name: net}
     wrong = [key for key, value in net.items() if not isinstance(value, Entry)]
     if wrong or not net:
-        raise TypeError(
-            f"several functions are given as a dict of export.entry(...); see {wrong}"
-        )
+        raise TypeError(f"several functions are given as a dict of export.entry(...); see {wrong}")
     return dict(net)
 
 

@@ -176,4 +176,5 @@ def restored_call(
     checks = [jax.export.DisabledSafetyCheck.platform()] if anywhere else []
     jitted = jax.jit(stand_in, keep_unused=True)
     made = jax.export.export(jitted, platforms=[platform], disabled_checks=checks)(*inputs)
-    return dataclasses.replace(made, mlir_module_serialized=program).call
+    call: Any = dataclasses.replace(made, mlir_module_serialized=program).call
+    return call

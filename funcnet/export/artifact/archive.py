@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from funcnet.core.errors import ExportError
-from funcnet.export.artifact.records import FileRecord
+from funcnet.export.records import FileRecord
 
 __all__ = ["ArchiveWriter", "find_members", "is_intact"]
 
@@ -19,6 +19,9 @@ _PADDING = 0xD935
 """The id under which zip tools expect bytes that only move a member's data to a multiple of a number."""
 
 _LOCAL = struct.Struct("<4s5H3L2H")
+_WIDE = 20
+"""Bytes that a member's header takes more where sizes are told in 64 bits."""
+
 _LOCAL_MAGIC = b"PK\x03\x04"
 _MOST_MEMBERS = 10_000
 _NAME = re.compile(r"manifest\.json|weights\.safetensors|programs/[A-Za-z0-9_.,=+-]{1,200}\.mlirbc")
@@ -55,7 +58,8 @@ class ArchiveWriter:
         info.file_size = size
         # as zipfile decides: beyond two gigabytes sizes are told in 64 bits
         wide = size * 1.05 > zipfile.ZIP64_LIMIT
-        info.extra = _padding(self._file.tell() + len(info.FileHeader(wide)), alignment)
+        begin = self._file.tell() + _LOCAL.size + len(name) + (_WIDE if wide else 0)
+        info.extra = _padding(begin, alignment)
         digest = hashlib.sha256()
         with self._zip.open(info, "w", force_zip64=wide) as member:
             for chunk in chunks:
@@ -91,7 +95,9 @@ def find_members(file: BinaryIO, content: memoryview) -> dict[str, memoryview]:
         with zipfile.ZipFile(file) as archive:
             infos, end = archive.infolist(), archive.start_dir
     except Exception as error:  # of many kinds, for what is damaged on purpose
-        raise ExportError(f"it is no zip that can be read ({type(error).__name__}: {error})") from None
+        raise ExportError(
+            f"it is no zip that can be read ({type(error).__name__}: {error})"
+        ) from None
     if len(infos) > _MOST_MEMBERS:
         raise ExportError(f"it has {len(infos)} members, more than any model needs")
     members: dict[str, memoryview] = {}

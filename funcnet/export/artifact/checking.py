@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import PyTree
-from funcnet.export.artifact.records import FunctionRecord
-from funcnet.export.artifact.trees import leaf_paths, list_leaves
 from funcnet.export.lengths import evaluate_length, symbols_of
+from funcnet.export.records import FunctionRecord
 from funcnet.export.specs import ArraySpec
+from funcnet.export.trees import leaf_paths, list_leaves
 
 __all__ = ["argument_names", "check_fit", "check_inputs", "check_weights", "solve_sizes"]
 
@@ -55,7 +55,9 @@ def _in_place(
     if count > len(names) or {*named} != {*rest}:
         unknown = [name for name in named if name not in rest]
         missing = [name for name in rest if name not in named]
-        told = f"{where} takes {len(names)} inputs: {', '.join(names) or 'none'}; got {count} by place"
+        told = (
+            f"{where} takes {len(names)} inputs: {', '.join(names) or 'none'}; got {count} by place"
+        )
         told += f" and {', '.join(named)} by name" if named else ""
         told += f"; missing: {', '.join(missing)}" if missing else ""
         raise TypeError(told + (f"; unknown: {', '.join(unknown)}" if unknown else ""))
@@ -131,7 +133,7 @@ def check_fit(
             because = f", where {' and '.join(told)}" if told else ""
             shape = ", ".join(map(str, array.shape))
             raise ValueError(
-                f"{where}: {spec.name} is {spec}{because}, so that axis {axis} has length {expected}; got shape ({shape})"
+                f"{where}: {spec.name} is {spec}{because}, so axis {axis} has length {expected}; got shape ({shape})"
             )
 
 

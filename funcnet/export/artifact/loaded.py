@@ -9,11 +9,11 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Params, PyTree, State
 from funcnet.core.jax_internals.portable import portable_text
-from funcnet.export.artifact.calling import StoredFunction
 from funcnet.export.artifact.checking import check_inputs, check_weights
-from funcnet.export.artifact.records import FunctionRecord, Manifest
-from funcnet.export.artifact.trees import build_tree, leaf_paths, list_leaves
+from funcnet.export.programs.calling import StoredFunction
+from funcnet.export.records import ArtifactManifest, FunctionRecord
 from funcnet.export.specs import ArraySpec
+from funcnet.export.trees import build_tree, leaf_paths, list_leaves
 
 __all__ = ["Artifact", "LoadedFunction"]
 
@@ -94,13 +94,17 @@ class Artifact:
     Attributes:
         manifest: what the file says of itself.
         functions: all functions by name; ``artifact["encode"]`` is one of them.
+        stored: all arrays by dotted name as they lie in the file, NumPy's views that are read when they are used.
     """
 
     def __init__(
-        self, manifest: Manifest, weights: Mapping[str, np.ndarray], programs: Mapping[str, Any]
+        self,
+        manifest: ArtifactManifest,
+        weights: Mapping[str, np.ndarray],
+        programs: Mapping[str, Any],
     ) -> None:
         self.manifest = manifest
-        self._weights = weights
+        self.stored = weights
         self._programs = programs
         self.functions = {
             name: LoadedFunction(name, record, self) for name, record in manifest.functions.items()
@@ -147,18 +151,18 @@ class Artifact:
     @cached_property
     def arrays(self) -> dict[str, Array]:
         """All arrays by dotted name, on JAX's device from when they are first used."""
-        return {name: jnp.asarray(array) for name, array in self._weights.items()}
+        return {name: jnp.asarray(array) for name, array in self.stored.items()}
 
     def weights_of(self, record: FunctionRecord) -> dict[str, np.ndarray]:
         """Give the arrays of the file that a function takes, in order."""
-        return {name: self._weights[name] for name in record.weights}
+        return {name: self.stored[name] for name in record.weights}
 
     def named_arrays(self, where: str, params: Params, state: State) -> dict[str, Any]:
         """Flatten trees like `params` and `state` to arrays by dotted name, checked."""
         refuse = _tree_error(where)
         pairs = list_leaves(self.manifest.params_tree, params, "", refuse)
         pairs += list_leaves(self.manifest.state_tree, state, "", refuse)
-        return check_weights(where, self._weights, pairs)
+        return check_weights(where, self.stored, pairs)
 
     def program(self, file: str) -> bytes:
         """Give the bytes of a program by its file's name."""
@@ -170,11 +174,12 @@ class Artifact:
 
     def __repr__(self) -> str:
         """List the functions."""
-        return "\n".join([f"Artifact {self.manifest.name}", *(f"  {f}" for f in self.functions.values())])
+        return "\n".join(
+            [f"Artifact {self.manifest.name}", *(f"  {f}" for f in self.functions.values())]
+        )
 
 
 def _tree_error(where: str) -> Callable[[str], Exception]:
     return lambda text: TypeError(
         f"{where}: expected params and state like artifact.params and artifact.state; {text}"
     )
-

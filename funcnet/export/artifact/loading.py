@@ -9,20 +9,15 @@ import numpy as np
 
 from funcnet.core.errors import ExportError
 from funcnet.core.files import as_path
-from funcnet.core.jax_internals.portable import Signature, read_signature
 from funcnet.export.artifact.archive import find_members, is_intact
 from funcnet.export.artifact.loaded import Artifact
 from funcnet.export.artifact.manifest_text import parse_manifest
-from funcnet.export.artifact.records import FunctionRecord, Manifest
-from funcnet.export.artifact.trees import leaf_paths
 from funcnet.export.artifact.weights import map_weights
-from funcnet.export.specs import ArraySpec
+from funcnet.export.programs.signatures import check_programs
+from funcnet.export.records import ArtifactManifest
+from funcnet.export.trees import leaf_paths
 
 __all__ = ["load"]
-
-_ELEMENTS = {
-    "BOOL": "i1",
-}
 
 
 def load(path: str | os.PathLike[str]) -> Artifact:
@@ -71,7 +66,7 @@ def _load(path: Any) -> Artifact:
         file.seek(_offset(content, stored))
         weights = map_weights(file, stored, names)
     for name, function in manifest.functions.items():
-        _check_function_programs(name, function, weights, members)
+        check_programs(name, function, weights, members)
     return Artifact(manifest, weights, members)
 
 
@@ -80,11 +75,13 @@ def _offset(content: memoryview, part: memoryview) -> int:
     return np.frombuffer(part, np.uint8).ctypes.data - whole if len(part) else 0
 
 
-def _check_files(manifest: Manifest, members: Mapping[str, memoryview]) -> None:
+def _check_files(manifest: ArtifactManifest, members: Mapping[str, memoryview]) -> None:
     """Hold the members to what the manifest says of them: all are there, no others, unchanged."""
     if manifest.files.keys() != members.keys() or "weights.safetensors" not in members:
         differing = sorted({*manifest.files} ^ {*members}) or ["weights.safetensors"]
-        raise ExportError(f"its members are not those of its manifest: {', '.join(differing)[:200]}")
+        raise ExportError(
+            f"its members are not those of its manifest: {', '.join(differing)[:200]}"
+        )
     for name, record in manifest.files.items():
         if not is_intact(members[name], record):
             raise ExportError(
@@ -93,31 +90,12 @@ def _check_files(manifest: Manifest, members: Mapping[str, memoryview]) -> None:
     programs = {
         program.file
         for function in manifest.functions.values()
-        for program in (*function.programs, *(function.gradient.programs if function.gradient else ()))
+        for program in (
+            *function.programs,
+            *(function.gradient.programs if function.gradient else ()),
+        )
     }
     if programs | {"weights.safetensors"} != {*members}:
-        raise ExportError("a function names a program that is not there, or one is there that none names")
-
-
-def _check_function_programs(
-    name: str,
-    function: FunctionRecord,
-    weights: Mapping[str, np.ndarray],
-    members: Mapping[str, memoryview],
-) -> None:
-    """Hold each program to the arrays that the manifest says it takes and returns."""
-    unknown = [each for each in function.weights if each not in weights]
-    if unknown:
-        raise ExportError(f"{name} takes weights that are not there: {', '.join(unknown[:8])}")
-    own = [ArraySpec(weights[each].shape, weights[each].dtype, each) for each in function.weights]
-    takes, returns = [*own, *function.inputs], list(function.outputs)
-    for program in function.programs:
-        _check_signature(program, members[program.file], takes, returns)
-    if function.gradient is not None:
-        gradient = function.gradient
-        by_name = {each.name: each for each in own}
-        pulled = [function.outputs[i] for i in gradient.outputs]
-        made = [by_name[each] for each in gradient.weights if each in by_name]
-        made += [function.inputs[i] for i in gradient.inputs]
-        for program in gradient.programs:
-            _check_signature(program, members[program.file], takes + pulled, made)
+        raise ExportError(
+            "a function names a program that is not there, or one is there that none names"
+        )

@@ -7,18 +7,18 @@ from typing import Any, TypeVar
 
 from funcnet.core.errors import ExportError
 from funcnet.core.safetensors_format import strict_json
-from funcnet.export.artifact.records import (
+from funcnet.export.lengths import evaluate_length, symbols_of
+from funcnet.export.records import (
+    ArtifactManifest,
     FileRecord,
     FunctionRecord,
     GradientRecord,
-    Manifest,
     ProgramRecord,
     dtype_name,
     stored_dtype,
 )
-from funcnet.export.artifact.trees import check_description
-from funcnet.export.lengths import evaluate_length, symbols_of
 from funcnet.export.specs import ArraySpec
+from funcnet.export.trees import check_description
 
 __all__ = ["MANIFEST_VERSION", "manifest_text", "parse_manifest"]
 
@@ -34,7 +34,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _T = TypeVar("_T")
 
 
-def manifest_text(manifest: Manifest) -> bytes:
+def manifest_text(manifest: ArtifactManifest) -> bytes:
     """Spell a manifest as plain ASCII, the same for the same manifest."""
     functions = {name: _function_json(each) for name, each in manifest.functions.items()}
     files = {name: {"bytes": f.bytes, "sha256": f.sha256} for name, f in manifest.files.items()}
@@ -48,7 +48,9 @@ def manifest_text(manifest: Manifest) -> bytes:
         "functions": functions,
         "files": files,
     }
-    return (json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
+    return (json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode(
+        "ascii"
+    )
 
 
 def _function_json(function: FunctionRecord) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _program_json(program: ProgramRecord) -> dict[str, Any]:
     }
 
 
-def parse_manifest(text: bytes) -> Manifest:
+def parse_manifest(text: bytes) -> ArtifactManifest:
     """Read a manifest of any origin.
 
     Raises:
@@ -110,17 +112,17 @@ def _check_version(version: Any) -> None:
         raise ValueError(f"its version is {str(version)[:40]!r}, not a number from 1")
     if version > MANIFEST_VERSION:
         raise ValueError(
-            f"it is of version {version} and this funcnet reads up to {MANIFEST_VERSION}: use a newer funcnet, or export "
-            "the model again with this one"
+            f"it is of version {version} and this funcnet reads up to {MANIFEST_VERSION}: use a newer funcnet, or "
+            "export the model again with this one"
         )
 
 
-def _manifest(content: dict[str, Any]) -> Manifest:
+def _manifest(content: dict[str, Any]) -> ArtifactManifest:
     trees = _get(content, "trees", dict)
     functions = _get(content, "functions", dict)
     if not functions:
         raise ValueError("it has no functions")
-    return Manifest(
+    return ArtifactManifest(
         name=_get(content, "name", str),
         metadata=_texts(content, "metadata"),
         written_by=_texts(content, "written_by"),
@@ -128,7 +130,8 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         params_tree=_tree(trees, "params"),
         state_tree=_tree(trees, "state"),
         files={
-            name: _within(name, _file, value) for name, value in _get(content, "files", dict).items()
+            name: _within(name, _file, value)
+            for name, value in _get(content, "files", dict).items()
         },
     )
 
@@ -281,7 +284,9 @@ def _check_trees(function: FunctionRecord) -> None:
     )
     for tree, arrays in pairs:
         if check_description(tree) != len(arrays):
-            raise ValueError(f"a tree of {check_description(tree)} arrays does not hold {len(arrays)}")
+            raise ValueError(
+                f"a tree of {check_description(tree)} arrays does not hold {len(arrays)}"
+            )
     if not isinstance(function.inputs_tree, dict) or "tuple" not in function.inputs_tree:
         raise ValueError("the inputs are no tuple")
     if function.returns_state:

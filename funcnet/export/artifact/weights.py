@@ -9,11 +9,11 @@ import numpy as np
 
 from funcnet.core.errors import ExportError
 from funcnet.core.safetensors_format import ArrayEntry, read_header
-from funcnet.export.artifact.records import dtype_name
+from funcnet.export.records import dtype_name
 
-__all__ = ["ALIGNMENT", "StoredWeights", "map_weights"]
+__all__ = ["WEIGHTS_ALIGNMENT", "StoredWeights", "map_weights"]
 
-ALIGNMENT = 64
+WEIGHTS_ALIGNMENT = 64
 """Bytes: where the first array begins, so that arrays of any dtype may be used where they lie."""
 
 
@@ -56,7 +56,7 @@ def _header(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
         made[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
         begin = end
     text = json.dumps(made, separators=(",", ":"), ensure_ascii=True).encode("ascii")
-    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    text += b" " * (-(8 + len(text)) % WEIGHTS_ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
 
 
@@ -83,7 +83,9 @@ def map_weights(file: BinaryIO, content: memoryview, names: Sequence[str]) -> di
     views = {name: _view(content, entry) for name, entry in entries.items()}
     for name, view in views.items():
         if view.dtype == np.bool_ and view.size and view.view(np.uint8).max() > 1:
-            raise ExportError(f"weights.safetensors: {name} holds bytes that are neither true nor false")
+            raise ExportError(
+                f"weights.safetensors: {name} holds bytes that are neither true nor false"
+            )
     return views
 
 

@@ -8,10 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.jax_internals.portable import lower_portably
-from funcnet.export.artifact.records import GradientRecord, ProgramRecord
 from funcnet.export.flat import FlatFunction, structs
+from funcnet.export.records import GradientRecord, ProgramRecord
 
-__all__ = ["Built", "build_gradients", "build_programs", "gradient_function", "gradient_record", "resolve_sizes"]
+__all__ = [
+    "Built",
+    "build_gradients",
+    "build_programs",
+    "gradient_function",
+    "gradient_record",
+    "resolve_sizes",
+]
 
 Sizes = Mapping[str, int] | None
 
@@ -24,9 +31,7 @@ class Built:
     program: bytes
 
 
-def resolve_sizes(
-    symbols: Sequence[str], sizes: Sequence[Mapping[str, int]] | None
-) -> list[Sizes]:
+def resolve_sizes(symbols: Sequence[str], sizes: Sequence[Mapping[str, int]] | None) -> list[Sizes]:
     """Tell for which sizes there are programs: None, the symbols left open, comes first.
 
     Raises:
@@ -37,7 +42,11 @@ def resolve_sizes(
             raise ValueError("sizes are given, but no input has an open length such as 'batch'")
         return [None]
     if sizes is None:
-        sizes = [{symbols[0]: 1}, {symbols[0]: 32}] if len(symbols) == 1 else [dict.fromkeys(symbols, 1)]
+        sizes = (
+            [{symbols[0]: 1}, {symbols[0]: 32}]
+            if len(symbols) == 1
+            else [dict.fromkeys(symbols, 1)]
+        )
     for each in sizes:
         if {*each} != {*symbols} or any(type(n) is not int or n < 1 for n in each.values()):
             raise ValueError(

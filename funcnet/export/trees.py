@@ -8,7 +8,14 @@ import jax
 from funcnet.core.aliases import PyTree
 from funcnet.core.paths import join
 
-__all__ = ["Description", "build_tree", "check_description", "describe_tree", "leaf_paths", "list_leaves"]
+__all__ = [
+    "Description",
+    "build_tree",
+    "check_description",
+    "describe_tree",
+    "leaf_paths",
+    "list_leaves",
+]
 
 Description: TypeAlias = Any
 """``"array"``, None, ``{"dict": [[name, description], ...]}``, ``{"list": [...]}`` or ``{"tuple": [...]}``."""
@@ -27,14 +34,15 @@ def describe_tree(tree: PyTree, what: str) -> Description:
     Raises:
         TypeError: it holds another container, which a file cannot describe.
 
-    >>> from funcnet.export.artifact.trees import describe_tree
+    >>> from funcnet.export.trees import describe_tree
     >>> describe_tree({"a": (1, None)}, "the output")
     {'dict': [['a', {'tuple': ['array', None]}]]}
     """
     if tree is None:
         return None
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        items = zip(tree._fields, tree, strict=True)
+    fields = getattr(tree, "_fields", None)
+    if isinstance(tree, tuple) and fields is not None:
+        items = zip(fields, tree, strict=True)
         return {"dict": [[name, describe_tree(value, what)] for name, value in items]}
     if type(tree) in (list, tuple):
         return {type(tree).__name__: [describe_tree(each, what) for each in tree]}
@@ -79,7 +87,7 @@ def _check_items(items: Sequence[Any]) -> None:
 def build_tree(description: Description, leaves: Iterator[Any]) -> PyTree:
     """Build the tree of a description from its leaves in order.
 
-    >>> from funcnet.export.artifact.trees import build_tree, describe_tree
+    >>> from funcnet.export.trees import build_tree, describe_tree
     >>> build_tree(describe_tree({"b": [1, 2], "a": None}, "it"), iter("xy"))
     {'a': None, 'b': ['x', 'y']}
     """
@@ -97,7 +105,7 @@ def build_tree(description: Description, leaves: Iterator[Any]) -> PyTree:
 def leaf_paths(description: Description, path: str = "") -> list[str]:
     """List the dotted paths of the leaves of a description, in order.
 
-    >>> from funcnet.export.artifact.trees import describe_tree, leaf_paths
+    >>> from funcnet.export.trees import describe_tree, leaf_paths
     >>> leaf_paths(describe_tree({"fc": [1, None, 2]}, "it"))
     ['fc.0', 'fc.2']
     """
@@ -132,7 +140,9 @@ def list_leaves(
     else:
         if not isinstance(tree, list | tuple) or len(tree) != len(parts):
             count = f" of {len(tree)}" if isinstance(tree, list | tuple) else ""
-            raise refuse(f"{path}: expected a {kind} of {len(parts)}, got {type(tree).__name__}{count}")
+            raise refuse(
+                f"{path}: expected a {kind} of {len(parts)}, got {type(tree).__name__}{count}"
+            )
         pairs = [(str(i), each, tree[i]) for i, each in enumerate(parts)]
     return [
         leaf
@@ -151,6 +161,10 @@ def _named(
     missing = [name for name in names if name not in named]
     unknown = [str(name) for name in named if name not in names]
     if missing or unknown:
-        told = [f"{what}: {', '.join(each[:8])}" for what, each in (("missing", missing), ("unknown", unknown)) if each]
+        told = [
+            f"{what}: {', '.join(each[:8])}"
+            for what, each in (("missing", missing), ("unknown", unknown))
+            if each
+        ]
         raise refuse(f"{path}: the names do not fit; {'; '.join(told)}")
     return named

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from funcnet.core.safetensors_format import DTYPES
-from funcnet.export.artifact.trees import Description
 from funcnet.export.specs import ArraySpec
+from funcnet.export.trees import Description
 
 __all__ = [
     "FileRecord",
     "FunctionRecord",
     "GradientRecord",
-    "Manifest",
+    "ArtifactManifest",
     "ProgramRecord",
     "dtype_name",
     "stored_dtype",
@@ -97,7 +97,7 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ArtifactManifest:
     """All that an artifact says of itself.
 
     Attributes:
@@ -127,7 +127,9 @@ def dtype_name(dtype: Any, what: str) -> str:
     """
     name = _NAMES.get(np.dtype(dtype))
     if name is None:
-        raise TypeError(f"{what} has dtype {np.dtype(dtype)}, which cannot be stored; there are {', '.join(DTYPES)}")
+        raise TypeError(
+            f"{what} has dtype {np.dtype(dtype)}, which cannot be stored; there are {', '.join(DTYPES)}"
+        )
     return name
 
 

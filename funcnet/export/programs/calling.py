@@ -1,4 +1,4 @@
-"""A function of an artifact as JAX calls it: the program that fits, its derivative, and one after the other under vmap."""
+"""A function as JAX calls it: the program that fits, its derivative, one element after the other under vmap."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -9,8 +9,8 @@ from jax.custom_batching import sequential_vmap
 
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.portable import restored_call
-from funcnet.export.artifact.records import FunctionRecord, ProgramRecord
 from funcnet.export.flat import structs
+from funcnet.export.records import FunctionRecord, ProgramRecord
 from funcnet.export.specs import ArraySpec
 
 __all__ = ["ProgramSet", "StoredFunction"]
@@ -125,7 +125,8 @@ class StoredFunction:
     def _differentiable(self) -> Callable[..., list[Any]]:
         wanted = self._record.gradient.outputs if self._record.gradient else ()
         gradient = _refusing(
-            self._gradient, f"{self._name} has first derivatives alone: an exported function has no second ones"
+            self._gradient,
+            f"{self._name} has first derivatives alone: an exported function has no second ones",
         )
 
         @jax.custom_vjp
@@ -133,7 +134,7 @@ class StoredFunction:
             return self._forward(*arrays)
 
         def forward(*arrays: Any) -> tuple[list[Any], tuple[Any, ...]]:
-            return self._forward(*arrays), arrays
+            return call(*arrays), arrays
 
         def backward(arrays: tuple[Any, ...], cotangents: list[Any]) -> tuple[Any, ...]:
             made = gradient(*arrays, *(cotangents[i] for i in wanted))
