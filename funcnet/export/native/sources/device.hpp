@@ -8,7 +8,7 @@
 #include <memory>
 #include <mutex>
 
-#include "artifact.hpp"
+#include "basics.hpp"
 #include "third_party/pjrt_c_api.h"
 
 namespace {

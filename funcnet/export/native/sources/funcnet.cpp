@@ -1,8 +1,4 @@
-// Running an artifact by a PJRT plugin; see funcnet.h. In order: the plugin, the model, compiling, calling, the C
-// functions.
-//
-// Inside, what fails throws a Failure; guarded() turns it into a code and a sentence, so that nothing is thrown across
-// C.
+// Running an artifact by a PJRT plugin; see funcnet.h. In order: the model, compiling, calling, the C functions.
 #include "funcnet.h"
 
 #include <atomic>
@@ -14,25 +10,6 @@
 namespace {
 
 // ---- the model
-
-struct Spec {
-  string name, text;
-  fn_dtype dtype;
-  std::vector<string> lengths;
-
-  explicit Spec(const Json& json) : name(json.at("name", '"').text), dtype(dtype_named(json.at("dtype", '"').text)) {
-    for (const auto& item : json.at("shape", '[').fields) lengths.push_back(item.second.text);
-    if (lengths.size() > FN_MOST_AXES) fail(FN_FORMAT, "the artifact has an array of more than %d axes", FN_MOST_AXES);
-    text = spelled(dtype, lengths);
-  }
-  Shape shape(const Sizes& sizes) const {
-    Shape made;
-    for (const string& length : lengths) made.push_back(length_of(length, sizes));
-    bytes_of(dtype, made);  // refuses what is larger than any array
-    return made;
-  }
-  bool fixed(size_t axis) const { return lengths[axis].find_first_not_of("0123456789") == string::npos; }
-};
 
 struct Program {  // of one function, for one set of sizes
   string code, sizes;
@@ -62,11 +39,9 @@ struct Model {
     Zip zip(file.bytes);
     Json manifest = read_json(zip.at("manifest.json"));
     const Json* format = manifest.find("format");
-    if (!format || format->text != "funcnet.export")
-      fail(FN_FORMAT, "'%s' is a zip file, but no artifact of funcnet", path);
+    if (!format || format->text != "funcnet.export") fail(FN_FORMAT, "it is a zip file, but no artifact of funcnet");
     if (manifest.at("version", '0').number() != 1)
-      fail(FN_FORMAT, "'%s' is of version %s; this program reads version 1", path,
-           manifest.at("version", '0').text.c_str());
+      fail(FN_FORMAT, "it is of version %s; this program reads version 1", manifest.at("version", '0').text.c_str());
     name = manifest.at("name", '"').text;
     if (const Json* texts = manifest.find("metadata"))
       for (const auto& [key, value] : texts->fields) metadata[key] = value.text;
@@ -372,7 +347,11 @@ const char* fn_device_version(const fn_device* device) { return device->device->
 fn_code fn_model_open(fn_device* device, const char* path, fn_model** model) {
   return guarded([&] {
     given(device, "device"), given(path, "path"), given(model, "model");
-    *model = new fn_model(device->device, path);
+    try {
+      *model = new fn_model(device->device, path);
+    } catch (const Failure& failure) {
+      fail(failure.code, "'%s': %s", path, failure.sentence.c_str());
+    }
   });
 }
 void fn_model_close(fn_model* model) { delete model; }
