@@ -91,10 +91,10 @@ def kind_of(operation: Operation) -> str:
 def settings_of(operation: Operation) -> dict[str, Any]:
     """Give what an operation was asked to do, in plain values.
 
-    The names are JAX's where JAX has kept them. What is different: dtypes are NumPy's; ``dimension_numbers`` is taken
-    apart (see `_READERS`: of ``dot_general``, ``conv_general_dilated``, ``gather`` and the scatters); a ``mode`` is one of
-    ``"clip"``, ``"fill"``, ``"promise"``; a program within is a `Program` under ``"body"``; and what says nothing of the
-    result (shardings, accuracies) is not there. Lengths may be symbolic.
+    The names are JAX's where JAX has kept them. What is different: dtypes are NumPy's; ``dimension_numbers`` is
+    taken apart (see `_READERS`: of ``dot_general``, ``conv_general_dilated``, ``gather`` and the scatters); a
+    ``mode`` is one of ``"clip"``, ``"fill"``, ``"promise"``; a program within is a `Program` under ``"body"``; and
+    what says nothing of the result (shardings, accuracies) is not there. Lengths may be symbolic.
 
     >>> from funcnet.core.jax_internals.operations import settings_of
     >>> from funcnet.core.jax_internals.programs import trace
@@ -161,7 +161,7 @@ def _gather(params: Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scatter(params: Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
-    """``update_window_dims``, ``inserted_window_dims``, ``scatter_dims_to_operand_dims``, both kinds of batching dims."""
+    """``update_window_dims``, ``inserted_window_dims``, ``scatter_dims_to_operand_dims``, both batching dims."""
     del plain
     names = (
         "update_window_dims",
@@ -174,7 +174,7 @@ def _scatter(params: Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]
 
 
 def _plain_scatter(params: Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
-    """The same, and ``applies``: whether a function of one's own is applied to what is there."""
+    """Give the same, and ``applies``: whether a function of one's own is applied to what is there."""
     return {**_scatter(params, plain), "applies": params.get("update_jaxpr") is not None}
 
 
@@ -184,7 +184,7 @@ def _numbers(params: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any
 
 
 def _mode(mode: Any) -> str:
-    """What is done with indices outside: JAX numbers the modes, and their texts hold these words."""
+    """Say what is done with indices outside: JAX numbers the modes, and their texts hold these words."""
     text = str(mode).lower()
     found = [word for word in ("clip", "fill", "promise") if word in text]
     if len(found) != 1:

@@ -89,9 +89,7 @@ class _Turn:
         return self.translator.run(body, self.loop.body, [*self.shared, *given], self.scope)
 
 
-def _by_scan(
-    graph: Graph, turn: _Turn, carried: list[Value], rows: list[Value], count: int
-) -> Any:
+def _by_scan(graph: Graph, turn: _Turn, carried: list[Value], rows: list[Value], count: int) -> Any:
     inputs = turn.carried + turn.rows
     counts = not rows
     if counts:  # a Scan takes its length from its rows

@@ -4,15 +4,22 @@ import copy
 
 import numpy as np
 
+from funcnet.export.onnx.finishing import all_nodes
 from funcnet.export.onnx.graph import Graph, Node
-from funcnet.export.onnx.model_file import all_nodes
 
 __all__ = ["in_eight_bits", "quantize_array"]
 
 _VIEWS = {"Concat", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"}
 """Operators whose results hold a weight's numbers: a product may read those instead of the weight."""
 
-_CHANNEL = {"Conv": 0, "ConvTranspose": 1, "Gather": 0, "Gemm": None, "MatMul": None, "Einsum": None}
+_CHANNEL = {
+    "Conv": 0,
+    "ConvTranspose": 1,
+    "Gather": 0,
+    "Gemm": None,
+    "MatMul": None,
+    "Einsum": None,
+}
 """Who reads weights that are worth it, and where their output channel is in what they read, if that is fixed."""
 
 _LEAST = 256
@@ -91,7 +98,7 @@ def _channel_axis(graph: Graph, name: str, array: np.ndarray) -> int | None:
 
 
 def _channel(node: Node, place: int, count: int) -> int:
-    """Say which axis of an operand is not summed over: the last of a matrix on the right, the one before on the left."""
+    """Say which axis of an operand is not summed over: a matrix on the right has it last, one on the left before."""
     fixed = _CHANNEL[node.op_type]
     if fixed is not None:
         return fixed

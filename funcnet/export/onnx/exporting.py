@@ -13,12 +13,17 @@ from funcnet.core.files import as_path, sync_folder
 from funcnet.export.flat import FlatFunction, flatten_entry
 from funcnet.export.onnx.comparison import Check, Comparison
 from funcnet.export.onnx.eight_bits import in_eight_bits
+from funcnet.export.onnx.finishing import count_operators, name_outputs, prune
 from funcnet.export.onnx.graph import Graph, Value, carried
-from funcnet.export.onnx.model_file import IR_VERSIONS, count_operators, prune, write_model
-from funcnet.export.onnx.naming import name_outputs
+from funcnet.export.onnx.model_file import (
+    IR_VERSIONS,
+    check_installed,
+    onnx_package,
+    write_model,
+)
 from funcnet.export.onnx.report import OnnxReport
-from funcnet.export.onnx.runtime import check_installed
 from funcnet.export.onnx.translation import Rule, Translator
+from funcnet.export.preflight import check_exportable
 from funcnet.export.specs import Entry, entries
 
 __all__ = ["onnx"]
@@ -43,10 +48,10 @@ def onnx(
 ) -> OnnxReport:
     """Write a function of a model as a file of ONNX, and run that file beside the function before it is kept.
 
-    Weights are in it under their dotted names, nodes under their modules' paths. Open lengths of inputs stay open. Loops
-    and choices become ONNX's own. The file is run by ONNX Runtime in a process of its own, with the first open
-    length 1, 2 and 3; its outputs must be the function's within 1e-5 of the largest number (1e-2 in 16 bits), NaN and
-    infinities at the same places, whole numbers equal.
+    Weights are in it under their dotted names, nodes under their modules' paths. Open lengths of inputs stay open.
+    Loops and choices become ONNX's own. The file is run by ONNX Runtime in a process of its own, with the first
+    open length 1, 2 and 3; its outputs must be the function's within 1e-5 of the largest number (1e-2 in 16 bits),
+    NaN and infinities at the same places, whole numbers equal.
 
     Args:
         path: of the file, ``"model.onnx"``.
@@ -92,6 +97,7 @@ def onnx(
         raise ValueError(f'weights is "float32" or "int8", got {weights!r}')
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_entry(asked, params, state)
+    check_exportable(flat, target.name, "onnx")
     graph = build_graph(flat, rules)
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)
@@ -202,7 +208,7 @@ def _inputs(graph: Graph, flat: FlatFunction, types: Sequence[Any]) -> list[Valu
 
 
 def _widened(graph: Graph, value: Value) -> Value:
-    """Carry bfloat16 as float32."""
+    """Carry floats of 16 bits as float32."""
     wide = carried(value.dtype)
     if wide == value.dtype:
         return value
@@ -212,10 +218,8 @@ def _widened(graph: Graph, value: Value) -> Value:
 
 def _check(path: Path) -> None:
     """Have ONNX's own checker look at a file: its types and shapes."""
-    import onnx
-
     try:
-        onnx.checker.check_model(str(path), full_check=True)
+        onnx_package().checker.check_model(str(path), full_check=True)
     except Exception as error:
         raise ExportError(f"ONNX's checker refuses the file: {error}") from error
 

@@ -1,7 +1,9 @@
 """A finished graph as ONNX's own file: what no output needs is left out, weights may lie beside it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.errors import ExportError
+from funcnet.export.onnx.finishing import all_nodes
 from funcnet.export.onnx.graph import Graph, Node, Value, carried
 
-__all__ = ["IR_VERSIONS", "count_operators", "prune", "write_model"]
+__all__ = ["IR_VERSIONS", "check_installed", "onnx_package", "write_model"]
 
 IR_VERSIONS = {20: 9, 21: 10, 22: 10, 23: 11}
 """ONNX's versions of operators that can be asked for, with the version of the file that came with each."""
@@ -24,50 +27,6 @@ _ALIGNED = 4096
 
 _SMALL = 1024
 """Bytes below which an array stays in the model's own file: runtimes read shapes from there."""
-
-
-def prune(graph: Graph) -> None:
-    """Take out nodes whose outputs nothing reads, in bodies too."""
-    needed = {each.name for each in graph.outputs}
-    kept = []
-    for node in reversed(graph.nodes):
-        if needed.isdisjoint(node.outputs):
-            continue
-        for body in _bodies(node):
-            prune(body)
-        needed |= _reads(node)
-        kept.append(node)
-    graph.nodes = kept[::-1]
-
-
-def _bodies(node: Node) -> list[Graph]:
-    return [each for each in node.attributes.values() if isinstance(each, Graph)]
-
-
-def _reads(node: Node) -> set[str]:
-    """List the names that a node, or a body of it, reads from the graph that it stands in."""
-    names = set(filter(None, node.inputs))
-    for body in _bodies(node):
-        made = {each.name for each in body.inputs}
-        for inner in body.nodes:
-            names |= _reads(inner) - made
-            made |= set(inner.outputs)
-    return names
-
-
-def all_nodes(graph: Graph) -> Iterator[Node]:
-    """Yield every node, those of bodies too."""
-    for node in graph.nodes:
-        yield node
-        for body in _bodies(node):
-            yield from all_nodes(body)
-
-
-def count_operators(graph: Graph) -> dict[str, int]:
-    """Count nodes by operator, most frequent first."""
-    names = [node.op_type for node in all_nodes(graph)]
-    counts = {name: names.count(name) for name in sorted(set(names))}
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def write_model(
@@ -93,7 +52,7 @@ def write_model(
     Returns:
         The model's path and, if there is one, that of its weights.
     """
-    import onnx
+    onnx = onnx_package()
 
     used = {name for node in all_nodes(graph) for name in node.inputs}
     stored = {k: v for k, v in graph.shared.initializers.items() if k in used}
@@ -150,7 +109,7 @@ def _write_beside(
 
 
 def _graph(graph: Graph, name: str, initializers: Sequence[Any]) -> Any:
-    import onnx
+    onnx = onnx_package()
 
     return onnx.helper.make_graph(
         [_node(node) for node in graph.nodes],
@@ -162,7 +121,7 @@ def _graph(graph: Graph, name: str, initializers: Sequence[Any]) -> Any:
 
 
 def _node(node: Node) -> Any:
-    import onnx
+    onnx = onnx_package()
 
     made = onnx.helper.make_node(node.op_type, node.inputs, node.outputs, name=node.name)
     for key, value in sorted(node.attributes.items()):
@@ -188,7 +147,7 @@ def _attribute(value: Any, node: Node, key: str) -> Any:
 
 def element_type(dtype: Any) -> int:
     """Return ONNX's number of a dtype."""
-    import onnx
+    onnx = onnx_package()
 
     dtype = jnp.dtype(dtype)
     if dtype.name not in _ELEMENT_TYPES:
@@ -217,7 +176,7 @@ _ELEMENT_TYPES = {
 
 def _value_info(value: Value, declared: bool) -> Any:
     """Describe an input or output; those of the model itself have the dtype that was asked for."""
-    import onnx
+    onnx = onnx_package()
 
     dtype = value.dtype if declared else carried(value.dtype)
     shape = [n if isinstance(n, int) else str(n) for n in value.shape or ()]
@@ -225,7 +184,7 @@ def _value_info(value: Value, declared: bool) -> Any:
 
 
 def _tensor(name: str, array: np.ndarray) -> Any:
-    import onnx
+    onnx = onnx_package()
 
     tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=element_type(array.dtype))
     tensor.raw_data = np.ascontiguousarray(array).tobytes()
@@ -233,10 +192,24 @@ def _tensor(name: str, array: np.ndarray) -> Any:
 
 
 def _tensor_beside(name: str, array: np.ndarray, file: str, place: int) -> Any:
-    import onnx
+    onnx = onnx_package()
 
     tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=element_type(array.dtype))
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", file), ("offset", place), ("length", array.nbytes)):
         tensor.external_data.add(key=key, value=str(value))
     return tensor
+
+
+def check_installed(*names: str) -> None:
+    """Say what to install if one of these packages is not there."""
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"ONNX export needs the packages {' and '.join(missing)}: pip install 'funcnet[onnx]'"
+        )
+
+
+def onnx_package() -> Any:
+    """Import ONNX's own package, which has the name of this room."""
+    return import_module("onnx")

@@ -7,7 +7,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,16 +16,7 @@ import numpy as np
 from funcnet.core.errors import ExportError
 from funcnet.export.onnx import child
 
-__all__ = ["Runtime", "check_installed", "run_model"]
-
-
-def check_installed(*names: str) -> None:
-    """Say what to install if one of these packages is not there."""
-    missing = [name for name in names if find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"ONNX export needs the packages {' and '.join(missing)}: pip install 'funcnet[onnx]'"
-        )
+__all__ = ["Runtime", "run_model"]
 
 
 class Runtime:

@@ -11,9 +11,9 @@ import numpy as np
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.operations import kind_of, settings_of
 from funcnet.core.jax_internals.programs import Operation, Program
+from funcnet.core.jax_internals.steps import Step, steps_of
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.onnx.steps import Step, steps_of
 
 __all__ = ["Rule", "Translator", "where"]
 
@@ -92,9 +92,9 @@ class Translator:
         unknown: dict[str, str] = {}
         for step in steps:
             kind = kind_of(step.operation)
-            if kind not in self.rules and kind not in own and step.operation.control is None:
-                if not _constant_in(step):
-                    unknown.setdefault(kind, where(step.operation, step.scope))
+            has_rule = kind in self.rules or kind in own or step.operation.control is not None
+            if not has_rule and not _constant_in(step):
+                unknown.setdefault(kind, where(step.operation, step.scope))
         if unknown:
             listed = "; ".join(
                 f"{kind.removeprefix('unknown:')}{at}" for kind, at in unknown.items()

@@ -69,9 +69,7 @@ def of_row(row):
 
 
 def is_plain(module):
-    return not jax.tree.leaves(
-        jax.eval_shape(fn.functionalize(module).init, jax.random.key(0))
-    )
+    return not jax.tree.leaves(jax.eval_shape(fn.functionalize(module).init, jax.random.key(0)))
 
 
 def of_call(name):

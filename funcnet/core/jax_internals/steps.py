@@ -1,4 +1,8 @@
-"""A program as one list of operations: calls are entered, and what no result needs is left out."""
+"""A program as one list of operations: calls are entered, and what no result needs is left out.
+
+Why: what is translated operation by operation should not meet the calls that JAX wraps around everything, and an
+operation that nobody needs should not be a reason to refuse a function.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
