@@ -23,6 +23,7 @@ from funcnet.export.onnx.model_file import (
 )
 from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.onnx.translation import Rule, Translator
+from funcnet.export.preflight import check_exportable
 from funcnet.export.specs import Entry, entries
 
 __all__ = ["onnx"]
@@ -96,6 +97,7 @@ def onnx(
         raise ValueError(f'weights is "float32" or "int8", got {weights!r}')
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_entry(asked, params, state)
+    check_exportable(flat, target.name, "onnx")
     graph = build_graph(flat, rules)
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)
@@ -206,7 +208,7 @@ def _inputs(graph: Graph, flat: FlatFunction, types: Sequence[Any]) -> list[Valu
 
 
 def _widened(graph: Graph, value: Value) -> Value:
-    """Carry bfloat16 as float32."""
+    """Carry floats of 16 bits as float32."""
     wide = carried(value.dtype)
     if wide == value.dtype:
         return value

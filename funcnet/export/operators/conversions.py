@@ -115,7 +115,7 @@ def _reduce_precision(graph: Graph, operation: Operation, operands: list[Value])
         raise refuse(
             operation, f"rounding {value.dtype} to {bits[0]} bits of exponent, {bits[1]} of digits"
         )
-    return [graph.cast(graph.cast(value, dtype), value.dtype)]
+    return [graph.cast(graph.rounded(value, dtype), value.dtype)]
 
 
 def counted(graph: Graph, length: object, dtype: np.dtype) -> Value:
