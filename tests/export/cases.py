@@ -275,7 +275,7 @@ def vit() -> Any:
 def resnet() -> Any:
     from examples.models.resnet import ResNet, ResNetConfig
 
-    return alone(ResNet(ResNetConfig((1, 1, 1, 1), width=4, num_classes=5)), images(3, 32))
+    return alone(ResNet(ResNetConfig((1, 1, 1, 1), width=8, num_classes=9)), images(3, 32))
 
 
 def unet() -> Any:

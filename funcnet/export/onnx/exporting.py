@@ -176,6 +176,7 @@ def _lone(net: Any, inputs: Sequence[PyTree], **keywords: Any) -> Entry:
 
 def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> Graph:
     """Translate a function into a graph with its weights and names, and nothing that no output needs."""
+    from funcnet.export.fusions import fuse
     from funcnet.export.operators import RULES
 
     graph = Graph()
@@ -190,6 +191,7 @@ def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> 
     program = flat.trace()
     inputs = _inputs(graph, flat, program.arguments[len(weights) :])
     results = Translator({**RULES, **(rules or {})}).run(graph, program, [*weights, *inputs])
+    fuse(graph)
     name_outputs(graph, results, [str(each.name) for each in flat.outputs])
     prune(graph)
     return graph

@@ -100,7 +100,14 @@ class Shared:
         self.taken: dict[str, int] = {}
         self.constants: dict[Any, Value] = {}
         self.initializers: dict[str, np.ndarray] = {}
+        self.shapes: dict[str, tuple[Any, ...]] = {}  # of values that operations of JAX made
+        self.dtypes: dict[str, np.dtype] = {}
         self.scope = ""
+
+    def note(self, value: Value) -> None:
+        """Remember what shape a value has, and in which dtype it is carried."""
+        if value.name and value.shape is not None:
+            self.shapes[value.name], self.dtypes[value.name] = value.shape, carried(value.dtype)
 
     def unique(self, wanted: str) -> str:
         """Give a name that nothing else has."""
@@ -291,6 +298,7 @@ class Graph:
     def input(self, name: str, shape: Sequence[Any], dtype: DType) -> Value:
         """Add an input."""
         value = Value(self.shared.unique(name), tuple(shape), jnp.dtype(dtype))
+        self.shared.note(value)
         self.inputs.append(value)
         return value
 

@@ -69,7 +69,10 @@ class Translator:
             raise ExportError(f"ONNX: {kind}{where(operation, step.scope)}: {error}") from error
         finally:
             graph.shared.scope = outer
-        return _typed(operation, made)
+        typed = _typed(operation, made)
+        for value in typed:
+            graph.shared.note(value)
+        return typed
 
     def _made(
         self, graph: Graph, operation: Operation, kind: str, operands: list[Value], scope: str
