@@ -5,6 +5,7 @@ from funcnet.export.operators.arithmetic import ARITHMETIC
 from funcnet.export.operators.conversions import CONVERSIONS
 from funcnet.export.operators.functions import FUNCTIONS
 from funcnet.export.operators.indexing import INDEXING
+from funcnet.export.operators.kernels import unless_empty
 from funcnet.export.operators.logic import LOGIC
 from funcnet.export.operators.order import ORDER
 from funcnet.export.operators.products import PRODUCTS
@@ -30,6 +31,8 @@ _FAMILIES = (
 )
 
 RULES: dict[str, Rule] = {
-    kind: without_keys(kind, rule) for family in _FAMILIES for kind, rule in family.items()
+    kind: without_keys(kind, unless_empty(rule))
+    for family in _FAMILIES
+    for kind, rule in family.items()
 }
 """By the kind of an operation: what adds its nodes to a graph, and returns the values of its results."""

@@ -24,9 +24,10 @@ def converted(graph: Graph, value: Value, dtype: np.dtype) -> Value:
     """Convert as XLA does: floats outside of a whole number's range become its nearest end, NaN becomes 0."""
     if is_float(value.dtype) and jnp.issubdtype(dtype, jnp.integer):
         return _saturated(graph, graph.cast(value, _wide(value.dtype)), dtype)
-    if not is_float(value.dtype) and dtype in (jnp.bfloat16, np.float16):
-        # in one step from the number itself: rounded twice it can be the wrong neighbour
-        return graph.cast(graph.cast(value, _exact(value.dtype)), dtype)
+    if dtype in (jnp.bfloat16, np.float16):
+        # whole numbers in one step: rounded twice it can be the wrong neighbour
+        exact = value if is_float(value.dtype) else graph.cast(value, _exact(value.dtype))
+        return graph.rounded(exact, dtype)
     return graph.cast(value, dtype)
 
 

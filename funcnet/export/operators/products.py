@@ -25,7 +25,8 @@ def _dot_general(graph: Graph, operation: Operation, operands: list[Value]) -> l
     contracting, batch = settings["contracting"], settings["batch"]
     if any(as_number((left.shape or ())[i]) == 0 for i in contracting[0]):
         return [graph.expand(graph.scalar(0, dtype), shape)]
-    if left.ndim == right.ndim == 2 and len(contracting[0]) == 1 and is_float(via):
+    matrices = left.ndim == right.ndim == 2 and not batch[0] and len(contracting[0]) == 1
+    if matrices and is_float(via):
         made = _matrices(graph, left, right, contracting[0][0], contracting[1][0])
     else:
         made = _general(graph, left, right, contracting, batch, shape)

@@ -1,6 +1,7 @@
 """Sums, products and extremes: of whole axes, running along one, and of windows."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,63 @@ def _wider(graph: Graph, value: Value) -> Value:
     )
 
 
-def _sum(op_type: str) -> Rule:
+def _of_floats(op_type: str, of_whole_numbers: Rule) -> Rule:
+    """Reduce floats by an operator, which computes in float64 whatever comes, and whole numbers in another way."""
+
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
+        (value,) = operands
         axes = settings_of(operation)["axes"]
         if not axes:
             return operands
-        wide = _wider(graph, operands[0])
-        made = arithmetic(graph, op_type, [wide], graph.ints(axes), keepdims=0)
-        return [graph.cast(made, operands[0].dtype)]
+        if not is_float(value.dtype):
+            return list(of_whole_numbers(graph, operation, operands))
+        made = graph.node(op_type, [_wider(graph, value), graph.ints(axes)], keepdims=0)
+        return [graph.cast(made, value.dtype)]
 
     return rule
+
+
+_EXACT = 1 << 20
+"""So many numbers of 32 bits have a sum that float64 holds."""
+
+
+def _whole_sum(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
+    """Sum whole numbers so that they wrap: as float64 while that is exact, else as a product with ones."""
+    (value,) = operands
+    axes, (shape, dtype) = settings_of(operation)["axes"], result_of(operation)
+    lengths = value.shape or ()
+    count = prod(lengths[i] for i in axes)
+    wide = graph.cast(value, np.int64)
+    if dtype.itemsize < 8 and (as_number(count) or _EXACT) < _EXACT:
+        made = graph.node("ReduceSum", [wide, graph.ints(axes)], keepdims=0)
+        return [graph.cast(made, dtype)]
+    kept = [i for i in range(len(lengths)) if i not in axes]
+    moved = graph.transpose(Value(graph.use(wide), lengths, wide.dtype), [*kept, *axes])
+    rows = graph.reshape(moved, [*shape, count])
+    made = graph.node("MatMul", [rows, graph.expand(graph.scalar(1), [count])])
+    return [graph.cast(made, dtype)]
+
+
+def _whole_product(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
+    """Multiply whole numbers half by half, so that they wrap."""
+    (value,) = operands
+    axes, (shape, _) = settings_of(operation)["axes"], result_of(operation)
+    lengths = value.shape or ()
+    count = as_number(prod(lengths[i] for i in axes))
+    if count is None:
+        raise refuse(operation, "of whole numbers along an axis whose length is open")
+    if not count:
+        return [graph.expand(graph.scalar(1, value.dtype), shape)]
+    value = graph.transpose(value, [*axes, *(i for i in range(len(lengths)) if i not in axes)])
+    made = graph.reshape(value, [count, *shape])
+    while count > 1:
+        half, count = count // 2, (count + 1) // 2
+        parts = [cut(graph, made, [0], [i * half], [(i + 1) * half]) for i in range(2)]
+        rest = cut(graph, made, [0], [2 * half], [2 * half + 1])
+        made = arithmetic(graph, "Mul", parts)
+        if count > half:
+            made = graph.node("Concat", [made, rest], axis=0)
+    return [graph.squeeze(made, [0])]
 
 
 def _extreme(op_type: str) -> Rule:
@@ -246,8 +294,8 @@ REDUCTIONS: dict[str, Rule] = {
     "reduce_max": _extreme("ReduceMax"),
     "reduce_min": _extreme("ReduceMin"),
     "reduce_or": _any_or_all("ReduceMax"),
-    "reduce_prod": _sum("ReduceProd"),
-    "reduce_sum": _sum("ReduceSum"),
+    "reduce_prod": _of_floats("ReduceProd", _whole_product),
+    "reduce_sum": _of_floats("ReduceSum", _whole_sum),
     "reduce_window_max": _reduce_window(_extreme_of("Max"), _lowest),
     "reduce_window_min": _reduce_window(_extreme_of("Min"), _highest),
     "reduce_window_sum": _reduce_window(_sum_of, lambda dtype: 0),

@@ -124,7 +124,7 @@ def test_whole_powers(exponent, request, x64):
             tolerance,
         )
         for dtype in ordered(sampled(request, dtypes, exponent % 5), dtypes)
-        for tolerance in [0.01 if jnp.dtype(dtype).itemsize == 2 else 2e-6]
+        for tolerance in [0.05 if jnp.dtype(dtype).itemsize == 2 else 2e-6]
     ]
     assert not failures(cases)
 
@@ -179,6 +179,16 @@ def test_floats_outside_of_a_range_become_its_ends(x64):
         Case(f"{a} {b}", lambda x, b=b: x.astype(b), (bounded([*large, *awkward(a)], a),))
         for a in FLOATS
         for b in WHOLE
+    ]
+    assert not failures(cases)
+
+
+def test_conversions_round_also_where_nothing_goes_out():
+    """What is beyond float16 is infinite at once, and digits are lost at once."""
+    x = np.array([1e6, 1.0001, 3.3, -7e4], np.float32)
+    cases = [
+        Case(f"{dtype}", lambda x, d=dtype: (jnp.isfinite(x.astype(d)), x.astype(d).astype(jnp.float32) > 1), (x,))
+        for dtype in ("float16", "bfloat16")
     ]
     assert not failures(cases)
 

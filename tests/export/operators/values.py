@@ -57,12 +57,12 @@ def array(rng, shape, dtype, scale=3.0):
     """Random numbers of any dtype."""
     dtype = jnp.dtype(dtype)
     if dtype == np.bool_:
-        return rng.random(shape) < 0.5
+        return np.asarray(rng.random(shape) < 0.5)
     if jnp.issubdtype(dtype, jnp.integer):
         info = jnp.iinfo(dtype)
         low, high = max(info.min, -50), min(info.max, 50)
-        return rng.integers(low, high, shape).astype(dtype)
-    return (rng.standard_normal(shape) * scale).astype(dtype)
+        return np.asarray(rng.integers(low, high, shape)).astype(dtype)
+    return np.asarray(rng.standard_normal(shape) * scale).astype(dtype)
 
 
 def with_strange(rng, shape, dtype, share=0.15):
@@ -70,5 +70,5 @@ def with_strange(rng, shape, dtype, share=0.15):
     made = array(rng, shape, dtype)
     if jnp.issubdtype(made.dtype, jnp.floating):
         for number in (np.nan, np.inf, -np.inf, 0.0, -0.0):
-            made[rng.random(shape) < share / 3] = number
+            made = np.where(rng.random(shape) < share / 3, made.dtype.type(number), made)
     return made
