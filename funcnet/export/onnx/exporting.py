@@ -98,7 +98,7 @@ def onnx(
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_entry(asked, params, state)
     check_exportable(flat, target.name, "onnx")
-    graph = build_graph(flat, rules)
+    graph = build_graph(flat, known_rules() | dict(rules or {}))
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -174,10 +174,15 @@ def _lone(net: Any, inputs: Sequence[PyTree], **keywords: Any) -> Entry:
     return next(iter(found.values()))
 
 
-def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> Graph:
-    """Translate a function into a graph with its weights and names, and nothing that no output needs."""
+def known_rules() -> dict[str, Rule]:
+    """List funcnet's own rules by the kinds of their operations."""
     from funcnet.export.operators import RULES
 
+    return dict(RULES)
+
+
+def build_graph(flat: FlatFunction, rules: Mapping[str, Rule]) -> Graph:
+    """Translate a function into a graph with its weights and names, and nothing that no output needs."""
     graph = Graph()
     clash = sorted({str(each.name) for each in flat.inputs} & flat.weights.keys())
     if clash:
@@ -189,7 +194,7 @@ def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> 
     weights = [graph.weight(name, array) for name, array in flat.weights.items()]
     program = flat.trace()
     inputs = _inputs(graph, flat, program.arguments[len(weights) :])
-    results = Translator({**RULES, **(rules or {})}).run(graph, program, [*weights, *inputs])
+    results = Translator(rules).run(graph, program, [*weights, *inputs])
     name_outputs(graph, results, [str(each.name) for each in flat.outputs])
     prune(graph)
     return graph
