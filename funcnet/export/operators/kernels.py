@@ -16,10 +16,10 @@ from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.onnx.translation import OperationRule
+from funcnet.export.onnx.translation import OperationRule as Rule
 
 __all__ = [
-    "OperationRule",
+    "Rule",
     "arithmetic",
     "broadcasting",
     "choose",
@@ -185,7 +185,7 @@ def choose(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     return moving(graph, "Where", [yes, no], first=[test])
 
 
-def unless_empty(rule: OperationRule) -> OperationRule:
+def unless_empty(rule: Rule) -> Rule:
     """Leave out operations that make arrays without numbers: kernels of ONNX Runtime stumble over some."""
 
     @wraps(rule)
@@ -198,7 +198,7 @@ def unless_empty(rule: OperationRule) -> OperationRule:
     return apply
 
 
-def broadcasting(rule: OperationRule) -> OperationRule:
+def broadcasting(rule: Rule) -> Rule:
     """Let a rule of an elementwise operation take operands whose axes of length 1 were not yet repeated.
 
     ONNX's elementwise operators repeat them on their own, without writing the repeated array down.
