@@ -22,7 +22,7 @@ from funcnet.export.onnx.model_file import (
     write_model,
 )
 from funcnet.export.onnx.report import OnnxReport
-from funcnet.export.onnx.translation import Rule, Translator
+from funcnet.export.onnx.translation import OperationRule, Translator
 from funcnet.export.preflight import check_exportable
 from funcnet.export.specs import Entry, entries
 
@@ -41,7 +41,7 @@ def onnx(
     verify: bool = True,
     examples: Sequence[Sequence[Any]] | None = None,
     tolerance: float | None = None,
-    rules: Mapping[str, Rule] | None = None,
+    rules: Mapping[str, OperationRule] | None = None,
     preprocess: Callable[..., Any] | None = None,
     returns_state: bool = False,
     **keywords: Any,
@@ -98,7 +98,7 @@ def onnx(
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_entry(asked, params, state)
     check_exportable(flat, target.name, "onnx")
-    graph = build_graph(flat, rules)
+    graph = build_graph(flat, known_rules() | dict(rules or {}))
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -174,10 +174,16 @@ def _lone(net: Any, inputs: Sequence[PyTree], **keywords: Any) -> Entry:
     return next(iter(found.values()))
 
 
-def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> Graph:
+def known_rules() -> dict[str, OperationRule]:
+    """List funcnet's own rules by the kinds of their operations."""
+    from funcnet.export.operators import RULES
+
+    return dict(RULES)
+
+
+def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule]) -> Graph:
     """Translate a function into a graph with its weights and names, and nothing that no output needs."""
     from funcnet.export.fusions import fuse
-    from funcnet.export.operators import RULES
 
     graph = Graph()
     clash = sorted({str(each.name) for each in flat.inputs} & flat.weights.keys())
@@ -190,7 +196,7 @@ def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> 
     weights = [graph.weight(name, array) for name, array in flat.weights.items()]
     program = flat.trace()
     inputs = _inputs(graph, flat, program.arguments[len(weights) :])
-    results = Translator({**RULES, **(rules or {})}).run(graph, program, [*weights, *inputs])
+    results = Translator(rules).run(graph, program, [*weights, *inputs])
     fuse(graph)
     name_outputs(graph, results, [str(each.name) for each in flat.outputs])
     prune(graph)

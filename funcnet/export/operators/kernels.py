@@ -16,7 +16,7 @@ from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.onnx.translation import Rule
+from funcnet.export.onnx.translation import OperationRule as Rule
 
 __all__ = [
     "Rule",

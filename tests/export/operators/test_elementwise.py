@@ -58,15 +58,15 @@ ONE = {
         (lax.is_finite, lax.ceil, lax.floor, lax.exp, lax.log, lax.sin, lax.cos), FLOATS
     ),
     **dict.fromkeys((lax.tanh, lax.sqrt, lax.rsqrt, lax.logistic, lax.log1p, lax.expm1), FLOATS),
-    **dict.fromkeys((lax.cbrt, lax.exp2, lax.lgamma, lax.digamma), FLOATS),
+    **dict.fromkeys((lax.cbrt, lax.exp2, lax.lgamma), FLOATS),
     **dict.fromkeys((lax.tan, lax.asin, lax.acos, lax.atan, lax.sinh, lax.cosh, lax.asinh), HALVES),
     **dict.fromkeys((lax.acosh, lax.atanh, lax.erf, lax.erfc, lax.erf_inv), HALVES),
 }
 
-ROUGH = {lax.lgamma: 1e-5, lax.digamma: 1e-5}
-"""XLA computes them in 32 bits, where terms cancel; the file computes them in 64."""
+ROUGH = {lax.lgamma: 1e-5}
+"""XLA computes it in 32 bits, where terms cancel; the file computes it in 64."""
 
-ROUGH_IN_16_BITS = {lax.exp2: 0.06, lax.lgamma: 0.01, lax.digamma: 0.02}
+ROUGH_IN_16_BITS = {lax.exp2: 0.06, lax.lgamma: 0.01}
 """XLA computes them in 16 bits, and is off by that."""
 
 
@@ -105,6 +105,17 @@ def cases_of(request, table, arrays_of):
             )
 
 
+def test_digamma(x64):
+    """At 0 and whole numbers below releases of JAX do not agree: NaN or an infinity."""
+    cases = []
+    for dtype in FLOATS:
+        x = singles(dtype)
+        pole = (x <= 0) & (x == np.round(x.astype(np.float64)))
+        rough = 0.02 if x.dtype.itemsize == 2 else 1e-5
+        cases.append(Case(dtype, lax.digamma, (x[~pole],), rough, 1.0))
+    assert not failures(cases)
+
+
 def test_two_numbers(request, x64):
     assert not failures(cases_of(request, TWO, pairs))
 
@@ -124,7 +135,7 @@ def test_whole_powers(exponent, request, x64):
             tolerance,
         )
         for dtype in ordered(sampled(request, dtypes, exponent % 5), dtypes)
-        for tolerance in [0.01 if jnp.dtype(dtype).itemsize == 2 else 2e-6]
+        for tolerance in [0.05 if jnp.dtype(dtype).itemsize == 2 else 2e-6]
     ]
     assert not failures(cases)
 
@@ -179,6 +190,20 @@ def test_floats_outside_of_a_range_become_its_ends(x64):
         Case(f"{a} {b}", lambda x, b=b: x.astype(b), (bounded([*large, *awkward(a)], a),))
         for a in FLOATS
         for b in WHOLE
+    ]
+    assert not failures(cases)
+
+
+def test_conversions_round_also_where_nothing_goes_out():
+    """What is beyond float16 is infinite at once, and digits are lost at once."""
+    x = np.array([1e6, 1.0001, 3.3, -7e4], np.float32)
+    cases = [
+        Case(
+            f"{dtype}",
+            lambda x, d=dtype: (jnp.isfinite(x.astype(d)), x.astype(d).astype(jnp.float32) > 1),
+            (x,),
+        )
+        for dtype in ("float16", "bfloat16")
     ]
     assert not failures(cases)
 
