@@ -84,6 +84,11 @@ def build(name: str, sources, flags=(), compile_with: str = "g++") -> Path:
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic")
 
 
+def shared_library() -> Path:
+    flags = ("-std=c++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", *WARNINGS)
+    return build("libfuncnet", [SOURCES / "funcnet.cpp"], flags)
+
+
 class Array(ctypes.Structure):
     """fn_array."""
 
@@ -133,8 +138,7 @@ class Library:
     """The C functions, raising `Refused`."""
 
     def __init__(self) -> None:
-        flags = ("-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", *WARNINGS)
-        self.c = ctypes.CDLL(str(build("libfuncnet", [SOURCES / "funcnet.cpp"], flags)))
+        self.c = ctypes.CDLL(str(shared_library()))
         for name in ("error", "device_platform", "device_version", "model_name"):
             getattr(self.c, f"fn_{name}").restype = ctypes.c_char_p
         self.c.fn_model_metadata.restype = self.c.fn_function_name.restype = ctypes.c_char_p
