@@ -4,13 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet.export import native
+from funcnet.export import entry, native, spec
 from tests.export.native.models import CASES, numbers
 from tests.export.native.runner import (
     PLUGINS,
@@ -163,3 +164,25 @@ def test_what_save_writes_runs(built, tmp_path):
         got = np.fromfile(tmp_path / "0.bin", "f4").reshape(size, 2)
         want, _ = net.apply(params, state, values)
         assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_the_ten_lines_of_the_documentation_run(tmp_path):
+    """As they stand on the page, with the command that stands there."""
+    page = (Path(fn.__file__).parents[1] / "docs" / "export_native.md").read_text()
+    (code,) = re.findall(r"```cpp\n(#include.*?)```", page, re.DOTALL)
+    (flags,) = re.findall(r"\$ g\+\+ (.*?) digits\.cpp", page)
+    (tmp_path / "digits.cpp").write_text(code)
+    library = shared_library()
+    command = [compiler(), *flags.split(), *WARNINGS, tmp_path / "digits.cpp", library]
+    run(*command, f"-I{SOURCES}", f"-Wl,-rpath,{library.parent}", "-o", tmp_path / "digits")
+    params = {"w": numbers(28 * 28, 10), "b": numbers(10)}
+
+    def classify(params, state, image):
+        return image.reshape(image.shape[0], -1) @ params["w"] + params["b"], state
+
+    made = {"call": entry(classify, spec(("batch", 1, 28, 28), name="image"))}
+    write(tmp_path / "digits.fnx", made, params, {}, [{"batch": 1}])
+    plugin = str(plugin_path("lammps-jax-pjrt-cpu"))
+    environment = {**os.environ, "FUNCNET_PJRT_PLUGIN": plugin}
+    told = run(tmp_path / "digits", cwd=tmp_path, env=environment).stdout
+    assert told.splitlines() == [f"{i}: {value:g}" for i, value in enumerate(params["b"])]
