@@ -1,4 +1,4 @@
-"""The C++ runner on each CPU plugin, and libtorch from C++, beside JAX's own compiled call: ``python -m benchmarks.export_native``.
+"""The C++ runner on each CPU plugin, and libtorch from C++, beside JAX's own compiled call.
 
 All sides run in one process and take turns: the runner and libtorch as shared libraries through `ctypes`, whose two or
 three microseconds a call count against them. Arrays lie in NumPy's memory before and after. ``SIDES`` has the form of

@@ -175,9 +175,7 @@ class Device:
 
     def tensor(self, value: np.ndarray) -> ctypes.c_void_p:
         handle, array = ctypes.c_void_p(), described(value)
-        code = self.library.c.fn_tensor_new(
-            self.handle, ctypes.byref(array), ctypes.byref(handle)
-        )
+        code = self.library.c.fn_tensor_new(self.handle, ctypes.byref(array), ctypes.byref(handle))
         self.library.check(code)
         return handle
 
@@ -195,18 +193,14 @@ class Model:
         inputs, outputs = ctypes.c_size_t(), ctypes.c_size_t()
         text = None if name is None else name.encode()
         self.library.check(
-            self.c.fn_function_arity(
-                self.handle, text, ctypes.byref(inputs), ctypes.byref(outputs)
-            )
+            self.c.fn_function_arity(self.handle, text, ctypes.byref(inputs), ctypes.byref(outputs))
         )
         return inputs.value, outputs.value
 
     def spec(self, name: str | None, index: int, kind: str = "input") -> Spec:
         made, text = Spec(), None if name is None else name.encode()
         function = getattr(self.c, f"fn_function_{kind}")
-        self.library.check(
-            function(self.handle, text, ctypes.c_size_t(index), ctypes.byref(made))
-        )
+        self.library.check(function(self.handle, text, ctypes.c_size_t(index), ctypes.byref(made)))
         return made
 
     def call(self, name: str | None, *values: np.ndarray) -> list[np.ndarray]:

@@ -111,7 +111,9 @@ def test_the_program_runs_a_model(plugin, built, tmp_path):
     image = numbers(2, 1, 8, 8)
     image.tofile(tmp_path / "image.bin")
     told = run(built, file, "--plugin", path).stdout
-    assert told == "model\ncall\n  takes image: F32[batch, 1, 8, 8]\n  gives output: F32[batch, 10]\n"
+    assert (
+        told == "model\ncall\n  takes image: F32[batch, 1, 8, 8]\n  gives output: F32[batch, 10]\n"
+    )
     argument = f"2,1,8,8:{tmp_path / 'image.bin'}"
     environment = {**os.environ, "FUNCNET_PJRT_PLUGIN": str(path)}
     options = ("--out", tmp_path, "--times", 5)

@@ -1,5 +1,8 @@
-"""Damaged and hostile artifacts: refused with a sentence, never a crash, under the sanitizers of addresses and undefined
-behaviour, which also count what is not freed."""
+"""Damaged and hostile artifacts: refused with a sentence, never a crash.
+
+The program that tries them is built with the sanitizers of addresses and of undefined behaviour, which also count
+what is not freed.
+"""
 
 import copy
 import os
@@ -101,7 +104,9 @@ def test_flipped_and_missing_bytes(tmp_path, amount):
     def flipped(start):
         content = bytearray(text)
         for _ in range(chance.choice((1, 1, 2, 8))):
-            content[chance.randrange(start, len(text))] = chance.choice((0, 255, chance.randrange(256)))
+            content[chance.randrange(start, len(text))] = chance.choice(
+                (0, 255, chance.randrange(256))
+            )
         return bytes(content)
 
     mutants = [flipped(0) for _ in range(60 * amount)]
@@ -121,7 +126,11 @@ HOSTILE += ("n*n", "-n", "n^63", "((n", "floordiv(n, 0)", "mod(n, n - 1)", "max(
 def places(value, path=()):
     """Every place in a tree of JSON."""
     yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value if isinstance(value, list) else ())
+    )
     for key, child in items:
         yield from places(child, (*path, key))
 
@@ -163,10 +172,20 @@ def test_manifests_that_lie(tmp_path, amount):
 
 
 BROKEN_JSON = ["", "{", "[" * 5000, '{"a":' * 5000, '{"a": 1, "a": 2}', '{"a": tru}', '{"a": 1} x']
-BROKEN_JSON += ['{"a": "\\ud800"}', '{"a": "\\u00"}', '{"a": "\\x"}', '{"a": "', "{,}", '{"a" 1}', "\0"]
+BROKEN_JSON += [
+    '{"a": "\\ud800"}',
+    '{"a": "\\u00"}',
+    '{"a": "\\x"}',
+    '{"a": "',
+    "{,}",
+    '{"a" 1}',
+    "\0",
+]
 
 
-@pytest.mark.parametrize("text", BROKEN_JSON, ids=lambda text: text[:9].encode("unicode_escape").decode())
+@pytest.mark.parametrize(
+    "text", BROKEN_JSON, ids=lambda text: text[:9].encode("unicode_escape").decode()
+)
 def test_json_that_is_none(text, tmp_path):
     _, members = unpack(small(tmp_path))
     path = tmp_path / "broken.fnx"

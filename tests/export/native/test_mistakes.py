@@ -99,7 +99,11 @@ BAD_FILES = {
     "other format": ({"format": "other"}, "FORMAT", "a zip file, but no artifact of funcnet"),
     "newer": ({"version": 2}, "FORMAT", "it is of version 2; this program reads version 1"),
     "compressed": ("deflated", "FORMAT", "a member is compressed"),
-    "other platform": ({"platform": "tpu"}, "SHAPE", "no program of fixed sizes for the platform 'cpu'"),
+    "other platform": (
+        {"platform": "tpu"},
+        "SHAPE",
+        "no program of fixed sizes for the platform 'cpu'",
+    ),
 }
 
 
@@ -129,7 +133,7 @@ def test_a_file_that_is_none(kind, path, tmp_path):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(Refused, match="FILE: .*a folder"):
+    with pytest.raises(Refused, match=r"FILE: .*a folder"):
         device().open(tmp_path)
 
 
@@ -153,14 +157,16 @@ def test_a_plugin_that_is_none(kind, monkeypatch):
 
 @pytest.mark.parametrize("options", ["preallocate", "=1", "a=[1,2]", "a=[x]"])
 def test_options_that_are_none(options):
-    with pytest.raises(Refused, match="ARGUMENT: .*written"):
+    with pytest.raises(Refused, match=r"ARGUMENT: .*written"):
         library().device(plugin_path("lammps-jax-pjrt-cpu"), options)
 
 
 def test_options_reach_the_plugin():
     plugin = plugin_path("lammps-jax-pjrt-cpu")
     library().device(plugin, "cpu_device_count=2").close()
-    with pytest.raises(Refused, match="PLUGIN: opening the device: the plugin says: .*no_such_thing"):
+    with pytest.raises(
+        Refused, match=r"PLUGIN: opening the device: the plugin says: .*no_such_thing"
+    ):
         library().device(plugin, "no_such_thing=2.5")
 
 
@@ -204,7 +210,9 @@ def test_memory_of_the_caller(model):
     cache, logits = np.full((4, 6, 8), 7, "f4"), np.full((4, 11), 7, "f4")
     outputs = (Array * 2)(described(cache), described(logits))
     outputs[1].bytes -= 4
-    with pytest.raises(Refused, match=r"ARGUMENT: an output is F32\[4, 11\], 176 bytes; there is room for 172"):
+    with pytest.raises(
+        Refused, match=r"ARGUMENT: an output is F32\[4, 11\], 176 bytes; there is room for 172"
+    ):
         call(model, inputs, outputs)
     assert (cache == 7).all()
     assert (logits == 7).all()
@@ -264,7 +272,7 @@ def test_a_manifest_whose_outputs_are_not_the_programs(plugin, path, tmp_path):
     del manifest["functions"]["prefill"]["outputs"][1]
     pack(tmp_path / "a.fnx", manifest, members)
     model = library().device(plugin_path(plugin)).open(tmp_path / "a.fnx")
-    with pytest.raises(Refused, match="FORMAT: a program of 'prefill' gives other outputs"):
+    with pytest.raises(Refused, match=r"FORMAT: a program of 'prefill' gives other outputs"):
         model.call("prefill", TOKENS)
     model.close()
 

@@ -62,7 +62,10 @@ def spec_json(spec) -> dict:
 def pack(path, manifest: dict, members: dict[str, bytes], hashes=True, text=None) -> Path:
     """Zip members with the manifest, or the text of one; ``hashes``: those of the members, not the manifest's."""
     if hashes:
-        manifest = {**manifest, "files": {name: record(content) for name, content in members.items()}}
+        manifest = {
+            **manifest,
+            "files": {name: record(content) for name, content in members.items()},
+        }
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("manifest.json", json.dumps(manifest) if text is None else text)
         for name, content in members.items():

@@ -111,7 +111,9 @@ def difference(want, have, tolerance):
     if not wrong.any():
         return None
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return f"{int(wrong.sum())} of {wrong.size} differ; at {place} {have[place]!r} for {want[place]!r}"
+    return (
+        f"{int(wrong.sum())} of {wrong.size} differ; at {place} {have[place]!r} for {want[place]!r}"
+    )
 
 
 def tiny_of(dtype):

@@ -18,7 +18,21 @@ def awkward(dtype, strange=True):
         return [False, True]
     if jnp.issubdtype(dtype, jnp.integer):
         info = jnp.iinfo(dtype)
-        numbers = [0, 1, 2, 3, 7, -1, -2, -7, info.max, info.min, info.max - 1, info.min + 1, info.max // 2]
+        numbers = [
+            0,
+            1,
+            2,
+            3,
+            7,
+            -1,
+            -2,
+            -7,
+            info.max,
+            info.min,
+            info.max - 1,
+            info.min + 1,
+            info.max // 2,
+        ]
         return [n for n in numbers if info.min <= n <= info.max]
     numbers = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.25, -7.75, 20.0, -20.0, 0.001]
     return numbers + ([np.nan, np.inf, -np.inf] if strange else [])
