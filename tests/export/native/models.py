@@ -63,9 +63,7 @@ def lstm():
 def bfloat16():
     module = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4))
     parts = initialized(module, spec(("batch", 8), jnp.bfloat16), dtype=jnp.bfloat16)
-    return Case(
-        *parts, lambda n: [("call", [numbers(n, 8, dtype=jnp.bfloat16)])], tolerance=1e-2
-    )
+    return Case(*parts, lambda n: [("call", [numbers(n, 8, dtype=jnp.bfloat16)])], tolerance=1e-2)
 
 
 def functions_with_a_cache():
@@ -138,7 +136,10 @@ def odd_shapes():
         entries,
         {"w": numbers(3)},
         {},
-        lambda n: [("call", [np.asarray(v) for v in values] + [numbers(n, 2 * n + 1)]), ("alone", [])],
+        lambda n: [
+            ("call", [np.asarray(v) for v in values] + [numbers(n, 2 * n + 1)]),
+            ("alone", []),
+        ],
     )
 
 

@@ -84,6 +84,11 @@ def build(name: str, sources, flags=(), compile_with: str = "g++") -> Path:
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic")
 
 
+def shared_library() -> Path:
+    flags = ("-std=c++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", *WARNINGS)
+    return build("libfuncnet", [SOURCES / "funcnet.cpp"], flags)
+
+
 class Array(ctypes.Structure):
     """fn_array."""
 
@@ -133,8 +138,7 @@ class Library:
     """The C functions, raising `Refused`."""
 
     def __init__(self) -> None:
-        flags = ("-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", *WARNINGS)
-        self.c = ctypes.CDLL(str(build("libfuncnet", [SOURCES / "funcnet.cpp"], flags)))
+        self.c = ctypes.CDLL(str(shared_library()))
         for name in ("error", "device_platform", "device_version", "model_name"):
             getattr(self.c, f"fn_{name}").restype = ctypes.c_char_p
         self.c.fn_model_metadata.restype = self.c.fn_function_name.restype = ctypes.c_char_p
@@ -171,9 +175,7 @@ class Device:
 
     def tensor(self, value: np.ndarray) -> ctypes.c_void_p:
         handle, array = ctypes.c_void_p(), described(value)
-        code = self.library.c.fn_tensor_new(
-            self.handle, ctypes.byref(array), ctypes.byref(handle)
-        )
+        code = self.library.c.fn_tensor_new(self.handle, ctypes.byref(array), ctypes.byref(handle))
         self.library.check(code)
         return handle
 
@@ -191,18 +193,14 @@ class Model:
         inputs, outputs = ctypes.c_size_t(), ctypes.c_size_t()
         text = None if name is None else name.encode()
         self.library.check(
-            self.c.fn_function_arity(
-                self.handle, text, ctypes.byref(inputs), ctypes.byref(outputs)
-            )
+            self.c.fn_function_arity(self.handle, text, ctypes.byref(inputs), ctypes.byref(outputs))
         )
         return inputs.value, outputs.value
 
     def spec(self, name: str | None, index: int, kind: str = "input") -> Spec:
         made, text = Spec(), None if name is None else name.encode()
         function = getattr(self.c, f"fn_function_{kind}")
-        self.library.check(
-            function(self.handle, text, ctypes.c_size_t(index), ctypes.byref(made))
-        )
+        self.library.check(function(self.handle, text, ctypes.c_size_t(index), ctypes.byref(made)))
         return made
 
     def call(self, name: str | None, *values: np.ndarray) -> list[np.ndarray]:

@@ -59,14 +59,17 @@ def spec_json(spec) -> dict:
     return {"name": spec.name, "dtype": name, "shape": list(spec.shape)}
 
 
-def pack(path, manifest: dict, members: dict[str, bytes], hashes=True) -> Path:
-    """Zip members with the manifest, with hashes that are theirs."""
+def pack(path, manifest: dict, members: dict[str, bytes], hashes=True, text=None) -> Path:
+    """Zip members with the manifest, or the text of one; ``hashes``: those of the members, not the manifest's."""
     if hashes:
-        manifest = {**manifest, "files": {name: record(text) for name, text in members.items()}}
+        manifest = {
+            **manifest,
+            "files": {name: record(content) for name, content in members.items()},
+        }
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("manifest.json", json.dumps(manifest))
-        for name, text in members.items():
-            archive.writestr(name, text)
+        archive.writestr("manifest.json", json.dumps(manifest) if text is None else text)
+        for name, content in members.items():
+            archive.writestr(name, content)
     return Path(path)
 
 
