@@ -2,6 +2,7 @@
 
 from funcnet.export.artifact import Artifact, LoadedFunction, load, save
 from funcnet.export.compilers import litert, tensorflow
+from funcnet.export.native import native
 from funcnet.export.onnx.exporting import onnx
 from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.preflight import Finding, preflight
@@ -17,6 +18,7 @@ __all__ = [
     "entry",
     "litert",
     "load",
+    "native",
     "onnx",
     "preflight",
     "save",

@@ -11,6 +11,7 @@ __all__ = ["command_line"]
 
 COMMANDS = {
     "inspect": ("funcnet.export.artifact.inspection", "show what an artifact holds, and check it"),
+    "native": ("funcnet.export.native.command", "write the C++ runner of artifacts into a folder"),
 }
 """Each has a module with ``add_arguments(parser)`` and ``run(asked) -> int``, imported when it is asked for."""
 

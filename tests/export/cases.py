@@ -5,6 +5,7 @@
     model.params, model.state, model.entries   # what every exporter takes: export.save(path, model.entries, ...)
     inputs = model.example("step", 3)          # a tuple of trees, as the function takes it
     outputs = model.reference("step", 3)       # what the function gives for it, a list of NumPy arrays
+    model.far("step", 3, outputs)              # how far outputs are from that
 
 Nothing is built before it is asked for.
 """
@@ -87,7 +88,7 @@ class Model:
         self.functions = functions
         self.net = fn.functionalize(module)
         self.params, self.state = _lively(self.net.init(jax.random.key(0)), dtype)
-        self._references: dict[tuple[str, int], list[np.ndarray]] = {}
+        self._references: dict[tuple[str, int, bool], list[np.ndarray]] = {}
 
     @property
     def entries(self) -> dict[str, export.Entry]:
@@ -102,20 +103,43 @@ class Model:
             for tree in self.functions[function].inputs
         )
 
-    def apply(self, function: str, *inputs: Any) -> Any:
+    def _apply(self, function: str, params: Any, state: Any, inputs: tuple[Any, ...]) -> Any:
         """What is exported: the output, or a pair of it and the new state."""
         asked = self.functions[function]
         compute = getattr(asked.compute, "apply", asked.compute)
-        output, state = compute(self.params, self.state, *inputs, **(asked.keywords or {}))
+        output, state = compute(params, state, *inputs, **(asked.keywords or {}))
         return (output, state) if asked.returns_state else output
 
-    def reference(self, function: str, batch: int) -> list[np.ndarray]:
-        """What the function itself gives for the example, leaf by leaf."""
-        if (function, batch) not in self._references:
-            run = jax.jit(functools.partial(self.apply, function))
-            outputs = jax.tree.leaves(run(*self.example(function, batch)))
-            self._references[function, batch] = [np.asarray(leaf) for leaf in outputs]
-        return self._references[function, batch]
+    def reference(self, function: str, batch: int, wide: bool = False) -> list[np.ndarray]:
+        """What the function itself gives for the example, leaf by leaf.
+
+        A runtime that carries 16 bits as 32 rounds less often than the function does, whose own error may be larger
+        than a tolerance: ``wide`` is the function of the same numbers in 32 bits.
+        """
+        if (function, batch, wide) not in self._references:
+            run = jax.jit(functools.partial(self._apply, function))
+            given = (self.params, self.state, self.example(function, batch))
+            outputs = jax.tree.leaves(run(*(_widened(given) if wide else given)))
+            self._references[function, batch, wide] = [np.asarray(leaf) for leaf in outputs]
+        return self._references[function, batch, wide]
+
+    def far(self, function: str, batch: int, found: Any) -> float:
+        """How far outputs are from the function's, relative to the largest number of each."""
+        references = [self.reference(function, batch)]
+        if self.dtype != jnp.float32:
+            references.append(self.reference(function, batch, wide=True))
+        return min(
+            max(relative_error(*pair) for pair in zip(found, expected, strict=True))
+            for expected in references
+        )
+
+
+def _widened(trees: Any) -> Any:
+    def one(leaf: Any) -> Any:
+        wide = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(np.float32) if wide else leaf
+
+    return jax.tree.map(one, trees)
 
 
 def _lively(trees: Any, dtype: Any) -> Any:
