@@ -15,7 +15,7 @@ from funcnet import export, nn
 from funcnet.core.errors import ExportError
 from funcnet.export.compilers import processes
 from funcnet.export.compilers.processes import run_task
-from tests.export.routes.together import OPEN, SIZES, branches, installed, names, together
+from tests.export.compilers.together import OPEN, SIZES, branches, installed, names, together
 
 LIMIT = 1e-5  # of float32, relative to the largest output
 
