@@ -62,10 +62,7 @@ def preflight(
         qr error
     """
     chosen = target_named(target)
-    settings = {"preprocess": preprocess, "returns_state": returns_state}
-    asked = entries(
-        net, inputs, **({} if not inputs and preprocess is None else settings), **keywords
-    )
+    asked = entries(net, inputs, "call", preprocess, returns_state, **keywords)
     found: list[Finding] = []
     for entry in asked.values():
         try:

@@ -159,7 +159,7 @@ _TARGETS = (
         open_lengths=False,
     ),
     Target("iree", "cpu", _ELSEWHERE, _NO_COMPLEX | _EIGHT, open_lengths=False),
-    Target("onnx", None, _ELSEWHERE, _NO_COMPLEX),
+    Target("onnx", None, _ELSEWHERE | {"fft": _NO_FOURIER}, _NO_COMPLEX),
 )
 
 
