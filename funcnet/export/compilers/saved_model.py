@@ -47,7 +47,8 @@ def tensorflow(
         state: the buffers; ``{}`` if there are none.
         *inputs: one `spec` an input, or an example array, or trees of them.
         name: of a single function.
-        differentiable: whether TensorFlow can train on: gradients are exported with the function.
+        differentiable: whether TensorFlow can train on: first derivatives are exported with the function. (TensorFlow
+            does not save derivatives of derivatives, so that tapes must be neither nested nor persistent.)
         preprocess: as for `entry`.
         returns_state: as for `entry`.
         examples: inputs to compare at, where random numbers do not suit: a tuple of one for each input, or a dict of

@@ -97,7 +97,7 @@ def onnx(
         raise ValueError(f'weights is "float32" or "int8", got {weights!r}')
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_entry(asked, params, state)
-    check_exportable(flat, target.name, "onnx")
+    check_exportable(flat, target.name, "onnx", known=rules or ())
     graph = build_graph(flat, known_rules() | dict(rules or {}))
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)

@@ -1,6 +1,7 @@
 """Name what cannot be exported to a target, before anything is written."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.obstacles import draws_numbers, obstacle
+from funcnet.core.jax_internals.operations import kind_of
 from funcnet.export.flat import FlatFunction, flatten_entry
 from funcnet.export.preflight.finding import Finding, listed
 from funcnet.export.preflight.sites import Located, line_of, located
-from funcnet.export.preflight.targets import Target, target_named
+from funcnet.export.preflight.targets import Advice, Target, target_named
 from funcnet.export.specs import entries
 
 __all__ = ["check_exportable", "examined", "preflight"]
@@ -60,10 +62,7 @@ def preflight(
         qr error
     """
     chosen = target_named(target)
-    settings = {"preprocess": preprocess, "returns_state": returns_state}
-    asked = entries(
-        net, inputs, **({} if not inputs and preprocess is None else settings), **keywords
-    )
+    asked = entries(net, inputs, "call", preprocess, returns_state, **keywords)
     found: list[Finding] = []
     for entry in asked.values():
         try:
@@ -76,7 +75,12 @@ def preflight(
 
 
 def check_exportable(
-    flat: FlatFunction, name: str, target: str, sizes: Mapping[str, int] | None = None
+    flat: FlatFunction,
+    name: str,
+    target: str,
+    sizes: Mapping[str, int] | None = None,
+    platform: str | None = None,
+    known: Collection[str] = (),
 ) -> list[Finding]:
     """Refuse a function that a target cannot take; called by each exporter before it writes.
 
@@ -85,6 +89,8 @@ def check_exportable(
         name: what it is called in the file.
         target: as for `preflight`.
         sizes: numbers of the open lengths, where the program that is written has fixed ones.
+        platform: that the program is lowered for, where it is another than the target's own.
+        known: kinds of operations (`kind_of`) that the exporter writes by rules of the user's.
 
     Returns:
         Warnings, for the exporter to show.
@@ -92,7 +98,10 @@ def check_exportable(
     Raises:
         ExportError: it cannot be exported; the message lists everything that was found.
     """
-    found = examined(flat, target_named(target), sizes)
+    chosen = replace(target_named(target), known=frozenset(known))
+    if platform is not None:
+        chosen = replace(chosen, platform=platform)
+    found = examined(flat, chosen, sizes)
     if any(finding.stops for finding in found):
         raise ExportError(
             f"the function {name!r} cannot be exported to {target}; nothing was written:\n{listed(found)}"
@@ -139,6 +148,8 @@ def _of_site(site: Located, target: Target) -> Iterator[Finding]:
     """Say what is wrong with one operation."""
     kind = obstacle(site.operation)
     advice = target.advice_on(kind) if kind else None
+    if target.name == "onnx":
+        advice = _without_rule(site, advice, target.known)
     if advice is not None:
         yield site.finding("error", *advice)
         return
@@ -149,6 +160,25 @@ def _of_site(site: Located, target: Target) -> Iterator[Finding]:
         if lacking is not None:
             yield site.finding("error", f"makes {lacking.problem}", lacking.instead)
 
+
+def _without_rule(site: Located, advice: Advice | None, known: Collection[str]) -> Advice | None:
+    """Say why ONNX lacks an operation: there is no rule for it, and it is not worked out while exporting."""
+    from funcnet.export.operators import RULES
+
+    kind = kind_of(site.operation)
+    in_place = (
+        kind in _WALKED_INTO or kind in RULES or kind in known or site.operation.control is not None
+    )
+    worked_out = all(site.constant) and not site.operation.acts
+    if in_place or worked_out:
+        return None
+    return advice or Advice(
+        "has no rule that writes it in ONNX",
+        "write it with other operations, or give export.onnx a rule",
+    )
+
+
+_WALKED_INTO = {"call", "dim_as_value", "platform_index"}
 
 _CONSTANT_KEY = (
     "draws with a key that is made inside of the function, so that every call gives the same numbers",

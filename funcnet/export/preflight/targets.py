@@ -24,6 +24,7 @@ class Target:
         refused: kinds of operations (`obstacle`) that it lacks; a kind without what follows its colon stands for all.
         dtypes: that it lacks, with what to write instead.
         open_lengths: whether a length may be left open.
+        known: kinds of operations that the exporter was given rules for.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Target:
     refused: Mapping[str, Advice] = field(default_factory=dict)
     dtypes: Mapping[str, Advice] = field(default_factory=dict)
     open_lengths: bool = True
+    known: frozenset[str] = frozenset()
 
     def advice_on(self, kind: str) -> Advice | None:
         """Say why it lacks a kind of operation; None if it has it."""
@@ -157,7 +159,7 @@ _TARGETS = (
         open_lengths=False,
     ),
     Target("iree", "cpu", _ELSEWHERE, _NO_COMPLEX | _EIGHT, open_lengths=False),
-    Target("onnx", None, _ELSEWHERE, _NO_COMPLEX),
+    Target("onnx", None, _ELSEWHERE | {"fft": _NO_FOURIER}, _NO_COMPLEX),
 )
 
 
