@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from funcnet.export.artifact.records import Manifest, dtype_name
+from funcnet.export.lengths import symbols_of
 from funcnet.export.serving.batching import Batcher
 from funcnet.export.serving.binary_arrays import arrays_from_bytes, arrays_to_bytes
 from funcnet.export.serving.bodies import BodyReader
@@ -18,6 +20,7 @@ from funcnet.export.serving.limits import ServerLimits
 from funcnet.export.serving.metrics import ServerMetrics
 from funcnet.export.serving.programs import ServedFunction
 from funcnet.export.serving.refusals import Refusal
+from funcnet.export.specs import ArraySpec
 
 __all__: list[str] = []
 
@@ -37,16 +40,19 @@ class Service:
         sizes: of other symbols than the batch, by function: what `warm` prepares.
         manifest: of the artifact.
         limits: of the server.
+
+    Attributes:
         on_failure: called if the warm-up fails, after it was logged.
+        problem: why it failed.
+        ready: whether it is over.
     """
 
     def __init__(
         self,
         functions: Mapping[str, ServedFunction],
         sizes: Mapping[str, list[dict[str, int]]],
-        manifest: Mapping[str, Any],
+        manifest: Manifest,
         limits: ServerLimits,
-        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.functions = functions
         self.manifest = manifest
@@ -55,12 +61,16 @@ class Service:
         self.bodies = BodyReader(limits)
         self.ready = False
         self.problem = ""
+        self.on_failure: Callable[[], None] = lambda: None
         self.accepted = 0
         self.batchers: dict[str, Batcher] = {}
         self._sizes = sizes
-        self._on_failure = on_failure
         self.metrics.gauges = {
-            "funcnet_queue": ("gauge", "Requests accepted and not answered.", lambda: self.accepted),
+            "funcnet_queue": (
+                "gauge",
+                "Requests accepted and not answered.",
+                lambda: self.accepted,
+            ),
             "funcnet_queue_bytes": ("gauge", "Bytes of their bodies.", lambda: self.bodies.held),
             "funcnet_compilations_total": (
                 "counter",
@@ -96,7 +106,7 @@ class Service:
         except Exception as error:
             _LOG.exception("the artifact does not run here")
             self.problem = f"{type(error).__name__}: {error}"
-            self._on_failure()
+            self.on_failure()
             return
         self.ready = True
         _LOG.warning("ready: warmed up in %.1f s", time.monotonic() - started)
@@ -136,23 +146,39 @@ class Service:
 
     def _function(self, name: str) -> ServedFunction:
         if name not in self.functions:
-            raise Refusal(404, f"there is no function {name!r}; there are {', '.join(self.functions)}")
+            raise Refusal(
+                404, f"there is no function {name!r}; there are {', '.join(self.functions)}"
+            )
         return self.functions[name]
 
     def metadata(self) -> dict[str, Any]:
-        """Describe the functions as the manifest does, without its files and trees."""
-        shown = ("format", "version", "name", "metadata", "written_by")
-        return {key: self.manifest[key] for key in shown if key in self.manifest} | {
-            "functions": {name: self._described(name) for name in self.functions}
+        """Describe the model and its functions."""
+        return {
+            "name": self.manifest.name,
+            "metadata": dict(self.manifest.metadata),
+            "written_by": dict(self.manifest.written_by),
+            "functions": {name: _described(each) for name, each in self.functions.items()},
         }
 
-    def _described(self, name: str) -> dict[str, Any]:
-        described, function = self.manifest["functions"][name], self.functions[name]
-        return {
-            **{key: described[key] for key in ("inputs", "outputs", "symbols")},
-            "joins": function.joins,
-            "batches": list(function.batches) if function.joins else [],
-        }
+
+def _described(function: ServedFunction) -> dict[str, Any]:
+    signature = function.signature
+    inputs, outputs = map(_arrays, (signature.inputs, signature.outputs))
+    lengths = [length for each in signature.inputs for length in each.shape]
+    return {
+        "inputs": inputs,
+        "outputs": outputs,
+        "symbols": symbols_of(lengths),
+        "joins": function.joins,
+        "batches": list(function.batches) if function.joins else [],
+    }
+
+
+def _arrays(specs: Sequence[ArraySpec]) -> list[dict[str, Any]]:
+    return [
+        {"name": each.name, "dtype": dtype_name(each.dtype, "an array"), "shape": list(each.shape)}
+        for each in specs
+    ]
 
 
 def _formats(request: Any) -> tuple[Any, Any, str]:

@@ -41,7 +41,11 @@ class Batcher:
     """
 
     def __init__(
-        self, function: ServedFunction, wait_seconds: float, executor: Executor, metrics: ServerMetrics
+        self,
+        function: ServedFunction,
+        wait_seconds: float,
+        executor: Executor,
+        metrics: ServerMetrics,
     ) -> None:
         self.function = function
         self._wait_seconds = wait_seconds
@@ -65,9 +69,8 @@ class Batcher:
 
     async def work(self) -> None:
         """Answer requests until `close` was called and all are answered."""
-        while self._queue or not self._closing:
+        while (remaining := self._remaining()) is not None or not self._closing:
             self._changed.clear()
-            remaining = self._remaining()
             if remaining is None:
                 await self._changed.wait()
             elif remaining > 0:

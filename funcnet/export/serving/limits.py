@@ -49,7 +49,9 @@ def _check_batches(batches: object) -> None:
     if batches is None:
         return
     if not isinstance(batches, tuple) or not batches:
-        raise TypeError(f"batches is a tuple of numbers of rows, such as (1, 8, 32); got {batches!r}")
+        raise TypeError(
+            f"batches is a tuple of numbers of rows, such as (1, 8, 32); got {batches!r}"
+        )
     for rows in batches:
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
             raise ValueError(f"a batch has one row at least; got {rows!r} in batches {batches}")

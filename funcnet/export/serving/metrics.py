@@ -46,12 +46,17 @@ class ServerMetrics:
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.seconds = Histogram("funcnet_request_seconds", "From arrival to answer.", _SECONDS)
-        self.batch_sizes = Histogram("funcnet_batch_rows", "Rows that were computed together.", _ROWS)
+        self.batch_sizes = Histogram(
+            "funcnet_batch_rows", "Rows that were computed together.", _ROWS
+        )
         self.gauges: dict[str, tuple[str, str, Callable[[], float]]] = {}
 
     def page(self) -> str:
         """Write the page."""
-        lines = ["# HELP funcnet_requests_total Requests answered.", "# TYPE funcnet_requests_total counter"]
+        lines = [
+            "# HELP funcnet_requests_total Requests answered.",
+            "# TYPE funcnet_requests_total counter",
+        ]
         lines += [
             f'funcnet_requests_total{{function="{function}",status="{status}"}} {count}'
             for (function, status), count in self.requests.items()

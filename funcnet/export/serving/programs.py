@@ -4,10 +4,10 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from funcnet.export.artifact.records import FunctionRecord
 from funcnet.export.serving.probes import are_alike, probe_inputs
 from funcnet.export.serving.signature import FunctionSignature, length_of
 
@@ -95,7 +95,11 @@ class ServedFunction:
             self._padded([each[start : start + self.largest] for each in arrays], sizes, batch)
             for start in range(0, sizes[batch], self.largest)
         ]
-        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
+        return (
+            parts[0]
+            if len(parts) == 1
+            else [np.concatenate(each) for each in zip(*parts, strict=True)]
+        )
 
     def _padded(
         self, arrays: Sequence[np.ndarray], sizes: Mapping[str, int], batch: str
@@ -133,18 +137,19 @@ def _filled(array: np.ndarray, rows: int) -> np.ndarray:
     return np.concatenate([array, np.repeat(array[:1], missing, 0)]) if missing else array
 
 
-def batches_of(described: Mapping[str, Any], batch: str, asked: Sequence[int] | None) -> list[int]:
+def batches_of(record: FunctionRecord, batch: str | None, asked: Sequence[int] | None) -> list[int]:
     """Choose the numbers of rows to compile for.
 
     Args:
-        described: the function in the manifest.
-        batch: the symbol of rows.
+        record: the function in the manifest.
+        batch: the symbol of rows; none: there is nothing to choose.
         asked: what the user wants; None: what there are programs for, and where the length is open, powers of two below
             the largest of them too.
     """
-    programs = described["programs"]
-    fixed = {each["sizes"][batch] for each in programs if each["sizes"] and batch in each["sizes"]}
-    is_open = any(each["sizes"] is None for each in programs)
+    if batch is None:
+        return []
+    fixed = {each.sizes[batch] for each in record.programs if each.sizes}
+    is_open = any(each.sizes is None for each in record.programs)
     if asked is not None:
         lacking = sorted(set(asked) - fixed)
         if lacking and not is_open:
@@ -154,19 +159,17 @@ def batches_of(described: Mapping[str, Any], batch: str, asked: Sequence[int] | 
         return sorted(set(asked))
     if not is_open:
         return sorted(fixed)
-    largest = max([*fixed, 1]) if fixed - {1} else 32
-    return sorted(fixed | {1 << n for n in range(largest.bit_length()) if 1 << n <= largest})
+    largest = max(fixed) if fixed - {1} else 32
+    return sorted(fixed | {1 << n for n in range(largest.bit_length())})
 
 
-def other_sizes(described: Mapping[str, Any], batch: str | None) -> list[dict[str, int]]:
-    """List the sizes of symbols other than the batch that the artifact has programs for."""
+def other_sizes(record: FunctionRecord, batch: str | None) -> list[dict[str, int]]:
+    """List the sizes of symbols other than the batch that can be prepared: those that there are programs for."""
+    if not set(record.symbols) - {batch}:
+        return [{}]
     found: list[dict[str, int]] = []
-    for each in described["programs"]:
-        others = {name: size for name, size in (each["sizes"] or {}).items() if name != batch}
-        if others not in found and (others or not _other_symbols(described, batch)):
+    for each in record.programs:
+        others = {name: size for name, size in (each.sizes or {}).items() if name != batch}
+        if others and others not in found:
             found.append(others)
     return found
-
-
-def _other_symbols(described: Mapping[str, Any], batch: str | None) -> set[str]:
-    return set(described["symbols"]) - {batch}

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from funcnet.core.safetensors_format import DTYPES
+from funcnet.export.artifact.records import FunctionRecord
 from funcnet.export.lengths import evaluate_length
 from funcnet.export.serving.refusals import Refusal, wrong_input
 from funcnet.export.specs import ArraySpec
@@ -31,10 +30,10 @@ class FunctionSignature:
     batch: str | None
 
     @classmethod
-    def of(cls, name: str, described: Mapping[str, Any]) -> "FunctionSignature":
+    def of(cls, name: str, record: FunctionRecord) -> "FunctionSignature":
         """Read it from the manifest."""
-        inputs, outputs = _specs(described["inputs"]), _specs(described["outputs"])
-        return cls(name, inputs, outputs, _batch_symbol((*inputs, *outputs)))
+        batch = _batch_symbol((*record.inputs, *record.outputs))
+        return cls(name, record.inputs, record.outputs, batch)
 
     def in_order(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Put inputs that came by name in order.
@@ -73,12 +72,6 @@ class FunctionSignature:
         return found
 
 
-def _specs(described: Sequence[Mapping[str, Any]]) -> tuple[ArraySpec, ...]:
-    return tuple(
-        ArraySpec(tuple(each["shape"]), DTYPES[each["dtype"]], each["name"]) for each in described
-    )
-
-
 def _batch_symbol(specs: Sequence[ArraySpec]) -> str | None:
     first = {each.shape[0] if each.shape else None for each in specs}
     (only,) = first if len(first) == 1 else (None,)
@@ -97,7 +90,9 @@ def _check_lengths(expected: ArraySpec, array: np.ndarray, sizes: Mapping[str, i
     wanted = tuple(length_of(length, sizes) for length in expected.shape)
     if wanted == array.shape:
         if 0 in array.shape and 0 not in expected.shape:
-            raise wrong_input(str(expected.name), str(expected), _spelled(array), "send one row at least")
+            raise wrong_input(
+                str(expected.name), str(expected), _spelled(array), "send one row at least"
+            )
         return
     named = {length for length in expected.shape if isinstance(length, str)}
     known = ", ".join(f"{name} is {sizes[name]}" for name in sorted(named & sizes.keys()))
