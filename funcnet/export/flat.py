@@ -1,20 +1,21 @@
 """A function of a model as exporters see it: named weights and inputs in, named outputs out, all in lists."""
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.jax_internals.programs import Program, trace
-from funcnet.core.paths import leaves_with_paths
+from funcnet.core.paths import leaves_with_paths, map_with_path
+from funcnet.export.lengths import evaluate_length, symbols_of
 from funcnet.export.specs import ArraySpec, Entry, check_trees
 
-__all__ = ["FlatFunction", "flatten_entry"]
+__all__ = ["FlatFunction", "flatten_entry", "plain_arrays", "structs"]
 
 
 @dataclass(frozen=True)
@@ -66,63 +67,15 @@ class FlatFunction:
 def structs(specs: Sequence[ArraySpec], sizes: Mapping[str, int] | None = None) -> list[Any]:
     """Shapes of specs, with their open lengths symbolic in one scope, or replaced by numbers."""
     scope = jax.export.SymbolicScope()
-    made = []
-    for each in specs:
-        if each.symbols:
-            text = ", ".join(map(str, each.shape))
-            shape = jax.export.symbolic_shape(text, scope=scope)
-            if sizes is not None:
-                shape = tuple(_sized(length, sizes) for length in each.shape)
-        else:
-            shape = each.shape
-        made.append(jax.ShapeDtypeStruct(shape, each.dtype))
-    return made
+    return [jax.ShapeDtypeStruct(_shape(each, sizes, scope), each.dtype) for each in specs]
 
 
-def _sized(length: int | str, sizes: Mapping[str, int]) -> int:
-    """Return the number that a length stands for."""
-    if isinstance(length, int):
-        return length
-    (expression,) = jax.export.symbolic_shape(length)
-    if isinstance(expression, int):
-        return expression
-    names = symbols_of([length])
-    missing = [name for name in names if name not in sizes]
-    if missing:
-        raise ValueError(f"no size is given for {', '.join(missing)}")
-    return int(_evaluated(length, sizes))
-
-
-def _evaluated(length: str, sizes: Mapping[str, int]) -> int:
-    """Work out an expression of lengths by JAX's own reading of it: the shape of an array of that length."""
-    names = symbols_of([length])
-    scope = jax.export.SymbolicScope()
-    given = [jax.export.symbolic_shape(name, scope=scope) for name in names]
-    asked = jax.export.symbolic_shape(length, scope=scope)
-    made = jax.export.export(jax.jit(lambda *_: jnp.zeros(asked, jnp.int8)))(
-        *(jax.ShapeDtypeStruct(shape, jnp.int8) for shape in given)
-    )
-    outcome = jax.eval_shape(
-        made.call, *(jax.ShapeDtypeStruct((sizes[name],), jnp.int8) for name in names)
-    )
-    return outcome.shape[0]
-
-
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_OPERATIONS = {"floordiv", "max", "min", "mod"}
-
-
-def symbols_of(lengths: Sequence[int | str]) -> list[str]:
-    """List the names in lengths, each once, in order.
-
-    >>> from funcnet.export.flat import symbols_of
-    >>> symbols_of(["batch", 3, "2*time + batch"])
-    ['batch', 'time']
-    """
-    words = [
-        word for length in lengths if isinstance(length, str) for word in _WORD.findall(length)
-    ]
-    return [word for word in dict.fromkeys(words) if word not in _OPERATIONS]
+def _shape(each: ArraySpec, sizes: Mapping[str, int] | None, scope: Any) -> tuple[Any, ...]:
+    if sizes is not None:
+        return tuple(evaluate_length(length, sizes) for length in each.shape)
+    if not each.symbols:
+        return each.shape
+    return tuple(jax.export.symbolic_shape(", ".join(map(str, each.shape)), scope=scope))
 
 
 def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
@@ -133,7 +86,7 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
         ValueError: two inputs are given one name.
     """
     check_trees(params, state)
-    weights, weights_tree = jax.tree.flatten((params, state))
+    weights, weights_tree = jax.tree.flatten(plain_arrays((params, state)))
     names = [path for path, _ in leaves_with_paths(params)]
     names += [path for path, _ in leaves_with_paths(state)]
     specs, inputs_tree = jax.tree.flatten(entry.inputs)
@@ -152,7 +105,8 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
         trees[:] = [tree]
         return [jnp.asarray(leaf) for leaf in leaves]
 
-    shapes = [jax.ShapeDtypeStruct(jnp.shape(a), jnp.asarray(a).dtype) for a in weights]
+    _check_names(names)
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in weights]
     results = jax.eval_shape(call, shapes, structs(inputs))
     outputs = _outputs(trees[0], results, entry.returns_state)
     return FlatFunction(
@@ -166,6 +120,29 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
         inputs_tree=inputs_tree,
         outputs_tree=trees[0],
     )
+
+
+def plain_arrays(tree: PyTree) -> PyTree:
+    """Make arrays, of the dtypes that JAX would give them, of all leaves; arrays on a device stay there.
+
+    Raises:
+        TypeError: a leaf is no array, or is a random key.
+    """
+    return map_with_path(_plain_array, tree)
+
+
+def _plain_array(path: str, leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
+        raise TypeError(f"{path} is a {type(leaf).__name__}, not an array")
+    if jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
+        raise TypeError(f"{path} is a random key; keep its numbers: jax.random.key_data(key)")
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two arrays of params and state are called {', '.join(twice)}")
 
 
 def _named(entry: Entry, specs: Sequence[ArraySpec]) -> tuple[ArraySpec, ...]:
