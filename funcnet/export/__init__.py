@@ -2,7 +2,10 @@
 
 from funcnet.export.artifact import Artifact, LoadedFunction, load, save
 from funcnet.export.compilers import litert, tensorflow
+from funcnet.export.onnx.exporting import onnx
+from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.preflight import Finding, preflight
+from funcnet.export.serving import ServerLimits, serve
 from funcnet.export.specs import ArraySpec, Entry, entry, spec
 
 __all__ = [
@@ -11,11 +14,15 @@ __all__ = [
     "Entry",
     "Finding",
     "LoadedFunction",
+    "OnnxReport",
+    "ServerLimits",
     "entry",
     "litert",
     "load",
+    "onnx",
     "preflight",
     "save",
+    "serve",
     "spec",
     "tensorflow",
 ]
