@@ -10,6 +10,7 @@ from funcnet.core.errors import ExportError
 __all__ = ["command_line"]
 
 COMMANDS = {
+    "serve": ("funcnet.export.serving.command", "serve an artifact over HTTP"),
     "inspect": ("funcnet.export.artifact.inspection", "show what an artifact holds, and check it"),
 }
 """Each has a module with ``add_arguments(parser)`` and ``run(asked) -> int``, imported when it is asked for."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.export.artifact.records import Manifest, dtype_name
+from funcnet.export.records import ArtifactManifest, dtype_name
 from funcnet.export.lengths import symbols_of
 from funcnet.export.serving.batching import Batcher
 from funcnet.export.serving.binary_arrays import arrays_from_bytes, arrays_to_bytes
@@ -51,7 +51,7 @@ class Service:
         self,
         functions: Mapping[str, ServedFunction],
         sizes: Mapping[str, list[dict[str, int]]],
-        manifest: Manifest,
+        manifest: ArtifactManifest,
         limits: ServerLimits,
     ) -> None:
         self.functions = functions

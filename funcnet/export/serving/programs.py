@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from funcnet.export.artifact.records import FunctionRecord
+from funcnet.export.records import FunctionRecord
 from funcnet.export.serving.probes import are_alike, probe_inputs
 from funcnet.export.serving.signature import FunctionSignature, length_of
 

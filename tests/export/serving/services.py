@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from funcnet.export.artifact.records import Manifest
+from funcnet.export.records import ArtifactManifest
 from funcnet.export.serving.application import Service
 from funcnet.export.serving.limits import ServerLimits
 from funcnet.export.serving.programs import ServedFunction
@@ -51,5 +51,5 @@ def double(**options):
 
 def service(*functions, sizes=None, **limits):
     named = {each.signature.name: each for each in functions}
-    manifest = Manifest("tried", {"note": "a"}, {"funcnet": "0.1.0"}, {}, None, None, {})
+    manifest = ArtifactManifest("tried", {"note": "a"}, {"funcnet": "0.1.0"}, {}, None, None, {})
     return Service(named, sizes or {name: [{}] for name in named}, manifest, ServerLimits(**limits))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from funcnet.export.artifact.records import FunctionRecord, ProgramRecord
+from funcnet.export.records import FunctionRecord, ProgramRecord
 from funcnet.export.serving.programs import batches_of, other_sizes
 from funcnet.export.serving.signature import FunctionSignature
 from tests.export.serving.services import double, served, spec
