@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from funcnet.export.compilers.staging import Case, Staged, run_cases
 from funcnet.export.programs.verification import (
-    Sampler,
+    InputSampler,
     compare_outputs,
     run_at_sizes,
     sizes_to_compare,
 )
-from funcnet.export.compilers.staging import Case, Staged, run_cases
 
 __all__ = ["CompilerReport", "compared"]
 
@@ -97,7 +97,7 @@ def compared(
 def _cases(staged: Staged, examples: Any) -> list[Case]:
     flat = staged.flat
     leaves = None if examples is None else jax.tree.leaves(examples)
-    sampler = Sampler(flat.inputs, leaves)
+    sampler = InputSampler(flat.inputs, leaves)
     asked = _sizes(flat.symbols) if staged.sizes is None else [staged.sizes]
     fixed = [] if staged.sizes is None else asked
     return [

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.files import as_path, write_atomically
-from funcnet.export.programs.building import resolve_sizes
 from funcnet.export.compilers.agreement import CompilerReport, compared
 from funcnet.export.compilers.plain_form import plain_form
 from funcnet.export.compilers.processes import require_packages, run_task
 from funcnet.export.compilers.staging import Staged, stage
 from funcnet.export.flat import FlatFunction, flatten_entry, plain_arrays
 from funcnet.export.preflight import check_exportable
+from funcnet.export.programs.building import resolve_sizes
 from funcnet.export.specs import entries
 
 __all__ = ["litert"]

@@ -13,10 +13,10 @@ import numpy as np
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.composites import calls_for_composites
 from funcnet.core.jax_internals.portable import lower_portably, portable_text, to_portable
-from funcnet.export.programs.building import gradient_function, gradient_record
 from funcnet.export.compilers.child import read_arrays, write_arrays
 from funcnet.export.compilers.processes import run_task
 from funcnet.export.flat import FlatFunction, structs
+from funcnet.export.programs.building import gradient_function, gradient_record
 from funcnet.export.specs import ArraySpec
 
 __all__ = ["Case", "Staged", "run_cases", "stage"]
