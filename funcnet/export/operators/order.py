@@ -1,7 +1,5 @@
 """Sorting, the largest few, and where the largest is."""
 
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from funcnet.export.records import ArtifactManifest, dtype_name
 from funcnet.export.lengths import symbols_of
+from funcnet.export.records import ArtifactManifest, dtype_name
 from funcnet.export.serving.batching import Batcher
 from funcnet.export.serving.binary_arrays import arrays_from_bytes, arrays_to_bytes
 from funcnet.export.serving.bodies import BodyReader
@@ -261,8 +261,7 @@ def make_application(service: Service, hosts: list[str] | None = None) -> Any:
         service.metrics.seconds.add(known, time.monotonic() - started)
         return response
 
-    async def refused(_: Any, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+    async def refused(_: Any, error: Any) -> Response:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     routes = [

@@ -37,10 +37,10 @@ def inputs_from_json(body: bytes, specs: Sequence[ArraySpec]) -> dict[str, np.nd
             names = ", ".join(str(each.name) for each in specs)
             raise Refusal(422, f'"inputs" is an object with {names}: this function has several')
         inputs = {specs[0].name: inputs}
-    known = {each.name: each for each in specs}
+    known = {str(each.name): each for each in specs}
     # an unknown name is told by the signature, with all names
     return {
-        name: array_from_json(value, known[name]) if name in known else np.zeros(0)
+        name: array_from_json(value, known[name]) if name in known else np.empty(())
         for name, value in inputs.items()
     }
 

@@ -41,8 +41,9 @@ class ServerLimits:
 
 
 def _is_allowed(value: object, least: float) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= least
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value >= least
 
 
 def _check_batches(batches: object) -> None:

@@ -7,11 +7,10 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from funcnet.export.serving.compiled import served_functions
-
 from funcnet.core.errors import ExportError
 from funcnet.core.files import as_path
 from funcnet.export.serving.application import Service, make_application
+from funcnet.export.serving.compiled import served_functions
 from funcnet.export.serving.limits import ServerLimits
 
 __all__ = ["serve"]

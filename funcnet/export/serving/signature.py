@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from funcnet.export.records import FunctionRecord
 from funcnet.export.lengths import evaluate_length
+from funcnet.export.records import FunctionRecord
 from funcnet.export.serving.refusals import Refusal, wrong_input
 from funcnet.export.specs import ArraySpec
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("uvicorn", reason="needs funcnet[serve]")
-testclient = pytest.importorskip("starlette.testclient")
-
+pytest.importorskip("httpx2", reason="needs funcnet[test-export]")
 from funcnet.export.serving.application import make_application
 from funcnet.export.serving.binary_arrays import arrays_from_bytes, arrays_to_bytes
 from tests.export.serving.services import double, served, service, spec
@@ -25,8 +24,10 @@ class Client:
     def __init__(self, *functions, wait=True, hosts=None, **options):
         self.service = service(*functions, **options)
         self.wait = wait
+        from starlette.testclient import TestClient
+
         application = make_application(self.service, hosts)
-        self.http = testclient.TestClient(application, base_url="http://127.0.0.1")
+        self.http = TestClient(application, base_url="http://127.0.0.1")
 
     def __enter__(self):
         self.http.__enter__()
@@ -124,7 +125,13 @@ REFUSED = [
     (b"{}", "/predict", {"content-type": "text/plain"}, 415, "got content type 'text/plain'"),
     (b"{}", "/predict", {}, 415, "send application/json"),
     ({"inputs": [[1, 2, 3]]}, "/predict/other", JSON, 404, "no function 'other'; there are call"),
-    ({"inputs": [[1, 2]]}, "/predict", JSON, 422, r"expected float32\[batch, 3\], got float32\[1, 2\]"),
+    (
+        {"inputs": [[1, 2]]},
+        "/predict",
+        JSON,
+        422,
+        r"expected float32\[batch, 3\], got float32\[1, 2\]",
+    ),
     ({"inputs": [1, 2, 3]}, "/predict", JSON, 422, r"got float32\[3\]"),
     ({"inputs": []}, "/predict", JSON, 422, r"got float32\[0\]"),
     ({"inputs": {"z": [1]}}, "/predict", JSON, 422, "takes the inputs x: no x and unknown z"),
@@ -164,13 +171,17 @@ def test_other_paths_methods_and_names_of_this_machine():
 def test_inputs_agree_on_their_lengths():
     shape = [("batch", "time"), ("batch", "2*time + 1")]
     function, _ = served(
-        lambda x, z: x.sum(1) + z.sum(1), [spec(shape[0]), spec(shape[1], name="z")], [spec(("batch",))]
+        lambda x, z: x.sum(1) + z.sum(1),
+        [spec(shape[0]), spec(shape[1], name="z")],
+        [spec(("batch",))],
     )
     with Client(function, sizes={"call": [{"time": 2}]}) as client:
         x, z = [[1, 2]], [[1, 2, 3, 4, 5]]
         assert client.post({"inputs": {"x": x, "z": z}}).json()["outputs"] == {"x": [18]}
         wrong = client.post({"inputs": {"x": x, "z": [z[0][:4]]}})
-        assert "expected float32[batch, 2*time + 1], got float32[1, 4]; here batch is 1" in wrong.text
+        assert (
+            "expected float32[batch, 2*time + 1], got float32[1, 4]; here batch is 1" in wrong.text
+        )
 
 
 # ---- batches -------------------------------------------------------------------------------------
@@ -224,7 +235,7 @@ def test_a_failure_reaches_those_whose_batch_it_was_and_nobody_else():
 
 
 def test_more_requests_than_the_queue_holds_are_asked_to_come_again():
-    function, counted = double(seconds=0.1, batches=(1,))
+    function, _ = double(seconds=0.1, batches=(1,))
     with Client(function, queue=3) as client:
         answers = many(client, [{"inputs": [[1, 2, 3]]}] * 12, threads=12)
         statuses = [each.status_code for each in answers]
@@ -262,10 +273,13 @@ def test_a_body_beyond_the_limit_is_refused(chunked):
 
 
 def test_an_answer_that_is_late_is_504_and_its_place_is_free_again():
-    function, counted = double(seconds=0.15, batches=(1,))
+    function, _ = double(seconds=0.15, batches=(1,))
     with Client(function, answer_seconds=0.05) as client:
         first = client.post({"inputs": [[1, 2, 3]]})
-        assert (first.status_code, first.json()["error"]) == (504, "there was no answer within 0.05 s")
+        assert (first.status_code, first.json()["error"]) == (
+            504,
+            "there was no answer within 0.05 s",
+        )
         assert client.service.accepted == 0
 
 

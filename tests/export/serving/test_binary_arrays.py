@@ -11,7 +11,9 @@ from funcnet.export.serving.refusals import Refusal
 
 pytestmark = pytest.mark.smoke
 
-KNOWN_BY_OLD_RELEASES = sorted(set(DTYPES) & {"BOOL", "I8", "I32", "I64", "U8", "F16", "F32", "F64"})
+KNOWN_BY_OLD_RELEASES = sorted(
+    set(DTYPES) & {"BOOL", "I8", "I32", "I64", "U8", "F16", "F32", "F64"}
+)
 
 
 @pytest.mark.parametrize("name", KNOWN_BY_OLD_RELEASES)

@@ -50,7 +50,7 @@ def test_rows_that_depend_on_each_other_are_left_alone(why, batches, rng, caplog
 
 def test_rounding_is_no_dependence():
     function, _ = served(
-        lambda x: (x * np.float32(1 + 1e-6 * len(x))), [spec(ROWS)], [spec(ROWS, name="y")]
+        lambda x: x * np.float32(1 + 1e-6 * len(x)), [spec(ROWS)], [spec(ROWS, name="y")]
     )
     function.warm([{}])
     assert function.joins
@@ -89,7 +89,9 @@ def test_the_batch_is_the_first_length_of_everything_and_of_nothing_else(inputs,
 
 def record_of(inputs, outputs, sizes, symbols=("batch",)):
     programs = tuple(ProgramRecord(f"{i}", "cpu", each, True) for i, each in enumerate(sizes))
-    return FunctionRecord((), 0, tuple(inputs), tuple(outputs), symbols, None, None, False, programs)
+    return FunctionRecord(
+        (), 0, tuple(inputs), tuple(outputs), symbols, None, None, False, programs
+    )
 
 
 @pytest.mark.parametrize(

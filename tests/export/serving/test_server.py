@@ -37,7 +37,7 @@ def model(tmp_path_factory):
     def slow(params, state, x):
         """Some tenths of a second, so that a signal arrives meanwhile."""
         turn = lambda _, value: jnp.tanh(value @ jnp.full((64, 64), 0.1))
-        return jax.lax.fori_loop(0, 20_000, turn, jnp.ones((64, 64))).sum() * 0 + x.sum(), state
+        return jax.lax.fori_loop(0, 5_000, turn, jnp.ones((64, 64))).sum() * 0 + x.sum(), state
 
     functions = {"call": export.entry(net, image), "slow": export.entry(slow, export.spec((2,)))}
     export.save(path, functions, params, state, metadata={"by": "a test"})
@@ -63,7 +63,8 @@ class Server:
             if line.startswith("serving "):
                 self.port = int(line.rpartition(":")[2])
                 break
-        threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
+        self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr))
+        self.reader.start()
 
     def ask(self, method, path, body=None, headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
@@ -84,7 +85,10 @@ class Server:
     def stop(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(SECONDS)
+        code = self.process.wait(SECONDS)
+        self.reader.join(SECONDS)
+        self.process.stderr.close()
+        return code
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +109,9 @@ def test_it_answers_what_jax_answers(server, model, rows, rng):
     expected = model[1](x)
     status, body, _ = server.ask("POST", "/predict", json.dumps({"inputs": x.tolist()}), JSON)
     assert status == 200
-    np.testing.assert_allclose(json.loads(body)["outputs"]["output"], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        json.loads(body)["outputs"]["output"], expected, rtol=1e-5, atol=1e-6
+    )
     status, body, _ = server.ask("POST", "/predict", arrays_to_bytes({"image": x}), BINARY)
     assert status == 200
     np.testing.assert_allclose(arrays_from_bytes(body)["output"], expected, rtol=1e-5, atol=1e-6)
@@ -192,18 +198,18 @@ def test_clients_that_go_away_leave_nothing_behind(server):
 
 
 def test_a_signal_lets_it_finish_what_was_accepted(model):
-    server = Server(model[0]).wait()
+    server = Server(model[0], "--batches", "1,2").wait()
     body = arrays_to_bytes({"x": np.float32([1, 2])})
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.ask, "POST", "/predict/slow", body, BINARY)
         until = time.monotonic() + SECONDS
         while not count(server, "funcnet_queue") and time.monotonic() < until:
             pass
-        server.process.send_signal(signal.SIGTERM)
+        code = server.stop()
         status, content, _ = answer.result(SECONDS)
     assert status == 200, content
     assert arrays_from_bytes(content)["output"] == 3
-    assert server.process.wait(SECONDS) == -signal.SIGTERM
+    assert code == -signal.SIGTERM
     with pytest.raises(ConnectionRefusedError):
         server.ask("GET", "/health/live")
 
