@@ -3,16 +3,16 @@
 from funcnet.export.onnx.translation import Rule
 from funcnet.export.operators.arithmetic import ARITHMETIC
 from funcnet.export.operators.conversions import CONVERSIONS
-from funcnet.export.operators.convolution import CONVOLUTION
 from funcnet.export.operators.functions import FUNCTIONS
+from funcnet.export.operators.convolution import CONVOLUTION
 from funcnet.export.operators.indexing import INDEXING
-from funcnet.export.operators.logic import LOGIC
 from funcnet.export.operators.order import ORDER
+from funcnet.export.operators.windows import WINDOWS
+from funcnet.export.operators.logic import LOGIC
 from funcnet.export.operators.products import PRODUCTS
 from funcnet.export.operators.reductions import REDUCTIONS
 from funcnet.export.operators.shapes import SHAPES
 from funcnet.export.operators.slices import SLICES
-from funcnet.export.operators.windows import WINDOWS
 
 __all__ = ["RULES"]
 

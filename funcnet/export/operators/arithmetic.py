@@ -153,7 +153,7 @@ def _power(graph: Graph, operation: Operation, operands: list[Value]) -> list[Va
     if is_float(exponent.dtype):
         return [floating(graph, "Pow", operands)]
     wide = graph.cast(exponent, np.int64)
-    table = dict.fromkeys((np.dtype(np.float16),), np.float32)
+    table = {each: np.float32 for each in (np.dtype(np.float16),)}
     return [compute(graph, "Pow", [base], table, wide)]
 
 

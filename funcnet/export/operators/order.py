@@ -1,5 +1,7 @@
 """Sorting, the largest few, and where the largest is."""
 
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 

@@ -37,12 +37,11 @@ def inputs_from_json(body: bytes, specs: Sequence[ArraySpec]) -> dict[str, np.nd
             names = ", ".join(str(each.name) for each in specs)
             raise Refusal(422, f'"inputs" is an object with {names}: this function has several')
         inputs = {specs[0].name: inputs}
-    known = {str(each.name): each for each in specs}
-    # an unknown name is told by the signature, with all names
-    return {
-        name: array_from_json(value, known[name]) if name in known else np.empty(())
-        for name, value in inputs.items()
-    }
+    known: dict[str, ArraySpec] = {str(each.name): each for each in specs}
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in inputs.items():  # of an unknown name the signature tells, with all names
+        arrays[name] = array_from_json(value, known[name]) if name in known else np.empty(0)
+    return arrays
 
 
 def _parsed(body: bytes) -> Any:
