@@ -7,6 +7,7 @@ from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.preflight import Finding, preflight
 from funcnet.export.serving import ServerLimits, serve
 from funcnet.export.specs import ArraySpec, Entry, entry, spec
+from funcnet.export.web import web
 
 __all__ = [
     "ArraySpec",
@@ -25,4 +26,5 @@ __all__ = [
     "serve",
     "spec",
     "tensorflow",
+    "web",
 ]
