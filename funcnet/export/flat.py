@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Params, PyTree, State
+from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Program, trace
 from funcnet.core.paths import leaves_with_paths, map_with_path
-from funcnet.export.lengths import evaluate_length, symbols_of
+from funcnet.export.lengths import evaluate_length, fitting_length, symbols_of
 from funcnet.export.specs import ArraySpec, Entry, check_trees
 
 __all__ = ["FlatFunction", "flatten_entry", "plain_arrays", "structs"]
@@ -78,8 +79,16 @@ def _shape(each: ArraySpec, sizes: Mapping[str, int] | None, scope: Any) -> tupl
     return tuple(jax.export.symbolic_shape(", ".join(map(str, each.shape)), scope=scope))
 
 
-def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
+def flatten_entry(
+    entry: Entry, params: Params, state: State, sizes: Sequence[Mapping[str, int]] | None = None
+) -> FlatFunction:
     """Make a function of lists out of one of trees.
+
+    Args:
+        entry: of trees.
+        params: as from ``net.init``.
+        state: likewise.
+        sizes: numbers of the open lengths at which it is traced, where it cannot be with symbols.
 
     Raises:
         TypeError: the arrays or inputs are not those of the function.
@@ -107,8 +116,9 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
 
     _check_names(names)
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in weights]
-    results = jax.eval_shape(call, shapes, structs(inputs))
-    outputs = _outputs(trees[0], results, entry.returns_state)
+    results = [jax.eval_shape(call, shapes, structs(inputs, each)) for each in sizes or [None]]
+    lengths = _open_lengths(results[0]) if sizes is None else _fitting(sizes, results)
+    outputs = _outputs(trees[0], results[0], lengths, entry.returns_state)
     return FlatFunction(
         call=call,
         weights=dict(zip(names, weights, strict=True)),
@@ -182,7 +192,9 @@ def _argument_names(entry: Entry) -> list[str]:
     return [*known[:count], *(f"input_{i}" for i in range(len(known), count))]
 
 
-def _outputs(tree: PyTree, results: Sequence[Any], returns_state: bool) -> tuple[ArraySpec, ...]:
+def _outputs(
+    tree: PyTree, results: Sequence[Any], lengths: Sequence[Any], returns_state: bool
+) -> tuple[ArraySpec, ...]:
     """Name the outputs by their paths."""
     numbered = jax.tree.unflatten(tree, list(results))
     if returns_state:
@@ -191,12 +203,35 @@ def _outputs(tree: PyTree, results: Sequence[Any], returns_state: bool) -> tuple
         paths += [f"state.{path}" for path, _ in leaves_with_paths(state)]
     else:
         paths = [path or "output" for path, _ in leaves_with_paths(numbered)]
-        paths = [f"output_{path}" if path.isdigit() else path for path in paths]
+        paths = [f"output_{path}" if path[:1].isdigit() else path for path in paths]
     return tuple(
-        ArraySpec(tuple(_length(n) for n in each.shape), each.dtype, path)
-        for each, path in zip(results, paths, strict=True)
+        ArraySpec(tuple(shape), each.dtype, path)
+        for shape, each, path in zip(lengths, results, paths, strict=True)
     )
 
 
-def _length(length: Any) -> int | str:
-    return length if isinstance(length, int) else str(length)
+def _open_lengths(results: Sequence[Any]) -> list[tuple[int | str, ...]]:
+    return [tuple(n if isinstance(n, int) else str(n) for n in each.shape) for each in results]
+
+
+def _fitting(
+    sizes: Sequence[Mapping[str, int]], results: Sequence[Sequence[Any]]
+) -> list[tuple[int | str, ...]]:
+    """Work out the outputs' lengths from those at some sizes."""
+    return [
+        tuple(
+            _fitting_axis(sizes, lengths)
+            for lengths in zip(*(a.shape for a in arrays), strict=True)
+        )
+        for arrays in zip(*results, strict=True)
+    ]
+
+
+def _fitting_axis(sizes: Sequence[Mapping[str, int]], lengths: Sequence[int]) -> int | str:
+    found = fitting_length(list(zip(sizes, lengths, strict=True)))
+    if found is None:
+        raise ExportError(
+            f"an output has lengths {list(lengths)} at {[dict(each) for each in sizes]}, and no rule fits them: export "
+            "each size as a function of its own, with fixed lengths"
+        )
+    return found

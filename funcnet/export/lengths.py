@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 
-__all__ = ["evaluate_length", "symbols_of"]
+__all__ = ["evaluate_length", "fitting_length", "symbols_of"]
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _OPERATIONS = {"floordiv", "max", "min", "mod"}
@@ -97,3 +97,36 @@ def _called(name: str, left: int, right: int) -> int:
         case "min":
             return min(left, right)
     raise SyntaxError
+
+
+def fitting_length(found: Sequence[tuple[Mapping[str, int], int]]) -> int | str | None:
+    """Find the length, as a number or a name times a number plus a number, that was found at some sizes.
+
+    Args:
+        found: sizes, and the length there.
+
+    Returns:
+        None if there is none.
+
+    >>> from funcnet.export.lengths import fitting_length
+    >>> fitting_length([({"batch": 1}, 3), ({"batch": 4}, 9)])
+    '2*batch + 1'
+    """
+    first, length = found[0]
+    candidates: list[int | str] = [length, *first, *(_line(name, found) for name in first)]
+    return next((each for each in candidates if _fits(each, found)), None)
+
+
+def _fits(length: int | str, found: Sequence[tuple[Mapping[str, int], int]]) -> bool:
+    return all(evaluate_length(length, sizes) == n for sizes, n in found)
+
+
+def _line(name: str, found: Sequence[tuple[Mapping[str, int], int]]) -> int | str:
+    """Write the line through the first two sizes that differ in a name."""
+    first, length = found[0]
+    for sizes, other in found[1:]:
+        if sizes[name] != first[name]:
+            slope = (other - length) // (sizes[name] - first[name])
+            rest = length - slope * first[name]
+            return f"{slope}*{name}" + (f" + {rest}" if rest > 0 else f" - {-rest}" if rest else "")
+    return length

@@ -33,6 +33,7 @@ _BY_NAME = {
         "debug_print",
         "dim_as_value",
         "io_callback",
+        "iota_2x32_shape",
         "optimization_barrier",
         "platform_index",
         "pure_callback",

@@ -1,38 +1,44 @@
 """One function on its way into an artifact: traced, lowered, run and compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from funcnet.core.aliases import Params, State
 from funcnet.core.errors import ExportError
 from funcnet.export.flat import FlatFunction, flatten_entry
+from funcnet.export.preflight.check import check_exportable
+from funcnet.export.preflight.sites import line_of
 from funcnet.export.programs.building import (
     Built,
     build_gradients,
     build_programs,
     gradient_record,
+    is_traceable,
     resolve_sizes,
+    usual_sizes,
 )
-from funcnet.export.programs.calling import ProgramSet
-from funcnet.export.programs.verification import (
-    InputSampler,
-    compare_outputs,
-    run_at_sizes,
-    sizes_to_compare,
-)
+from funcnet.export.programs.comparing import compare_programs
+from funcnet.export.programs.verification import InputSampler
 from funcnet.export.records import FunctionRecord
-from funcnet.export.specs import ArraySpec, Entry
+from funcnet.export.specs import Entry
 from funcnet.export.trees import describe_tree, list_leaves
 
-__all__ = ["ExportedFunction", "export_function"]
+__all__ = ["ExportedFunction", "Request", "export_function"]
 
-_BRANCH = (
-    ". A branch on a length that is left open (if x.shape[0] % 2: ...) keeps one side of it: write it with jnp.where "
-    "or jax.lax.cond on values, or leave no length open: spec((32, 3)) instead of spec(('batch', 3))"
-)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """How functions are exported: the arguments of `save`."""
+
+    sizes: Sequence[Mapping[str, int]] | None = None
+    symbolic: bool = True
+    platforms: Sequence[str] = ("cpu",)
+    differentiable: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,73 +55,107 @@ def export_function(
     entry: Entry,
     params: Params,
     state: State,
-    sizes: Sequence[Mapping[str, int]] | None,
-    platforms: Sequence[str],
-    differentiable: bool,
-    examples: Any,
+    request: Request,
+    examples: Any = None,
 ) -> ExportedFunction:
-    """Trace, lower, run and compare a function."""
-    flat = flatten_entry(entry, params, state)
-    inputs_tree = describe_tree(jax.tree.unflatten(flat.inputs_tree, flat.inputs), "an input")
-    outputs_tree = describe_tree(jax.tree.unflatten(flat.outputs_tree, flat.outputs), "the output")
-    all_sizes = resolve_sizes(flat.symbols, sizes)
-    programs = build_programs(name, flat, all_sizes, platforms)
-    gradients = build_gradients(name, flat, all_sizes, platforms) if differentiable else []
-    record = FunctionRecord(
+    """Trace, lower, run and compare a function.
+
+    Args:
+        name: of the function.
+        entry: of trees.
+        params: arrays of the model.
+        state: likewise.
+        request: how.
+        examples: inputs to compare at.
+
+    Raises:
+        ExportError: it cannot be traced or lowered, or its programs compute something else.
+    """
+    fixed = None if request.symbolic else _needed_sizes(request.sizes)
+    flat = _told(entry, params, state, lambda: flatten_entry(entry, params, state, fixed))
+    check_exportable(flat, name, "stablehlo", fixed[0] if fixed else None)
+    sizes = (
+        usual_sizes(flat)
+        if request.sizes is None
+        else resolve_sizes(flat.symbols, request.sizes, request.symbolic)
+    )
+    built = _told(entry, params, state, lambda: _build(name, flat, sizes, request))
+    record = _recorded(flat, entry, built, request.differentiable)
+    sampler = InputSampler(flat.inputs, _examples(name, record, examples))
+    programs = compare_programs(name, flat, record, built, sizes, sampler)
+    return ExportedFunction(flat, replace_programs(record, programs), programs)
+
+
+def _needed_sizes(sizes: Sequence[Mapping[str, int]] | None) -> Sequence[Mapping[str, int]]:
+    if not sizes:
+        raise ValueError("symbolic=False needs sizes, such as sizes=[{'batch': 1}, {'batch': 32}]")
+    return sizes
+
+
+def _told(entry: Entry, params: Params, state: State, do: Callable[[], _T]) -> _T:
+    """Do something with symbols, and say so where only symbols are in its way."""
+    try:
+        return do()
+    except ExportError:
+        raise
+    except Exception as error:
+        if not is_traceable(entry, params, state):
+            raise
+        line = line_of(error)
+        raise ExportError(
+            f"the function cannot be traced with lengths left open{f', at {line}' if line else ''}: "
+            f"{str(error).strip().splitlines()[0]}\n"
+            "Write it so that it does not depend on their numbers, or give them: symbolic=False with "
+            "sizes=[{'batch': 1}, {'batch': 32}] writes programs of these sizes alone, "
+            "and spec((32, 3)) one of fixed lengths"
+        ) from error
+
+
+def _build(
+    name: str, flat: FlatFunction, sizes: Sequence[Mapping[str, int] | None], request: Request
+) -> list[Built]:
+    made = build_programs(name, flat, sizes, request.platforms)
+    if request.differentiable:
+        made += build_gradients(name, flat, sizes, request.platforms)
+    return made
+
+
+def _recorded(
+    flat: FlatFunction, entry: Entry, built: Sequence[Built], differentiable: bool
+) -> FunctionRecord:
+    inputs = jax.tree.unflatten(flat.inputs_tree, flat.inputs)
+    outputs = jax.tree.unflatten(flat.outputs_tree, flat.outputs)
+    made = FunctionRecord(
         weights=tuple(flat.weights),
         trainable=flat.trainable,
         inputs=flat.inputs,
         outputs=flat.outputs,
         symbols=flat.symbols,
-        inputs_tree=inputs_tree,
-        outputs_tree=outputs_tree,
+        inputs_tree=describe_tree(inputs, "an input"),
+        outputs_tree=describe_tree(outputs, "the output"),
         returns_state=entry.returns_state,
-        programs=tuple(each.record for each in programs),
+        programs=(),
+        gradient=gradient_record(flat) if differentiable else None,
     )
-    if differentiable:
-        made = tuple(each.record for each in gradients)
-        record = replace(record, gradient=replace(gradient_record(flat), programs=made))
-    sampler = InputSampler(flat.inputs, _examples(name, record, examples))
-    _verify(name, flat, record, [*programs, *gradients], all_sizes, sampler)
-    return ExportedFunction(flat, record, (*programs, *gradients))
+    return replace_programs(made, built)
+
+
+def replace_programs(record: FunctionRecord, built: Sequence[Built]) -> FunctionRecord:
+    """Name these programs in a function's record."""
+    programs = tuple(each.record for each in built if not each.is_gradient)
+    made = replace(record, programs=programs)
+    if record.gradient is None:
+        return made
+    gradients = tuple(each.record for each in built if each.is_gradient)
+    return replace(made, gradient=replace(record.gradient, programs=gradients))
 
 
 def _examples(name: str, record: FunctionRecord, examples: Any) -> list[Any] | None:
     if examples is None:
         return None
-    if not isinstance(examples, list | tuple):
-        examples = (examples,)
-    refuse = lambda text: TypeError(f"examples of {name}: {text}")  # noqa: E731
-    return [leaf for _, leaf in list_leaves(record.inputs_tree, tuple(examples), "", refuse)]
+    given = tuple(examples) if isinstance(examples, list | tuple) else (examples,)
 
+    def refuse(text: str) -> Exception:
+        return TypeError(f"examples of {name}: {text}")
 
-def _verify(
-    name: str,
-    flat: FlatFunction,
-    record: FunctionRecord,
-    built: Sequence[Built],
-    all_sizes: Sequence[Mapping[str, int] | None],
-    sampler: InputSampler,
-) -> None:
-    """Run every program at its sizes, and compare."""
-    weights = list(flat.weights.values())
-    specs = [ArraySpec(a.shape, a.dtype, n) for n, a in flat.weights.items()]
-    programs = {each.record.file: each.program for each in built}
-    runner = ProgramSet(
-        name, record.programs, programs.__getitem__, [*specs, *flat.inputs], flat.outputs
-    )
-    names = [str(each.name) for each in flat.outputs]
-    for sizes, inputs, expected in run_at_sizes(
-        flat, sampler, sizes_to_compare(flat.symbols, all_sizes), all_sizes
-    ):
-        for program in record.programs:
-            if program.sizes is None or program.sizes == sizes:
-                at = " and ".join(f"{k}={n}" for k, n in sizes.items())
-                what = f"{name} at {at}" if at else name
-                try:
-                    got = runner.restored(program)(*weights, *inputs)
-                    compare_outputs(what, names, got, expected)
-                except ExportError as error:
-                    raise ExportError(
-                        f"{error}{_BRANCH if program.sizes is None and sizes else ''}"
-                    ) from None
+    return [leaf for _, leaf in list_leaves(record.inputs_tree, given, "inputs", refuse)]

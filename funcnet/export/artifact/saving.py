@@ -12,7 +12,7 @@ from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.files import as_path, replacing
 from funcnet.core.jax_internals.portable import PORTABLE_VERSION
 from funcnet.export.artifact.archive import ArchiveWriter
-from funcnet.export.artifact.exported import ExportedFunction, export_function
+from funcnet.export.artifact.exported import ExportedFunction, Request, export_function
 from funcnet.export.artifact.manifest_text import manifest_text
 from funcnet.export.artifact.weights import WEIGHTS_ALIGNMENT, StoredWeights
 from funcnet.export.flat import plain_arrays
@@ -37,6 +37,7 @@ def save(
     returns_state: bool = False,
     metadata: Mapping[str, str] | None = None,
     examples: Any = None,
+    symbolic: bool = True,
     **keywords: Any,
 ) -> Path:
     """Save a model so that it runs without its code: weights, and programs in portable StableHLO, in one file.
@@ -63,6 +64,7 @@ def save(
         metadata: text by name, to keep in the file.
         examples: inputs to compare at, where random numbers do not suit: a tuple of one for each input, or a dict of
             such tuples by function. They are cut and repeated to the lengths that are needed.
+        symbolic: whether symbols are left open in a program, so that any size runs; without, the ``sizes`` alone do.
         **keywords: static arguments of the function, such as ``train=True``.
 
     Returns:
@@ -84,23 +86,29 @@ def save(
     path = as_path(path)
     params, state = plain_arrays(params), plain_arrays(state)
     described = entries(net, inputs, name, preprocess, returns_state, **keywords)
-    given = examples if isinstance(net, Mapping) else {name: examples}
+    request = Request(sizes, symbolic, platforms, differentiable)
+    given = _by_function(examples, described, isinstance(net, Mapping))
     exported = {
-        each: export_function(
-            each,
-            described[each],
-            params,
-            state,
-            sizes,
-            platforms,
-            differentiable,
-            (given or {}).get(each),
-        )
-        for each in described
+        each: export_function(each, entry, params, state, request, given.get(each))
+        for each, entry in described.items()
     }
     trees = describe_tree(params, "params"), describe_tree(state, "state")
     write_artifact(path, name, exported, trees, metadata or {})
     return path
+
+
+def _by_function(examples: Any, described: Mapping[str, Any], several: bool) -> Mapping[str, Any]:
+    """Tell the examples of each function."""
+    if examples is None:
+        return {}
+    if not several:
+        return dict.fromkeys(described, examples)
+    unknown = [*examples] if not isinstance(examples, Mapping) else [*({*examples} - {*described})]
+    if unknown or not isinstance(examples, Mapping):
+        raise TypeError(
+            f"examples of several functions are a dict of tuples by {', '.join(described)}"
+        )
+    return examples
 
 
 def write_artifact(

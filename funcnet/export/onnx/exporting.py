@@ -23,6 +23,7 @@ from funcnet.export.onnx.model_file import (
 )
 from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.onnx.translation import Rule, Translator
+from funcnet.export.preflight import check_exportable
 from funcnet.export.specs import Entry, entries
 
 __all__ = ["onnx"]
@@ -96,7 +97,8 @@ def onnx(
         raise ValueError(f'weights is "float32" or "int8", got {weights!r}')
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_entry(asked, params, state)
-    graph = build_graph(flat, rules)
+    check_exportable(flat, target.name, "onnx")
+    graph = build_graph(flat, known_rules() | dict(rules or {}))
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -172,10 +174,15 @@ def _lone(net: Any, inputs: Sequence[PyTree], **keywords: Any) -> Entry:
     return next(iter(found.values()))
 
 
-def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> Graph:
-    """Translate a function into a graph with its weights and names, and nothing that no output needs."""
+def known_rules() -> dict[str, Rule]:
+    """List funcnet's own rules by the kinds of their operations."""
     from funcnet.export.operators import RULES
 
+    return dict(RULES)
+
+
+def build_graph(flat: FlatFunction, rules: Mapping[str, Rule]) -> Graph:
+    """Translate a function into a graph with its weights and names, and nothing that no output needs."""
     graph = Graph()
     clash = sorted({str(each.name) for each in flat.inputs} & flat.weights.keys())
     if clash:
@@ -187,7 +194,7 @@ def build_graph(flat: FlatFunction, rules: Mapping[str, Rule] | None = None) -> 
     weights = [graph.weight(name, array) for name, array in flat.weights.items()]
     program = flat.trace()
     inputs = _inputs(graph, flat, program.arguments[len(weights) :])
-    results = Translator({**RULES, **(rules or {})}).run(graph, program, [*weights, *inputs])
+    results = Translator(rules).run(graph, program, [*weights, *inputs])
     name_outputs(graph, results, [str(each.name) for each in flat.outputs])
     prune(graph)
     return graph
@@ -206,7 +213,7 @@ def _inputs(graph: Graph, flat: FlatFunction, types: Sequence[Any]) -> list[Valu
 
 
 def _widened(graph: Graph, value: Value) -> Value:
-    """Carry bfloat16 as float32."""
+    """Carry floats of 16 bits as float32."""
     wide = carried(value.dtype)
     if wide == value.dtype:
         return value

@@ -32,7 +32,7 @@ def name_outputs(graph: Graph, values: Sequence[Value], names: Sequence[str]) ->
 
 
 def _narrowed(graph: Graph, value: Value) -> Value:
-    """Make bfloat16 of what was carried as float32."""
+    """Make floats of 16 bits of what was carried as float32."""
     if carried(value.dtype) == value.dtype:
         return value
     narrow = graph.node("Cast", [value], shape=value.shape, dtype=value.dtype)

@@ -41,8 +41,8 @@ class Value:
         name: in the graph; empty for a constant that no node has used yet.
         shape: lengths: numbers, or JAX's symbolic lengths, which can be compared, added and multiplied; None where
             a rule did not say.
-        dtype: JAX's dtype. Of bfloat16 the graph itself carries float32, because ONNX Runtime computes nothing in
-            it on CPUs: see `carried`.
+        dtype: JAX's dtype. Of floats of 16 bits the graph itself carries float32, because ONNX Runtime computes
+            nothing in bfloat16 on CPUs, and little in float16: see `carried`.
         array: the numbers of a constant (NumPy's; `jax.Array` for random keys), or None. A weight is no constant.
         weight: the dotted name of the weight that it is, or that it is only another view of.
         narrow: the same numbers before axes of length 1 were repeated, for operators that repeat them on their own.
@@ -81,12 +81,16 @@ Input = Value | None
 
 
 def carried(dtype: DType) -> np.dtype:
-    """Return the dtype in which a graph carries numbers of this one: float32 for bfloat16, itself for the rest.
+    """Return the dtype in which a graph carries numbers of this one: float32 for floats of 16 bits, else itself.
 
-    A cast to bfloat16 rounds (to bfloat16 and back), so that results agree to bfloat16's precision.
+    They are not rounded on the way, as XLA need not do either, only where they come in and go out: every rounding
+    would be two nodes, and the results further from the truth.
     """
     dtype = jnp.dtype(dtype)
-    return np.dtype(np.float32) if dtype == jnp.bfloat16 else dtype
+    return np.dtype(np.float32) if dtype in _SHORT else dtype
+
+
+_SHORT = (np.dtype(np.float16), jnp.dtype(jnp.bfloat16))
 
 
 class Shared:
@@ -172,7 +176,7 @@ class Graph:
     def constant(self, array: Any, name: str = "constant") -> Value:
         """Store numbers in the model; what is equal is stored once.
 
-        Numbers of bfloat16 are stored as float32.
+        Floats of 16 bits are stored as float32.
         """
         numbers = np.asarray(array)
         dtype = numbers.dtype
@@ -194,7 +198,7 @@ class Graph:
         return self.constant(np.asarray(list(numbers), np.int64))
 
     def weight(self, name: str, array: Any) -> Value:
-        """Store an array of the model under its dotted name; one of bfloat16 is widened where it is read."""
+        """Store an array of the model under its dotted name; one in 16 bits is widened where it is read."""
         stored = np.asarray(array)
         own = self.shared.unique(name)
         self.shared.initializers[own] = stored
@@ -243,18 +247,22 @@ class Graph:
         return self.node("Squeeze", [value, self.ints(axes)]) if axes else value
 
     def cast(self, value: Value, dtype: DType) -> Value:
-        """Convert, as ONNX's Cast does; to bfloat16 by rounding."""
+        """Convert, as ONNX's Cast does; float32 to floats of 16 bits without rounding: see `carried`."""
         dtype = jnp.dtype(dtype)
         if value.dtype == dtype:
             return value
-        if dtype == jnp.bfloat16:
-            rounded = self.node("Cast", [value], shape=value.shape, dtype=dtype)
-            self.nodes[-1].attributes["to"] = dtype
-            back = self.node("Cast", [rounded], shape=value.shape, dtype=np.float32)
-            return Value(back.name, value.shape, dtype)
-        if carried(value.dtype) == dtype:
+        if carried(value.dtype) == carried(dtype):
             return Value(self.use(value), value.shape, dtype, weight=value.weight)
+        if dtype in _SHORT:
+            return self.rounded(value, dtype)
         return self.node("Cast", [value], shape=value.shape, dtype=dtype)
+
+    def rounded(self, value: Value, dtype: DType) -> Value:
+        """Round to floats of 16 bits, which are carried on in 32."""
+        short = self.node("Cast", [value], shape=value.shape, dtype=dtype)
+        self.nodes[-1].attributes["to"] = jnp.dtype(dtype)
+        wide = self.node("Cast", [short], shape=value.shape, dtype=np.float32)
+        return Value(wide.name, value.shape, jnp.dtype(dtype))
 
     # ---- bodies ----------------------------------------------------------------------------------
 

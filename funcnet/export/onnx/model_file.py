@@ -36,7 +36,6 @@ def write_model(
     *,
     opset: int,
     external: bool | None = None,
-    largest: int = _LARGEST,
 ) -> list[Path]:
     """Write a graph into a folder.
 
@@ -46,8 +45,7 @@ def write_model(
         name: of the file.
         opset: of ONNX's operators.
         external: whether weights lie in a file beside it, whose name is made of the model's and of what it holds;
-            None for: if they must.
-        largest: bytes of weights from which on they must.
+            None for: if they are too large for one file.
 
     Returns:
         The model's path and, if there is one, that of its weights.
@@ -57,7 +55,7 @@ def write_model(
     used = {name for node in all_nodes(graph) for name in node.inputs}
     stored = {k: v for k, v in graph.shared.initializers.items() if k in used}
     if external is None:
-        external = sum(each.nbytes for each in stored.values()) >= largest
+        external = sum(each.nbytes for each in stored.values()) >= _LARGEST
     beside = {k: v for k, v in stored.items() if external and v.nbytes >= _SMALL}
     within = [_tensor(k, v) for k, v in stored.items() if k not in beside]
     paths = [folder / name]

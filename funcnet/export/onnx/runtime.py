@@ -20,9 +20,14 @@ __all__ = ["Runtime", "run_model"]
 
 
 class Runtime:
-    """A child process with ONNX Runtime in it; it is started when it is first needed, and again after a crash."""
+    """A child process with ONNX Runtime in it; it is started when it is first needed, and again after a crash.
 
-    def __init__(self) -> None:
+    Args:
+        program: that runs in it.
+    """
+
+    def __init__(self, program: str = child.__file__) -> None:
+        self.program = program
         self.process: subprocess.Popen[bytes] | None = None
         self.said: Any = None
         self.lock = threading.Lock()
@@ -72,7 +77,7 @@ class Runtime:
         if self.process is None or self.process.poll() is not None:
             self.said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
             self.process = subprocess.Popen(
-                [sys.executable, "-P", child.__file__],
+                [sys.executable, "-P", self.program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.said,

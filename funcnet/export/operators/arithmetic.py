@@ -10,7 +10,6 @@ from funcnet.export.operators.kernels import (
     arithmetic,
     broadcasting,
     choose,
-    compute,
     floating,
     is_float,
     is_unsigned,
@@ -62,7 +61,7 @@ def _sign(graph: Graph, operation: Operation, operands: list[Value]) -> list[Val
     (value,) = operands
     if is_unsigned(value.dtype):
         return [graph.cast(graph.cast(value, np.bool_), value.dtype)]
-    return [arithmetic(graph, "Sign", operands)]
+    return [(floating if is_float(value.dtype) else arithmetic)(graph, "Sign", operands)]
 
 
 def _square(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -150,11 +149,9 @@ def _power(graph: Graph, operation: Operation, operands: list[Value]) -> list[Va
     base, exponent = operands
     if not is_float(base.dtype):
         raise refuse(operation, "powers of whole numbers with exponents that are not known")
-    if is_float(exponent.dtype):
-        return [floating(graph, "Pow", operands)]
-    wide = graph.cast(exponent, np.int64)
-    table = {each: np.float32 for each in (np.dtype(np.float16),)}
-    return [compute(graph, "Pow", [base], table, wide)]
+    wide = np.float32 if base.dtype.itemsize == 2 else base.dtype
+    made = graph.node("Pow", [graph.cast(each, wide) for each in operands])
+    return [graph.cast(made, base.dtype)]
 
 
 def _integer_power(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:

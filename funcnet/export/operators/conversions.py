@@ -24,9 +24,10 @@ def converted(graph: Graph, value: Value, dtype: np.dtype) -> Value:
     """Convert as XLA does: floats outside of a whole number's range become its nearest end, NaN becomes 0."""
     if is_float(value.dtype) and jnp.issubdtype(dtype, jnp.integer):
         return _saturated(graph, graph.cast(value, _wide(value.dtype)), dtype)
-    if not is_float(value.dtype) and dtype in (jnp.bfloat16, np.float16):
-        # in one step from the number itself: rounded twice it can be the wrong neighbour
-        return graph.cast(graph.cast(value, _exact(value.dtype)), dtype)
+    if dtype in (jnp.bfloat16, np.float16):
+        # whole numbers in one step: rounded twice it can be the wrong neighbour
+        exact = value if is_float(value.dtype) else graph.cast(value, _exact(value.dtype))
+        return graph.rounded(exact, dtype)
     return graph.cast(value, dtype)
 
 
@@ -71,6 +72,8 @@ def _same_bits(graph: Graph, operation: Operation, operands: list[Value]) -> lis
         return [graph.cast(value, dtype)]
     if dtype == np.float32 and value.dtype in (np.int32, np.uint32):
         return [_float_of_bits(graph, graph.cast(value, np.uint32))]
+    if value.dtype == np.float32 and dtype in (np.int32, np.uint32):
+        return [graph.cast(_bits_of_float(graph, value), dtype)]
     raise refuse(operation, f"bits of {value.dtype} read as {dtype}")
 
 
@@ -103,6 +106,43 @@ def _float_of_bits(graph: Graph, value: Value) -> Value:
     return graph.cast(signed, np.float32)
 
 
+def _bits_of_float(graph: Graph, value: Value) -> Value:
+    """Take a float32 apart, in float64 where every step is exact; its bits as a whole number of int64."""
+
+    def number(each: float) -> Value:
+        return graph.scalar(each, np.float64)
+
+    def node(op_type: str, *inputs: Value) -> Value:
+        return graph.node(op_type, inputs, dtype=np.float64)
+
+    def test(op_type: str, *inputs: Value) -> Value:
+        return graph.node(op_type, inputs, dtype=np.bool_)
+
+    wide = graph.cast(value, np.float64)
+    size = node("Abs", wide)
+    logarithm = node("Div", node("Log", size), number(np.log(2)))
+    special = test("Or", test("IsInf", size), test("IsNaN", size))
+    power = node("Where", special, number(0), node("Max", node("Floor", logarithm), number(-126)))
+    # the logarithm may be off by one, by rounding
+    above = test("GreaterOrEqual", size, node("Pow", number(2), node("Add", power, number(1))))
+    below = test("Less", size, node("Pow", number(2), power))
+    power = node("Where", above, node("Add", power, number(1)), power)
+    power = node("Where", below, node("Sub", power, number(1)), power)
+    power = node("Min", node("Max", power, number(-126)), number(127))
+    digits = node("Mul", size, node("Pow", number(2), node("Sub", number(23), power)))
+    bits = node("Add", digits, node("Mul", node("Add", power, number(126)), number(2**23)))
+    bits = node("Where", test("IsInf", size), number(0x7F800000), bits)
+    bits = node("Where", test("IsNaN", size), number(0x7FC00000), bits)
+    zero = test(
+        "And", test("Equal", size, number(0)), test("Less", node("Div", number(1), wide), number(0))
+    )
+    negative = test("Or", test("Less", wide, number(0)), zero)
+    signed = graph.node(
+        "Where", [negative, graph.scalar(-(2**31)), graph.scalar(0)], dtype=np.int64
+    )
+    return graph.node("Add", [graph.cast(bits, np.int64), signed])
+
+
 def _reduce_precision(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     """Round to the digits of another dtype, for the two that have a cast."""
     (value,) = operands
@@ -115,7 +155,7 @@ def _reduce_precision(graph: Graph, operation: Operation, operands: list[Value])
         raise refuse(
             operation, f"rounding {value.dtype} to {bits[0]} bits of exponent, {bits[1]} of digits"
         )
-    return [graph.cast(graph.cast(value, dtype), value.dtype)]
+    return [graph.cast(graph.rounded(value, dtype), value.dtype)]
 
 
 def counted(graph: Graph, length: object, dtype: np.dtype) -> Value:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from jax import lax
 
 from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
@@ -119,7 +120,7 @@ def _angle(f: Formula, y: Value, x: Value) -> Value:
 
 def _round(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     """Halves go to the even neighbour, or away from 0, as asked."""
-    if "EVEN" in str(settings_of(operation)["rounding_method"]):
+    if settings_of(operation)["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN:
         return [floating(graph, "Round", operands)]
     return _formula(_away_from_zero)(graph, operation, operands)
 

@@ -110,7 +110,9 @@ def _gather(graph: Graph, operation: Operation, operands: list[Value]) -> list[V
 
 def _where(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     if yes.dtype == np.bool_:
-        return graph.cast(choose(graph, test, *(graph.cast(each, np.int32) for each in (yes, no))), np.bool_)
+        return graph.cast(
+            choose(graph, test, *(graph.cast(each, np.int32) for each in (yes, no))), np.bool_
+        )
     return choose(graph, test, yes, no)
 
 
@@ -133,7 +135,11 @@ def _filled(graph: Graph, settings: dict[str, Any], shape: Sequence[Any], dtype:
 def _takes_rows(settings: dict[str, Any], lengths: Sequence[Any]) -> bool:
     """Whether one axis is indexed, and all others are taken whole."""
     axes = settings["start_index_map"]
-    if len(axes) != 1 or settings["collapsed_slice_dims"] != axes or settings["operand_batching_dims"]:
+    if (
+        len(axes) != 1
+        or settings["collapsed_slice_dims"] != axes
+        or settings["operand_batching_dims"]
+    ):
         return False
     sizes = settings["slice_sizes"]
     return all(i == axes[0] or sizes[i] == lengths[i] for i in range(len(lengths)))
@@ -262,11 +268,17 @@ def _scattered(
     highest = [lengths[i] - (shape[windows[i]] if i in windows else 1) for i in axes]
     places = Places(graph, indices, axes, highest, settings["mode"])
     batching = dict(
-        zip(settings["operand_batching_dims"], settings["scatter_indices_batching_dims"], strict=True)
+        zip(
+            settings["operand_batching_dims"],
+            settings["scatter_indices_batching_dims"],
+            strict=True,
+        )
     )
     flat = flat_places(graph, lengths, places, windows, batching, shape)
     count = prod(lengths)
-    if places.inside is not None:  # what lies outside goes to a place behind the last, which is cut off
+    if (
+        places.inside is not None
+    ):  # what lies outside goes to a place behind the last, which is cut off
         inside = graph.unsqueeze(places.inside, settings["update_window_dims"])
         flat = graph.node("Where", [inside, flat, graph.length(count)], dtype=np.int64)
     flat = graph.reshape(graph.expand(flat, shape), [prod(shape)])
@@ -297,12 +309,8 @@ def _reduced(
 
 def _with_strange(graph: Graph, made: Value, pair: Sequence[Value], places: Value) -> Value:
     """Extremes of ONNX Runtime forget NaN: count which numbers got one."""
-    counts = [
-        graph.cast(graph.node("IsNaN", [each], dtype=np.bool_), np.int32) for each in pair
-    ]
-    total = graph.node(
-        "ScatterElements", [counts[0], places, counts[1]], axis=0, reduction="add"
-    )
+    counts = [graph.cast(graph.node("IsNaN", [each], dtype=np.bool_), np.int32) for each in pair]
+    total = graph.node("ScatterElements", [counts[0], places, counts[1]], axis=0, reduction="add")
     strange = graph.cast(total, np.bool_)
     return choose(graph, strange, graph.scalar(np.nan, made.dtype), made)
 

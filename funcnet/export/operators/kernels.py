@@ -15,6 +15,7 @@ import numpy as np
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
+from funcnet.export.onnx.lengths import as_number
 from funcnet.export.onnx.translation import Rule
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "refuse",
     "result_of",
     "stand_in",
+    "unless_empty",
     "unsigned_twin",
 ]
 
@@ -181,6 +183,19 @@ def stand_in(
 def choose(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     """Take from one of two arrays."""
     return moving(graph, "Where", [yes, no], first=[test])
+
+
+def unless_empty(rule: Rule) -> Rule:
+    """Leave out operations that make arrays without numbers: kernels of ONNX Runtime stumble over some."""
+
+    @wraps(rule)
+    def apply(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
+        shapes = [[as_number(n) for n in each.shape] for each in operation.results]
+        if not shapes or not all(0 in shape and None not in shape for shape in shapes):
+            return list(rule(graph, operation, operands))
+        return [graph.constant(np.zeros(each.shape, each.dtype)) for each in operation.results]
+
+    return apply
 
 
 def broadcasting(rule: Rule) -> Rule:

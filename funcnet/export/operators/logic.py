@@ -1,7 +1,5 @@
 """Comparisons, choices, and what is done to single bits."""
 
-from functools import partial
-
 import numpy as np
 
 from funcnet.core.jax_internals.operations import settings_of
@@ -214,45 +212,6 @@ def _leading_zeros(graph: Graph, operation: Operation, operands: list[Value]) ->
     return [arithmetic(graph, "Sub", [graph.scalar(_width(own), own), filled])]
 
 
-# ---- random bits ---------------------------------------------------------------------------------
-
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-
-
-def _threefry(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
-    """Threefry 2x32 with 20 rounds: sums, rotations and exclusive ors of 32 bits.
-
-    Reference:
-        J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
-    """
-    first, second, left, right = operands
-    xor = partial(_node, graph, "BitwiseXor")
-    add = partial(_sum, graph)
-    keys = (first, second, xor(xor(first, second), graph.scalar(0x1BD11BDA, np.uint32)))
-    left, right = add(left, keys[0]), add(right, keys[1])
-    for block in range(5):
-        for steps in _ROTATIONS[block % 2]:
-            left = add(left, right)
-            right = xor(left, _rotated(graph, right, steps))
-        left = add(left, keys[(block + 1) % 3])
-        right = add(add(right, keys[(block + 2) % 3]), graph.scalar(block + 1, np.uint32))
-    return [left, right]
-
-
-def _node(graph: Graph, op_type: str, *inputs: Value) -> Value:
-    return graph.node(op_type, inputs)
-
-
-def _sum(graph: Graph, *operands: Value) -> Value:
-    return arithmetic(graph, "Add", operands)
-
-
-def _rotated(graph: Graph, value: Value, steps: int) -> Value:
-    up = graph.node("BitShift", [value, graph.scalar(steps, np.uint32)], direction="LEFT")
-    down = graph.node("BitShift", [value, graph.scalar(32 - steps, np.uint32)], direction="RIGHT")
-    return graph.node("BitwiseOr", [up, down])
-
-
 def _exclusive_or_of_all(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     """Of truth values: whether an odd number of them is true."""
     (value,) = operands
@@ -298,7 +257,6 @@ LOGIC: dict[str, Rule] = {
         }.items()
     },
     "reduce_xor": _exclusive_or_of_all,
-    "threefry2x32": _threefry,
     **dict.fromkeys(("copy", "name", "optimization_barrier", "stop_gradient"), _nothing),
 }
 """Rules by kind of operation."""

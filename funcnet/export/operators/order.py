@@ -1,8 +1,5 @@
 """Sorting, the largest few, and where the largest is."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from funcnet.core.jax_internals.operations import settings_of
@@ -41,9 +38,7 @@ def _stable_order(graph: Graph, key: Value, axis: int, count: Value, largest: bo
     return places
 
 
-def _ordered(
-    graph: Graph, key: Value, axis: int, count: Value, largest: bool = False
-) -> Value:
+def _ordered(graph: Graph, key: Value, axis: int, count: Value, largest: bool = False) -> Value:
     """The order of one array, NaN as the largest of all: sorted by value, then by whether it is NaN."""
     if not is_float(key.dtype):
         return _stable_order(graph, key, axis, count, largest)

@@ -7,9 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from funcnet.core.aliases import Params, State
 from funcnet.core.jax_internals.portable import lower_portably
-from funcnet.export.flat import FlatFunction, structs
+from funcnet.export.flat import FlatFunction, flatten_entry, structs
+from funcnet.export.lengths import symbols_of
 from funcnet.export.records import GradientRecord, ProgramRecord
+from funcnet.export.specs import Entry
 
 __all__ = [
     "Built",
@@ -29,10 +32,18 @@ class Built:
 
     record: ProgramRecord
     program: bytes
+    is_gradient: bool = False
 
 
-def resolve_sizes(symbols: Sequence[str], sizes: Sequence[Mapping[str, int]] | None) -> list[Sizes]:
-    """Tell for which sizes there are programs: None, the symbols left open, comes first.
+def resolve_sizes(
+    symbols: Sequence[str], sizes: Sequence[Mapping[str, int]] | None, symbolic: bool = True
+) -> list[Sizes]:
+    """Tell for which sizes there are programs; None stands for the one with symbols open.
+
+    Args:
+        symbols: of a function.
+        sizes: that were asked for; without them 1 and 32 of a lone symbol, else 1 of each.
+        symbolic: whether symbols are left open too.
 
     Raises:
         ValueError: a size is missing, unknown or no positive number.
@@ -42,18 +53,45 @@ def resolve_sizes(symbols: Sequence[str], sizes: Sequence[Mapping[str, int]] | N
             raise ValueError("sizes are given, but no input has an open length such as 'batch'")
         return [None]
     if sizes is None:
-        sizes = (
-            [{symbols[0]: 1}, {symbols[0]: 32}]
-            if len(symbols) == 1
-            else [dict.fromkeys(symbols, 1)]
-        )
+        numbers = (1, 32) if len(symbols) == 1 else (1,)
+        sizes = [dict.fromkeys(symbols, n) for n in numbers]
     for each in sizes:
         if {*each} != {*symbols} or any(type(n) is not int or n < 1 for n in each.values()):
             raise ValueError(
                 f"sizes must give each of {', '.join(symbols)} a positive number, as "
                 f"{dict.fromkeys(symbols, 1)}; got {dict(each)}"
             )
-    return [None, *({name: each[name] for name in symbols} for each in sizes)]
+    made = [{name: each[name] for name in symbols} for each in sizes]
+    return [*([None] if symbolic else []), *made]
+
+
+def usual_sizes(flat: FlatFunction) -> list[Sizes]:
+    """Tell for which sizes there are programs where nobody asked: those at which the function can be called.
+
+    A batch of one image, for instance, has no statistics of its own.
+    """
+    return [each for each in resolve_sizes(flat.symbols, None) if not each or _works(flat, each)]
+
+
+def _works(flat: FlatFunction, sizes: Mapping[str, int]) -> bool:
+    """Say whether a function can be called at these sizes."""
+    try:
+        jax.eval_shape(flat.call, *flat.arguments(sizes))
+    except (TypeError, ValueError, ArithmeticError, LookupError):
+        return False
+    return True
+
+
+def is_traceable(entry: Entry, params: Params, state: State) -> bool:
+    """Say whether a function of open lengths can be traced with some numbers instead."""
+    symbols = symbols_of([n for each in jax.tree.leaves(entry.inputs) for n in each.shape])
+    for number in (2, 8, 32) if symbols else ():
+        try:
+            flatten_entry(entry, params, state, [dict.fromkeys(symbols, number)])
+            return True
+        except (TypeError, ValueError, ArithmeticError, LookupError):
+            continue
+    return False
 
 
 def build_programs(
@@ -67,23 +105,23 @@ def build_programs(
     def arguments(sizes: Sizes) -> list[Any]:
         return [arg for part in flat.arguments(sizes) for arg in part]
 
-    return _built(name, call, arguments, all_sizes, platforms)
+    return [Built(*each) for each in _lowered(name, call, arguments, all_sizes, platforms)]
 
 
-def _built(
+def _lowered(
     name: str,
     call: Callable[..., Any],
     arguments: Callable[[Sizes], list[Any]],
     all_sizes: Sequence[Sizes],
     platforms: Sequence[str],
-) -> list[Built]:
+) -> list[tuple[ProgramRecord, bytes]]:
     made = []
     for platform in platforms:
         for sizes in all_sizes:
             program, calls = lower_portably(call, arguments(sizes), platform)
             told = "" if sizes is None else "." + ",".join(f"{k}={v}" for k, v in sizes.items())
             file = f"programs/{name}.{platform}{told}.mlirbc"
-            made.append(Built(ProgramRecord(file, platform, sizes, not calls), program))
+            made.append((ProgramRecord(file, platform, sizes, not calls), program))
     return made
 
 
@@ -135,4 +173,5 @@ def build_gradients(
         outputs = [flat.outputs[i] for i in record.outputs]
         return weights + structs([*flat.inputs, *outputs], sizes)
 
-    return _built(f"{name}.gradient", gradient_function(flat), arguments, all_sizes, platforms)
+    made = _lowered(f"{name}.gradient", gradient_function(flat), arguments, all_sizes, platforms)
+    return [Built(*each, is_gradient=True) for each in made]

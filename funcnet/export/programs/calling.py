@@ -41,12 +41,15 @@ class ProgramSet:
 
     def __call__(self, *arrays: Any) -> list[Any]:
         """Run the fitting program; under `jax.vmap` once for each element."""
-        return sequential_vmap(self._run)(*arrays)
+        return sequential_vmap(self._run_fitting)(*arrays)
 
-    def _run(self, *arrays: Any) -> list[Any]:
-        record = self._fitting([tuple(array.shape) for array in arrays])
+    def _run_fitting(self, *arrays: Any) -> list[Any]:
+        return self.run(self._fitting([tuple(array.shape) for array in arrays]), arrays)
+
+    def run(self, record: ProgramRecord, arrays: Sequence[Any]) -> list[Any]:
+        """Run one of the programs, whether or not it is the one to choose."""
         if record.file not in self._calls:
-            self._calls[record.file] = self.restored(record)
+            self._calls[record.file] = self._restored(record)
         return list(self._calls[record.file](*arrays))
 
     def _fitting(self, shapes: Sequence[tuple[int, ...]]) -> ProgramRecord:
@@ -69,7 +72,7 @@ class ProgramSet:
     def _shapes(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
         return [tuple(each.shape) for each in structs(self._inputs, sizes)]
 
-    def restored(self, record: ProgramRecord) -> Callable[..., list[Any]]:
+    def _restored(self, record: ProgramRecord) -> Callable[..., list[Any]]:
         """Make a function of one program."""
         arrays = structs([*self._inputs, *self._outputs], record.sizes)
         count = len(self._inputs)
@@ -87,6 +90,10 @@ class StoredFunction:
         record: what the manifest says of it.
         weights: the shapes and dtypes of its weights.
         read: gives the bytes of a program.
+
+    Attributes:
+        forward: the programs that compute it.
+        gradient: those of its derivative.
     """
 
     def __init__(
@@ -98,7 +105,7 @@ class StoredFunction:
     ) -> None:
         self._name, self._record = name, record
         inputs = [*weights, *record.inputs]
-        self._forward = ProgramSet(name, record.programs, read, inputs, record.outputs)
+        self.forward = ProgramSet(name, record.programs, read, inputs, record.outputs)
         if record.gradient is not None:
             order = list(record.weights)
             places = [order.index(each) for each in record.gradient.weights]
@@ -106,7 +113,7 @@ class StoredFunction:
             cotangents = [record.outputs[i] for i in record.gradient.outputs]
             gradients = [inputs[place] for place in self._places]
             programs = record.gradient.programs
-            self._gradient = ProgramSet(name, programs, read, [*inputs, *cotangents], gradients)
+            self.gradient = ProgramSet(name, programs, read, [*inputs, *cotangents], gradients)
 
     @cached_property
     def call(self) -> Callable[..., list[Any]]:
@@ -116,7 +123,7 @@ class StoredFunction:
     @property
     def _underivable(self) -> Callable[..., list[Any]]:
         return _refusing(
-            self._forward,
+            self.forward,
             f"{self._name} has no derivative in this file: export it with differentiable=True, or hold its inputs "
             "and weights fixed with jax.lax.stop_gradient",
         )
@@ -125,13 +132,13 @@ class StoredFunction:
     def _differentiable(self) -> Callable[..., list[Any]]:
         wanted = self._record.gradient.outputs if self._record.gradient else ()
         gradient = _refusing(
-            self._gradient,
+            self.gradient,
             f"{self._name} has first derivatives alone: an exported function has no second ones",
         )
 
         @jax.custom_vjp
         def call(*arrays: Any) -> list[Any]:
-            return self._forward(*arrays)
+            return self.forward(*arrays)
 
         def forward(*arrays: Any) -> tuple[list[Any], tuple[Any, ...]]:
             return call(*arrays), arrays

@@ -1,4 +1,4 @@
-"""Every program is run before it is written, and compared with the function itself."""
+"""Inputs at which a function is compared with what was made of it, and how its outputs are compared."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -113,14 +113,20 @@ def _first_possible(
     sampler: InputSampler,
     tries: Sequence[Sizes],
 ) -> tuple[Sizes, list[Any], list[Any]]:
-    for sizes in tries[:-1]:
+    """Run at the first of some sizes at which the function can be called."""
+    failure: Exception | None = None
+    for sizes in tries:
         try:
             inputs = sampler.draw(sizes)
             return sizes, inputs, live(weights, inputs)
-        except (TypeError, ValueError, ZeroDivisionError, IndexError):
-            continue
-    inputs = sampler.draw(tries[-1])
-    return tries[-1], inputs, live(weights, inputs)
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+            failure = failure or error
+            if not sizes:
+                raise
+    raise ExportError(
+        f"the function cannot be called at {dict(tries[0])}: {str(failure).strip().splitlines()[0]}. A length that is "
+        "left open may be any number: one that must be even is written '2*half', one of at least three 'more + 2'"
+    ) from failure
 
 
 def compare_outputs(

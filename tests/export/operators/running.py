@@ -19,13 +19,15 @@ from funcnet.export.specs import entry, spec
 class Case:
     """One function of arrays.
 
-    ``tolerance`` is relative to each number, and to 1 below it: a few roundings of float32.
+    ``tolerance`` is relative to each number: a few roundings of float32; ``least``: numbers that are smaller count
+    as large as that, where sums cancel.
     """
 
     name: str
     function: Callable[..., Any]
     arrays: tuple[Any, ...]
     tolerance: float = 2e-6
+    least: float | None = None
 
     def __str__(self):
         return self.name
@@ -88,13 +90,13 @@ def failures(cases, symbols=None):
     found = []
     for case, wanted, results in zip(cases, expected, got, strict=True):
         for number, (want, have) in enumerate(zip(wanted, results, strict=True)):
-            text = difference(np.asarray(want), have, case.tolerance)
+            text = difference(np.asarray(want), have, case.tolerance, case.least)
             if text:
                 found.append(f"{case.name} [{number}]: {text}")
     return found
 
 
-def difference(want, have, tolerance):
+def difference(want, have, tolerance, least=None):
     """Say how two arrays differ, None if they do not."""
     if want.shape != have.shape or want.dtype != have.dtype:
         return f"{have.dtype}{have.shape} for {want.dtype}{want.shape}"
@@ -105,13 +107,17 @@ def difference(want, have, tolerance):
             tolerance = max(tolerance, 1.5 * float(jnp.finfo(want.dtype).eps))
         left, right = (np.asarray(each, np.float64) for each in (want, have))
         with np.errstate(invalid="ignore"):
-            far = np.abs(left - right) > tolerance * np.maximum(np.abs(left), tiny_of(want.dtype))
+            far = np.abs(left - right) > tolerance * np.maximum(
+                np.abs(left), least or tiny_of(want.dtype)
+            )
         special = ~np.isfinite(left) | ~np.isfinite(right)
         wrong = np.where(special, ~((left == right) | (np.isnan(left) & np.isnan(right))), far)
     if not wrong.any():
         return None
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return f"{int(wrong.sum())} of {wrong.size} differ; at {place} {have[place]!r} for {want[place]!r}"
+    return (
+        f"{int(wrong.sum())} of {wrong.size} differ; at {place} {have[place]!r} for {want[place]!r}"
+    )
 
 
 def tiny_of(dtype):

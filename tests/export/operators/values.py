@@ -18,7 +18,21 @@ def awkward(dtype, strange=True):
         return [False, True]
     if jnp.issubdtype(dtype, jnp.integer):
         info = jnp.iinfo(dtype)
-        numbers = [0, 1, 2, 3, 7, -1, -2, -7, info.max, info.min, info.max - 1, info.min + 1, info.max // 2]
+        numbers = [
+            0,
+            1,
+            2,
+            3,
+            7,
+            -1,
+            -2,
+            -7,
+            info.max,
+            info.min,
+            info.max - 1,
+            info.min + 1,
+            info.max // 2,
+        ]
         return [n for n in numbers if info.min <= n <= info.max]
     numbers = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.25, -7.75, 20.0, -20.0, 0.001]
     return numbers + ([np.nan, np.inf, -np.inf] if strange else [])
@@ -26,15 +40,15 @@ def awkward(dtype, strange=True):
 
 def pairs(dtype, strange=True, other=None):
     """Two arrays in which every awkward number meets every other, more than once."""
-    left = np.array(awkward(dtype, strange)).astype(jnp.dtype(dtype))
-    right = np.array(awkward(other or dtype, strange)).astype(jnp.dtype(other or dtype))
+    left = np.array(awkward(dtype, strange), jnp.dtype(dtype))
+    right = np.array(awkward(other or dtype, strange), jnp.dtype(other or dtype))
     first, second = np.meshgrid(left, right, indexing="ij")
     return first.reshape(-1), second.reshape(-1)
 
 
 def singles(dtype, strange=True):
     """The awkward numbers, and some common ones beside."""
-    numbers = np.array(awkward(dtype, strange)).astype(jnp.dtype(dtype))
+    numbers = np.array(awkward(dtype, strange), jnp.dtype(dtype))
     common = array(np.random.default_rng(1), (40,), dtype)
     return np.concatenate([numbers, common])
 
@@ -43,12 +57,12 @@ def array(rng, shape, dtype, scale=3.0):
     """Random numbers of any dtype."""
     dtype = jnp.dtype(dtype)
     if dtype == np.bool_:
-        return rng.random(shape) < 0.5
+        return np.asarray(rng.random(shape) < 0.5)
     if jnp.issubdtype(dtype, jnp.integer):
         info = jnp.iinfo(dtype)
         low, high = max(info.min, -50), min(info.max, 50)
-        return rng.integers(low, high, shape).astype(dtype)
-    return (rng.standard_normal(shape) * scale).astype(dtype)
+        return np.asarray(rng.integers(low, high, shape)).astype(dtype)
+    return np.asarray(rng.standard_normal(shape) * scale).astype(dtype)
 
 
 def with_strange(rng, shape, dtype, share=0.15):
@@ -56,5 +70,5 @@ def with_strange(rng, shape, dtype, share=0.15):
     made = array(rng, shape, dtype)
     if jnp.issubdtype(made.dtype, jnp.floating):
         for number in (np.nan, np.inf, -np.inf, 0.0, -0.0):
-            made[rng.random(shape) < share / 3] = number
+            made = np.where(rng.random(shape) < share / 3, made.dtype.type(number), made)
     return made
