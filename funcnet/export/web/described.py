@@ -57,7 +57,9 @@ def read_model(path: str | os.PathLike[str]) -> WebModel:
         raise ExportError(f"{file} is not a model that a page can hold: {error}") from None
     graph = model.graph
     if any(each.data_location == onnx.TensorProto.EXTERNAL for each in graph.initializer):
-        raise ExportError(f"{file} keeps its weights in another file: a page holds one, so export it with external=False")
+        raise ExportError(
+            f"{file} keeps its weights in another file: a page holds one, so export it with external=False"
+        )
     weights = {each.name for each in graph.initializer}
     return WebModel(
         content,
@@ -71,7 +73,9 @@ def _onnx() -> Any:
         import onnx
         import onnx.checker
     except ImportError as error:
-        raise ImportError("a page needs onnx: pip install 'funcnet[onnx]'", name=error.name) from None
+        raise ImportError(
+            "a page needs onnx: pip install 'funcnet[onnx]'", name=error.name
+        ) from None
     return onnx
 
 
@@ -119,10 +123,16 @@ def digit_settings(
 def _moved(output: WebArray, image: WebArray) -> bool:
     """Tell an output that has a number for each pixel."""
     lengths = [each if isinstance(each, int) else 1 for each in output.shape]
-    return output.dtype == "float32" and len(lengths) == len(image.shape) and math.prod(lengths) == _SIDE**2
+    return (
+        output.dtype == "float32"
+        and len(lengths) == len(image.shape)
+        and math.prod(lengths) == _SIDE**2
+    )
 
 
-def text_settings(model: WebModel, vocabulary: Sequence[str], context: int | None) -> dict[str, Any]:
+def text_settings(
+    model: WebModel, vocabulary: Sequence[str], context: int | None
+) -> dict[str, Any]:
     """Describe a model of text: tokens ``(batch, time)`` in, logits ``(batch, time, vocabulary)`` out.
 
     Raises:
@@ -130,7 +140,9 @@ def text_settings(model: WebModel, vocabulary: Sequence[str], context: int | Non
     """
     tokens, logits = _only_input(model), model.outputs[0]
     if tokens.dtype not in {"int32", "int64"} or len(tokens.shape) != 2:
-        raise ExportError(f"the page feeds tokens, int32[batch, time] or int64; the model takes {tokens}")
+        raise ExportError(
+            f"the page feeds tokens, int32[batch, time] or int64; the model takes {tokens}"
+        )
     if logits.dtype != "float32" or len(logits.shape) != 3 or logits.shape[-1] != len(vocabulary):
         raise ExportError(
             f"the page needs logits, float32[batch, time, {len(vocabulary)}], one for each of the vocabulary's "

@@ -140,7 +140,7 @@ def _images(samples: Any) -> bytes:
 def _packed(contents: Mapping[str, bytes], name: str) -> str:
     """Write bytes as a script: zipped, in letters that end no element."""
     letters = {
-        key: base64.b64encode(gzip.compress(each, 9, mtime=0)).decode()
+        key: base64.b64encode(gzip.compress(each, 6, mtime=0)).decode()
         for key, each in contents.items()
     }
     return f"const {name} = {json.dumps(letters)};"

@@ -45,9 +45,7 @@ class Browser:
         os.close(to_write)
         self.number, self.buffer, self.session, self.events = 0, b"", None, []
         (page,) = [
-            each
-            for each in self.send("Target.getTargets")["targetInfos"]
-            if each["type"] == "page"
+            each for each in self.send("Target.getTargets")["targetInfos"] if each["type"] == "page"
         ]
         attached = self.send("Target.attachToTarget", targetId=page["targetId"], flatten=True)
         self.session = attached["sessionId"]
@@ -117,7 +115,13 @@ class Browser:
         for i, (x, y) in enumerate(points):
             kind = "mousePressed" if i == 0 else "mouseMoved"
             self.send(
-                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                button="left",
+                buttons=1,
+                clickCount=1,
             )
         x, y = points[-1]
         self.send("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left")
