@@ -6,7 +6,9 @@ from funcnet.export.native import native
 from funcnet.export.onnx.exporting import onnx
 from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.preflight import Finding, preflight
+from funcnet.export.serving import ServerLimits, serve
 from funcnet.export.specs import ArraySpec, Entry, entry, spec
+from funcnet.export.web import web
 
 __all__ = [
     "ArraySpec",
@@ -15,6 +17,7 @@ __all__ = [
     "Finding",
     "LoadedFunction",
     "OnnxReport",
+    "ServerLimits",
     "entry",
     "litert",
     "load",
@@ -22,6 +25,8 @@ __all__ = [
     "onnx",
     "preflight",
     "save",
+    "serve",
     "spec",
     "tensorflow",
+    "web",
 ]

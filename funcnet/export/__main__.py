@@ -10,6 +10,8 @@ from funcnet.core.errors import ExportError
 __all__ = ["command_line"]
 
 COMMANDS = {
+    "web": ("funcnet.export.web.command", "write a page that runs an ONNX model"),
+    "serve": ("funcnet.export.serving.command", "serve an artifact over HTTP"),
     "inspect": ("funcnet.export.artifact.inspection", "show what an artifact holds, and check it"),
     "native": ("funcnet.export.native.command", "write the C++ runner of artifacts into a folder"),
 }
