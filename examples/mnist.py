@@ -35,7 +35,7 @@ class RandomShift(nn.Module):
         reach = self.pixels
         edges = ((0, 0), (0, 0), (reach, reach), (reach, reach))
         padded = jnp.pad(x, edges, constant_values=x.min())
-        corners = jax.random.randint(self.next_key(), (len(x), 2), 0, 2 * reach + 1)
+        corners = jax.random.randint(self.next_key(), (x.shape[0], 2), 0, 2 * reach + 1)
 
         def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
             return jax.lax.dynamic_slice(image, (0, corner[0], corner[1]), x.shape[1:])

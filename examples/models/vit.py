@@ -98,7 +98,7 @@ class Embeddings(nn.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map ``(N, C, H, W)`` to ``(N, 1 + patches, D)``."""
         x = self.patch_embeddings(images)
-        first = jnp.broadcast_to(self.cls_token, (len(x), *self.cls_token.shape[1:]))
+        first = jnp.broadcast_to(self.cls_token, (x.shape[0], *self.cls_token.shape[1:]))
         return self.dropout(jnp.concatenate([first, x], 1) + self.position_embeddings)
 
 

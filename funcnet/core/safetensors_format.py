@@ -79,12 +79,15 @@ class _Described:
         self.offsets = tuple(offsets) if isinstance(offsets, list) else offsets
 
 
-def read_header(file: BinaryIO, name: Any) -> tuple[dict[str, ArrayEntry], dict[str, str]]:
+def read_header(
+    file: BinaryIO, name: Any, size: int | None = None
+) -> tuple[dict[str, ArrayEntry], dict[str, str]]:
     """Read and check the header of an open file.
 
     Args:
         file: at its start; open for reading bytes.
         name: of the file, for messages.
+        size: of what is to be read, in bytes; None for the whole file.
 
     Returns:
         The arrays by name, in the order in which they lie, and the text that was saved beside them.
@@ -92,7 +95,7 @@ def read_header(file: BinaryIO, name: Any) -> tuple[dict[str, ArrayEntry], dict[
     Raises:
         ValueError: the file is no safetensors file, is cut off, or contradicts itself; the message says where.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = os.fstat(file.fileno()).st_size if size is None else size
     head = file.read(8)
     length = int.from_bytes(head, "little")
     if len(head) < 8 or not 2 <= length <= min(size - 8, LONGEST_HEADER):

@@ -1,20 +1,22 @@
 """A function of a model as exporters see it: named weights and inputs in, named outputs out, all in lists."""
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Params, PyTree, State
+from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Program, trace
-from funcnet.core.paths import leaves_with_paths
+from funcnet.core.paths import leaves_with_paths, map_with_path
+from funcnet.export.lengths import evaluate_length, fitting_length, symbols_of
 from funcnet.export.specs import ArraySpec, Entry, check_trees
 
-__all__ = ["FlatFunction", "flatten_entry"]
+__all__ = ["FlatFunction", "flatten_entry", "plain_arrays", "structs"]
 
 
 @dataclass(frozen=True)
@@ -66,74 +68,34 @@ class FlatFunction:
 def structs(specs: Sequence[ArraySpec], sizes: Mapping[str, int] | None = None) -> list[Any]:
     """Shapes of specs, with their open lengths symbolic in one scope, or replaced by numbers."""
     scope = jax.export.SymbolicScope()
-    made = []
-    for each in specs:
-        if each.symbols:
-            text = ", ".join(map(str, each.shape))
-            shape = jax.export.symbolic_shape(text, scope=scope)
-            if sizes is not None:
-                shape = tuple(_sized(length, sizes) for length in each.shape)
-        else:
-            shape = each.shape
-        made.append(jax.ShapeDtypeStruct(shape, each.dtype))
-    return made
+    return [jax.ShapeDtypeStruct(_shape(each, sizes, scope), each.dtype) for each in specs]
 
 
-def _sized(length: int | str, sizes: Mapping[str, int]) -> int:
-    """Return the number that a length stands for."""
-    if isinstance(length, int):
-        return length
-    (expression,) = jax.export.symbolic_shape(length)
-    if isinstance(expression, int):
-        return expression
-    names = symbols_of([length])
-    missing = [name for name in names if name not in sizes]
-    if missing:
-        raise ValueError(f"no size is given for {', '.join(missing)}")
-    return int(_evaluated(length, sizes))
+def _shape(each: ArraySpec, sizes: Mapping[str, int] | None, scope: Any) -> tuple[Any, ...]:
+    if sizes is not None:
+        return tuple(evaluate_length(length, sizes) for length in each.shape)
+    if not each.symbols:
+        return each.shape
+    return tuple(jax.export.symbolic_shape(", ".join(map(str, each.shape)), scope=scope))
 
 
-def _evaluated(length: str, sizes: Mapping[str, int]) -> int:
-    """Work out an expression of lengths by JAX's own reading of it: the shape of an array of that length."""
-    names = symbols_of([length])
-    scope = jax.export.SymbolicScope()
-    given = [jax.export.symbolic_shape(name, scope=scope) for name in names]
-    asked = jax.export.symbolic_shape(length, scope=scope)
-    made = jax.export.export(jax.jit(lambda *_: jnp.zeros(asked, jnp.int8)))(
-        *(jax.ShapeDtypeStruct(shape, jnp.int8) for shape in given)
-    )
-    outcome = jax.eval_shape(
-        made.call, *(jax.ShapeDtypeStruct((sizes[name],), jnp.int8) for name in names)
-    )
-    return outcome.shape[0]
-
-
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_OPERATIONS = {"floordiv", "max", "min", "mod"}
-
-
-def symbols_of(lengths: Sequence[int | str]) -> list[str]:
-    """List the names in lengths, each once, in order.
-
-    >>> from funcnet.export.flat import symbols_of
-    >>> symbols_of(["batch", 3, "2*time + batch"])
-    ['batch', 'time']
-    """
-    words = [
-        word for length in lengths if isinstance(length, str) for word in _WORD.findall(length)
-    ]
-    return [word for word in dict.fromkeys(words) if word not in _OPERATIONS]
-
-
-def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
+def flatten_entry(
+    entry: Entry, params: Params, state: State, sizes: Sequence[Mapping[str, int]] | None = None
+) -> FlatFunction:
     """Make a function of lists out of one of trees.
+
+    Args:
+        entry: of trees.
+        params: as from ``net.init``.
+        state: likewise.
+        sizes: numbers of the open lengths at which it is traced, where it cannot be with symbols.
 
     Raises:
         TypeError: the arrays or inputs are not those of the function.
         ValueError: two inputs are given one name.
     """
     check_trees(params, state)
-    weights, weights_tree = jax.tree.flatten((params, state))
+    weights, weights_tree = jax.tree.flatten(plain_arrays((params, state)))
     names = [path for path, _ in leaves_with_paths(params)]
     names += [path for path, _ in leaves_with_paths(state)]
     specs, inputs_tree = jax.tree.flatten(entry.inputs)
@@ -152,9 +114,11 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
         trees[:] = [tree]
         return [jnp.asarray(leaf) for leaf in leaves]
 
-    shapes = [jax.ShapeDtypeStruct(jnp.shape(a), jnp.asarray(a).dtype) for a in weights]
-    results = jax.eval_shape(call, shapes, structs(inputs))
-    outputs = _outputs(trees[0], results, entry.returns_state)
+    _check_names(names)
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in weights]
+    results = [jax.eval_shape(call, shapes, structs(inputs, each)) for each in sizes or [None]]
+    lengths = _open_lengths(results[0]) if sizes is None else _fitting(sizes, results)
+    outputs = _outputs(trees[0], results[0], lengths, entry.returns_state)
     return FlatFunction(
         call=call,
         weights=dict(zip(names, weights, strict=True)),
@@ -166,6 +130,29 @@ def flatten_entry(entry: Entry, params: Params, state: State) -> FlatFunction:
         inputs_tree=inputs_tree,
         outputs_tree=trees[0],
     )
+
+
+def plain_arrays(tree: PyTree) -> PyTree:
+    """Make arrays, of the dtypes that JAX would give them, of all leaves; arrays on a device stay there.
+
+    Raises:
+        TypeError: a leaf is no array, or is a random key.
+    """
+    return map_with_path(_plain_array, tree)
+
+
+def _plain_array(path: str, leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
+        raise TypeError(f"{path} is a {type(leaf).__name__}, not an array")
+    if jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
+        raise TypeError(f"{path} is a random key; keep its numbers: jax.random.key_data(key)")
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two arrays of params and state are called {', '.join(twice)}")
 
 
 def _named(entry: Entry, specs: Sequence[ArraySpec]) -> tuple[ArraySpec, ...]:
@@ -205,7 +192,9 @@ def _argument_names(entry: Entry) -> list[str]:
     return [*known[:count], *(f"input_{i}" for i in range(len(known), count))]
 
 
-def _outputs(tree: PyTree, results: Sequence[Any], returns_state: bool) -> tuple[ArraySpec, ...]:
+def _outputs(
+    tree: PyTree, results: Sequence[Any], lengths: Sequence[Any], returns_state: bool
+) -> tuple[ArraySpec, ...]:
     """Name the outputs by their paths."""
     numbered = jax.tree.unflatten(tree, list(results))
     if returns_state:
@@ -214,12 +203,35 @@ def _outputs(tree: PyTree, results: Sequence[Any], returns_state: bool) -> tuple
         paths += [f"state.{path}" for path, _ in leaves_with_paths(state)]
     else:
         paths = [path or "output" for path, _ in leaves_with_paths(numbered)]
-        paths = [f"output_{path}" if path.isdigit() else path for path in paths]
+        paths = [f"output_{path}" if path[:1].isdigit() else path for path in paths]
     return tuple(
-        ArraySpec(tuple(_length(n) for n in each.shape), each.dtype, path)
-        for each, path in zip(results, paths, strict=True)
+        ArraySpec(tuple(shape), each.dtype, path)
+        for shape, each, path in zip(lengths, results, paths, strict=True)
     )
 
 
-def _length(length: Any) -> int | str:
-    return length if isinstance(length, int) else str(length)
+def _open_lengths(results: Sequence[Any]) -> list[tuple[int | str, ...]]:
+    return [tuple(n if isinstance(n, int) else str(n) for n in each.shape) for each in results]
+
+
+def _fitting(
+    sizes: Sequence[Mapping[str, int]], results: Sequence[Sequence[Any]]
+) -> list[tuple[int | str, ...]]:
+    """Work out the outputs' lengths from those at some sizes."""
+    return [
+        tuple(
+            _fitting_axis(sizes, lengths)
+            for lengths in zip(*(a.shape for a in arrays), strict=True)
+        )
+        for arrays in zip(*results, strict=True)
+    ]
+
+
+def _fitting_axis(sizes: Sequence[Mapping[str, int]], lengths: Sequence[int]) -> int | str:
+    found = fitting_length(list(zip(sizes, lengths, strict=True)))
+    if found is None:
+        raise ExportError(
+            f"an output has lengths {list(lengths)} at {[dict(each) for each in sizes]}, and no rule fits them: export "
+            "each size as a function of its own, with fixed lengths"
+        )
+    return found

@@ -135,23 +135,32 @@ def entry(
 
 
 def entries(
-    net: Any, inputs: Sequence[PyTree], name: str = "call", **keywords: Any
+    net: Any,
+    inputs: Sequence[PyTree],
+    name: str = "call",
+    preprocess: Callable[..., Any] | None = None,
+    returns_state: bool = False,
+    **keywords: Any,
 ) -> dict[str, Entry]:
-    """Read the first arguments of every exporter: one function and its inputs, or a dict of entries."""
-    if isinstance(net, Mapping):
-        if inputs or keywords:
-            raise TypeError(
-                "the inputs of several functions stand in their entries: {'encode': export.entry(net, spec), ...}"
-            )
-        wrong = [key for key, value in net.items() if not isinstance(value, Entry)]
-        if wrong or not net:
-            raise TypeError(
-                f"several functions are given as a dict of export.entry(...); see {wrong}"
-            )
-        return dict(net)
+    """Read the first arguments of every exporter: one function and its inputs, or a dict of entries.
+
+    Raises:
+        TypeError: both were given, or what is exported is neither.
+    """
+    if not isinstance(net, Mapping | Entry):
+        made = entry(net, *inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
+        return {name: made}
+    if inputs or keywords or preprocess is not None or returns_state:
+        raise TypeError(
+            "the inputs and settings of described functions stand in their entries: "
+            "{'encode': export.entry(net, spec, returns_state=True), ...}"
+        )
     if isinstance(net, Entry):
         return {name: net}
-    return {name: entry(net, *inputs, **keywords)}
+    wrong = [key for key, value in net.items() if not isinstance(value, Entry)]
+    if wrong or not net:
+        raise TypeError(f"several functions are given as a dict of export.entry(...); see {wrong}")
+    return dict(net)
 
 
 def check_trees(params: Params, state: State) -> None:

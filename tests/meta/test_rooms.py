@@ -38,7 +38,9 @@ FUNCTIONS = {
 
 SAME_NAME_TWICE = {
     "constant": "PyTorch's name of an initializer, the field's name of a schedule: both are public API",
+    "load": "a tree from a file, or a model without its code: both are public API",
     "linear": "PyTorch's name of a function, the field's name of a schedule: both are public API",
+    "save": "a tree to a file, or a model without its code: both are public API",
 }
 """Public names that two files may define, each with the reason why no other name would do."""
 

@@ -5,6 +5,7 @@ which operations a function is made of; so will every exporter. JAX documents ja
 custom interpreters") without promising their attributes. When one is renamed, it is renamed here.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,6 +38,9 @@ _SAME_NUMBERS = {
     primitives.reduce_precision_p,
     primitives.transpose_p,
 }
+
+_SCOPE = re.compile(r"([^/()]+)(\(?)")
+"""A name in the list of scopes around an operation; one that opens a parenthesis is a transform."""
 
 
 class Frame(NamedTuple):
@@ -75,6 +79,11 @@ class Program:
     def arguments(self) -> list[Any]:
         """The types of the arguments: each has a ``shape`` and a ``dtype``."""
         return [variable.aval for variable in self.jaxpr.invars]
+
+    @property
+    def results(self) -> list[Any]:
+        """The types of the results."""
+        return [atom.aval for atom in self.jaxpr.outvars]
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,11 @@ class Operation:
         return self.equation.primitive.name
 
     @property
+    def operands(self) -> list[Any]:
+        """The types of its operands."""
+        return [atom.aval for atom in self.equation.invars]
+
+    @property
     def results(self) -> list[Any]:
         """The types of its results: each has a ``shape`` and a ``dtype``."""
         return [atom.aval for atom in self.equation.outvars]
@@ -127,6 +141,11 @@ class Operation:
     def only_acts(self) -> bool:
         """Whether it has an effect (prints, calls back) and no result."""
         return bool(self.equation.effects) and not self.equation.outvars
+
+    @property
+    def acts(self) -> bool:
+        """Whether it has an effect besides its results: it prints, calls back, or fails."""
+        return bool(self.equation.effects)
 
     @property
     def called(self) -> Program | None:
@@ -189,13 +208,11 @@ class Operation:
     def scope(self) -> str:
         """The innermost ``jax.named_scope`` around it, without the transforms that JAX notes there.
 
-        JAX writes ``transpose(jvp(layers.0))`` and ``layers.0/rematted_computation``. If it stops doing
-        so, the report of a NaN names the operation and the line, but no module.
+        JAX writes ``transpose(jvp(layers.0))``, ``layers.0/vmap()`` and ``layers.0/rematted_computation``. If it
+        stops doing so, the report of a NaN names the operation and the line, but no module.
         """
-        innermost = self._scopes.rpartition("/")[2]
-        while innermost.endswith(")"):
-            innermost = innermost.partition("(")[2][:-1].rpartition("/")[2]
-        return "" if innermost == "rematted_computation" else innermost
+        names = [name for name, opens in _SCOPE.findall(self._scopes) if not opens]
+        return next((name for name in reversed(names) if name != "rematted_computation"), "")
 
     @property
     def is_transposed(self) -> bool:

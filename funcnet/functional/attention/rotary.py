@@ -148,7 +148,7 @@ def _positions(
     else:
         start = start.astype(positions.dtype)
     try:
-        fits = np.broadcast_shapes(positions.shape, start.shape, shape) == shape
+        fits = jnp.broadcast_shapes(positions.shape, start.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:

@@ -1,0 +1,47 @@
+"""Go through a graph and put larger operators where they fit."""
+
+from collections.abc import Callable
+
+from funcnet.export.fusions.attention import fuse_attention
+from funcnet.export.fusions.biases import fuse_bias
+from funcnet.export.fusions.maxima import fuse_maximum, fuse_relu, fuse_windows
+from funcnet.export.fusions.normalization import fuse_gelu, fuse_layer_norm
+from funcnet.export.fusions.pattern import Search
+from funcnet.export.fusions.replacement import Replacement
+from funcnet.export.onnx.graph import Graph, Node
+
+__all__ = ["fuse"]
+
+_PASSES: tuple[tuple[Callable[[Search, Node], Replacement | None], ...], ...] = (
+    (fuse_relu, fuse_maximum),
+    (fuse_windows, fuse_layer_norm, fuse_gelu, fuse_attention, fuse_bias),
+)
+"""The second looks for what the first has made."""
+
+
+def fuse(graph: Graph) -> None:
+    """Put larger operators into a graph and its bodies; what nothing reads any more stays, to be pruned."""
+    for rules in _PASSES:
+        search = Search(graph)
+        for node in reversed(graph.nodes):  # the last first: it may contain what others would take
+            _try(graph, search, node, rules)
+    for node in graph.nodes:
+        for body in node.attributes.values():
+            if isinstance(body, Graph):
+                fuse(body)
+
+
+def _try(
+    graph: Graph,
+    search: Search,
+    node: Node,
+    rules: tuple[Callable[[Search, Node], Replacement | None], ...],
+) -> None:
+    for rule in rules:
+        made = rule(search, node)
+        if made is not None:
+            scope = node.name.rpartition("/")[0]
+            node.name = graph.shared.unique("/".join(filter(None, (scope, made.op_type))))
+            node.op_type, node.inputs = made.op_type, list(made.inputs)
+            node.attributes = dict(made.attributes)
+            return

@@ -1,0 +1,141 @@
+"""Rectifiers, the larger of two, and the maximum over windows, which `F.max_pool2d` writes as choices of slices."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from funcnet.export.fusions.pattern import Search
+from funcnet.export.fusions.replacement import Replacement
+from funcnet.export.onnx.graph import Node
+
+__all__ = ["fuse_maximum", "fuse_relu", "fuse_windows"]
+
+_RELU = ("Where", ("LessOrEqual", "x", 0.0), 0.0, "x")
+_IS_NAN = (("Not", ("Equal", "b", "b")), ("IsNaN", "b"))
+_LARGER = tuple(("Where", ("Or", ("Greater", "b", "a"), nan), "b", "a") for nan in _IS_NAN)
+
+
+def fuse_relu(search: Search, node: Node) -> Replacement | None:
+    """Write ``0 if x <= 0 else x`` as Relu."""
+    found = search.match(node, _RELU) if node.op_type == "Where" else None
+    if found is None or search.dtype(found["x"]) != np.float32:
+        return None
+    return Replacement("Relu", [found["x"]])
+
+
+def fuse_maximum(search: Search, node: Node) -> Replacement | None:
+    """Write ``b if b > a or b is NaN else a`` as Max, which keeps NaN as well."""
+    if node.op_type != "Where":
+        return None
+    found = next(filter(None, (search.match(node, each) for each in _LARGER)), None)
+    return None if found is None else Replacement("Max", [found["a"], found["b"]])
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """The maximum over windows of one axis of a value."""
+
+    source: str
+    axis: int
+    size: int
+    stride: int
+    dilation: int
+
+
+def fuse_windows(search: Search, node: Node) -> Replacement | None:
+    """Write maxima over windows of one spatial axis after the other as MaxPool."""
+    over, name = [], node.outputs[0]
+    while (windows := _windows(search, name)) is not None:
+        over.append(windows)
+        name = windows.source
+    shape = search.shape(name)
+    axes = [each.axis for each in over]
+    if not over or shape is None or sorted(axes) != list(range(2, len(shape))):
+        return None
+    if search.dtype(name) != np.float32 or not _covers_all(
+        shape, search.shape(node.outputs[0]), over
+    ):
+        return None
+    over.sort(key=lambda each: each.axis)
+    source, pads = _padding(search, name, [each.size for each in over])
+    return Replacement(
+        "MaxPool",
+        [source],
+        {
+            "kernel_shape": [each.size for each in over],
+            "strides": [each.stride for each in over],
+            "dilations": [each.dilation for each in over],
+            "pads": pads,
+        },
+    )
+
+
+def _windows(search: Search, name: str) -> _Windows | None:
+    """Read a tree of Max whose leaves are slices of one value, each a step further along one axis."""
+    leaves = [] if search.maker(name, "Max") is None else _leaves(search, name)
+    slices = [_slice(search, each) for each in leaves]
+    if not slices or any(each is None for each in slices):
+        return None
+    (source, axis, _, stride), *_ = known = [each for each in slices if each is not None]
+    starts = sorted(start for _, _, start, _ in known)
+    steps = {later - earlier for earlier, later in pairwise(starts)}
+    same = {(each[0], each[1], each[3]) for each in known} == {(source, axis, stride)}
+    if not same or starts[0] != 0 or len(steps) != 1 or 0 in steps:
+        return None
+    return _Windows(source, axis, len(starts), stride, steps.pop())
+
+
+def _leaves(search: Search, name: str) -> list[str]:
+    node = search.maker(name, "Max")
+    if node is None:
+        return [name]
+    return [leaf for each in node.inputs for leaf in _leaves(search, each)]
+
+
+def _slice(search: Search, name: str) -> tuple[str, int, int, int] | None:
+    """Read a Slice along one axis: its source, the axis, where it starts, and its step."""
+    node = search.maker(name, "Slice")
+    if node is None or len(node.inputs) not in (4, 5):
+        return None
+    starts, axes = (search.integers(node.inputs[i]) for i in (1, 3))
+    steps = search.integers(node.inputs[4]) if len(node.inputs) == 5 else [1]
+    if any(each is None or len(each) != 1 for each in (starts, axes, steps)):
+        return None
+    ((start,), (axis,), (step,)) = (starts, axes, steps)  # pyright: ignore[reportGeneralTypeIssues]
+    return node.inputs[0], axis, start, step
+
+
+def _covers_all(
+    before: tuple[Any, ...], after: tuple[Any, ...] | None, over: list[_Windows]
+) -> bool:
+    """Say whether there are as many windows as fit, which is what MaxPool makes."""
+    if after is None or len(after) != len(before):
+        return False
+    for each in over:
+        length, made = before[each.axis], after[each.axis]
+        if not isinstance(length, int) or not isinstance(made, int):
+            return False
+        if made != (length - each.dilation * (each.size - 1) - 1) // each.stride + 1:
+            return False
+    return True
+
+
+def _padding(search: Search, name: str, sizes: list[int]) -> tuple[str, list[int]]:
+    """Read padding with -inf of spatial axes before, which MaxPool does itself if it is small."""
+    none = [0] * (2 * len(sizes))
+    node = search.maker(name, "Pad")
+    if node is None or len(node.inputs) != 3:
+        return name, none
+    amounts, value = search.integers(node.inputs[1]), search.number(node.inputs[2])
+    if amounts is None or value != -np.inf:
+        return name, none
+    half = len(amounts) // 2
+    low, high = amounts[:half], amounts[half:]
+    small = all(
+        0 <= a < n for side in (low[2:], high[2:]) for a, n in zip(side, sizes, strict=True)
+    )
+    if any(low[:2] + high[:2]) or not small:
+        return name, none
+    return node.inputs[0], low[2:] + high[2:]

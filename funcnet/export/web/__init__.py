@@ -1,0 +1,5 @@
+"""Pages of one file that run a model in a browser, without a network."""
+
+from funcnet.export.web.page import web
+
+__all__ = ["web"]

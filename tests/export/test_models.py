@@ -1,0 +1,68 @@
+"""Every model by every way out of Python, at several batches: the outputs are those of JAX.
+
+A sample runs by default: each model by each route that is installed, with one of its functions. ``--grid=full`` is all
+functions, both dtypes and all batches.
+"""
+
+import zlib
+
+import jax
+import pytest
+
+from tests.export import routes
+from tests.export.cases import BATCHES, CASES, DTYPES, TOLERANCE
+
+
+def pytest_generate_tests(metafunc):
+    """Lay out the grid, or choose of it by a number that every name gives: the same in every run."""
+    if "case" not in metafunc.fixturenames:
+        return
+    whole = metafunc.config.getoption("grid") == "full"
+    rows = []
+    for route in routes.ROUTES:
+        for case in CASES.values():
+            for dtype in DTYPES:
+                for function in case.functions:
+                    rows.append((case, function, dtype, route))
+    if not whole:
+        rows = sampled(rows)
+    ids = [f"{route}-{case.name}.{function}-{dtype}" for case, function, dtype, route in rows]
+    metafunc.parametrize(("case", "function", "dtype", "route"), rows, ids=ids)
+
+
+def number_of(*words):
+    return zlib.crc32(" ".join(words).encode())
+
+
+def sampled(rows):
+    """Of each model and route one function in one dtype: float32 three times of four."""
+    groups = {}
+    for row in rows:
+        groups.setdefault((row[0].name, row[3]), []).append(row)
+    chosen = []
+    for (name, route), group in groups.items():
+        number = number_of(name, route)
+        dtype = "bfloat16" if number % 4 == 0 else "float32"
+        if dtype not in routes.ROUTES[route].dtypes:
+            dtype = "float32"
+        same = [row for row in group if row[2] == dtype]
+        if number // 4 % routes.ROUTES[route].one_of == 0:
+            chosen.append(same[number // 16 % len(same)])
+    return chosen
+
+
+def test_outputs_are_those_of_jax(case, function, dtype, route, tmp_path, request):
+    way = routes.ROUTES[route]
+    for package in way.needs:
+        pytest.importorskip(package)
+    if dtype not in way.dtypes:
+        pytest.skip(f"{route} has no {dtype}")
+    whole = request.config.getoption("grid") == "full"
+    batches = BATCHES if whole else (1, BATCHES[1 + number_of(route, case.name) % 3])
+    model = case.model(DTYPES[dtype])
+    run = way.prepare(model, function, tmp_path, batches)
+    for batch in batches:
+        found = run(jax.tree.leaves(model.example(function, batch)))
+        expected = model.reference(function, batch)
+        assert [each.dtype for each in found] == [each.dtype for each in expected]
+        assert model.far(function, batch, found) <= TOLERANCE[dtype], f"batch {batch}"
