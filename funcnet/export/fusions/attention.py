@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.export.fusions.pattern import ANY, Named, Pattern, Search
 from funcnet.export.fusions.replacement import Replacement
-from funcnet.export.onnx.graph import Node
+from funcnet.export.onnx.graph import GraphNode
 
 __all__ = ["fuse_attention"]
 
@@ -29,7 +29,7 @@ _MOST_MASKED = 1 << 22
 """Numbers of a mask that is written down as what is added to scores, which is quicker than a choice."""
 
 
-def fuse_attention(search: Search, node: Node) -> Replacement | None:
+def fuse_attention(search: Search, node: GraphNode) -> Replacement | None:
     """Write attention as the product of a Softmax with the values."""
     if node.op_type != "Where":
         return None

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from funcnet.export.onnx.finishing import all_nodes
-from funcnet.export.onnx.graph import Graph, Node
+from funcnet.export.onnx.graph import Graph, GraphNode
 
 __all__ = ["ANY", "Named", "Pattern", "Search"]
 
@@ -42,11 +42,11 @@ class Search:
         self.constants = {each.name for each in graph.shared.constants.values()}
         self.uses = Counter(name for node in all_nodes(graph) for name in node.inputs)
 
-    def match(self, node: Node, pattern: Pattern) -> dict[str, str] | None:
+    def match(self, node: GraphNode, pattern: Pattern) -> dict[str, str] | None:
         """Fit a pattern to the first output of a node: the names of values by the pattern's words, or None."""
         return next(self._fits(node.outputs[0], pattern, {}), None)
 
-    def maker(self, name: str, op_type: str) -> Node | None:
+    def maker(self, name: str, op_type: str) -> GraphNode | None:
         """Return the node that makes a value, if it is of that operator."""
         node = self.makers.get(name)
         return node if node is not None and node.op_type == op_type else None
