@@ -2,6 +2,8 @@
 
 from funcnet.export.artifact import Artifact, LoadedFunction, load, save
 from funcnet.export.compilers import litert, tensorflow
+from funcnet.export.onnx.exporting import onnx
+from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.preflight import Finding, preflight
 from funcnet.export.specs import ArraySpec, Entry, entry, spec
 
@@ -11,9 +13,11 @@ __all__ = [
     "Entry",
     "Finding",
     "LoadedFunction",
+    "OnnxReport",
     "entry",
     "litert",
     "load",
+    "onnx",
     "preflight",
     "save",
     "spec",

@@ -76,6 +76,11 @@ class Program:
         """The types of the arguments: each has a ``shape`` and a ``dtype``."""
         return [variable.aval for variable in self.jaxpr.invars]
 
+    @property
+    def results(self) -> list[Any]:
+        """The types of the results."""
+        return [atom.aval for atom in self.jaxpr.outvars]
+
 
 @dataclass(frozen=True)
 class ScanLoop:
@@ -119,6 +124,11 @@ class Operation:
         return self.equation.primitive.name
 
     @property
+    def operands(self) -> list[Any]:
+        """The types of its operands."""
+        return [atom.aval for atom in self.equation.invars]
+
+    @property
     def results(self) -> list[Any]:
         """The types of its results: each has a ``shape`` and a ``dtype``."""
         return [atom.aval for atom in self.equation.outvars]
@@ -127,6 +137,11 @@ class Operation:
     def only_acts(self) -> bool:
         """Whether it has an effect (prints, calls back) and no result."""
         return bool(self.equation.effects) and not self.equation.outvars
+
+    @property
+    def acts(self) -> bool:
+        """Whether it has an effect besides its results: it prints, calls back, or fails."""
+        return bool(self.equation.effects)
 
     @property
     def called(self) -> Program | None:

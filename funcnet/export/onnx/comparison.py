@@ -1,0 +1,220 @@
+"""What a file computes, beside what the function computes: at batch 1, an even and an odd one, or on examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcnet.core.errors import ExportError
+from funcnet.export.flat import FlatFunction
+from funcnet.export.onnx.runtime import run_model
+
+__all__ = ["Check", "Comparison"]
+
+_TOLERANCES = {2: 1e-2, 4: 1e-5, 8: 1e-5}
+"""By bytes of a number: relative to the largest of an output."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Attributes:
+        sizes: what the open lengths were; empty if there are none.
+        error: the largest difference of all outputs, relative to the largest number of each.
+    """
+
+    sizes: Mapping[str, int]
+    error: float
+
+
+class Comparison:
+    """What a function computes on some inputs, to be compared with files.
+
+    Args:
+        flat: the function.
+        examples: inputs to use instead of drawn ones: a list of sets, each a list of arrays.
+
+    Attributes:
+        refused: sizes of inputs that the function itself does not take, and why; they are left out.
+    """
+
+    def __init__(self, flat: FlatFunction, examples: Sequence[Sequence[Any]] | None = None):
+        self.flat = flat
+        self.refused: list[str] = []
+        self.expected: list[_Expected] = []
+        for sizes, inputs in _given(examples) if examples else _drawn(flat):
+            self._add(sizes, inputs)
+        if not self.expected:
+            raise ExportError(
+                "ONNX: nothing could be compared, because the function itself refuses the inputs; give "
+                f"examples=[(x, ...), ...]. {self.refused[0]}"
+            )
+
+    def _add(self, sizes: dict[str, int], inputs: list[Any]) -> None:
+        try:
+            self.expected.append(_Expected(self.flat, sizes, inputs))
+        except Exception as error:  # whatever the user's function raises
+            self.refused.append(f"at {_spelled(sizes)}: {type(error).__name__}: {error}")
+
+    def check(self, model: Path, tolerance: float | None = None) -> list[Check]:
+        """Run a file on the same inputs.
+
+        Args:
+            model: the file.
+            tolerance: instead of 1e-5, and 1e-2 in 16 bits.
+
+        Returns:
+            What was compared, and how much it differed.
+
+        Raises:
+            ExportError: the outputs differ in shape, dtype or numbers.
+        """
+        names = [str(each.name) for each in self.flat.inputs]
+        runs = [dict(zip(names, each.inputs, strict=True)) for each in self.expected]
+        return [
+            Check(ours.sizes, ours.difference(theirs, tolerance))
+            for ours, theirs in zip(self.expected, run_model(model, runs), strict=True)
+        ]
+
+
+class _Expected:
+    """What the function computes on one set of inputs."""
+
+    def __init__(self, flat: FlatFunction, sizes: Mapping[str, int], inputs: Sequence[Any]):
+        self.flat, self.sizes, self.inputs = flat, sizes, inputs
+        self.outputs = _computed(flat, list(flat.weights.values()), inputs)
+
+    @cached_property
+    def in_32_bits(self) -> list[np.ndarray] | None:
+        """The same numbers computed in float32; None if the function does not take them so.
+
+        A function in 16 bits rounds after every operation, a file that carries them as float32 less often: the
+        function itself may be further from the truth than the tolerance.
+        """
+        try:
+            weights = [_widened(each) for each in self.flat.weights.values()]
+            return _computed(self.flat, weights, [_widened(each) for each in self.inputs])
+        except Exception:  # whatever the user's function raises
+            return None
+
+    def difference(self, theirs: Sequence[np.ndarray], tolerance: float | None) -> float:
+        """Return the largest difference of all outputs.
+
+        Raises:
+            ExportError: an output differs by more than is allowed.
+        """
+        if len(self.outputs) != len(theirs):
+            raise ExportError(
+                f"ONNX: the file has {len(theirs)} outputs, the function {len(self.outputs)}"
+            )
+        errors = [0.0]
+        for number, spec in enumerate(self.flat.outputs):
+            wrong, error = different(self.outputs[number], theirs[number], tolerance)
+            if wrong and self.outputs[number].dtype.itemsize == 2:
+                wrong, error = self._wider(number, theirs[number], tolerance) or (wrong, error)
+            if wrong:
+                raise ExportError(
+                    f"ONNX: output {spec.name!r} at {_spelled(self.sizes)} is not what the function computes: "
+                    f"{wrong}. Nothing was written"
+                )
+            errors.append(error)
+        return max(errors)
+
+    def _wider(
+        self, number: int, theirs: np.ndarray, tolerance: float | None
+    ) -> tuple[str, float] | None:
+        if self.in_32_bits is None or not jnp.issubdtype(theirs.dtype, jnp.inexact):
+            return None
+        return different(self.in_32_bits[number].astype(theirs.dtype), theirs, tolerance)
+
+
+def _given(examples: Sequence[Sequence[Any]]) -> list[tuple[dict[str, int], list[Any]]]:
+    return [({}, [np.asarray(leaf) for leaf in jax.tree.leaves(list(e))]) for e in examples]
+
+
+def _drawn(flat: FlatFunction) -> list[tuple[dict[str, int], list[Any]]]:
+    """Draw inputs for batch 1, an even and an odd one; several open lengths differ from each other."""
+    if not flat.symbols:
+        return [({}, _inputs(flat, {}, 0))]
+    cases = []
+    for first, step in ((1, 0), (2, 2), (3, 2)):
+        sizes = {name: first + step * i for i, name in enumerate(flat.symbols)}
+        cases.append((sizes, _inputs(flat, sizes, first)))
+    return cases
+
+
+def _inputs(flat: FlatFunction, sizes: Mapping[str, int], seed: int) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    return [drawn_array(each, rng) for each in flat.arguments(sizes)[1]]
+
+
+def drawn_array(spec: Any, rng: np.random.Generator) -> np.ndarray:
+    """Draw numbers that suit a dtype: floats about 0, indices small enough for any table of two rows."""
+    dtype = jnp.dtype(spec.dtype)
+    if dtype == np.bool_:
+        return rng.random(spec.shape) < 0.5
+    if jnp.issubdtype(dtype, jnp.integer):
+        return rng.integers(0, 2, spec.shape).astype(dtype)
+    return np.asarray(rng.standard_normal(spec.shape)).astype(dtype)
+
+
+def _computed(
+    flat: FlatFunction, weights: Sequence[Any], inputs: Sequence[Any]
+) -> list[np.ndarray]:
+    """Run the function itself, traced anew for these sizes: on a CPU, whose float32 is whole."""
+    with jax.default_device(_cpu()), jax.default_matmul_precision("highest"):
+        arrays = [np.asarray(each) for each in weights]
+        outputs = jax.jit(lambda w, x: flat.call(w, x))(arrays, list(inputs))
+        return [np.asarray(each) for each in outputs]
+
+
+def _cpu() -> Any:
+    """Give JAX's CPU; the default device where JAX was started without."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+
+
+def _widened(array: Any) -> np.ndarray:
+    is_short = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize == 2
+    return np.asarray(array).astype(np.float32 if is_short else array.dtype)
+
+
+def different(
+    ours: np.ndarray, theirs: np.ndarray, tolerance: float | None = None
+) -> tuple[str, float]:
+    """Say how two arrays differ (empty if they agree), and the largest difference relative to the largest number.
+
+    NaN and infinities must be at the same places; whole numbers must be equal.
+    """
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return f"{theirs.dtype}{list(theirs.shape)} instead of {ours.dtype}{list(ours.shape)}", 0.0
+    if not jnp.issubdtype(ours.dtype, jnp.inexact):
+        count = int(np.sum(ours != theirs))
+        return (f"{count} of {ours.size} numbers differ" if count else ""), 0.0
+    limit = _TOLERANCES[ours.dtype.itemsize] if tolerance is None else tolerance
+    wide = np.float64
+    left, right = ours.astype(wide), theirs.astype(wide)
+    for what, same in (("NaN", np.isnan), ("infinity", np.isposinf), ("-infinity", np.isneginf)):
+        if (same(left) != same(right)).any():
+            return f"{what} at other places", float("inf")
+    finite = np.isfinite(left)
+    if not finite.any():
+        return "", 0.0
+    largest = float(np.max(np.abs(left[finite])))
+    distance = float(np.max(np.abs(left - right)[finite]))
+    error = distance / max(largest, float(np.finfo(np.float32).tiny))
+    if error > limit:
+        return f"off by {error:.1e} of the largest number, more than {limit:g}", error
+    return "", error
+
+
+def _spelled(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} = {size}" for name, size in sizes.items()) or "the given shapes"
