@@ -79,6 +79,14 @@ class LoadedFunction:
         outputs = self._stored.call(*weights, *checked)
         return build_tree(self.record.outputs_tree, iter(outputs))
 
+    def compile(self) -> None:
+        """Compile its programs, and those of its derivative, at 1 for lengths that are open; none is run.
+
+        Raises:
+            ExportError: XLA refuses one.
+        """
+        self._stored.compile()
+
     def __repr__(self) -> str:
         """Show it like a signature."""
         inputs = ", ".join(f"{each.name}: {each}" for each in self.record.inputs)
@@ -94,6 +102,7 @@ class Artifact:
     Attributes:
         manifest: what the file says of itself.
         functions: all functions by name; ``artifact["encode"]`` is one of them.
+        digest: the SHA-256 of the manifest, which holds those of all other parts of the file.
         stored: all arrays by dotted name as they lie in the file, NumPy's views that are read when they are used.
     """
 
@@ -102,8 +111,10 @@ class Artifact:
         manifest: ArtifactManifest,
         weights: Mapping[str, np.ndarray],
         programs: Mapping[str, Any],
+        digest: str,
     ) -> None:
         self.manifest = manifest
+        self.digest = digest
         self.stored = weights
         self._programs = programs
         self.functions = {
