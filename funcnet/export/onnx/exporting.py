@@ -22,7 +22,7 @@ from funcnet.export.onnx.model_file import (
     write_model,
 )
 from funcnet.export.onnx.report import OnnxReport
-from funcnet.export.onnx.translation import Rule, Translator
+from funcnet.export.onnx.translation import OperationRule, Translator
 from funcnet.export.preflight import check_exportable
 from funcnet.export.specs import Entry, entries
 
@@ -41,7 +41,7 @@ def onnx(
     verify: bool = True,
     examples: Sequence[Sequence[Any]] | None = None,
     tolerance: float | None = None,
-    rules: Mapping[str, Rule] | None = None,
+    rules: Mapping[str, OperationRule] | None = None,
     preprocess: Callable[..., Any] | None = None,
     returns_state: bool = False,
     **keywords: Any,
@@ -174,14 +174,14 @@ def _lone(net: Any, inputs: Sequence[PyTree], **keywords: Any) -> Entry:
     return next(iter(found.values()))
 
 
-def known_rules() -> dict[str, Rule]:
+def known_rules() -> dict[str, OperationRule]:
     """List funcnet's own rules by the kinds of their operations."""
     from funcnet.export.operators import RULES
 
     return dict(RULES)
 
 
-def build_graph(flat: FlatFunction, rules: Mapping[str, Rule]) -> Graph:
+def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule]) -> Graph:
     """Translate a function into a graph with its weights and names, and nothing that no output needs."""
     graph = Graph()
     clash = sorted({str(each.name) for each in flat.inputs} & flat.weights.keys())

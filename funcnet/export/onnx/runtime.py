@@ -63,8 +63,8 @@ class Runtime:
         alarm = threading.Timer(seconds, process.kill)
         alarm.start()
         try:
-            child.write(cast(BinaryIO, process.stdin), request)
-            answer = child.read(cast(BinaryIO, process.stdout))
+            child.write_message(cast(BinaryIO, process.stdin), request)
+            answer = child.read_message(cast(BinaryIO, process.stdout))
         except OSError:
             answer = None
         finally:

@@ -16,10 +16,10 @@ from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.onnx.translation import Rule
+from funcnet.export.onnx.translation import OperationRule
 
 __all__ = [
-    "Rule",
+    "OperationRule",
     "arithmetic",
     "broadcasting",
     "choose",
@@ -192,7 +192,7 @@ def choose(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     return moving(graph, "Where", [yes, no], first=[test])
 
 
-def unless_empty(rule: Rule) -> Rule:
+def unless_empty(rule: OperationRule) -> OperationRule:
     """Leave out operations that make arrays without numbers: kernels of ONNX Runtime stumble over some."""
 
     @wraps(rule)
@@ -205,7 +205,7 @@ def unless_empty(rule: Rule) -> Rule:
     return apply
 
 
-def broadcasting(rule: Rule) -> Rule:
+def broadcasting(rule: OperationRule) -> OperationRule:
     """Let a rule of an elementwise operation take operands whose axes of length 1 were not yet repeated.
 
     ONNX's elementwise operators repeat them on their own, without writing the repeated array down.

@@ -239,7 +239,7 @@ CRASHES = """
 import os, signal, sys
 sys.path.insert(0, {folder!r})
 import child
-request = child.read(sys.stdin.buffer)
+request = child.read_message(sys.stdin.buffer)
 if request["model"] == "wait":
     signal.pause()
 print("dividing", file=sys.stderr, flush=True)
