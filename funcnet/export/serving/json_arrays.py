@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import ml_dtypes
 import numpy as np
@@ -39,7 +39,9 @@ def inputs_from_json(body: bytes, specs: Sequence[ArraySpec]) -> dict[str, np.nd
         inputs = {specs[0].name: inputs}
     known: dict[str, ArraySpec] = {str(each.name): each for each in specs}
     arrays: dict[str, np.ndarray] = {}
-    for name, value in inputs.items():  # of an unknown name the signature tells, with all names
+    for name, value in cast(
+        "dict[str, Any]", inputs
+    ).items():  # of an unknown name the signature tells, with all names
         arrays[name] = array_from_json(value, known[name]) if name in known else np.empty(0)
     return arrays
 

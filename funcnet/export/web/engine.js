@@ -121,7 +121,7 @@ function softmax(logits, temperature = 1) {
 }
 
 function percent(share) {
-  return share > 0.9995 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
+  return share > 0.9995 && share < 1 ? ">\u202f99.9 %" : `${(100 * share).toFixed(1)} %`;
 }
 
 function makeBars(list, count) {

@@ -71,8 +71,8 @@ def web(
         prompt: what stands there at first.
         webgpu: False leaves WebGPU out, which makes the page smaller (5 MB and the model instead of 9).
         inline: False puts the runtime beside the page, as ``runtime.js``, which several pages may share.
-        runtime: the folder of npm's ``onnxruntime-web``; by default it is looked for in ``node_modules`` here and above,
-            and else fetched by npm into a cache.
+        runtime: the folder of npm's ``onnxruntime-web``; by default it is looked for in ``node_modules`` here and
+            above, and else fetched by npm into a cache.
 
     Returns:
         The path of the page.

@@ -62,7 +62,13 @@ def samples():
 def page(digits, runtime, samples, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     title = "</script><b>@title@ & more"
-    options = dict(title=title, pixels=(-1.0, 2.0), samples=samples, webgpu=False, runtime=runtime)
+    options = {
+        "title": title,
+        "pixels": (-1.0, 2.0),
+        "samples": samples,
+        "webgpu": False,
+        "runtime": runtime,
+    }
     return export.web(folder, digits[0], "digit", **options)
 
 
@@ -122,7 +128,7 @@ def test_a_drawn_digit_is_centred_as_mnist_has_it_and_read(browser, page, digits
     assert shown == str(expected["logits"].argmax())
     check(ask(browser, pixels), expected)
     browser.evaluate("document.getElementById('undo').click()")
-    browser.wait_for("document.getElementById('winner').textContent === '–'")
+    browser.wait_for("document.getElementById('winner').textContent === '\\u2013'")
     assert not browser.complaints()
 
 
@@ -209,7 +215,13 @@ def test_a_page_of_text_writes_what_jax_writes(browser, runtime, tmp_path, time)
     params, state = net.init(jax.random.key(5))
     tokens = export.spec(("batch", time), jnp.int32, "tokens")
     export.onnx(tmp_path / "m.onnx", net, params, state, tokens)
-    options = dict(vocabulary=VOCABULARY, context=6, prompt="ab<é", webgpu=False, runtime=runtime)
+    options = {
+        "vocabulary": VOCABULARY,
+        "context": 6,
+        "prompt": "ab<é",
+        "webgpu": False,
+        "runtime": runtime,
+    }
     browser.open(url(export.web(tmp_path, tmp_path / "m.onnx", "text", **options)))
 
     def logits(tokens):
@@ -270,7 +282,7 @@ def test_other_arguments_that_do_not_suit_are_told(tmp_path, digits):
         export.web(tmp_path, path, "text")
     with pytest.raises(ValueError, match="nothing stands twice"):
         export.web(tmp_path, path, "text", vocabulary="aa")
-    with pytest.raises(FileNotFoundError, match="write it with export.onnx"):
+    with pytest.raises(FileNotFoundError, match=r"write it with export\.onnx"):
         export.web(tmp_path, tmp_path / "none.onnx")
     with pytest.raises(FileNotFoundError, match="there is no onnxruntime-web in"):
         export.web(tmp_path, path, runtime=tmp_path)
