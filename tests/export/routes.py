@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import export
+from funcnet import export, nn
 from funcnet.export.flat import flatten_entry
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
@@ -46,9 +46,18 @@ def artifact(model, function, folder, batches):
 
     def run(arrays):
         outputs = loaded(*jax.tree.unflatten(structure, arrays))
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(outputs)]
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(with_caches(outputs))]
 
     return run
+
+
+def with_caches(tree):
+    """Make caches of the dicts that stand for them where the class is not known: their order of leaves is another."""
+    if isinstance(tree, dict) and set(tree) == set(nn.KeyValueCache._fields):
+        return nn.KeyValueCache(**tree)
+    if isinstance(tree, list | tuple):
+        return type(tree)(map(with_caches, tree))
+    return tree
 
 
 def native(model, function, folder, batches):
