@@ -60,17 +60,6 @@ def onnx(pair: Pair, folder: Path) -> Call:
     return session(file, pair)
 
 
-def native(pair: Pair, folder: Path) -> Call:
-    """Save the artifact for this batch; open it in the C++ runner, here as a shared library."""
-    from tests.export.native import runner  # it builds the library, and finds the plugin
-
-    file = export.save(
-        folder / "native.fnx", *_exported(pair), sizes=[{"batch": len(pair.x)}], symbolic=False
-    )
-    opened = runner.Library().device(runner.plugin_path("xla-cpu-pjrt")).open(file)
-    return lambda: opened.call(None, pair.x)[0]
-
-
 def tensorflow(pair: Pair, folder: Path) -> Call:
     """Write a SavedModel with the batch left open; load it in TensorFlow."""
     import tensorflow as tf
@@ -100,7 +89,6 @@ def litert(pair: Pair, folder: Path) -> Call:
 SIDES = {
     "funcnet, jax.jit": jitted,
     "funcnet, artifact in JAX": artifact,
-    "funcnet, artifact in C++": native,
     "funcnet, ONNX in ONNX Runtime": onnx,
     "funcnet, SavedModel in TensorFlow": tensorflow,
     "funcnet, LiteRT": litert,
