@@ -6,7 +6,7 @@ to it. Where no row can be masked as a whole, finite numbers give what a plain S
 
 import numpy as np
 
-from funcnet.export.fusions.pattern import ANY, Named, Pattern, Search
+from funcnet.export.fusions.pattern import ANY, Named, NodePattern, Search
 from funcnet.export.fusions.replacement import Replacement
 from funcnet.export.onnx.graph import GraphNode
 
@@ -18,7 +18,7 @@ _WEIGHTS = Named("weights", ("Exp", ("Where", _IS_FINITE, ("Sub", "scores", "lar
 _SUMS = Named("sums", ("Unsqueeze", ("ReduceSum", "weights", ANY), "axis"))
 _TOTAL = ("Where", ("Equal", "sums", 0.0), 1.0, _SUMS)
 _AVERAGE = ("Div", ("MatMul", _WEIGHTS, "values"), _TOTAL)
-_ATTENDED: tuple[Pattern, ...] = (
+_ATTENDED: tuple[NodePattern, ...] = (
     ("Where", ("And", "finite", ANY), _AVERAGE, np.nan),
     ("Where", "finite", _AVERAGE, np.nan),
 )

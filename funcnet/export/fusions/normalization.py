@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from funcnet.export.fusions.pattern import ANY, Named, Pattern, Search
+from funcnet.export.fusions.pattern import ANY, Named, NodePattern, Search
 from funcnet.export.fusions.replacement import Replacement
 from funcnet.export.onnx.graph import GraphNode
 
 __all__ = ["fuse_gelu", "fuse_layer_norm"]
 
 
-def _mean(of: Pattern) -> Pattern:
+def _mean(of: NodePattern) -> NodePattern:
     return ("Div", ("Unsqueeze", ("ReduceSum", of, "axes"), ANY), "count")
 
 
