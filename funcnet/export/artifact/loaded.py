@@ -24,6 +24,17 @@ class LoadedFunction:
     Attributes:
         name: of the function.
         record: what it takes and returns, and its programs.
+
+    Example:
+        >>> def scaled(params, state, x):
+        ...     return params["scale"] * x, state
+        >>> x = fn.export.spec(("batch",))
+        >>> path = fn.export.save("model.fnx", scaled, {"scale": jnp.float32(2)}, {}, x)
+        >>> function = fn.export.load(path)["call"]
+        >>> function
+        call(x: float32[batch]) -> output: float32[batch]
+        >>> function(jnp.ones(3)).tolist()
+        [2.0, 2.0, 2.0]
     """
 
     def __init__(self, name: str, record: FunctionRecord, owner: "Artifact") -> None:
@@ -97,13 +108,24 @@ class LoadedFunction:
 class Artifact:
     """A model that `save` wrote: `load` gives it.
 
-    An artifact with one function, or with one named ``"call"``, is called like it: ``artifact(x)``.
+    An artifact with one function, or with one named ``"call"``, is called like it: ``artifact(x)``. `apply` takes other
+    weights, so that a loaded model is trained on as a live one is, if it was exported with ``differentiable=True``.
 
     Attributes:
         manifest: what the file says of itself.
         functions: all functions by name; ``artifact["encode"]`` is one of them.
         digest: the SHA-256 of the manifest, which holds those of all other parts of the file.
         stored: all arrays by dotted name as they lie in the file, NumPy's views that are read when they are used.
+
+    Example:
+        >>> def scaled(params, state, x):
+        ...     return params["scale"] * x, state
+        >>> x = fn.export.spec(("batch",))
+        >>> path = fn.export.save("m.fnx", scaled, {"scale": jnp.float32(2)}, {}, x, differentiable=True)
+        >>> artifact = fn.export.load(path)
+        >>> loss = lambda params: artifact.apply(params, artifact.state, jnp.ones(3))[0].sum()
+        >>> float(jax.grad(loss)(artifact.params)["scale"])
+        3.0
     """
 
     def __init__(

@@ -150,6 +150,25 @@ def test_programs_for_other_machines(tmp_path):
     np.testing.assert_array_equal(alone(X), X)
 
 
+def test_functions_of_integers_have_no_derivative_to_export(tmp_path):
+    functions = {
+        "floats": export.entry(same, export.spec((2,))),
+        "ints": export.entry(same, export.spec((2,), "int32")),
+    }
+    path = export.save(tmp_path / "m.fnx", functions, {}, {}, differentiable=True)
+    artifact = export.load(path)
+    assert artifact["ints"].record.gradient is None
+    assert jax.grad(lambda x: artifact["floats"](x).sum())(jnp.ones(2)).tolist() == [1, 1]
+
+
+def test_a_key_that_is_always_the_same_is_told(tmp_path):
+    def noisy(params, state, x):
+        return x + jax.random.normal(jax.random.key(0), x.shape), state
+
+    with pytest.warns(UserWarning, match="every call gives the same numbers"):
+        export.save(tmp_path / "m.fnx", noisy, {}, {}, export.spec((3,)))
+
+
 def test_a_stand_in_has_no_derivative_of_its_own_that_is_used():
     """The derivative of what `Exported` is made of here would be zero, in silence."""
     spec = jax.ShapeDtypeStruct((3,), jnp.float32)

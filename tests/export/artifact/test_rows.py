@@ -19,6 +19,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("case", all_cases() if full else some_cases(SAMPLE), ids=str)
 
 
+@pytest.mark.filterwarnings("ignore:.*every call gives the same numbers")
 def test_a_row_is_saved_and_loaded(case, tmp_path):
     call, params, state, leaves = case.make()
     specs = [fn.export.spec(a.shape, a.dtype, f"x{i}") for i, a in enumerate(leaves)]
