@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -186,7 +187,10 @@ class Artifact:
         """All arrays by dotted name, on JAX's device from when they are first used."""
         for name, array in self.stored.items():
             check_width(self.manifest.name, name, array.dtype)
-        return {name: jnp.asarray(array) for name, array in self.stored.items()}
+        with (
+            jax.ensure_compile_time_eval()
+        ):  # the first use may be within jit, whose arrays do not outlive it
+            return {name: jnp.asarray(array) for name, array in self.stored.items()}
 
     def weights_of(self, record: FunctionRecord) -> dict[str, np.ndarray]:
         """Give the arrays of the file that a function takes, in order."""

@@ -55,6 +55,20 @@ def test_mistakes_of_a_caller(artifact, mistake):
         call(artifact)
 
 
+@pytest.mark.parametrize("first", [jax.jit, jax.vmap, jax.checkpoint], ids=lambda f: f.__name__)
+def test_the_first_use_may_be_within_a_transform(first):
+    artifact = export.load(SOUND)
+    one = first(
+        lambda x: (
+            artifact(x, IDS)[0]["y"]
+            if first is not jax.vmap
+            else artifact(x[None], IDS[:1])[0]["y"]
+        )
+    )
+    again = lambda: artifact.apply(artifact.params, artifact.state, X, IDS)[0]["y"]
+    np.testing.assert_allclose(np.reshape(one(X), again().shape), again(), rtol=1e-5, atol=1e-6)
+
+
 def test_numbers_and_arrays_of_numpy_are_taken(artifact):
     output = artifact["draw"](CACHE, BITS)
     assert int(output[2]["length"]) == 2
