@@ -6,7 +6,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     arithmetic,
     broadcasting,
     choose,
@@ -24,7 +24,7 @@ def _compared(graph: Graph, op_type: str, *operands: Value) -> Value:
     return ordering(graph, op_type, operands, dtype=np.bool_)
 
 
-def _comparison(op_type: str) -> Rule:
+def _comparison(op_type: str) -> OperationRule:
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         return [_compared(graph, op_type, *operands)]
 
@@ -47,7 +47,7 @@ def _either(graph: Graph, *operands: Value) -> Value:
     return graph.node("Or", operands, dtype=np.bool_)
 
 
-def _total_order(op_type: str, swapped: bool) -> Rule:
+def _total_order(op_type: str, swapped: bool) -> OperationRule:
     """Comparisons in which NaN is equal to itself and above all others, and -0.0 is below 0.0."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -110,7 +110,7 @@ def _chosen(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
 # ---- bits ----------------------------------------------------------------------------------------
 
 
-def _bitwise(word: str) -> Rule:
+def _bitwise(word: str) -> OperationRule:
     """And, Or, Xor, Not: of truth values, or of all bits of whole numbers."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -154,7 +154,7 @@ def shift(graph: Graph, value: Value, count: Value, direction: str) -> Value:
     return graph.cast(moved, own)
 
 
-def _shift(direction: str) -> Rule:
+def _shift(direction: str) -> OperationRule:
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         return [shift(graph, operands[0], operands[1], direction)]
 
@@ -230,7 +230,7 @@ def _nothing(graph: Graph, operation: Operation, operands: list[Value]) -> list[
     return operands
 
 
-LOGIC: dict[str, Rule] = {
+LOGIC: dict[str, OperationRule] = {
     **{
         name: broadcasting(rule)
         for name, rule in {
