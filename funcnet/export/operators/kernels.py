@@ -26,6 +26,7 @@ __all__ = [
     "compute",
     "floating",
     "is_float",
+    "made_by",
     "moved_as",
     "moving",
     "ordering",
@@ -190,6 +191,17 @@ def stand_in(
 def choose(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     """Take from one of two arrays."""
     return moving(graph, "Where", [yes, no], first=[test])
+
+
+_NEAR = 16
+
+
+def made_by(graph: Graph, value: Value, op_type: str) -> list[str] | None:
+    """Return what an operator reads if a value was just made by it; None otherwise."""
+    for node in reversed(graph.nodes[-_NEAR:]):
+        if node.outputs == [value.name]:
+            return node.inputs if node.op_type == op_type else None
+    return None
 
 
 def unless_empty(rule: OperationRule) -> OperationRule:

@@ -23,6 +23,10 @@ def _broadcast_in_dim(graph: Graph, operation: Operation, operands: list[Value])
     shape, _ = result_of(operation)
     places = settings_of(operation)["broadcast_dimensions"]
     value = operands[0]
+    if value.array is not None and value.shape == () and shape:
+        full = graph.expand(value, shape)
+        full.narrow = value
+        return [full]
     lengths: list[Any] = [1] * len(shape)
     for place, length in zip(places, shape_of(value), strict=True):
         lengths[place] = length
