@@ -337,6 +337,7 @@ def test_examples_and_preprocessing(mlp, tmp_path):
     assert [each.name for each in onnx.load(report.path).graph.input] == ["pixels"]
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")  # JAX 0.12 says so
 def test_inputs_of_64_bits_are_taken(tmp_path):
     """Tokens are int64 elsewhere; JAX has 32 bits unless it is told otherwise."""
     table = nn.Embedding(5, 3)
