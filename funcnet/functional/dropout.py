@@ -277,9 +277,18 @@ def keep_mask(key: Key, shape: tuple[int, ...], p: float) -> Array:
         return words >= jnp.uint32(min(round(p * 2**32), 2**32 - 1))
     *leading, last = shape
     words = jax.random.bits(key, (*leading, -(-last // pieces)), jnp.uint32)
-    parts = jax.lax.bitcast_convert_type(words, jnp.uint8 if bits == 8 else jnp.uint16)
+    parts = _pieces(words, bits)
     flat = parts.reshape(*leading, -1)[..., :last] if words.size else jnp.zeros(shape, parts.dtype)
     return flat >= flat.dtype.type(least)
+
+
+def _pieces(words: Array, bits: int) -> Array:
+    """Cut words into pieces along a new last axis, the least significant first."""
+    dtype = jnp.uint8 if bits == 8 else jnp.uint16
+    if all(isinstance(length, int) for length in words.shape):
+        return jax.lax.bitcast_convert_type(words, dtype)
+    # XLA cannot settle the shape of a bitcast where a length is left open for an export
+    return (words[..., None] >> jnp.arange(0, 32, bits, dtype=jnp.uint32)).astype(dtype)
 
 
 def _rounding(p: float, bits: int) -> float:

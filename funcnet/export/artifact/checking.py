@@ -13,7 +13,7 @@ from funcnet.export.records import FunctionRecord
 from funcnet.export.specs import ArraySpec
 from funcnet.export.trees import leaf_paths, list_leaves
 
-__all__ = ["argument_names", "check_fit", "check_inputs", "check_weights", "solve_sizes"]
+__all__ = ["argument_names", "check_inputs", "check_weights", "check_width", "solve_sizes"]
 
 
 def argument_names(record: FunctionRecord) -> list[str]:
@@ -78,6 +78,7 @@ def _array(where: str, expected: ArraySpec, value: Any) -> Any:
             f"{where}: {expected.name} is an array {expected}, got {type(value).__name__}"
         ) from None
     got = f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+    check_width(where, str(expected.name), dtype)
     if array.dtype != dtype:
         raise TypeError(
             f"{where}: {expected.name} is {expected}, got {got}; convert it: x.astype({dtype.name!r})"
@@ -87,6 +88,19 @@ def _array(where: str, expected: ArraySpec, value: Any) -> Any:
             f"{where}: {expected.name} is {expected}, got {got}: {array.ndim} axes instead of {len(expected.shape)}"
         )
     return array
+
+
+def check_width(where: str, name: str, dtype: Any) -> None:
+    """Refuse numbers in 64 bits where JAX would make 32 of them without a word.
+
+    Raises:
+        TypeError: it would.
+    """
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise TypeError(
+            f"{where} has numbers in 64 bits ({name} is {dtype}), which are off in this process: call "
+            "jax.config.update('jax_enable_x64', True) first"
+        )
 
 
 def _kind(value: Any) -> np.dtype:
@@ -111,11 +125,11 @@ def solve_sizes(where: str, specs: Sequence[ArraySpec], arrays: Sequence[Any]) -
         if size < 1:
             raise ValueError(f"{where}: {name}, a length of {first[name]}, must be at least 1")
     for spec, array in zip(specs, arrays, strict=True):
-        check_fit(where, spec, array, sizes, first)
+        _check_fit(where, spec, array, sizes, first)
     return sizes
 
 
-def check_fit(
+def _check_fit(
     where: str,
     spec: ArraySpec,
     array: Any,
@@ -144,7 +158,7 @@ def check_weights(
     arrays = {}
     for name, value in given:
         array, own = jnp.asarray(value), expected[name]
-        if array.shape != own.shape or array.dtype != jax.dtypes.canonicalize_dtype(own.dtype):
+        if array.shape != own.shape or array.dtype != own.dtype:
             raise ValueError(
                 f"{where}: {name} is {own.dtype}{list(own.shape)}, got {array.dtype}{list(array.shape)}"
             )

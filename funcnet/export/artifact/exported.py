@@ -17,8 +17,8 @@ from funcnet.export.programs.building import (
     build_programs,
     gradient_record,
     is_traceable,
+    possible_sizes,
     resolve_sizes,
-    usual_sizes,
 )
 from funcnet.export.programs.comparing import compare_programs
 from funcnet.export.programs.verification import InputSampler
@@ -74,11 +74,8 @@ def export_function(
     fixed = None if request.symbolic else _needed_sizes(request.sizes)
     flat = _told(entry, params, state, lambda: flatten_entry(entry, params, state, fixed))
     check_exportable(flat, name, "stablehlo", fixed[0] if fixed else None)
-    sizes = (
-        usual_sizes(flat)
-        if request.sizes is None
-        else resolve_sizes(flat.symbols, request.sizes, request.symbolic)
-    )
+    sizes = resolve_sizes(flat.symbols, request.sizes, request.symbolic)
+    sizes = possible_sizes(flat, sizes, asked=request.sizes is not None)
     built = _told(entry, params, state, lambda: _build(name, flat, sizes, request))
     record = _recorded(flat, entry, built, request.differentiable)
     sampler = InputSampler(flat.inputs, _examples(name, record, examples))

@@ -9,7 +9,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, Params, PyTree, State
 from funcnet.core.jax_internals.portable import portable_text
-from funcnet.export.artifact.checking import check_inputs, check_weights
+from funcnet.export.artifact.checking import check_inputs, check_weights, check_width
 from funcnet.export.programs.calling import StoredFunction
 from funcnet.export.records import ArtifactManifest, FunctionRecord
 from funcnet.export.specs import ArraySpec
@@ -151,6 +151,8 @@ class Artifact:
     @cached_property
     def arrays(self) -> dict[str, Array]:
         """All arrays by dotted name, on JAX's device from when they are first used."""
+        for name, array in self.stored.items():
+            check_width(self.manifest.name, name, array.dtype)
         return {name: jnp.asarray(array) for name, array in self.stored.items()}
 
     def weights_of(self, record: FunctionRecord) -> dict[str, np.ndarray]:

@@ -209,16 +209,16 @@ def _inputs(graph: Graph, flat: FlatFunction, types: Sequence[Any]) -> list[Valu
     for value in made:
         for axis, length in enumerate(value.shape or ()):
             graph.lengths.learn(length, value, axis)
-    return [_widened(graph, value) for value in made]
+    return [_taken(graph, *each) for each in zip(made, types, strict=True)]
 
 
-def _widened(graph: Graph, value: Value) -> Value:
-    """Carry floats of 16 bits as float32."""
-    wide = carried(value.dtype)
+def _taken(graph: Graph, value: Value, type_: Any) -> Value:
+    """Take an input as the program does: floats of 16 bits as float32, without 64 bits int64 as int32."""
+    wide = carried(type_.dtype)
     if wide == value.dtype:
         return value
     made = graph.node("Cast", [value], shape=value.shape, dtype=wide)
-    return Value(made.name, value.shape, value.dtype)
+    return Value(made.name, value.shape, type_.dtype)
 
 
 def _check(path: Path) -> None:

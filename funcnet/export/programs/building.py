@@ -65,19 +65,23 @@ def resolve_sizes(
     return [*([None] if symbolic else []), *made]
 
 
-def usual_sizes(flat: FlatFunction) -> list[Sizes]:
-    """Tell for which sizes there are programs where nobody asked: those at which the function can be called.
+def possible_sizes(flat: FlatFunction, sizes: Sequence[Sizes], asked: bool) -> list[Sizes]:
+    """Leave out the sizes at which a function cannot be called, unless a user asked for them.
 
     A batch of one image, for instance, has no statistics of its own.
+
+    Raises:
+        TypeError, ValueError: the function's own, at sizes that were asked for.
     """
-    return [each for each in resolve_sizes(flat.symbols, None) if not each or _works(flat, each)]
+    return [each for each in sizes if not each or _works(flat, each, asked)]
 
 
-def _works(flat: FlatFunction, sizes: Mapping[str, int]) -> bool:
-    """Say whether a function can be called at these sizes."""
+def _works(flat: FlatFunction, sizes: Mapping[str, int], asked: bool) -> bool:
     try:
         jax.eval_shape(flat.call, *flat.arguments(sizes))
     except (TypeError, ValueError, ArithmeticError, LookupError):
+        if asked:
+            raise
         return False
     return True
 

@@ -112,9 +112,21 @@ class _Run:
                 got = self._stored.gradient.run(built.record, arrays)
                 made = self._live_gradient(*arrays)
                 compare_outputs(f"the derivative of {where}", names, got, made, together=True)
-        except ExportError as error:
+        except (ExportError, ValueError, RuntimeError) as error:
+            if not isinstance(error, ExportError):
+                raise _unsettled(where, error) from error
             is_open = built.record.sizes is None and sizes
             raise ExportError(f"{error}{_BRANCH if is_open else ''}") from None
+
+
+def _unsettled(where: str, error: Exception) -> ExportError:
+    """Say that XLA refused a program that could be traced, and in which words."""
+    cause = str(error.__cause__ or error).strip().splitlines()[0]
+    return ExportError(
+        f"XLA does not run the program of {where}: {cause}\n"
+        "Where that is for a length that was left open, write programs of fixed lengths: symbolic=False with "
+        "sizes=[{'batch': 1}, {'batch': 32}]"
+    )
 
 
 def _cotangents(outputs: Sequence[Any]) -> list[Any]:

@@ -337,6 +337,18 @@ def test_examples_and_preprocessing(mlp, tmp_path):
     assert [each.name for each in onnx.load(report.path).graph.input] == ["pixels"]
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")  # JAX 0.12 says so
+def test_inputs_of_64_bits_are_taken(tmp_path):
+    """Tokens are int64 elsewhere; JAX has 32 bits unless it is told otherwise."""
+    table = nn.Embedding(5, 3)
+    net = fn.functionalize(table)
+    params, state = net.init(jax.random.key(0))
+    spec = fn.export.spec(("batch",), np.int64, "tokens")
+    report = fn.export.onnx(tmp_path / "a.onnx", net, params, state, spec)
+    (rows,) = run(report.path, tokens=np.array([4, 0], np.int64))
+    assert np.array_equal(rows, params["weight"][np.array([4, 0])])
+
+
 def test_what_a_function_refuses_is_told(tmp_path):
     def call(params, state, x):
         if isinstance(x.shape[0], int) and x.shape[0] < 2:
