@@ -6,7 +6,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     choose,
     is_float,
     ordering,
@@ -18,7 +18,7 @@ from funcnet.export.operators.kernels import (
 __all__ = ["ORDER"]
 
 
-def _place_of_extreme(op_type: str) -> Rule:
+def _place_of_extreme(op_type: str) -> OperationRule:
     """Find the first place of the largest or smallest; of the first NaN, if there is one."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -89,7 +89,7 @@ def _top_k(graph: Graph, operation: Operation, operands: list[Value]) -> list[Va
     return [_taken(graph, value, places, axis), graph.cast(places, dtype)]
 
 
-ORDER: dict[str, Rule] = {
+ORDER: dict[str, OperationRule] = {
     "argmax": _place_of_extreme("ArgMax"),
     "argmin": _place_of_extreme("ArgMin"),
     "sort": _sort,
