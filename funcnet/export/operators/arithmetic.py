@@ -6,7 +6,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     arithmetic,
     broadcasting,
     choose,
@@ -21,7 +21,7 @@ from funcnet.export.operators.kernels import (
 __all__ = ["ARITHMETIC"]
 
 
-def _plain(op_type: str) -> Rule:
+def _plain(op_type: str) -> OperationRule:
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         return [arithmetic(graph, op_type, operands)]
 
@@ -183,7 +183,7 @@ def _repeated_product(graph: Graph, value: Value, exponent: int) -> Value:
     return made
 
 
-ARITHMETIC: dict[str, Rule] = {
+ARITHMETIC: dict[str, OperationRule] = {
     name: broadcasting(rule)
     for name, rule in {
         "abs": _absolute,

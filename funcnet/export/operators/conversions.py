@@ -7,7 +7,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value, carried
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.operators.kernels import Rule, broadcasting, is_float, refuse
+from funcnet.export.operators.kernels import OperationRule, broadcasting, is_float, refuse
 
 __all__ = ["CONVERSIONS"]
 
@@ -181,7 +181,7 @@ def _iota(graph: Graph, operation: Operation, operands: list[Value]) -> list[Val
     return [full]
 
 
-CONVERSIONS: dict[str, Rule] = {
+CONVERSIONS: dict[str, OperationRule] = {
     "bitcast_convert_type": broadcasting(_same_bits),
     "convert_element_type": broadcasting(_convert),
     "iota": _iota,

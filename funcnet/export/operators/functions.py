@@ -9,7 +9,7 @@ from jax import lax
 from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
-from funcnet.export.operators.kernels import Rule, broadcasting, floating, refuse
+from funcnet.export.operators.kernels import OperationRule, broadcasting, floating, refuse
 
 __all__ = ["FUNCTIONS"]
 
@@ -17,7 +17,7 @@ _WITHOUT_FLOAT64 = {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "
 """Operators for which ONNX Runtime has no kernel of float64."""
 
 
-def _direct(op_type: str) -> Rule:
+def _direct(op_type: str) -> OperationRule:
     """Make the rule of a function that is one operator."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -58,7 +58,9 @@ class Formula:
         return self("Add", made, coefficients[-1])
 
 
-def _formula(write: Callable[..., Value], wide: bool = False, only_32: bool = False) -> Rule:
+def _formula(
+    write: Callable[..., Value], wide: bool = False, only_32: bool = False
+) -> OperationRule:
     """Make the rule of a function that is a formula, in at least 32 bits, or always in 64."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -294,7 +296,7 @@ _ONE_OPERATOR = {
     "tanh": "Tanh",
 }
 
-_FORMULAS: dict[str, Rule] = {
+_FORMULAS: dict[str, OperationRule] = {
     "atan2": _formula(_angle, only_32=True),
     "cbrt": _formula(_cube_root),
     "cos": _formula(lambda f, x: f("Cos", x)),
@@ -310,7 +312,7 @@ _FORMULAS: dict[str, Rule] = {
     "rsqrt": _formula(lambda f, x: f("Reciprocal", f("Sqrt", x))),
 }
 
-FUNCTIONS: dict[str, Rule] = {
+FUNCTIONS: dict[str, OperationRule] = {
     name: broadcasting(rule)
     for name, rule in {
         **{name: _direct(op_type) for name, op_type in _ONE_OPERATOR.items()},

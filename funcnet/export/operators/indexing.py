@@ -17,7 +17,7 @@ from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
 from funcnet.export.operators.conversions import counted
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     arithmetic,
     choose,
     is_float,
@@ -236,7 +236,7 @@ def flat_places(
 # ---- scatter -------------------------------------------------------------------------------------
 
 
-def _scatter(reduction: str | None) -> Rule:
+def _scatter(reduction: str | None) -> OperationRule:
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         value, indices, updates = operands
         settings = settings_of(operation)
@@ -316,7 +316,7 @@ def _with_strange(graph: Graph, made: Value, pair: Sequence[Value], places: Valu
     return choose(graph, strange, graph.scalar(np.nan, made.dtype), made)
 
 
-INDEXING: dict[str, Rule] = {
+INDEXING: dict[str, OperationRule] = {
     "gather": _gather,
     "scatter": _scatter(None),
     "scatter_add": _scatter("add"),

@@ -16,16 +16,17 @@ from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.onnx.translation import OperationRule as Rule
+from funcnet.export.onnx.translation import OperationRule
 
 __all__ = [
-    "Rule",
+    "OperationRule",
     "arithmetic",
     "broadcasting",
     "choose",
     "compute",
     "floating",
     "is_float",
+    "made_by",
     "moved_as",
     "moving",
     "ordering",
@@ -192,7 +193,18 @@ def choose(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     return moving(graph, "Where", [yes, no], first=[test])
 
 
-def unless_empty(rule: Rule) -> Rule:
+_NEAR = 16
+
+
+def made_by(graph: Graph, value: Value, op_type: str) -> list[str] | None:
+    """Return what an operator reads if a value was just made by it; None otherwise."""
+    for node in reversed(graph.nodes[-_NEAR:]):
+        if node.outputs == [value.name]:
+            return node.inputs if node.op_type == op_type else None
+    return None
+
+
+def unless_empty(rule: OperationRule) -> OperationRule:
     """Leave out operations that make arrays without numbers: kernels of ONNX Runtime stumble over some."""
 
     @wraps(rule)
@@ -205,7 +217,7 @@ def unless_empty(rule: Rule) -> Rule:
     return apply
 
 
-def broadcasting(rule: Rule) -> Rule:
+def broadcasting(rule: OperationRule) -> OperationRule:
     """Let a rule of an elementwise operation take operands whose axes of length 1 were not yet repeated.
 
     ONNX's elementwise operators repeat them on their own, without writing the repeated array down.

@@ -10,7 +10,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.operators.kernels import Rule, is_float, refuse, result_of, shape_of
+from funcnet.export.operators.kernels import OperationRule, is_float, refuse, result_of, shape_of
 from funcnet.export.operators.slices import padded
 
 __all__ = ["PRODUCTS"]
@@ -166,5 +166,8 @@ def _conv(
     return graph.squeeze(made, [2]) if bare else made
 
 
-PRODUCTS: dict[str, Rule] = {"conv_general_dilated": _convolution, "dot_general": _dot_general}
+PRODUCTS: dict[str, OperationRule] = {
+    "conv_general_dilated": _convolution,
+    "dot_general": _dot_general,
+}
 """Rules by kind of operation."""

@@ -11,7 +11,7 @@ from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     arithmetic,
     choose,
     is_float,
@@ -34,7 +34,7 @@ def _wider(graph: Graph, value: Value) -> Value:
     )
 
 
-def _of_floats(op_type: str, of_whole_numbers: Rule) -> Rule:
+def _of_floats(op_type: str, of_whole_numbers: OperationRule) -> OperationRule:
     """Reduce floats by an operator, which computes in float64 whatever comes, and whole numbers in another way."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -93,7 +93,7 @@ def _whole_product(graph: Graph, operation: Operation, operands: list[Value]) ->
     return [graph.squeeze(made, [0])]
 
 
-def _extreme(op_type: str) -> Rule:
+def _extreme(op_type: str) -> OperationRule:
     """Find the largest or smallest; NaN where there is one."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -131,7 +131,7 @@ def _extreme_of_nothing(graph: Graph, operation: Operation, op_type: str) -> Val
     return graph.expand(graph.scalar(number, dtype), shape)
 
 
-def _any_or_all(op_type: str) -> Rule:
+def _any_or_all(op_type: str) -> OperationRule:
     """Of truth values: the largest is whether any is true, the smallest whether all are."""
     extreme = _extreme(op_type)
 
@@ -157,7 +157,7 @@ def _cumulative_sum(graph: Graph, operation: Operation, operands: list[Value]) -
 Join = Callable[[Graph, Value, Value], Value]
 
 
-def _running(join: Join, neutral: Callable[[np.dtype], float]) -> Rule:
+def _running(join: Join, neutral: Callable[[np.dtype], float]) -> OperationRule:
     """Join each number with the one 1, 2, 4, ... places before it, until all before it are joined."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -217,7 +217,7 @@ def _log_sum(graph: Graph, left: Value, right: Value) -> Value:
 JoinAll = Callable[[Graph, Sequence[Value]], Value]
 
 
-def _reduce_window(join: JoinAll, neutral: Callable[[np.dtype], float]) -> Rule:
+def _reduce_window(join: JoinAll, neutral: Callable[[np.dtype], float]) -> OperationRule:
     """One axis after the other: slices, each a step further on, are joined."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -283,7 +283,7 @@ def _extreme_of(op_type: str) -> JoinAll:
     return join
 
 
-REDUCTIONS: dict[str, Rule] = {
+REDUCTIONS: dict[str, OperationRule] = {
     "cumlogsumexp": _running(_log_sum, _lowest),
     "cummax": _running(lambda graph, *pair: ordering(graph, "Max", pair), _lowest),
     "cummin": _running(lambda graph, *pair: ordering(graph, "Min", pair), _highest),
