@@ -22,10 +22,10 @@ __all__ = [
     "OperationRule",
     "arithmetic",
     "broadcasting",
-    "choose",
+    "choose_from",
     "compute",
-    "floating",
-    "is_float",
+    "float_node",
+    "holds_floats",
     "made_by",
     "moved_as",
     "moving",
@@ -56,7 +56,7 @@ def refuse(operation: Operation, reason: str) -> ExportError:
     return ExportError(f"{operation.name} cannot be written as ONNX: {reason}")
 
 
-def is_float(dtype: Any) -> bool:
+def holds_floats(dtype: Any) -> bool:
     """Whether numbers of a dtype are floats; bfloat16 is one too, which NumPy does not know."""
     return bool(jnp.issubdtype(dtype, jnp.floating))
 
@@ -117,7 +117,7 @@ def arithmetic(
     return compute(graph, op_type, operands, _ARITHMETIC, *others, **attributes)
 
 
-def floating(graph: Graph, op_type: str, operands: Sequence[Value], **attributes: Any) -> Value:
+def float_node(graph: Graph, op_type: str, operands: Sequence[Value], **attributes: Any) -> Value:
     """Add a node that is a function of floats, computed in at least 32 bits."""
     return compute(graph, op_type, operands, _FLOATING, **attributes)
 
@@ -188,7 +188,7 @@ def stand_in(
     return lambda value: graph.cast(value, via), lambda value: graph.cast(value, dtype)
 
 
-def choose(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
+def choose_from(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     """Take from one of two arrays."""
     return moving(graph, "Where", [yes, no], first=[test])
 

@@ -9,9 +9,9 @@ from funcnet.export.operators.kernels import (
     OperationRule,
     arithmetic,
     broadcasting,
-    choose,
-    floating,
-    is_float,
+    choose_from,
+    float_node,
+    holds_floats,
     made_by,
     ordering,
     refuse,
@@ -35,7 +35,7 @@ def _comparison(op_type: str) -> OperationRule:
 
 def _unequal(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     left, right = operands
-    if is_float(left.dtype) and left.name and left.name == right.name:
+    if holds_floats(left.dtype) and left.name and left.name == right.name:
         return [graph.node("IsNaN", [left], dtype=np.bool_)]
     return [_not(graph, _compared(graph, "Equal", left, right))]
 
@@ -57,7 +57,7 @@ def _total_order(op_type: str, swapped: bool) -> OperationRule:
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         left, right = operands
-        if not is_float(left.dtype):
+        if not holds_floats(left.dtype):
             return [_compared(graph, op_type, left, right)]
         below = _totally_below(graph, *((right, left) if swapped else (left, right)))
         if op_type == "Less":
@@ -108,12 +108,12 @@ def _select(graph: Graph, operation: Operation, operands: list[Value]) -> list[V
 
 def _single_operator(graph: Graph, test: Value, yes: Value, no: Value) -> Value | None:
     """Find a choice that is one operator: ``where(x <= 0, 0, x)``, ``where((y > x) | isnan(y), y, x)``."""
-    if not is_float(yes.dtype) or not no.name:
+    if not holds_floats(yes.dtype) or not no.name:
         return None
     compared = made_by(graph, test, "LessOrEqual")
     below = bool(compared) and compared[0] == no.name and _is_nothing(graph, compared[1])
     if below and yes.array is not None and not np.any(yes.array):
-        return floating(graph, "Relu", [no])
+        return float_node(graph, "Relu", [no])
     either = made_by(graph, test, "Or") or []
     for parts in (either, either[::-1]):
         first, second = (Value(name, None, np.dtype(np.bool_)) for name in parts or ("", ""))
@@ -133,7 +133,7 @@ def _is_nothing(graph: Graph, name: str) -> bool:
 def _chosen(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     """Where, or for truth values the three operators that it is."""
     if yes.dtype != np.bool_:
-        return choose(graph, test, yes, no)
+        return choose_from(graph, test, yes, no)
     return _either(graph, _both(graph, test, yes), _both(graph, _not(graph, test), no))
 
 
@@ -178,9 +178,9 @@ def shift(graph: Graph, value: Value, count: Value, direction: str) -> Value:
         )
     else:
         inside = _compared(graph, "Less", wide, graph.scalar(width))
-    safe = choose(graph, inside, steps, graph.scalar(0, twin))
+    safe = choose_from(graph, inside, steps, graph.scalar(0, twin))
     moved = graph.node("BitShift", [bits, safe], direction=direction)
-    moved = choose(graph, inside, moved, graph.scalar(0, twin))
+    moved = choose_from(graph, inside, moved, graph.scalar(0, twin))
     return graph.cast(moved, own)
 
 
@@ -197,9 +197,9 @@ def _arithmetic_shift(graph: Graph, operation: Operation, operands: list[Value])
     signed = np.dtype(f"int{_width(value.dtype)}")
     number = graph.cast(value, signed)
     negative = _compared(graph, "Less", number, graph.scalar(0, signed))
-    turned = choose(graph, negative, graph.node("BitwiseNot", [number]), number)
+    turned = choose_from(graph, negative, graph.node("BitwiseNot", [number]), number)
     moved = shift(graph, turned, graph.cast(count, signed), "RIGHT")
-    moved = choose(graph, negative, graph.node("BitwiseNot", [moved]), moved)
+    moved = choose_from(graph, negative, graph.node("BitwiseNot", [moved]), moved)
     return [graph.cast(moved, value.dtype)]
 
 

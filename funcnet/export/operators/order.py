@@ -8,8 +8,8 @@ from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.operators.kernels import (
     OperationRule,
     arithmetic,
-    choose,
-    is_float,
+    choose_from,
+    holds_floats,
     ordering,
     result_of,
     shape_of,
@@ -27,12 +27,12 @@ def _place_of_extreme(op_type: str) -> OperationRule:
         settings = settings_of(operation)
         (axis,), dtype = settings["axes"], settings["index_dtype"]
         found = ordering(graph, op_type, [value], dtype=np.int64, axis=axis, keepdims=0)
-        if is_float(value.dtype):
+        if holds_floats(value.dtype):
             strange = graph.node("IsNaN", [value], dtype=np.bool_)
             strange = graph.cast(strange, np.int32)
             first = graph.node("ArgMax", [strange], dtype=np.int64, axis=axis, keepdims=0)
             some = graph.node("ReduceMax", [strange, graph.ints([axis])], keepdims=0)
-            found = choose(graph, graph.cast(some, np.bool_), first, found)
+            found = choose_from(graph, graph.cast(some, np.bool_), first, found)
         return [graph.cast(found, dtype)]
 
     return rule
@@ -54,10 +54,10 @@ def _ordered(
 
     It is sorted by what matters least first: each order keeps the one before among equals.
     """
-    if not is_float(key.dtype):
+    if not holds_floats(key.dtype):
         return _stable_order(graph, key, axis, count, largest)
     strange = graph.node("IsNaN", [key], dtype=np.bool_)
-    plain = choose(graph, strange, graph.scalar(0, key.dtype), key)
+    plain = choose_from(graph, strange, graph.scalar(0, key.dtype), key)
     keys = [graph.cast(strange, np.int32), plain]
     if zeros:
         inverse = arithmetic(graph, "Div", [graph.scalar(1, key.dtype), plain])

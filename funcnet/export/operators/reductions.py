@@ -13,8 +13,8 @@ from funcnet.export.onnx.lengths import as_number
 from funcnet.export.operators.kernels import (
     OperationRule,
     arithmetic,
-    choose,
-    is_float,
+    choose_from,
+    holds_floats,
     ordering,
     refuse,
     result_of,
@@ -29,7 +29,7 @@ def _wider(graph: Graph, value: Value) -> Value:
     """16 bits are summed in 32, as XLA does."""
     return (
         graph.cast(value, np.float32)
-        if value.dtype.itemsize == 2 and is_float(value.dtype)
+        if value.dtype.itemsize == 2 and holds_floats(value.dtype)
         else value
     )
 
@@ -42,7 +42,7 @@ def _of_floats(op_type: str, of_whole_numbers: OperationRule) -> OperationRule:
         axes = settings_of(operation)["axes"]
         if not axes:
             return operands
-        if not is_float(value.dtype):
+        if not holds_floats(value.dtype):
             return list(of_whole_numbers(graph, operation, operands))
         made = graph.node(op_type, [_wider(graph, value), graph.ints(axes)], keepdims=0)
         return [graph.cast(made, value.dtype)]
@@ -105,7 +105,7 @@ def _extreme(op_type: str) -> OperationRule:
             return [_extreme_of_nothing(graph, operation, op_type)]
         wide = _wider(graph, value)
         made = ordering(graph, op_type, [wide], graph.ints(axes), keepdims=0)
-        if is_float(value.dtype):
+        if holds_floats(value.dtype):
             made = _or_nan(graph, made, wide, axes)
         return [graph.cast(made, value.dtype)]
 
@@ -116,12 +116,12 @@ def _or_nan(graph: Graph, made: Value, value: Value, axes: tuple[int, ...]) -> V
     """ONNX Runtime forgets NaN in some orders of numbers; a sum of absolute values is NaN only by one of them."""
     total = graph.node("ReduceL1", [value, graph.ints(axes)], keepdims=0)
     strange = graph.node("IsNaN", [total], dtype=np.bool_)
-    return choose(graph, strange, total, made)
+    return choose_from(graph, strange, total, made)
 
 
 def _extreme_of_nothing(graph: Graph, operation: Operation, op_type: str) -> Value:
     shape, dtype = result_of(operation)
-    if is_float(dtype):
+    if holds_floats(dtype):
         number = -np.inf if op_type == "ReduceMax" else np.inf
     elif dtype == np.bool_:
         number = op_type == "ReduceMin"
@@ -195,21 +195,21 @@ def _moved(
 
 
 def _lowest(dtype: np.dtype) -> float:
-    return -np.inf if is_float(dtype) else np.iinfo(dtype).min
+    return -np.inf if holds_floats(dtype) else np.iinfo(dtype).min
 
 
 def _highest(dtype: np.dtype) -> float:
-    return np.inf if is_float(dtype) else np.iinfo(dtype).max
+    return np.inf if holds_floats(dtype) else np.iinfo(dtype).max
 
 
 def _log_sum(graph: Graph, left: Value, right: Value) -> Value:
     """log(exp(left) + exp(right)), around the larger of both."""
     high = graph.node("Max", [left, right])
     infinite = graph.node("IsInf", [high], dtype=np.bool_)
-    center = choose(graph, infinite, graph.scalar(0, high.dtype), high)
+    center = choose_from(graph, infinite, graph.scalar(0, high.dtype), high)
     terms = [graph.node("Exp", [graph.node("Sub", [each, center])]) for each in (left, right)]
     made = graph.node("Add", [graph.node("Log", [graph.node("Add", terms)]), center])
-    return choose(graph, infinite, high, made)
+    return choose_from(graph, infinite, high, made)
 
 
 # ---- windows -------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def _reduce_window(join: JoinAll, neutral: Callable[[np.dtype], float]) -> Opera
         filling = graph.scalar(neutral(dtype), dtype)
         if any(as_number(n) == 0 for n in shape) or any(as_number(n) == 0 for n in shape_of(value)):
             return [graph.expand(filling, shape)]
-        wide = np.dtype(np.float32) if is_float(dtype) and dtype.itemsize == 2 else dtype
+        wide = np.dtype(np.float32) if holds_floats(dtype) and dtype.itemsize == 2 else dtype
         value = _known(graph, graph.cast(value, wide), value.shape)
         value = padded(graph, value, graph.cast(filling, wide), _room(operation, settings))
         for axis, size in enumerate(settings["window_dimensions"]):
