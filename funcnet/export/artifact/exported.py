@@ -11,7 +11,7 @@ from funcnet.core.aliases import Params, State
 from funcnet.core.errors import ExportError
 from funcnet.export.flat import FlatFunction, flatten_entry
 from funcnet.export.preflight.check import check_exportable
-from funcnet.export.preflight.sites import line_of
+from funcnet.export.preflight.sites import line_of_error
 from funcnet.export.programs.building import (
     Built,
     build_gradients,
@@ -115,7 +115,7 @@ def _told(entry: Entry, params: Params, state: State, do: Callable[[], _T]) -> _
     except Exception as error:
         if not is_traceable(entry, params, state):
             raise
-        line = line_of(error)
+        line = line_of_error(error)
         raise ExportError(
             f"the function cannot be traced with lengths left open{f', at {line}' if line else ''}: "
             f"{str(error).strip().splitlines()[0]}\n"
