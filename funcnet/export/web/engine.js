@@ -121,7 +121,7 @@ function softmax(logits, temperature = 1) {
 }
 
 function percent(share) {
-  return share > 0.9995 && share < 1 ? ">\u202f99.9 %" : `${(100 * share).toFixed(1)} %`;
+  return share > 0.9995 && share < 1 ? ">\u202f99.9\u00a0%" : `${(100 * share).toFixed(1)}\u00a0%`;
 }
 
 function makeBars(list, count) {
