@@ -1,6 +1,7 @@
 """Arrays in requests and answers, exactly: as JSON's nested lists, or as the bytes of a safetensors file.
 
-No number is rounded, cut off or lost in silence. The bytes are many times quicker. JSON has no NaN and no infinities: they are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, both ways.
+No number is rounded, cut off or lost in silence. The bytes are many times quicker. JSON has no NaN and no
+infinities: they are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, both ways.
 """
 
 import json
