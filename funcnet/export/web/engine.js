@@ -47,7 +47,10 @@ async function openSession(name) {
   // a run that has begun ends first
   await engine.running.catch(() => {});
   if (engine.session) await engine.session.release();
-  engine.session = await engine.runtime.InferenceSession.create(engine.model, { executionProviders: [name] });
+  engine.session = await engine.runtime.InferenceSession.create(engine.model, {
+    executionProviders: [name],
+    logSeverityLevel: 3, // errors: a warning of what runs where is no news to a visitor
+  });
   engine.name = name;
 }
 

@@ -17,6 +17,7 @@ from funcnet.export.web.runtime import find_runtime
 from tests.export.web.browser import Browser, needs_browser
 
 
+@pytest.mark.slow
 def test_the_page_of_the_example(tmp_path):
     needs_browser()
     try:
