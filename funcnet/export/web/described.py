@@ -45,10 +45,10 @@ def read_model(path: str | os.PathLike[str]) -> WebModel:
         FileNotFoundError: there is no such file.
         ExportError: it is no model, or keeps its weights in other files.
     """
-    onnx = _onnx()
     file = as_path(path)
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}: write it with export.onnx")
+    onnx = _onnx()
     content = file.read_bytes()
     try:
         model = onnx.load_model_from_string(content)

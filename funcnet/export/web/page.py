@@ -6,6 +6,7 @@ import html
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,6 +147,7 @@ def _packed(contents: Mapping[str, bytes], name: str) -> str:
     return f"const {name} = {json.dumps(letters)};"
 
 
+@lru_cache(maxsize=2)  # zipping it takes seconds
 def _runtime_script(found: WebRuntime) -> str:
     held = _packed({"code": found.code.read_bytes(), "wasm": found.wasm.read_bytes()}, "parts")
     return f"{{ {held} Object.assign(packed, parts); }}"

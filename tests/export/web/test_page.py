@@ -167,13 +167,30 @@ def problem(browser, page):
     return browser.evaluate("document.getElementById('problem').textContent")
 
 
-def test_a_page_with_webgpu_runs_without_one(browser, digits, runtime, tmp_path, rng):
-    browser.open(url(export.web(tmp_path, digits[0], runtime=runtime)))
+@pytest.mark.slow
+def test_a_page_runs_by_webgpu_and_without_one(browser, digits, runtime, tmp_path, rng):
+    page = export.web(tmp_path, digits[0], runtime=runtime)
     pixels = rng.random((28, 28))
-    image = np.float32(pixels).reshape(1, 1, 28, 28)
-    found = ask(browser, pixels)["logits"]
-    np.testing.assert_allclose(found, np.ravel(digits[1](image)["logits"]), rtol=1e-5, atol=1e-5)
-    assert "WebAssembly" in browser.evaluate("document.getElementById('status').textContent")
+    expected = digits[1](np.float32(pixels).reshape(1, 1, 28, 28))
+    found = {}
+    browser.open(url(page))
+    found[browser.evaluate("engine.name")] = ask(browser, pixels)
+    other = Browser(gpu=True)
+    try:
+        other.open(url(page))
+        found[other.evaluate("engine.name")] = ask(other, pixels)
+        assert not other.complaints()
+        if "webgpu" in found:
+            other.evaluate("$('engine').value = 'wasm'; $('engine').onchange()")
+            check(ask(other, pixels), {name: np.ravel(each) for name, each in expected.items()})
+            assert other.evaluate("engine.name") == "wasm"
+    finally:
+        other.close()
+    assert "wasm" in found
+    for each in found.values():
+        check(each, {name: np.ravel(value) for name, value in expected.items()})
+    if "webgpu" not in found:
+        pytest.skip("this Chromium has no WebGPU")
 
 
 def test_a_model_that_the_browser_cannot_run_is_told_in_words(browser, runtime, tmp_path):
