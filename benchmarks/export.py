@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 import funcnet as fn
-from benchmarks import export_ours, export_torch
+from benchmarks import export_native, export_ours, export_torch
 from benchmarks.export_models import MODELS, Pair, make
 from benchmarks.interleave import interleave, table
 
-SIDES = export_ours.SIDES | export_torch.SIDES
+SIDES = export_ours.SIDES | export_native.SIDES | export_torch.SIDES
 
 AGREEMENT = 1e-4
 """Relative to the largest output: sums of a few thousand products, some fused and in another order."""

@@ -63,7 +63,8 @@ def array_of(value: np.ndarray) -> Any:
 def compiled(sources: list[Path], flags: list[str]) -> ctypes.CDLL:
     """Compile a shared library once, and load it."""
     command = ["g++", "-std=c++20", "-O2", "-shared", "-fPIC", *map(str, sources), *flags]
-    told = hashlib.sha256(b"".join([repr(command).encode(), *(s.read_bytes() for s in sources)]))
+    read = [*sources, *sorted(SOURCES.rglob("*.h*"))]
+    told = hashlib.sha256(b"".join([repr(command).encode(), *(each.read_bytes() for each in read)]))
     folder = Path.home() / ".cache" / "funcnet-benchmarks"  # libtorch's headers take a minute
     made = folder / f"{told.hexdigest()[:16]}.so"
     if not made.exists():

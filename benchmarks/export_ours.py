@@ -60,8 +60,36 @@ def onnx(pair: Pair, folder: Path) -> Call:
     return session(file, pair)
 
 
+def tensorflow(pair: Pair, folder: Path) -> Call:
+    """Write a SavedModel with the batch left open; load it in TensorFlow."""
+    import tensorflow as tf
+
+    threads = torch.get_num_threads()
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    report = export.tensorflow(folder / "tensorflow", *_exported(pair), verify=False)
+    loaded = tf.saved_model.load(str(report.path))
+    run = loaded.signatures["serving_default"]
+    return lambda: run(x=tf.constant(pair.x))["output"].numpy()
+
+
+def litert(pair: Pair, folder: Path) -> Call:
+    """Convert for this batch; load it in LiteRT."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    spec = export.spec(pair.x.shape, pair.x.dtype, "x")
+    report = export.litert(
+        folder / "model.tflite", pair.net, pair.params, pair.state, spec, verify=False
+    )
+    loaded = Interpreter(model_path=str(report.path), num_threads=torch.get_num_threads())
+    run = loaded.get_signature_runner()
+    return lambda: run(x=pair.x)["output"]
+
+
 SIDES = {
     "funcnet, jax.jit": jitted,
     "funcnet, artifact in JAX": artifact,
     "funcnet, ONNX in ONNX Runtime": onnx,
+    "funcnet, SavedModel in TensorFlow": tensorflow,
+    "funcnet, LiteRT": litert,
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import funcnet as fn
 from examples.mnist import DigitNet, images_of
@@ -72,7 +73,8 @@ def write_page(
         "Draw one, and a small convolutional network reads it while you draw. It has learned from "
         "handwritten digits of MNIST, and shows which pixels moved its answer."
     )
-    samples = others[:10]["image"]
+    images, labels = others[:]["image"], others[:]["label"]
+    samples = images[[int(np.flatnonzero(labels == digit)[0]) for digit in range(10)]]
     page = export.web(
         directory, directory / "digits.onnx", "digit", lead=lead, samples=samples, **options
     )

@@ -2,14 +2,16 @@
 
 import ctypes
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet import export
+from funcnet import export, nn
 from funcnet.export.flat import flatten_entry
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
@@ -24,12 +26,15 @@ class Route:
         needs: packages.
         dtypes: that it can carry.
         one_of: of how many models a sample takes one.
+        reports: whether `prepare` takes no batches and gives the exporter's report instead: what runs in another
+            process was compared there.
     """
 
     prepare: Callable[..., Run]
     needs: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     one_of: int = 1
+    reports: bool = False
 
 
 def artifact(model, function, folder, batches):
@@ -41,9 +46,18 @@ def artifact(model, function, folder, batches):
 
     def run(arrays):
         outputs = loaded(*jax.tree.unflatten(structure, arrays))
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(outputs)]
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(with_caches(outputs))]
 
     return run
+
+
+def with_caches(tree):
+    """Make caches of the dicts that stand for them where the class is not known: their order of leaves is another."""
+    if isinstance(tree, dict) and set(tree) == set(nn.KeyValueCache._fields):
+        return nn.KeyValueCache(**tree)
+    if isinstance(tree, list | tuple):
+        return type(tree)(map(with_caches, tree))
+    return tree
 
 
 def native(model, function, folder, batches):
@@ -97,8 +111,53 @@ def onnx_array(value):
 BFLOAT16 = 16
 """ONNX's number of the dtype."""
 
+
+def iree(model, function, folder, batches):
+    """Save with programs for these batches; compile each as docs/export_iree.md says."""
+    sizes = [{"batch": each} for each in batches]
+    path = export.save(
+        folder / "model.fnx",
+        {"call": model.entries[function]},
+        model.params,
+        model.state,
+        sizes=sizes,
+    )
+    page = (Path(__file__).parents[2] / "docs" / "export_iree.md").read_text()
+    script = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    script = script.replace('"model.fnx"', repr(str(path)))
+    calls = {}
+    for each in sizes:
+        names = {}
+        exec(script.replace('{"batch": 1}', repr(each)), names)
+        calls[each["batch"]] = names["call"]
+    batch_of = {}
+    for batch in batches:
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(model.example(function, batch))]
+        batch_of[str(shapes)] = batch
+    return lambda arrays: calls[batch_of[str([np.shape(each) for each in arrays])]](*arrays)
+
+
+def tensorflow(model, function, folder):
+    """Write a SavedModel; it is loaded and compared in a process of its own at 1, 2, 3 and 32."""
+    return export.tensorflow(folder / "model", *compared_at(model, function))
+
+
+def litert(model, function, folder):
+    """Write a model of LiteRT for a batch of two; it is loaded and compared in a process of its own."""
+    return export.litert(
+        folder / "model.tflite", *compared_at(model, function), sizes=[{"batch": 2}]
+    )
+
+
+def compared_at(model, function):
+    return model.entries[function], model.params, model.state
+
+
 ROUTES = {
     "artifact": Route(artifact),
     "native": Route(native),
     "onnx": Route(onnx, ("onnx", "onnxruntime")),
+    "iree": Route(iree, ("iree.compiler", "iree.runtime"), ("float32",), one_of=5),
+    "tensorflow": Route(tensorflow, ("tensorflow",), ("float32",), 5, reports=True),
+    "litert": Route(litert, ("tensorflow", "ai_edge_litert"), ("float32",), 5, reports=True),
 }

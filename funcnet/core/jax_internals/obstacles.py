@@ -84,7 +84,8 @@ def obstacle(operation: Operation) -> str | None:
 
     Returns:
         ``"factorization: qr"`` and the like, ``"callback"``, ``"print"``, ``"check"``, ``"feed"``, ``"kernel"``,
-        ``"fft"``, ``"approximate top k"``, ``"collective"``, ``"devices"`` or ``"hardware random bits"``.
+        ``"fft"``, ``"approximate top k"``, ``"collective"``, ``"devices"``, ``"hardware random bits"``,
+        ``"random bits"`` or ``"sort"``.
 
     >>> from funcnet.core.jax_internals.obstacles import obstacle
     >>> from funcnet.core.jax_internals.programs import trace
@@ -103,6 +104,10 @@ def obstacle(operation: Operation) -> str | None:
         return "approximate top k"
     if primitive in _HARDWARE_DRAWS or _draws_by_hardware(operation):
         return "hardware random bits"
+    if primitive is primitives.sort_p:
+        return "sort"
+    if draws_numbers(operation):
+        return "random bits"
     if spans_devices(operation):
         return "devices"
     for kind, names in _BY_NAME.items():

@@ -21,8 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     """Load the file, which checks it, and print what is in it; its author may be anybody."""
-    probe(as_path(asked.file), compiles=False)
-    artifact = load(asked.file)
+    path = as_path(asked.file)
+    path.open("rb").close()  # a file that is not there is no file made to harm
+    probe(path, compiles=False)
+    artifact = load(path)
     if asked.program is None:
         text = "\n".join(report_lines(artifact))
     else:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet.core.jax_internals.convolutions import plain_convolution
 from funcnet.core.jax_internals.obstacles import chosen_branch, decides_platform
 from funcnet.core.jax_internals.programs import (
     Branches,
@@ -23,8 +24,8 @@ __all__ = ["plain_form"]
 def plain_form(program: Program, turns: int = 64) -> Callable[..., list[Any]]:
     """Make a function of a program that computes the same with fewer kinds of operations.
 
-    Calls are written out, a `jax.lax.scan` is done turn by turn, and of a `jax.lax.platform_dependent` the default
-    is taken.
+    Calls are written out, a `jax.lax.scan` is done turn by turn, of a `jax.lax.platform_dependent` the default is
+    taken, and convolutions are in the forms of `plain_convolution`.
 
     Args:
         program: with known lengths.
@@ -57,7 +58,8 @@ def _run(program: Program, arguments: Sequence[Any], turns: int) -> list[Any]:
                 return _while(loop, operands, turns)
             case Branches(programs):
                 return _switch(programs, operands, turns)
-        return operation.evaluate(operands)
+        convolved = plain_convolution(operation, *operands[:2]) if len(operands) == 2 else None
+        return operation.evaluate(operands) if convolved is None else [convolved]
 
     return walk(program, arguments, visit)
 

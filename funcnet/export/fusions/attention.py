@@ -6,9 +6,9 @@ to it. Where no row can be masked as a whole, finite numbers give what a plain S
 
 import numpy as np
 
-from funcnet.export.fusions.pattern import ANY, Named, Pattern, Search
+from funcnet.export.fusions.pattern import ANY, Named, NodePattern, Search
 from funcnet.export.fusions.replacement import Replacement
-from funcnet.export.onnx.graph import Node
+from funcnet.export.onnx.graph import GraphNode
 
 __all__ = ["fuse_attention"]
 
@@ -18,7 +18,7 @@ _WEIGHTS = Named("weights", ("Exp", ("Where", _IS_FINITE, ("Sub", "scores", "lar
 _SUMS = Named("sums", ("Unsqueeze", ("ReduceSum", "weights", ANY), "axis"))
 _TOTAL = ("Where", ("Equal", "sums", 0.0), 1.0, _SUMS)
 _AVERAGE = ("Div", ("MatMul", _WEIGHTS, "values"), _TOTAL)
-_ATTENDED: tuple[Pattern, ...] = (
+_ATTENDED: tuple[NodePattern, ...] = (
     ("Where", ("And", "finite", ANY), _AVERAGE, np.nan),
     ("Where", "finite", _AVERAGE, np.nan),
 )
@@ -29,7 +29,7 @@ _MOST_MASKED = 1 << 22
 """Numbers of a mask that is written down as what is added to scores, which is quicker than a choice."""
 
 
-def fuse_attention(search: Search, node: Node) -> Replacement | None:
+def fuse_attention(search: Search, node: GraphNode) -> Replacement | None:
     """Write attention as the product of a Softmax with the values."""
     if node.op_type != "Where":
         return None

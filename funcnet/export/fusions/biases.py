@@ -2,12 +2,12 @@
 
 from funcnet.export.fusions.pattern import Search
 from funcnet.export.fusions.replacement import Replacement
-from funcnet.export.onnx.graph import Node
+from funcnet.export.onnx.graph import GraphNode
 
 __all__ = ["fuse_bias"]
 
 
-def fuse_bias(search: Search, node: Node) -> Replacement | None:
+def fuse_bias(search: Search, node: GraphNode) -> Replacement | None:
     """Write a Conv or a Gemm with the Add that follows as one."""
     if node.op_type != "Add":
         return None
@@ -19,7 +19,7 @@ def fuse_bias(search: Search, node: Node) -> Replacement | None:
     return None
 
 
-def _weight(search: Search, name: str, maker: Node | None) -> str | None:
+def _weight(search: Search, name: str, maker: GraphNode | None) -> str | None:
     """Return the weight of one number a channel that a value is, given axes of length 1 as the operator asks."""
     node = search.maker(name, "Unsqueeze")
     if maker is None or node is None or len(maker.inputs) != 2:

@@ -8,11 +8,11 @@ from funcnet.export.fusions.maxima import fuse_maximum, fuse_relu, fuse_windows
 from funcnet.export.fusions.normalization import fuse_gelu, fuse_layer_norm
 from funcnet.export.fusions.pattern import Search
 from funcnet.export.fusions.replacement import Replacement
-from funcnet.export.onnx.graph import Graph, Node
+from funcnet.export.onnx.graph import Graph, GraphNode
 
 __all__ = ["fuse"]
 
-_PASSES: tuple[tuple[Callable[[Search, Node], Replacement | None], ...], ...] = (
+_PASSES: tuple[tuple[Callable[[Search, GraphNode], Replacement | None], ...], ...] = (
     (fuse_relu, fuse_maximum),
     (fuse_windows, fuse_layer_norm, fuse_gelu, fuse_attention, fuse_bias),
 )
@@ -34,8 +34,8 @@ def fuse(graph: Graph) -> None:
 def _try(
     graph: Graph,
     search: Search,
-    node: Node,
-    rules: tuple[Callable[[Search, Node], Replacement | None], ...],
+    node: GraphNode,
+    rules: tuple[Callable[[Search, GraphNode], Replacement | None], ...],
 ) -> None:
     for rule in rules:
         made = rule(search, node)

@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.export.fusions.pattern import Search
 from funcnet.export.fusions.replacement import Replacement
-from funcnet.export.onnx.graph import Node
+from funcnet.export.onnx.graph import GraphNode
 
 __all__ = ["fuse_maximum", "fuse_relu", "fuse_windows"]
 
@@ -17,7 +17,7 @@ _IS_NAN = (("Not", ("Equal", "b", "b")), ("IsNaN", "b"))
 _LARGER = tuple(("Where", ("Or", ("Greater", "b", "a"), nan), "b", "a") for nan in _IS_NAN)
 
 
-def fuse_relu(search: Search, node: Node) -> Replacement | None:
+def fuse_relu(search: Search, node: GraphNode) -> Replacement | None:
     """Write ``0 if x <= 0 else x`` as Relu."""
     found = search.match(node, _RELU) if node.op_type == "Where" else None
     if found is None or search.dtype(found["x"]) != np.float32:
@@ -25,7 +25,7 @@ def fuse_relu(search: Search, node: Node) -> Replacement | None:
     return Replacement("Relu", [found["x"]])
 
 
-def fuse_maximum(search: Search, node: Node) -> Replacement | None:
+def fuse_maximum(search: Search, node: GraphNode) -> Replacement | None:
     """Write ``b if b > a or b is NaN else a`` as Max, which keeps NaN as well."""
     if node.op_type != "Where":
         return None
@@ -44,7 +44,7 @@ class _Windows:
     dilation: int
 
 
-def fuse_windows(search: Search, node: Node) -> Replacement | None:
+def fuse_windows(search: Search, node: GraphNode) -> Replacement | None:
     """Write maxima over windows of one spatial axis after the other as MaxPool."""
     over, name = [], node.outputs[0]
     while (windows := _windows(search, name)) is not None:

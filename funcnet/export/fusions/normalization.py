@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from funcnet.export.fusions.pattern import ANY, Named, Pattern, Search
+from funcnet.export.fusions.pattern import ANY, Named, NodePattern, Search
 from funcnet.export.fusions.replacement import Replacement
-from funcnet.export.onnx.graph import Node
+from funcnet.export.onnx.graph import GraphNode
 
 __all__ = ["fuse_gelu", "fuse_layer_norm"]
 
 
-def _mean(of: Pattern) -> Pattern:
+def _mean(of: NodePattern) -> NodePattern:
     return ("Div", ("Unsqueeze", ("ReduceSum", of, "axes"), ANY), "count")
 
 
@@ -24,7 +24,7 @@ _SCALED = ("Mul", _STANDARDIZED, "scale")
 _SHIFTED = ("Add", _SCALED, "shift")
 
 
-def fuse_layer_norm(search: Search, node: Node) -> Replacement | None:
+def fuse_layer_norm(search: Search, node: GraphNode) -> Replacement | None:
     """Write a standardization over the last axes, with its scale and offset if they follow, as LayerNormalization."""
     for op_type, pattern in (("Add", _SHIFTED), ("Mul", _SCALED), ("Mul", _STANDARDIZED)):
         found = search.match(node, pattern) if node.op_type == op_type else None
@@ -61,7 +61,7 @@ def _of_shape(search: Search, name: str, shape: tuple[int, ...]) -> str | None:
 _GELU = ("Mul", ("Mul", "x", 0.5), ("Add", ("Erf", ("Mul", "x", math.sqrt(0.5))), 1.0))
 
 
-def fuse_gelu(search: Search, node: Node) -> Replacement | None:
+def fuse_gelu(search: Search, node: GraphNode) -> Replacement | None:
     """Write ``x / 2 * (1 + erf(x / sqrt(2)))`` as Gelu."""
     found = search.match(node, _GELU) if node.op_type == "Mul" else None
     if found is None or search.dtype(found["x"]) != np.float32:

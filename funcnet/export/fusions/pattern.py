@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from funcnet.export.onnx.finishing import all_nodes
-from funcnet.export.onnx.graph import Graph, Node
+from funcnet.export.onnx.graph import Graph, GraphNode
 
-__all__ = ["ANY", "Named", "Pattern", "Search"]
+__all__ = ["ANY", "Named", "NodePattern", "Search"]
 
-Pattern: TypeAlias = Any
+NodePattern: TypeAlias = Any
 """A number: a constant of that value. A word: anything, the same wherever the word stands. A tuple: an operator and
 patterns of its inputs. `Named`: a pattern whose value has a name from then on. `ANY`."""
 
@@ -26,7 +26,7 @@ class Named:
     """A pattern, and a word for the value that fits it."""
 
     word: str
-    pattern: Pattern
+    pattern: NodePattern
 
 
 class Search:
@@ -42,11 +42,11 @@ class Search:
         self.constants = {each.name for each in graph.shared.constants.values()}
         self.uses = Counter(name for node in all_nodes(graph) for name in node.inputs)
 
-    def match(self, node: Node, pattern: Pattern) -> dict[str, str] | None:
+    def match(self, node: GraphNode, pattern: NodePattern) -> dict[str, str] | None:
         """Fit a pattern to the first output of a node: the names of values by the pattern's words, or None."""
         return next(self._fits(node.outputs[0], pattern, {}), None)
 
-    def maker(self, name: str, op_type: str) -> Node | None:
+    def maker(self, name: str, op_type: str) -> GraphNode | None:
         """Return the node that makes a value, if it is of that operator."""
         node = self.makers.get(name)
         return node if node is not None and node.op_type == op_type else None
@@ -82,7 +82,7 @@ class Search:
         return self.graph.shared.dtypes.get(name) if stored is None else stored.dtype
 
     def _fits(
-        self, name: str, pattern: Pattern, words: Mapping[str, str]
+        self, name: str, pattern: NodePattern, words: Mapping[str, str]
     ) -> Iterator[dict[str, str]]:
         """Yield each way in which a pattern fits a value."""
         if pattern is ANY:
@@ -117,7 +117,7 @@ class Search:
             yield from self._fits_all(inputs, parts, words)
 
     def _fits_all(
-        self, names: list[str], patterns: list[Pattern], words: Mapping[str, str]
+        self, names: list[str], patterns: list[NodePattern], words: Mapping[str, str]
     ) -> Iterator[dict[str, str]]:
         if not names:
             yield dict(words)

@@ -99,9 +99,7 @@ class Translator:
             if not has_rule and not _constant_in(step):
                 unknown.setdefault(kind, where(step.operation, step.scope))
         if unknown:
-            listed = "; ".join(
-                f"{kind.removeprefix('unknown:')}{at}" for kind, at in unknown.items()
-            )
+            listed = "; ".join(f"{kind}{at}" for kind, at in unknown.items())
             raise ExportError(
                 f"ONNX: no rule is there for these operations: {listed}. Write the computation another way, or give "
                 "a rule of your own: export.onnx(..., rules={kind: rule}), see docs/export_onnx.md"
@@ -156,6 +154,6 @@ def _typed(operation: Operation, made: Sequence[Value]) -> list[Value]:
 def where(operation: Operation, scope: str = "") -> str:
     """Say which module asked for an operation, and on which line, as far as JAX knows."""
     module = operation.scope or scope
-    frame = next((f for f in operation.frames if "/jax/" not in f.file.replace("\\\\", "/")), None)
+    frame = next((f for f in operation.frames if "/jax/" not in f.file.replace("\\", "/")), None)
     text = f" in module {module!r}" if module else ""
     return text + (f" ({frame.file}:{frame.line})" if frame else "")

@@ -6,12 +6,12 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     arithmetic,
     broadcasting,
-    choose,
-    floating,
-    is_float,
+    choose_from,
+    float_node,
+    holds_floats,
     is_unsigned,
     ordering,
     refuse,
@@ -21,7 +21,7 @@ from funcnet.export.operators.kernels import (
 __all__ = ["ARITHMETIC"]
 
 
-def _plain(op_type: str) -> Rule:
+def _plain(op_type: str) -> OperationRule:
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         return [arithmetic(graph, op_type, operands)]
 
@@ -31,8 +31,8 @@ def _plain(op_type: str) -> Rule:
 def _maximum(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     """Max; beside a constant 0 a Relu, which ONNX Runtime joins to the product before it."""
     for value, other in (operands, operands[::-1]):
-        if is_float(value.dtype) and _is_zero(other) and not value.is_constant:
-            return [floating(graph, "Relu", [value])]
+        if holds_floats(value.dtype) and _is_zero(other) and not value.is_constant:
+            return [float_node(graph, "Relu", [value])]
     return [ordering(graph, "Max", operands)]
 
 
@@ -62,7 +62,7 @@ def _sign(graph: Graph, operation: Operation, operands: list[Value]) -> list[Val
     (value,) = operands
     if is_unsigned(value.dtype):
         return [graph.cast(graph.cast(value, np.bool_), value.dtype)]
-    return [(floating if is_float(value.dtype) else arithmetic)(graph, "Sign", operands)]
+    return [(float_node if holds_floats(value.dtype) else arithmetic)(graph, "Sign", operands)]
 
 
 def _square(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -81,7 +81,7 @@ def _one_minus_square(graph: Graph, operation: Operation, operands: list[Value])
 
 
 def _quotient(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
-    if is_float(operands[0].dtype):
+    if holds_floats(operands[0].dtype):
         return [arithmetic(graph, "Div", operands)]
     return [integer_quotient(graph, *operands)]
 
@@ -89,8 +89,8 @@ def _quotient(graph: Graph, operation: Operation, operands: list[Value]) -> list
 def _remainder(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     """Give the remainder the sign of what is divided; of a division by 0 all remains."""
     value, divisor = operands
-    if is_float(value.dtype):
-        return [floating(graph, "Mod", operands, fmod=1)]
+    if holds_floats(value.dtype):
+        return [float_node(graph, "Mod", operands, fmod=1)]
     quotient = integer_quotient(graph, value, divisor)
     rest = arithmetic(graph, "Sub", [value, arithmetic(graph, "Mul", [quotient, divisor])])
     return [rest]
@@ -110,26 +110,26 @@ def integer_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
     if value.dtype == np.int64:
         made = _long_quotient(graph, value, divisor, by_zero)
     else:
-        safe = choose(graph, by_zero, graph.scalar(1, divisor.dtype), divisor)
+        safe = choose_from(graph, by_zero, graph.scalar(1, divisor.dtype), divisor)
         wide = [graph.cast(each, np.int64) for each in (value, safe)]
         made = graph.cast(graph.node("Div", wide), value.dtype)
-    return choose(graph, by_zero, graph.scalar(-1, value.dtype), made)
+    return choose_from(graph, by_zero, graph.scalar(-1, value.dtype), made)
 
 
 def _long_quotient(graph: Graph, value: Value, divisor: Value, by_zero: Value) -> Value:
     """Divide int64 by what is not 0; division by -1 turns the sign instead, which the smallest number survives."""
     by_minus_one = graph.node("Equal", [divisor, graph.scalar(-1)], dtype=np.bool_)
     unsafe = graph.node("Or", [by_zero, by_minus_one], dtype=np.bool_)
-    safe = choose(graph, unsafe, graph.scalar(1), divisor)
+    safe = choose_from(graph, unsafe, graph.scalar(1), divisor)
     made = graph.node("Div", [value, safe])
-    return choose(graph, by_minus_one, graph.node("Neg", [value]), made)
+    return choose_from(graph, by_minus_one, graph.node("Neg", [value]), made)
 
 
 def _unsigned_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
     """Divide 64 bits without sign: twice the quotient of the half, and one more if the rest is large enough."""
     zero = graph.scalar(0, np.uint64)
     by_zero = graph.node("Equal", [divisor, zero], dtype=np.bool_)
-    safe = choose(graph, by_zero, graph.scalar(1, np.uint64), divisor)
+    safe = choose_from(graph, by_zero, graph.scalar(1, np.uint64), divisor)
     one = graph.scalar(1, np.uint64)
     half = graph.cast(graph.node("BitShift", [value, one], direction="RIGHT"), np.int64)
     large = ordering(
@@ -144,7 +144,7 @@ def _unsigned_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
     rest = arithmetic(graph, "Sub", [value, arithmetic(graph, "Mul", [quotient, safe])])
     more = ordering(graph, "GreaterOrEqual", [rest, safe], dtype=np.bool_)
     made = arithmetic(graph, "Add", [quotient, graph.cast(more, np.uint64)])
-    return choose(graph, by_zero, graph.scalar(2**64 - 1, np.uint64), made)
+    return choose_from(graph, by_zero, graph.scalar(2**64 - 1, np.uint64), made)
 
 
 # ---- powers --------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def _unsigned_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
 
 def _power(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     base = operands[0]
-    if not is_float(base.dtype):
+    if not holds_floats(base.dtype):
         raise refuse(operation, "powers of whole numbers with exponents that are not known")
     wide = np.float32 if base.dtype.itemsize == 2 else base.dtype
     made = graph.node("Pow", [graph.cast(each, wide) for each in operands])
@@ -183,7 +183,7 @@ def _repeated_product(graph: Graph, value: Value, exponent: int) -> Value:
     return made
 
 
-ARITHMETIC: dict[str, Rule] = {
+ARITHMETIC: dict[str, OperationRule] = {
     name: broadcasting(rule)
     for name, rule in {
         "abs": _absolute,

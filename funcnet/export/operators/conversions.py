@@ -7,7 +7,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value, carried
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.operators.kernels import Rule, broadcasting, is_float, refuse
+from funcnet.export.operators.kernels import OperationRule, broadcasting, holds_floats, refuse
 
 __all__ = ["CONVERSIONS"]
 
@@ -22,11 +22,11 @@ def _convert(graph: Graph, operation: Operation, operands: list[Value]) -> list[
 
 def converted(graph: Graph, value: Value, dtype: np.dtype) -> Value:
     """Convert as XLA does: floats outside of a whole number's range become its nearest end, NaN becomes 0."""
-    if is_float(value.dtype) and jnp.issubdtype(dtype, jnp.integer):
+    if holds_floats(value.dtype) and jnp.issubdtype(dtype, jnp.integer):
         return _saturated(graph, graph.cast(value, _wide(value.dtype)), dtype)
     if dtype in (jnp.bfloat16, np.float16):
         # whole numbers in one step: rounded twice it can be the wrong neighbour
-        exact = value if is_float(value.dtype) else graph.cast(value, _exact(value.dtype))
+        exact = value if holds_floats(value.dtype) else graph.cast(value, _exact(value.dtype))
         return graph.rounded(exact, dtype)
     return graph.cast(value, dtype)
 
@@ -158,7 +158,7 @@ def _reduce_precision(graph: Graph, operation: Operation, operands: list[Value])
     return [graph.cast(graph.rounded(value, dtype), value.dtype)]
 
 
-def counted(graph: Graph, length: object, dtype: np.dtype) -> Value:
+def counting(graph: Graph, length: object, dtype: np.dtype) -> Value:
     """Count from 0 to a length, which may be open."""
     number = as_number(length)
     if number is not None:
@@ -172,7 +172,7 @@ def _iota(graph: Graph, operation: Operation, operands: list[Value]) -> list[Val
     """Numbers that count along one axis, and are the same along the others."""
     settings = settings_of(operation)
     shape, axis = tuple(settings["shape"]), settings["dimension"]
-    numbers = counted(graph, shape[axis], jnp.dtype(settings["dtype"]))
+    numbers = counting(graph, shape[axis], jnp.dtype(settings["dtype"]))
     narrow = graph.unsqueeze(numbers, [i for i in range(len(shape)) if i != axis])
     narrow.shape = tuple(n if i == axis else 1 for i, n in enumerate(shape))
     full = graph.expand(narrow, shape)
@@ -181,7 +181,7 @@ def _iota(graph: Graph, operation: Operation, operands: list[Value]) -> list[Val
     return [full]
 
 
-CONVERSIONS: dict[str, Rule] = {
+CONVERSIONS: dict[str, OperationRule] = {
     "bitcast_convert_type": broadcasting(_same_bits),
     "convert_element_type": broadcasting(_convert),
     "iota": _iota,

@@ -9,7 +9,7 @@ from jax import lax
 from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
-from funcnet.export.operators.kernels import Rule, broadcasting, floating, refuse
+from funcnet.export.operators.kernels import OperationRule, broadcasting, float_node, refuse
 
 __all__ = ["FUNCTIONS"]
 
@@ -17,18 +17,18 @@ _WITHOUT_FLOAT64 = {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "
 """Operators for which ONNX Runtime has no kernel of float64."""
 
 
-def _direct(op_type: str) -> Rule:
+def _direct(op_type: str) -> OperationRule:
     """Make the rule of a function that is one operator."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         if op_type in _WITHOUT_FLOAT64 and operands[0].dtype == np.float64:
             raise refuse(operation, f"ONNX Runtime has no {op_type} of float64; use float32")
-        return [floating(graph, op_type, operands)]
+        return [float_node(graph, op_type, operands)]
 
     return rule
 
 
-class Formula:
+class NodeFormula:
     """Writes formulas in one dtype: float32, or float64 where digits would be lost."""
 
     def __init__(self, graph: Graph, dtype: np.dtype):
@@ -46,7 +46,7 @@ class Formula:
         """Compare floats."""
         return self.graph.node(op_type, [self.number(each) for each in inputs], dtype=np.bool_)
 
-    def choose(self, test: Value, yes: Value | float, no: Value | float) -> Value:
+    def choose_from(self, test: Value, yes: Value | float, no: Value | float) -> Value:
         """Take one of two."""
         return self.graph.node("Where", [test, *map(self.number, (yes, no))], dtype=self.dtype)
 
@@ -58,7 +58,9 @@ class Formula:
         return self("Add", made, coefficients[-1])
 
 
-def _formula(write: Callable[..., Value], wide: bool = False, only_32: bool = False) -> Rule:
+def _formula(
+    write: Callable[..., Value], wide: bool = False, only_32: bool = False
+) -> OperationRule:
     """Make the rule of a function that is a formula, in at least 32 bits, or always in 64."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -66,53 +68,53 @@ def _formula(write: Callable[..., Value], wide: bool = False, only_32: bool = Fa
         if only_32 and own == np.float64:
             raise refuse(operation, "ONNX Runtime has no kernels for it in float64; use float32")
         via = np.dtype(np.float64 if wide or own == np.float64 else np.float32)
-        made = write(Formula(graph, via), *(graph.cast(each, via) for each in operands))
+        made = write(NodeFormula(graph, via), *(graph.cast(each, via) for each in operands))
         return [graph.cast(made, own)]
 
     return rule
 
 
-def _logistic(f: Formula, x: Value) -> Value:
+def _logistic(f: NodeFormula, x: Value) -> Value:
     """Not ONNX's Sigmoid: ONNX Runtime's is 0 below -18, whose logarithm then is infinite."""
     return f("Reciprocal", f("Add", f("Exp", f("Neg", x)), 1.0))
 
 
-def _exp_minus_one(f: Formula, x: Value) -> Value:
+def _exp_minus_one(f: NodeFormula, x: Value) -> Value:
     """``tanh(x / 2) * (exp(x) + 1)``: keeps its digits near 0."""
     return f("Mul", f("Tanh", f("Mul", x, 0.5)), f("Add", f("Exp", x), 1.0))
 
 
-def _log_one_plus(f: Formula, x: Value) -> Value:
+def _log_one_plus(f: NodeFormula, x: Value) -> Value:
     """``log(u) * x / (u - 1)`` where ``u`` is ``1 + x`` as rounded: the quotient undoes the rounding."""
     rounded = f("Add", x, 1.0)
     ratio = f("Div", x, f("Sub", rounded, 1.0))
     tiny_or_infinite = f.graph.node(
         "Or", [f.test("Equal", rounded, 1.0), f.test("Equal", rounded, math.inf)], dtype=np.bool_
     )
-    return f.choose(tiny_or_infinite, x, f("Mul", f("Log", rounded), ratio))
+    return f.choose_from(tiny_or_infinite, x, f("Mul", f("Log", rounded), ratio))
 
 
-def _cube_root(f: Formula, x: Value) -> Value:
+def _cube_root(f: NodeFormula, x: Value) -> Value:
     return f("Mul", f("Sign", x), f("Pow", f("Abs", x), 1 / 3))
 
 
-def _negative_sign(f: Formula, x: Value) -> Value:
+def _negative_sign(f: NodeFormula, x: Value) -> Value:
     """Whether a number's sign is minus, that of -0.0 too."""
     below = f.test("Less", x, 0.0)
     return f.graph.node("Or", [below, f.test("Less", f("Reciprocal", x), 0.0)], dtype=np.bool_)
 
 
-def _angle(f: Formula, y: Value, x: Value) -> Value:
+def _angle(f: NodeFormula, y: Value, x: Value) -> Value:
     """Find the angle of a point: that of the first octant, mirrored to where the point lies."""
     high, wide = f("Abs", y), f("Abs", x)
     steep = f.test("Greater", high, wide)
     ratio = f("Div", f("Min", high, wide), f("Max", high, wide))
-    ratio = f.choose(f.test("Equal", high, wide), 1.0, ratio)
+    ratio = f.choose_from(f.test("Equal", high, wide), 1.0, ratio)
     origin = f.test("Equal", f("Max", high, wide), 0.0)
-    turned = f("Atan", f.choose(origin, 0.0, ratio))
-    turned = f.choose(steep, f("Sub", math.pi / 2, turned), turned)
-    turned = f.choose(_negative_sign(f, x), f("Sub", math.pi, turned), turned)
-    return f.choose(_negative_sign(f, y), f("Neg", turned), turned)
+    turned = f("Atan", f.choose_from(origin, 0.0, ratio))
+    turned = f.choose_from(steep, f("Sub", math.pi / 2, turned), turned)
+    turned = f.choose_from(_negative_sign(f, x), f("Sub", math.pi, turned), turned)
+    return f.choose_from(_negative_sign(f, y), f("Neg", turned), turned)
 
 
 # ---- rounding ------------------------------------------------------------------------------------
@@ -121,15 +123,15 @@ def _angle(f: Formula, y: Value, x: Value) -> Value:
 def _round(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     """Halves go to the even neighbour, or away from 0, as asked."""
     if settings_of(operation)["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN:
-        return [floating(graph, "Round", operands)]
+        return [float_node(graph, "Round", operands)]
     return list(_formula(_away_from_zero)(graph, operation, operands))
 
 
-def _away_from_zero(f: Formula, x: Value) -> Value:
+def _away_from_zero(f: NodeFormula, x: Value) -> Value:
     size = f("Abs", x)
     low = f("Floor", size)
     up = f.test("GreaterOrEqual", f("Sub", size, low), 0.5)
-    return f("Mul", f("Sign", x), f.choose(up, f("Add", low, 1.0), low))
+    return f("Mul", f("Sign", x), f.choose_from(up, f("Add", low, 1.0), low))
 
 
 # ---- error functions -----------------------------------------------------------------------------
@@ -158,20 +160,20 @@ _ERFC_FAR = (
 """Polynomials in ``1 / x**2`` of the Cephes library (S. Moshier), for ``1 <= x < 2`` and beyond."""
 
 
-def _erf_complement(f: Formula, x: Value) -> Value:
+def _erf_complement(f: NodeFormula, x: Value) -> Value:
     """1 - erf(x), with all its digits where that is tiny."""
     near = f("Sub", 1.0, f("Erf", x))
     size = f("Max", f("Abs", x), 1.0)
     inverse = f("Reciprocal", size)
     square = f("Mul", inverse, inverse)
-    factor = f.choose(
+    factor = f.choose_from(
         f.test("Less", size, 2.0),
         f.polynomial(square, _ERFC_MIDDLE),
         f.polynomial(square, _ERFC_FAR),
     )
     tail = f("Mul", f("Mul", f("Exp", f("Neg", f("Mul", size, size))), inverse), factor)
-    far = f.choose(f.test("Less", x, 0.0), f("Sub", 2.0, tail), tail)
-    return f.choose(f.test("Greater", f("Abs", x), 1.0), far, near)
+    far = f.choose_from(f.test("Less", x, 0.0), f("Sub", 2.0, tail), tail)
+    return f.choose_from(f.test("Greater", f("Abs", x), 1.0), far, near)
 
 
 _INVERSE_NEAR = (
@@ -199,12 +201,12 @@ _INVERSE_FAR = (
 """M. Giles, "Approximating the erfinv function", in single precision."""
 
 
-def _erf_inverse(f: Formula, x: Value) -> Value:
+def _erf_inverse(f: NodeFormula, x: Value) -> Value:
     w = f("Neg", _log_one_plus(f, f("Neg", f("Mul", x, x))))
     near = f.polynomial(f("Sub", w, 2.5), _INVERSE_NEAR)
     far = f.polynomial(f("Sub", f("Sqrt", w), 3.0), _INVERSE_FAR)
-    made = f("Mul", f.choose(f.test("Less", w, 5.0), near, far), x)
-    return f.choose(f.test("Equal", f("Abs", x), 1.0), f("Mul", x, math.inf), made)
+    made = f("Mul", f.choose_from(f.test("Less", w, 5.0), near, far), x)
+    return f.choose_from(f.test("Equal", f("Abs", x), 1.0), f("Mul", x, math.inf), made)
 
 
 # ---- gamma functions -----------------------------------------------------------------------------
@@ -223,10 +225,10 @@ _LANCZOS = (
 """Lanczos' approximation with g = 7 and nine terms, good to 15 digits."""
 
 
-def _log_gamma(f: Formula, x: Value) -> Value:
+def _log_gamma(f: NodeFormula, x: Value) -> Value:
     """Lanczos' series where ``x >= 0.5``, Euler's reflection below."""
     reflected = f.test("Less", x, 0.5)
-    z = f.choose(reflected, f("Neg", x), f("Sub", x, 1.0))
+    z = f.choose_from(reflected, f("Neg", x), f("Sub", x, 1.0))
     series, _ = _lanczos(f, z)
     shifted = f("Add", z, 7.5)
     logarithm = f("Log", shifted)
@@ -234,14 +236,14 @@ def _log_gamma(f: Formula, x: Value) -> Value:
     made = f("Add", f("Add", made, 0.5 * math.log(2 * math.pi)), f("Log", series))
     size = f("Abs", x)
     part = f("Sub", size, f("Floor", size))
-    part = f.choose(f.test("Greater", part, 0.5), f("Sub", 1.0, part), part)
+    part = f.choose_from(f.test("Greater", part, 0.5), f("Sub", 1.0, part), part)
     sine = f("Log", f("Sin", f("Mul", part, math.pi)))
-    whole = f.choose(f.test("Equal", part, 0.0), math.inf, f("Sub", math.log(math.pi), sine))
-    made = f.choose(reflected, f("Sub", whole, made), made)
-    return f.choose(f.test("Equal", size, math.inf), math.inf, made)
+    whole = f.choose_from(f.test("Equal", part, 0.0), math.inf, f("Sub", math.log(math.pi), sine))
+    made = f.choose_from(reflected, f("Sub", whole, made), made)
+    return f.choose_from(f.test("Equal", size, math.inf), math.inf, made)
 
 
-def _lanczos(f: Formula, z: Value) -> tuple[Value, Value]:
+def _lanczos(f: NodeFormula, z: Value) -> tuple[Value, Value]:
     """Give the series and its derivative."""
     series, slope = f.number(_LANCZOS[0]), f.number(0.0)
     for place, coefficient in enumerate(_LANCZOS[1:], 1):
@@ -252,10 +254,10 @@ def _lanczos(f: Formula, z: Value) -> tuple[Value, Value]:
     return series, slope
 
 
-def _digamma(f: Formula, x: Value) -> Value:
+def _digamma(f: NodeFormula, x: Value) -> Value:
     """Derive `_log_gamma` piece by piece; not a number at 0 and whole numbers below."""
     reflected = f.test("Less", x, 0.5)
-    z = f.choose(reflected, f("Neg", x), f("Sub", x, 1.0))
+    z = f.choose_from(reflected, f("Neg", x), f("Sub", x, 1.0))
     series, slope = _lanczos(f, z)
     shifted = f("Add", z, 7.5)
     made = f("Sub", f("Log", shifted), f("Div", 7.0, shifted))
@@ -267,11 +269,11 @@ def _digamma(f: Formula, x: Value) -> Value:
         made,
         f("Mul", math.pi, f("Div", f("Sin", f("Add", turned, math.pi / 2)), f("Sin", turned))),
     )
-    made = f.choose(reflected, mirrored, made)
+    made = f.choose_from(reflected, mirrored, made)
     pole = f.graph.node(
         "And", [f.test("LessOrEqual", x, 0.0), f.test("Equal", part, 0.0)], dtype=np.bool_
     )
-    return f.choose(pole, math.nan, made)
+    return f.choose_from(pole, math.nan, made)
 
 
 _ONE_OPERATOR = {
@@ -294,7 +296,7 @@ _ONE_OPERATOR = {
     "tanh": "Tanh",
 }
 
-_FORMULAS: dict[str, Rule] = {
+_FORMULAS: dict[str, OperationRule] = {
     "atan2": _formula(_angle, only_32=True),
     "cbrt": _formula(_cube_root),
     "cos": _formula(lambda f, x: f("Cos", x)),
@@ -310,7 +312,7 @@ _FORMULAS: dict[str, Rule] = {
     "rsqrt": _formula(lambda f, x: f("Reciprocal", f("Sqrt", x))),
 }
 
-FUNCTIONS: dict[str, Rule] = {
+FUNCTIONS: dict[str, OperationRule] = {
     name: broadcasting(rule)
     for name, rule in {
         **{name: _direct(op_type) for name, op_type in _ONE_OPERATOR.items()},

@@ -15,12 +15,12 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.operators.conversions import counted
+from funcnet.export.operators.conversions import counting
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     arithmetic,
-    choose,
-    is_float,
+    choose_from,
+    holds_floats,
     refuse,
     result_of,
     shape_of,
@@ -112,9 +112,9 @@ def _gather(graph: Graph, operation: Operation, operands: list[Value]) -> list[V
 def _where(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     if yes.dtype == np.bool_:
         return graph.cast(
-            choose(graph, test, *(graph.cast(each, np.int32) for each in (yes, no))), np.bool_
+            choose_from(graph, test, *(graph.cast(each, np.int32) for each in (yes, no))), np.bool_
         )
-    return choose(graph, test, yes, no)
+    return choose_from(graph, test, yes, no)
 
 
 def _filling(given: Any, dtype: Any) -> Any:
@@ -123,7 +123,7 @@ def _filling(given: Any, dtype: Any) -> Any:
         return given
     if dtype == np.bool_:
         return True
-    if is_float(dtype):
+    if holds_floats(dtype):
         return np.nan
     info = jnp.iinfo(dtype)
     return info.min if info.min < 0 else info.max
@@ -220,7 +220,7 @@ def flat_places(
         total = part if total is None else graph.node("Add", [total, part])
 
     def along(place: int) -> Value:
-        numbers = counted(graph, shape[place], np.dtype(np.int64))
+        numbers = counting(graph, shape[place], np.dtype(np.int64))
         return graph.unsqueeze(numbers, [i for i in range(ndim) if i != place])
 
     for axis, start in places.starts.items():
@@ -236,7 +236,7 @@ def flat_places(
 # ---- scatter -------------------------------------------------------------------------------------
 
 
-def _scatter(reduction: str | None) -> Rule:
+def _scatter(reduction: str | None) -> OperationRule:
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         value, indices, updates = operands
         settings = settings_of(operation)
@@ -303,7 +303,7 @@ def _reduced(
     into, back = stand_in(graph, own, ordered=extreme)
     pair = [into(value), into(updates)]
     made = graph.node("ScatterElements", [pair[0], places, pair[1]], axis=0, reduction=reduction)
-    if is_float(own) and extreme:
+    if holds_floats(own) and extreme:
         made = _with_strange(graph, made, pair, places)
     return back(made)
 
@@ -313,10 +313,10 @@ def _with_strange(graph: Graph, made: Value, pair: Sequence[Value], places: Valu
     counts = [graph.cast(graph.node("IsNaN", [each], dtype=np.bool_), np.int32) for each in pair]
     total = graph.node("ScatterElements", [counts[0], places, counts[1]], axis=0, reduction="add")
     strange = graph.cast(total, np.bool_)
-    return choose(graph, strange, graph.scalar(np.nan, made.dtype), made)
+    return choose_from(graph, strange, graph.scalar(np.nan, made.dtype), made)
 
 
-INDEXING: dict[str, Rule] = {
+INDEXING: dict[str, OperationRule] = {
     "gather": _gather,
     "scatter": _scatter(None),
     "scatter_add": _scatter("add"),

@@ -16,16 +16,17 @@ from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.onnx.translation import OperationRule as Rule
+from funcnet.export.onnx.translation import OperationRule
 
 __all__ = [
-    "Rule",
+    "OperationRule",
     "arithmetic",
     "broadcasting",
-    "choose",
+    "choose_from",
     "compute",
-    "floating",
-    "is_float",
+    "float_node",
+    "holds_floats",
+    "made_by",
     "moved_as",
     "moving",
     "ordering",
@@ -55,7 +56,7 @@ def refuse(operation: Operation, reason: str) -> ExportError:
     return ExportError(f"{operation.name} cannot be written as ONNX: {reason}")
 
 
-def is_float(dtype: Any) -> bool:
+def holds_floats(dtype: Any) -> bool:
     """Whether numbers of a dtype are floats; bfloat16 is one too, which NumPy does not know."""
     return bool(jnp.issubdtype(dtype, jnp.floating))
 
@@ -116,7 +117,7 @@ def arithmetic(
     return compute(graph, op_type, operands, _ARITHMETIC, *others, **attributes)
 
 
-def floating(graph: Graph, op_type: str, operands: Sequence[Value], **attributes: Any) -> Value:
+def float_node(graph: Graph, op_type: str, operands: Sequence[Value], **attributes: Any) -> Value:
     """Add a node that is a function of floats, computed in at least 32 bits."""
     return compute(graph, op_type, operands, _FLOATING, **attributes)
 
@@ -187,12 +188,23 @@ def stand_in(
     return lambda value: graph.cast(value, via), lambda value: graph.cast(value, dtype)
 
 
-def choose(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
+def choose_from(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     """Take from one of two arrays."""
     return moving(graph, "Where", [yes, no], first=[test])
 
 
-def unless_empty(rule: Rule) -> Rule:
+_NEAR = 16
+
+
+def made_by(graph: Graph, value: Value, op_type: str) -> list[str] | None:
+    """Return what an operator reads if a value was just made by it; None otherwise."""
+    for node in reversed(graph.nodes[-_NEAR:]):
+        if node.outputs == [value.name]:
+            return node.inputs if node.op_type == op_type else None
+    return None
+
+
+def unless_empty(rule: OperationRule) -> OperationRule:
     """Leave out operations that make arrays without numbers: kernels of ONNX Runtime stumble over some."""
 
     @wraps(rule)
@@ -205,7 +217,7 @@ def unless_empty(rule: Rule) -> Rule:
     return apply
 
 
-def broadcasting(rule: Rule) -> Rule:
+def broadcasting(rule: OperationRule) -> OperationRule:
     """Let a rule of an elementwise operation take operands whose axes of length 1 were not yet repeated.
 
     ONNX's elementwise operators repeat them on their own, without writing the repeated array down.

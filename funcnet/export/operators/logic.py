@@ -6,11 +6,13 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     arithmetic,
     broadcasting,
-    choose,
-    is_float,
+    choose_from,
+    float_node,
+    holds_floats,
+    made_by,
     ordering,
     refuse,
     result_of,
@@ -24,7 +26,7 @@ def _compared(graph: Graph, op_type: str, *operands: Value) -> Value:
     return ordering(graph, op_type, operands, dtype=np.bool_)
 
 
-def _comparison(op_type: str) -> Rule:
+def _comparison(op_type: str) -> OperationRule:
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         return [_compared(graph, op_type, *operands)]
 
@@ -32,7 +34,10 @@ def _comparison(op_type: str) -> Rule:
 
 
 def _unequal(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
-    return [_not(graph, _compared(graph, "Equal", *operands))]
+    left, right = operands
+    if holds_floats(left.dtype) and left.name and left.name == right.name:
+        return [graph.node("IsNaN", [left], dtype=np.bool_)]
+    return [_not(graph, _compared(graph, "Equal", left, right))]
 
 
 def _not(graph: Graph, value: Value) -> Value:
@@ -47,12 +52,12 @@ def _either(graph: Graph, *operands: Value) -> Value:
     return graph.node("Or", operands, dtype=np.bool_)
 
 
-def _total_order(op_type: str, swapped: bool) -> Rule:
+def _total_order(op_type: str, swapped: bool) -> OperationRule:
     """Comparisons in which NaN is equal to itself and above all others, and -0.0 is below 0.0."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         left, right = operands
-        if not is_float(left.dtype):
+        if not holds_floats(left.dtype):
             return [_compared(graph, op_type, left, right)]
         below = _totally_below(graph, *((right, left) if swapped else (left, right)))
         if op_type == "Less":
@@ -92,7 +97,8 @@ def _select(graph: Graph, operation: Operation, operands: list[Value]) -> list[V
     if which.dtype == np.bool_:
         if len(cases) == 1:
             return cases
-        return [_chosen(graph, which, cases[1], cases[0])]
+        short = _single_operator(graph, which, cases[1], cases[0])
+        return [short or _chosen(graph, which, cases[1], cases[0])]
     made = cases[-1]
     for place in reversed(range(len(cases) - 1)):
         test = _compared(graph, "LessOrEqual", which, graph.scalar(place, which.dtype))
@@ -100,17 +106,41 @@ def _select(graph: Graph, operation: Operation, operands: list[Value]) -> list[V
     return [made]
 
 
+def _single_operator(graph: Graph, test: Value, yes: Value, no: Value) -> Value | None:
+    """Find a choice that is one operator: ``where(x <= 0, 0, x)``, ``where((y > x) | isnan(y), y, x)``."""
+    if not holds_floats(yes.dtype) or not no.name:
+        return None
+    compared = made_by(graph, test, "LessOrEqual")
+    below = bool(compared) and compared[0] == no.name and _is_nothing(graph, compared[1])
+    if below and yes.array is not None and not np.any(yes.array):
+        return float_node(graph, "Relu", [no])
+    either = made_by(graph, test, "Or") or []
+    for parts in (either, either[::-1]):
+        first, second = (Value(name, None, np.dtype(np.bool_)) for name in parts or ("", ""))
+        larger = made_by(graph, first, "Greater") == [yes.name, no.name]
+        if larger and made_by(graph, second, "IsNaN") == [yes.name]:
+            return ordering(graph, "Max", [yes, no])
+    return None
+
+
+def _is_nothing(graph: Graph, name: str) -> bool:
+    """Whether a name is that of a constant 0."""
+    numbers = graph.shared.initializers.get(name)
+    known = any(each.name == name for each in graph.shared.constants.values())
+    return known and numbers is not None and numbers.shape == () and not np.any(numbers)
+
+
 def _chosen(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
     """Where, or for truth values the three operators that it is."""
     if yes.dtype != np.bool_:
-        return choose(graph, test, yes, no)
+        return choose_from(graph, test, yes, no)
     return _either(graph, _both(graph, test, yes), _both(graph, _not(graph, test), no))
 
 
 # ---- bits ----------------------------------------------------------------------------------------
 
 
-def _bitwise(word: str) -> Rule:
+def _bitwise(word: str) -> OperationRule:
     """And, Or, Xor, Not: of truth values, or of all bits of whole numbers."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -148,13 +178,13 @@ def shift(graph: Graph, value: Value, count: Value, direction: str) -> Value:
         )
     else:
         inside = _compared(graph, "Less", wide, graph.scalar(width))
-    safe = choose(graph, inside, steps, graph.scalar(0, twin))
+    safe = choose_from(graph, inside, steps, graph.scalar(0, twin))
     moved = graph.node("BitShift", [bits, safe], direction=direction)
-    moved = choose(graph, inside, moved, graph.scalar(0, twin))
+    moved = choose_from(graph, inside, moved, graph.scalar(0, twin))
     return graph.cast(moved, own)
 
 
-def _shift(direction: str) -> Rule:
+def _shift(direction: str) -> OperationRule:
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         return [shift(graph, operands[0], operands[1], direction)]
 
@@ -167,9 +197,9 @@ def _arithmetic_shift(graph: Graph, operation: Operation, operands: list[Value])
     signed = np.dtype(f"int{_width(value.dtype)}")
     number = graph.cast(value, signed)
     negative = _compared(graph, "Less", number, graph.scalar(0, signed))
-    turned = choose(graph, negative, graph.node("BitwiseNot", [number]), number)
+    turned = choose_from(graph, negative, graph.node("BitwiseNot", [number]), number)
     moved = shift(graph, turned, graph.cast(count, signed), "RIGHT")
-    moved = choose(graph, negative, graph.node("BitwiseNot", [moved]), moved)
+    moved = choose_from(graph, negative, graph.node("BitwiseNot", [moved]), moved)
     return [graph.cast(moved, value.dtype)]
 
 
@@ -230,7 +260,7 @@ def _nothing(graph: Graph, operation: Operation, operands: list[Value]) -> list[
     return operands
 
 
-LOGIC: dict[str, Rule] = {
+LOGIC: dict[str, OperationRule] = {
     **{
         name: broadcasting(rule)
         for name, rule in {

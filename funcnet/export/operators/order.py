@@ -6,9 +6,10 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.operators.kernels import (
-    Rule,
-    choose,
-    is_float,
+    OperationRule,
+    arithmetic,
+    choose_from,
+    holds_floats,
     ordering,
     result_of,
     shape_of,
@@ -18,7 +19,7 @@ from funcnet.export.operators.kernels import (
 __all__ = ["ORDER"]
 
 
-def _place_of_extreme(op_type: str) -> Rule:
+def _place_of_extreme(op_type: str) -> OperationRule:
     """Find the first place of the largest or smallest; of the first NaN, if there is one."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -26,12 +27,12 @@ def _place_of_extreme(op_type: str) -> Rule:
         settings = settings_of(operation)
         (axis,), dtype = settings["axes"], settings["index_dtype"]
         found = ordering(graph, op_type, [value], dtype=np.int64, axis=axis, keepdims=0)
-        if is_float(value.dtype):
+        if holds_floats(value.dtype):
             strange = graph.node("IsNaN", [value], dtype=np.bool_)
             strange = graph.cast(strange, np.int32)
             first = graph.node("ArgMax", [strange], dtype=np.int64, axis=axis, keepdims=0)
             some = graph.node("ReduceMax", [strange, graph.ints([axis])], keepdims=0)
-            found = choose(graph, graph.cast(some, np.bool_), first, found)
+            found = choose_from(graph, graph.cast(some, np.bool_), first, found)
         return [graph.cast(found, dtype)]
 
     return rule
@@ -46,16 +47,27 @@ def _stable_order(graph: Graph, key: Value, axis: int, count: Value, largest: bo
     return places
 
 
-def _ordered(graph: Graph, key: Value, axis: int, count: Value, largest: bool = False) -> Value:
-    """Find the order of one array, NaN as the largest of all: sorted by value, then by whether it is NaN."""
-    if not is_float(key.dtype):
+def _ordered(
+    graph: Graph, key: Value, axis: int, count: Value, largest: bool = False, zeros: bool = False
+) -> Value:
+    """Find the order of one array, NaN as the largest of all; ``zeros``: 0.0 is larger than -0.0.
+
+    It is sorted by what matters least first: each order keeps the one before among equals.
+    """
+    if not holds_floats(key.dtype):
         return _stable_order(graph, key, axis, count, largest)
     strange = graph.node("IsNaN", [key], dtype=np.bool_)
-    plain = choose(graph, strange, graph.scalar(0, key.dtype), key)
-    first = _stable_order(graph, plain, axis, count, largest)
-    flags = _taken(graph, graph.cast(strange, np.int32), first, axis)
-    second = _stable_order(graph, flags, axis, count, largest)
-    return _taken(graph, first, second, axis)
+    plain = choose_from(graph, strange, graph.scalar(0, key.dtype), key)
+    keys = [graph.cast(strange, np.int32), plain]
+    if zeros:
+        inverse = arithmetic(graph, "Div", [graph.scalar(1, key.dtype), plain])
+        above = ordering(graph, "Greater", [inverse, graph.scalar(0, key.dtype)], dtype=np.bool_)
+        keys.append(graph.cast(above, np.int32))
+    order = _stable_order(graph, keys.pop(), axis, count, largest)
+    while keys:
+        moved = _taken(graph, keys.pop(), order, axis)
+        order = _taken(graph, order, _stable_order(graph, moved, axis, count, largest), axis)
+    return order
 
 
 def _taken(graph: Graph, value: Value, places: Value, axis: int) -> Value:
@@ -83,13 +95,13 @@ def _top_k(graph: Graph, operation: Operation, operands: list[Value]) -> list[Va
     axis = settings.get("axis", value.ndim - 1) % value.ndim
     (_, dtype) = result_of(operation, 1)
     count = graph.dims([shape_of(value)[axis]])
-    places = _ordered(graph, value, axis, count, largest=True)
+    places = _ordered(graph, value, axis, count, largest=True, zeros=True)
     ends = [graph.ints([0]), graph.dims([settings["k"]]), graph.ints([axis])]
     places = graph.node("Slice", [places, *ends])
     return [_taken(graph, value, places, axis), graph.cast(places, dtype)]
 
 
-ORDER: dict[str, Rule] = {
+ORDER: dict[str, OperationRule] = {
     "argmax": _place_of_extreme("ArgMax"),
     "argmin": _place_of_extreme("ArgMin"),
     "sort": _sort,

@@ -10,7 +10,13 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.operators.kernels import Rule, is_float, refuse, result_of, shape_of
+from funcnet.export.operators.kernels import (
+    OperationRule,
+    holds_floats,
+    refuse,
+    result_of,
+    shape_of,
+)
 from funcnet.export.operators.slices import padded
 
 __all__ = ["PRODUCTS"]
@@ -26,7 +32,7 @@ def _dot_general(graph: Graph, operation: Operation, operands: list[Value]) -> l
     if any(as_number(shape_of(left)[i]) == 0 for i in contracting[0]):
         return [graph.expand(graph.scalar(0, dtype), shape)]
     matrices = left.ndim == right.ndim == 2 and not batch[0] and len(contracting[0]) == 1
-    if matrices and is_float(via):
+    if matrices and holds_floats(via):
         made = _matrices(graph, left, right, contracting[0][0], contracting[1][0])
     else:
         made = _general(graph, left, right, contracting, batch, shape)
@@ -36,10 +42,10 @@ def _dot_general(graph: Graph, operation: Operation, operands: list[Value]) -> l
 def _computed_as(operation: Operation, operands: Sequence[Value], dtype: Any) -> np.dtype:
     """At least 32 bits; whole numbers in 32 or 64 that wrap alike."""
     kinds = {each.dtype for each in operands}
-    if is_float(dtype):
+    if holds_floats(dtype):
         wide = np.float64 if np.float64 in (dtype, *kinds) else np.float32
         return np.dtype(wide)
-    if np.issubdtype(dtype, np.integer) and not any(is_float(each) for each in kinds):
+    if np.issubdtype(dtype, np.integer) and not any(holds_floats(each) for each in kinds):
         return np.dtype(
             np.int64 if np.dtype(dtype).itemsize == 8 or dtype == np.uint32 else np.int32
         )
@@ -98,7 +104,7 @@ def _convolution(graph: Graph, operation: Operation, operands: list[Value]) -> l
         as_number(n) == 0 for n in shape_of(operands[0])
     ):
         return [graph.expand(graph.scalar(0, dtype), shape)]
-    if not is_float(dtype) or np.float64 in (dtype, operands[0].dtype, operands[1].dtype):
+    if not holds_floats(dtype) or np.float64 in (dtype, operands[0].dtype, operands[1].dtype):
         raise refuse(operation, f"ONNX Runtime convolves no {dtype}; use float32")
     value, kernel = (_cast(graph, each, np.dtype(np.float32)) for each in operands)
     value = graph.transpose(value, settings["lhs_spec"])
@@ -166,5 +172,8 @@ def _conv(
     return graph.squeeze(made, [2]) if bare else made
 
 
-PRODUCTS: dict[str, Rule] = {"conv_general_dilated": _convolution, "dot_general": _dot_general}
+PRODUCTS: dict[str, OperationRule] = {
+    "conv_general_dilated": _convolution,
+    "dot_general": _dot_general,
+}
 """Rules by kind of operation."""

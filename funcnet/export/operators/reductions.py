@@ -11,10 +11,10 @@ from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
 from funcnet.export.operators.kernels import (
-    Rule,
+    OperationRule,
     arithmetic,
-    choose,
-    is_float,
+    choose_from,
+    holds_floats,
     ordering,
     refuse,
     result_of,
@@ -29,12 +29,12 @@ def _wider(graph: Graph, value: Value) -> Value:
     """16 bits are summed in 32, as XLA does."""
     return (
         graph.cast(value, np.float32)
-        if value.dtype.itemsize == 2 and is_float(value.dtype)
+        if value.dtype.itemsize == 2 and holds_floats(value.dtype)
         else value
     )
 
 
-def _of_floats(op_type: str, of_whole_numbers: Rule) -> Rule:
+def _of_floats(op_type: str, of_whole_numbers: OperationRule) -> OperationRule:
     """Reduce floats by an operator, which computes in float64 whatever comes, and whole numbers in another way."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -42,7 +42,7 @@ def _of_floats(op_type: str, of_whole_numbers: Rule) -> Rule:
         axes = settings_of(operation)["axes"]
         if not axes:
             return operands
-        if not is_float(value.dtype):
+        if not holds_floats(value.dtype):
             return list(of_whole_numbers(graph, operation, operands))
         made = graph.node(op_type, [_wider(graph, value), graph.ints(axes)], keepdims=0)
         return [graph.cast(made, value.dtype)]
@@ -93,7 +93,7 @@ def _whole_product(graph: Graph, operation: Operation, operands: list[Value]) ->
     return [graph.squeeze(made, [0])]
 
 
-def _extreme(op_type: str) -> Rule:
+def _extreme(op_type: str) -> OperationRule:
     """Find the largest or smallest; NaN where there is one."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -105,7 +105,7 @@ def _extreme(op_type: str) -> Rule:
             return [_extreme_of_nothing(graph, operation, op_type)]
         wide = _wider(graph, value)
         made = ordering(graph, op_type, [wide], graph.ints(axes), keepdims=0)
-        if is_float(value.dtype):
+        if holds_floats(value.dtype):
             made = _or_nan(graph, made, wide, axes)
         return [graph.cast(made, value.dtype)]
 
@@ -116,12 +116,12 @@ def _or_nan(graph: Graph, made: Value, value: Value, axes: tuple[int, ...]) -> V
     """ONNX Runtime forgets NaN in some orders of numbers; a sum of absolute values is NaN only by one of them."""
     total = graph.node("ReduceL1", [value, graph.ints(axes)], keepdims=0)
     strange = graph.node("IsNaN", [total], dtype=np.bool_)
-    return choose(graph, strange, total, made)
+    return choose_from(graph, strange, total, made)
 
 
 def _extreme_of_nothing(graph: Graph, operation: Operation, op_type: str) -> Value:
     shape, dtype = result_of(operation)
-    if is_float(dtype):
+    if holds_floats(dtype):
         number = -np.inf if op_type == "ReduceMax" else np.inf
     elif dtype == np.bool_:
         number = op_type == "ReduceMin"
@@ -131,7 +131,7 @@ def _extreme_of_nothing(graph: Graph, operation: Operation, op_type: str) -> Val
     return graph.expand(graph.scalar(number, dtype), shape)
 
 
-def _any_or_all(op_type: str) -> Rule:
+def _any_or_all(op_type: str) -> OperationRule:
     """Of truth values: the largest is whether any is true, the smallest whether all are."""
     extreme = _extreme(op_type)
 
@@ -157,7 +157,7 @@ def _cumulative_sum(graph: Graph, operation: Operation, operands: list[Value]) -
 Join = Callable[[Graph, Value, Value], Value]
 
 
-def _running(join: Join, neutral: Callable[[np.dtype], float]) -> Rule:
+def _running(join: Join, neutral: Callable[[np.dtype], float]) -> OperationRule:
     """Join each number with the one 1, 2, 4, ... places before it, until all before it are joined."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -195,21 +195,21 @@ def _moved(
 
 
 def _lowest(dtype: np.dtype) -> float:
-    return -np.inf if is_float(dtype) else np.iinfo(dtype).min
+    return -np.inf if holds_floats(dtype) else np.iinfo(dtype).min
 
 
 def _highest(dtype: np.dtype) -> float:
-    return np.inf if is_float(dtype) else np.iinfo(dtype).max
+    return np.inf if holds_floats(dtype) else np.iinfo(dtype).max
 
 
 def _log_sum(graph: Graph, left: Value, right: Value) -> Value:
     """log(exp(left) + exp(right)), around the larger of both."""
     high = graph.node("Max", [left, right])
     infinite = graph.node("IsInf", [high], dtype=np.bool_)
-    center = choose(graph, infinite, graph.scalar(0, high.dtype), high)
+    center = choose_from(graph, infinite, graph.scalar(0, high.dtype), high)
     terms = [graph.node("Exp", [graph.node("Sub", [each, center])]) for each in (left, right)]
     made = graph.node("Add", [graph.node("Log", [graph.node("Add", terms)]), center])
-    return choose(graph, infinite, high, made)
+    return choose_from(graph, infinite, high, made)
 
 
 # ---- windows -------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def _log_sum(graph: Graph, left: Value, right: Value) -> Value:
 JoinAll = Callable[[Graph, Sequence[Value]], Value]
 
 
-def _reduce_window(join: JoinAll, neutral: Callable[[np.dtype], float]) -> Rule:
+def _reduce_window(join: JoinAll, neutral: Callable[[np.dtype], float]) -> OperationRule:
     """One axis after the other: slices, each a step further on, are joined."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -227,7 +227,7 @@ def _reduce_window(join: JoinAll, neutral: Callable[[np.dtype], float]) -> Rule:
         filling = graph.scalar(neutral(dtype), dtype)
         if any(as_number(n) == 0 for n in shape) or any(as_number(n) == 0 for n in shape_of(value)):
             return [graph.expand(filling, shape)]
-        wide = np.dtype(np.float32) if is_float(dtype) and dtype.itemsize == 2 else dtype
+        wide = np.dtype(np.float32) if holds_floats(dtype) and dtype.itemsize == 2 else dtype
         value = _known(graph, graph.cast(value, wide), value.shape)
         value = padded(graph, value, graph.cast(filling, wide), _room(operation, settings))
         for axis, size in enumerate(settings["window_dimensions"]):
@@ -283,7 +283,7 @@ def _extreme_of(op_type: str) -> JoinAll:
     return join
 
 
-REDUCTIONS: dict[str, Rule] = {
+REDUCTIONS: dict[str, OperationRule] = {
     "cumlogsumexp": _running(_log_sum, _lowest),
     "cummax": _running(lambda graph, *pair: ordering(graph, "Max", pair), _lowest),
     "cummin": _running(lambda graph, *pair: ordering(graph, "Min", pair), _highest),

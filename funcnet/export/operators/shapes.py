@@ -6,7 +6,7 @@ from typing import Any
 from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
-from funcnet.export.operators.kernels import Rule, refuse, result_of, shape_of
+from funcnet.export.operators.kernels import OperationRule, refuse, result_of, shape_of
 
 __all__ = ["SHAPES"]
 
@@ -23,6 +23,10 @@ def _broadcast_in_dim(graph: Graph, operation: Operation, operands: list[Value])
     shape, _ = result_of(operation)
     places = settings_of(operation)["broadcast_dimensions"]
     value = operands[0]
+    if value.array is not None and value.shape == () and shape:
+        full = graph.expand(value, shape)
+        full.narrow = value
+        return [full]
     lengths: list[Any] = [1] * len(shape)
     for place, length in zip(places, shape_of(value), strict=True):
         lengths[place] = length
@@ -82,7 +86,7 @@ def _tile(graph: Graph, operation: Operation, operands: list[Value]) -> list[Val
     return [graph.node("Tile", [operands[0], graph.dims(repeats)])]
 
 
-SHAPES: dict[str, Rule] = {
+SHAPES: dict[str, OperationRule] = {
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
     "expand_dims": _expand_dims,

@@ -9,7 +9,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.operators.kernels import Rule, moved_as, shape_of
+from funcnet.export.operators.kernels import OperationRule, moved_as, shape_of
 
 __all__ = ["SLICES"]
 
@@ -176,7 +176,7 @@ def _updated(
     return graph.node("Concat", [before, update, behind], axis=axis)
 
 
-SLICES: dict[str, Rule] = {
+SLICES: dict[str, OperationRule] = {
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
     "pad": _pad,

@@ -12,8 +12,8 @@ from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.obstacles import draws_numbers, obstacle
 from funcnet.core.jax_internals.operations import operation_kind
 from funcnet.export.flat import FlatFunction, flatten_entry
-from funcnet.export.preflight.finding import Finding, listed
-from funcnet.export.preflight.sites import Located, line_of, located
+from funcnet.export.preflight.finding import Finding, below_each_other
+from funcnet.export.preflight.sites import Located, line_of_error, located
 from funcnet.export.preflight.targets import Advice, Target, target_named
 from funcnet.export.specs import entries
 
@@ -104,7 +104,7 @@ def check_exportable(
     found = examined(flat, chosen, sizes)
     if any(finding.stops for finding in found):
         raise ExportError(
-            f"the function {name!r} cannot be exported to {target}; nothing was written:\n{listed(found)}"
+            f"the function {name!r} cannot be exported to {target}; nothing was written:\n{below_each_other(found)}"
         )
     return found
 
@@ -196,5 +196,5 @@ def _open_comparison(error: BaseException) -> Finding:
         "error",
         f"asks for the number of an open length: {str(error).splitlines()[0]}",
         "fix that length in export.spec, or decide by jnp.where or lax.cond on values instead",
-        line=line_of(error),
+        line=line_of_error(error),
     )

@@ -40,11 +40,11 @@ class Finding:
         return f"{start}{where + ': ' if where else ''}{what}\n    instead: {self.instead}"
 
 
-def listed(findings: Iterable[Finding]) -> str:
+def below_each_other(findings: Iterable[Finding]) -> str:
     """Write findings below each other, for a message.
 
-    >>> from funcnet.export.preflight.finding import Finding, listed
-    >>> print(listed([Finding("error", "calls LAPACK", "keep the factor", "qr", "head", "net.py:3 (f)")]))
+    >>> from funcnet.export.preflight.finding import Finding, below_each_other
+    >>> print(below_each_other([Finding("error", "calls LAPACK", "keep the factor", "qr", "head", "net.py:3 (f)")]))
       - head, net.py:3 (f): qr: calls LAPACK
         instead: keep the factor
     """

@@ -160,7 +160,7 @@ def is_inner(file: str) -> bool:
     return any(Path(file).is_relative_to(package) for package in _PACKAGES)
 
 
-def line_of(error: BaseException) -> str:
+def line_of_error(error: BaseException) -> str:
     """Give the innermost line of the user's code that an error came through."""
     line, trace = "", error.__traceback__
     while trace is not None:

@@ -122,6 +122,13 @@ _NO_FOURIER = Advice(
     "transform the inputs outside of the model, or write it as a product with a constant matrix: "
     "real = x @ cos_matrix, imaginary = x @ sin_matrix",
 )
+_NO_BITS = _lacks(
+    "is a draw of random numbers",
+    "make the numbers an input of the function: spec(shape, name='noise')",
+)
+_NO_SORT = _lacks(
+    "is a sort", "use jax.lax.top_k(x, k), which it has; its second result is an argsort"
+)
 _REAL = "keep real and imaginary parts as two real arrays"
 _NO_COMPLEX = {
     name: _lacks(f"a complex number ({name})", _REAL) for name in ("complex64", "complex128")
@@ -154,7 +161,7 @@ _TARGETS = (
     Target(
         "litert",
         None,
-        _ELSEWHERE | {"fft": _NO_FOURIER},
+        _ELSEWHERE | {"fft": _NO_FOURIER, "random bits": _NO_BITS, "sort": _NO_SORT},
         _NO_COMPLEX | _NO_DOUBLE | _EIGHT,
         open_lengths=False,
     ),

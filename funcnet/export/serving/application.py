@@ -13,9 +13,13 @@ import numpy as np
 from funcnet.export.lengths import symbols_of
 from funcnet.export.records import ArtifactManifest, dtype_name
 from funcnet.export.serving.batching import Batcher
-from funcnet.export.serving.binary_arrays import arrays_from_bytes, arrays_to_bytes
 from funcnet.export.serving.bodies import BodyReader
-from funcnet.export.serving.json_arrays import inputs_from_json, outputs_to_json
+from funcnet.export.serving.formats import (
+    arrays_from_bytes,
+    arrays_to_bytes,
+    inputs_from_json,
+    outputs_to_json,
+)
 from funcnet.export.serving.limits import ServerLimits
 from funcnet.export.serving.metrics import ServerMetrics
 from funcnet.export.serving.programs import ServedFunction

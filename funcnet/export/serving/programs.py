@@ -5,11 +5,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
+import ml_dtypes
 import numpy as np
 
 from funcnet.export.records import FunctionRecord
-from funcnet.export.serving.probes import are_alike, probe_inputs
 from funcnet.export.serving.signature import FunctionSignature, length_of
+from funcnet.export.specs import ArraySpec
 
 __all__: list[str] = []
 
@@ -69,22 +70,22 @@ class ServedFunction:
         """Run once with sizes that are whole: without one for each symbol, there is nothing to prepare."""
         names = {n for each in self.signature.inputs for n in each.shape if isinstance(n, str)}
         if all(name in sizes for name in names):
-            self._call(probe_inputs(self.signature.inputs, sizes), sizes)
+            self._call(_probe_inputs(self.signature.inputs, sizes), sizes)
 
     def _rows_are_apart(self, others: Mapping[str, int]) -> bool:
         """Compare each number of rows with the first rows of the largest, and that with its rows in another order."""
         batch = str(self.signature.batch)
         whole = {**others, batch: self.largest}
-        inputs = probe_inputs(self.signature.inputs, whole)
+        inputs = _probe_inputs(self.signature.inputs, whole)
         outputs = self._call(inputs, whole)
         apart = True
         for rows in self.batches[:-1]:
             first = self._call([each[:rows] for each in inputs], {**others, batch: rows})
-            apart &= are_alike(first, [each[:rows] for each in outputs])
+            apart &= _are_alike(first, [each[:rows] for each in outputs])
         turned = self._call([each[::-1] for each in inputs], whole)
-        apart &= are_alike(turned, [each[::-1] for each in outputs])
+        apart &= _are_alike(turned, [each[::-1] for each in outputs])
         same = self._call([np.repeat(each[:1], self.largest, 0) for each in inputs], whole)
-        return apart and are_alike([each[:1] for each in same], [each[:1] for each in outputs])
+        return apart and _are_alike([each[:1] for each in same], [each[:1] for each in outputs])
 
     def run(self, arrays: Sequence[np.ndarray], sizes: Mapping[str, int]) -> list[np.ndarray]:
         """Compute the outputs, by several calls where the rows are more than the largest batch."""
@@ -135,6 +136,36 @@ class ServedFunction:
 def _filled(array: np.ndarray, rows: int) -> np.ndarray:
     missing = rows - len(array)
     return np.concatenate([array, np.repeat(array[:1], missing, 0)]) if missing else array
+
+
+def _probe_inputs(specs: Sequence[ArraySpec], sizes: Mapping[str, int]) -> list[np.ndarray]:
+    """Draw inputs: normal floats; 0 and 1 of whole numbers, which even a small table of embeddings has."""
+    draw = np.random.default_rng(0)
+    return [_drawn(draw, each, sizes) for each in specs]
+
+
+def _drawn(draw: np.random.Generator, spec: ArraySpec, sizes: Mapping[str, int]) -> np.ndarray:
+    shape = tuple(length_of(length, sizes) for length in spec.shape)
+    if np.dtype(spec.dtype).kind in "biu":
+        return draw.integers(0, 2, shape).astype(spec.dtype)
+    return draw.normal(size=shape).astype(spec.dtype)
+
+
+def _are_alike(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
+    """Tell whether outputs are equal up to the rounding of their dtype."""
+    return all(map(_alike, some, others))
+
+
+def _alike(some: np.ndarray, other: np.ndarray) -> bool:
+    if some.dtype.kind in "biu":
+        return bool(np.array_equal(some, other))
+    epsilon = float(ml_dtypes.finfo(some.dtype).eps)
+    wide = np.complex128 if some.dtype.kind == "c" else np.float64
+    one, two = some.astype(wide), other.astype(wide)
+    finite = np.isfinite(two)
+    scale = float(np.abs(two[finite]).max(initial=0.0))
+    # sums are taken in another order where there are more rows: some hundred roundings, no more
+    return bool(np.allclose(one, two, rtol=0, atol=1000 * epsilon * scale + 1e-30, equal_nan=True))
 
 
 def batches_of(record: FunctionRecord, batch: str | None, asked: Sequence[int] | None) -> list[int]:

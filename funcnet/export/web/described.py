@@ -45,10 +45,10 @@ def read_model(path: str | os.PathLike[str]) -> WebModel:
         FileNotFoundError: there is no such file.
         ExportError: it is no model, or keeps its weights in other files.
     """
-    onnx = _onnx()
     file = as_path(path)
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}: write it with export.onnx")
+    onnx = _onnx()
     content = file.read_bytes()
     try:
         model = onnx.load_model_from_string(content)
@@ -101,14 +101,14 @@ def digit_settings(
     shape = tuple(length if isinstance(length, int) else 1 for length in image.shape)
     if image.dtype not in {"float32", "uint8"} or math.prod(shape) != _SIDE * _SIDE:
         raise ExportError(
-            f"the page feeds one image of {_SIDE} x {_SIDE} pixels, float32 or uint8, such as float32[batch, 1, 28, 28]; "
-            f"the model takes {image}"
+            f"the page feeds one image of {_SIDE} x {_SIDE} pixels, float32 or uint8, such as "
+            f"float32[batch, 1, 28, 28]; the model takes {image}"
         )
     scores = model.outputs[0]
     if scores.dtype != "float32" or scores.shape[-1:] != (len(labels),):
         raise ExportError(
-            f"the page shows one float32 for each of {len(labels)} labels ({', '.join(labels[:10])}); the model's first "
-            f"output is {scores}: give as many labels"
+            f"the page shows one float32 for each of {len(labels)} labels ({', '.join(labels[:10])}); the model's "
+            f"first output is {scores}: give as many labels"
         )
     moved = [each.name for each in model.outputs[1:] if _moved(each, image)]
     return {

@@ -118,7 +118,7 @@ function paintMoved(pixels, moved) {
   paint($("moved"), (i) => {
     const strength = Math.abs(moved[i]) / largest;
     const under = 0.22 * pixels[i]; // the drawing shows through
-    const over = Math.sqrt(strength);
+    const over = strength ** 0.8;
     const own = moved[i] > 0 ? good : bad;
     const alpha = over + under * (1 - over);
     return [...own.map((c, k) => (c * over + ink[k] * under * (1 - over)) / (alpha || 1)), 255 * alpha];
@@ -141,7 +141,7 @@ function showAnswer(pixels, { probabilities, moved, milliseconds }) {
   $("winner").textContent = label;
   $("winner").dataset.value = label;
   const sure = document.createElement("strong");
-  sure.textContent = `${label}, with ${percent(probabilities[best])}`;
+  sure.textContent = `${label}, with ${percent(probabilities[best]).replace(">\u202f", "more than ")}`;
   const doubt = probabilities[best] < 0.9 ? ` It might be ${settings.labels[order[1]]} as well.` : "";
   const time = milliseconds < 0.1 ? "under 0.1" : milliseconds.toFixed(1);
   $("said").replaceChildren(sure, `.${doubt} Computed in ${time} ms.`);

@@ -47,7 +47,10 @@ async function openSession(name) {
   // a run that has begun ends first
   await engine.running.catch(() => {});
   if (engine.session) await engine.session.release();
-  engine.session = await engine.runtime.InferenceSession.create(engine.model, { executionProviders: [name] });
+  engine.session = await engine.runtime.InferenceSession.create(engine.model, {
+    executionProviders: [name],
+    logSeverityLevel: 3, // errors: a warning of what runs where is no news to a visitor
+  });
   engine.name = name;
 }
 
@@ -121,7 +124,7 @@ function softmax(logits, temperature = 1) {
 }
 
 function percent(share) {
-  return share > 0.9995 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
+  return share > 0.9995 && share < 1 ? ">\u202f99.9\u00a0%" : `${(100 * share).toFixed(1)}\u00a0%`;
 }
 
 function makeBars(list, count) {

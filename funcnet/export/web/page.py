@@ -6,6 +6,7 @@ import html
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,8 +72,8 @@ def web(
         prompt: what stands there at first.
         webgpu: False leaves WebGPU out, which makes the page smaller (5 MB and the model instead of 9).
         inline: False puts the runtime beside the page, as ``runtime.js``, which several pages may share.
-        runtime: the folder of npm's ``onnxruntime-web``; by default it is looked for in ``node_modules`` here and above,
-            and else fetched by npm into a cache.
+        runtime: the folder of npm's ``onnxruntime-web``; by default it is looked for in ``node_modules`` here and
+            above, and else fetched by npm into a cache.
 
     Returns:
         The path of the page.
@@ -146,6 +147,7 @@ def _packed(contents: Mapping[str, bytes], name: str) -> str:
     return f"const {name} = {json.dumps(letters)};"
 
 
+@lru_cache(maxsize=2)  # zipping it takes seconds
 def _runtime_script(found: WebRuntime) -> str:
     held = _packed({"code": found.code.read_bytes(), "wasm": found.wasm.read_bytes()}, "parts")
     return f"{{ {held} Object.assign(packed, parts); }}"

@@ -52,8 +52,8 @@ def find_runtime(folder: str | os.PathLike[str] | None, webgpu: bool) -> WebRunt
         found = next(filter(_is_package, _spellings(as_path(folder))), None)
         if found is None:
             raise FileNotFoundError(
-                f"there is no {_PACKAGE} in {os.fspath(folder)}: expected the package's own folder, with its dist/, or one "
-                f"with node_modules/{_PACKAGE}"
+                f"there is no {_PACKAGE} in {os.fspath(folder)}: expected the package's own folder, with its dist/, "
+                f"or one with node_modules/{_PACKAGE}"
             )
         return _described(found, webgpu)
     found = next(filter(_is_package, _usual_places()), None)

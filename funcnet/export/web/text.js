@@ -114,6 +114,8 @@ async function start() {
       $("speed").textContent = `${Math.round((1000 * count) / (performance.now() - began))} characters a second`;
       showNext(logits);
     });
+    const { tokens } = encoded($("written").textContent);
+    showNext((await logitsAfter(tokens)).logits);
   } catch (error) {
     tell(error, "The network stopped");
   }

@@ -85,6 +85,52 @@ def test_no_call_and_no_switch_on_the_platform_is_left():
         assert all(site.is_leaf for site in located(plain, None)), name
 
 
+# ---- convolutions ------------------------------------------------------------------------------
+
+SPACES = {1: (7,), 2: (6, 5), 3: (4, 3, 4)}
+CONVOLUTIONS = [
+    (axes, groups, gap, stride, dilation, padding)
+    for axes in SPACES
+    for groups in (1, 2)
+    for gap in (1, 3)
+    for stride in (1, 2)
+    for dilation in (1, 2)
+    for padding in ((1, 1), (2, 0))
+]
+
+
+def _sampled(rows, request):
+    """Every seventh, so that each setting changes; all with ``--grid=full``."""
+    return rows if request.config.getoption("--grid") == "full" else rows[::7]
+
+
+def test_convolutions_in_plainer_forms_are_the_same(request, rng):
+    rows = _sampled(CONVOLUTIONS, request)
+    assert len(rows) >= 12
+    for axes, groups, gap, stride, dilation, padding in rows:
+        x = jnp.asarray(rng.standard_normal((2, 4, *SPACES[axes])), jnp.float32)
+        kernel = jnp.asarray(rng.standard_normal((6, 4 // groups, *[2] * axes)), jnp.float32)
+
+        def convolve(x, kernel):
+            return lax.conv_general_dilated(
+                x,
+                kernel,
+                [stride] * axes,
+                [padding] * axes,
+                lhs_dilation=[gap] * axes,
+                rhs_dilation=[dilation] * axes,
+                feature_group_count=groups,
+            )
+
+        program, _ = trace(convolve, x, kernel)
+        (got,) = jax.jit(plain_form(program))(x, kernel)
+        expected = jax.jit(convolve)(x, kernel)
+        # sums of a few dozen products, in another order
+        np.testing.assert_allclose(
+            got, expected, rtol=1e-5, atol=1e-5, err_msg=f"{axes, groups, gap}"
+        )
+
+
 # ---- composites ----------------------------------------------------------------------------------
 
 COMPOSITES = {

@@ -234,3 +234,19 @@ def test_programs_that_are_damaged_do_not_reach_the_plugin(tmp_path):
     assert first[0] == second[0] == FORMAT
     assert "SHA-256" in first[1]
     assert "no StableHLO" in second[1]
+
+
+def test_hashes_of_every_length(tmp_path):
+    """SHA-256 pads the last block in two ways; one byte more or less is another hash."""
+    manifest, members = unpack(small(tmp_path))
+    more = {f"extra/{n}": bytes(range(n)) for n in range(131)}
+    good = pack(tmp_path / "a.fnx", manifest, {**members, **more})
+    told, _ = unpack(good)
+    bad = pack(tmp_path / "b.fnx", told, {**members, **more, "extra/9": b"012345678"}, hashes=False)
+    assert tried([good, bad], "open") == [
+        (0, ""),
+        (
+            FORMAT,
+            f"'{bad}': the artifact's member 'extra/9' is not what was written: its SHA-256 differs",
+        ),
+    ]

@@ -259,6 +259,10 @@ def test_null_pointers_are_told(model):
     ):
         assert code == 1
         assert b"is NULL" in c.fn_error()
+    assert (
+        c.fn_device_platform(None) is c.fn_model_name(None) is c.fn_function_name(None, 0) is None
+    )
+    assert c.fn_function_count(None) == 0
     c.fn_array_free(None)
     c.fn_tensor_free(None)
     c.fn_model_close(None)

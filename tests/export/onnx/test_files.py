@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
 
 import funcnet as fn
 from funcnet import nn
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.operations import settings_of
+from funcnet.export.flat import flatten_entry
 from funcnet.export.onnx import exporting, model_file, runtime
 from funcnet.export.onnx.eight_bits import quantize_array
 
@@ -187,21 +190,34 @@ def test_rounding_is_half_a_step_at_most(axis, rng):
 # ---- what is refused -----------------------------------------------------------------------------
 
 
-def test_an_operation_without_a_rule_is_named_with_its_module_and_line(tmp_path):
+def test_an_operation_without_a_rule_is_named_with_its_module_and_line():
     class Strange(fn.Module):
         def __call__(self, x):
             return jax.lax.reduce_xor(jax.lax.population_count(x.astype(jnp.int32)), [0])
 
     net = fn.functionalize(nn.Sequential(nn.Identity(), Strange()))
-    rules = {"reduce_xor": None}
     known = exporting.known_rules()
-    monkeyed = {kind: rule for kind, rule in known.items() if kind not in rules}
+    fewer = {kind: rule for kind, rule in known.items() if kind != "reduce_xor"}
+    flat = flatten_entry(fn.export.entry(net, fn.export.spec((3,))), {}, {})
     with pytest.raises(ExportError, match=r"reduce_xor in module '1' \(.*test_files.py:\d+\)"):
-        exporting.build_graph(
-            fn.export.flat.flatten_entry(fn.export.entry(net, fn.export.spec((3,))), {}, {}),
-            monkeyed,
-        )
-    assert names_in(tmp_path) == []
+        exporting.build_graph(flat, fewer)
+
+
+def test_an_operation_of_ones_own_gets_a_rule(tmp_path):
+    primitive = Primitive("thrice")
+    primitive.def_impl(lambda x: x * 3)
+    primitive.def_abstract_eval(lambda x: x)
+    mlir.register_lowering(primitive, mlir.lower_fun(lambda x: x * 3, multiple_results=False))
+    call, spec = plain(primitive.bind), fn.export.spec(("batch",))
+    with pytest.raises(ExportError, match="unknown:thrice"):
+        fn.export.onnx(tmp_path / "a.onnx", call, {}, {}, spec)
+
+    def rule(graph, operation, operands):
+        return [graph.node("Mul", [operands[0], graph.scalar(3, operands[0].dtype)])]
+
+    rules = {"unknown:thrice": rule}
+    report = fn.export.onnx(tmp_path / "a.onnx", call, {}, {}, spec, rules=rules)
+    assert report.operators == {"Mul": 1}
 
 
 def test_a_wrong_rule_is_found_and_nothing_is_left(mlp, tmp_path):
@@ -337,6 +353,7 @@ def test_examples_and_preprocessing(mlp, tmp_path):
     assert [each.name for each in onnx.load(report.path).graph.input] == ["pixels"]
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")  # JAX 0.12 says so
 def test_inputs_of_64_bits_are_taken(tmp_path):
     """Tokens are int64 elsewhere; JAX has 32 bits unless it is told otherwise."""
     table = nn.Embedding(5, 3)

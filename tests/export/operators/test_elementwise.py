@@ -232,13 +232,20 @@ def test_choices(request, x64):
     assert not failures(cases)
 
 
-def test_a_zero_beside_makes_a_relu(x64):
+def test_choices_that_are_one_operator(x64):
     cases = [
         Case(f"{dtype} {side}", function, (singles(dtype),))
         for dtype in NUMBERS
         for side, function in {
             "right": lambda x: jnp.maximum(x, jnp.zeros((), x.dtype)),
             "left": lambda x: lax.max(jnp.zeros((), x.dtype), x),
+            "chosen": lambda x: jnp.where(x <= 0, jnp.zeros_like(x), x),
+            "otherwise": lambda x: jnp.where(x <= 0, x, jnp.zeros_like(x)),
+            "below": lambda x: jnp.where(x < 0, jnp.zeros_like(x), x),
+            "one": lambda x: jnp.where(x <= 0, jnp.ones_like(x), x),
+            "at one": lambda x: jnp.where(x <= jnp.ones_like(x), jnp.zeros_like(x), x),
+            "larger": lambda x: jnp.where((x[1:] > x[:-1]) | (x[1:] != x[1:]), x[1:], x[:-1]),
+            "smaller": lambda x: jnp.where((x[1:] > x[:-1]) | (x[1:] != x[1:]), x[:-1], x[1:]),
         }.items()
     ]
     assert not failures(cases)

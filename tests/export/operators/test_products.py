@@ -154,6 +154,11 @@ def test_layers_become_single_operators(rng):
     assert operators(
         lambda q, k: jnp.einsum("bhid,bhjd->bhij", q, k), ("n", 2, 3, 4), ("n", 2, 3, 4)
     ) == ["Transpose", "MatMul"]
+    assert operators(lambda x: jnp.where(x <= 0, jnp.zeros_like(x), x), ("n", 3)) == ["Relu"]
+    assert operators(lambda x: jnp.maximum(x, jnp.zeros_like(x)), ("n", 3)) == ["Relu"]
+    assert operators(lambda x, y: jnp.where((y > x) | lax.ne(y, y), y, x), ("n", 3), ("n", 3)) == [
+        "Max"
+    ]
     assert operators(lambda x, w: lax.conv(x, w, (1, 1), "SAME"), ("n", 3, 8, 8), (4, 3, 3, 3)) == [
         "Conv"
     ]

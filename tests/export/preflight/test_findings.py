@@ -245,6 +245,12 @@ def test_complex_numbers_are_refused_where_they_are_lacking(target, stops):
     assert any(each.stops for each in found) == stops
 
 
+@pytest.mark.parametrize("function", [jnp.sort, lambda x: CONSTANT["split"](x)])
+def test_what_lite_lacks_is_refused_there_alone(function):
+    assert any(each.stops for each in found_in(function, "litert"))
+    assert not any(each.stops for each in found_in(function, "tensorflow"))
+
+
 def test_inputs_of_64_bits_are_named(x64):
     net = fn.functionalize(nn.Identity())
     found = export.preflight(net, {}, {}, export.spec((2,), jnp.float64, "x"), target="litert")

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("uvicorn", reason="needs funcnet[serve]")
 pytest.importorskip("httpx2", reason="needs funcnet[test-export]")
 from funcnet.export.serving.application import make_application
-from funcnet.export.serving.binary_arrays import arrays_from_bytes, arrays_to_bytes
+from funcnet.export.serving.formats import arrays_from_bytes, arrays_to_bytes
 from tests.export.serving.services import double, served, service, spec
 
 BINARY = {"content-type": "application/octet-stream"}

@@ -6,7 +6,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from funcnet.core.safetensors_format import DTYPES
-from funcnet.export.serving.binary_arrays import arrays_from_bytes, arrays_to_bytes
+from funcnet.export.serving.formats import arrays_from_bytes, arrays_to_bytes
 from funcnet.export.serving.refusals import Refusal
 
 pytestmark = pytest.mark.smoke

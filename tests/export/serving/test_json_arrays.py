@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from funcnet.export.serving.json_arrays import array_from_json, inputs_from_json, outputs_to_json
+from funcnet.export.serving.formats import array_from_json, inputs_from_json, outputs_to_json
 from funcnet.export.serving.refusals import Refusal
 from tests.export.serving.services import spec
 

@@ -21,7 +21,7 @@ pytest.importorskip("uvicorn", reason="needs funcnet[serve]")
 import funcnet as fn
 from funcnet import export, nn
 from funcnet.export.__main__ import command_line
-from funcnet.export.serving.binary_arrays import arrays_from_bytes, arrays_to_bytes
+from funcnet.export.serving.formats import arrays_from_bytes, arrays_to_bytes
 
 SECONDS = 60
 """For anything to happen at all, on a machine that is busy."""

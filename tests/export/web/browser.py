@@ -22,18 +22,34 @@ def needs_browser():
     return found
 
 
+GPU = [
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan,WebGPU",
+]
+"""WebGPU computed by the processor: slow, but the same path."""
+
+
 class Browser:
     """A browser with one page."""
 
-    def __init__(self):
+    def __init__(self, gpu=False):
         chromium = needs_browser()
         self.folder = tempfile.TemporaryDirectory(prefix="funcnet-web-", ignore_cleanup_errors=True)
         to_read, self.write_end = os.pipe()
         self.read_end, to_write = os.pipe()
-        flags = "--headless --no-sandbox --disable-gpu --no-first-run --remote-debugging-pipe --disable-extensions"
+        flags = (
+            "--headless --no-sandbox --no-first-run --remote-debugging-pipe --disable-extensions"
+        )
         more = "--disable-background-networking --disable-component-update --disable-dev-shm-usage --hide-scrollbars"
         command = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
-        arguments = [chromium, *flags.split(), *more.split(), f"--user-data-dir={self.folder.name}"]
+        arguments = [
+            chromium,
+            *flags.split(),
+            *more.split(),
+            *(GPU if gpu else ["--disable-gpu"]),
+            f"--user-data-dir={self.folder.name}",
+        ]
         self.process = subprocess.Popen(
             ["/bin/bash", "-c", command, *arguments, "about:blank"],
             pass_fds=(to_read, to_write),

@@ -31,22 +31,19 @@ string sha256(Bytes data) {
   uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   auto turn = [](uint32_t x, int n) { return (x >> n) | (x << (32 - n)); };
   auto block = [&](const unsigned char* p) {
-    uint32_t w[64], s[8];
+    uint32_t w[64];
     for (int i = 0; i < 16; ++i, p += 4) w[i] = uint32_t(p[0]) << 24 | p[1] << 16 | p[2] << 8 | p[3];
     for (int i = 16; i < 64; ++i)
       w[i] = w[i - 16] + w[i - 7] + (turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3) +
              (turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ w[i - 2] >> 10);
-    std::copy(state, state + 8, s);
+    auto [a, b, c, d, e, f, g, h] = state;
     for (int i = 0; i < 64; ++i) {
-      uint32_t one =
-          s[7] + (turn(s[4], 6) ^ turn(s[4], 11) ^ turn(s[4], 25)) + ((s[4] & s[5]) ^ (~s[4] & s[6])) + K[i] + w[i];
-      uint32_t two =
-          (turn(s[0], 2) ^ turn(s[0], 13) ^ turn(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-      std::copy_backward(s, s + 7, s + 8);
-      s[4] += one;
-      s[0] = one + two;
+      uint32_t one = h + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & f) ^ (~e & g)) + K[i] + w[i];
+      uint32_t two = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+      h = g, g = f, f = e, e = d + one, d = c, c = b, b = a, a = one + two;
     }
-    for (int i = 0; i < 8; ++i) state[i] += s[i];
+    const uint32_t added[] = {a, b, c, d, e, f, g, h};
+    for (int i = 0; i < 8; ++i) state[i] += added[i];
   };
   const auto* start = reinterpret_cast<const unsigned char*>(data.data());
   size_t whole = data.size() / 64 * 64;

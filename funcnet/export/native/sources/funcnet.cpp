@@ -341,8 +341,8 @@ fn_code fn_device_open(const char* plugin, const char* options, fn_device** devi
   });
 }
 void fn_device_close(fn_device* device) { delete device; }
-const char* fn_device_platform(const fn_device* device) { return device->device->platform.c_str(); }
-const char* fn_device_version(const fn_device* device) { return device->device->version.c_str(); }
+const char* fn_device_platform(const fn_device* device) { return device ? device->device->platform.c_str() : nullptr; }
+const char* fn_device_version(const fn_device* device) { return device ? device->device->version.c_str() : nullptr; }
 
 fn_code fn_model_open(fn_device* device, const char* path, fn_model** model) {
   return guarded([&] {
@@ -355,15 +355,15 @@ fn_code fn_model_open(fn_device* device, const char* path, fn_model** model) {
   });
 }
 void fn_model_close(fn_model* model) { delete model; }
-const char* fn_model_name(const fn_model* model) { return model->name.c_str(); }
+const char* fn_model_name(const fn_model* model) { return model ? model->name.c_str() : nullptr; }
 const char* fn_model_metadata(const fn_model* model, const char* key) {
-  for (const auto& [name, text] : model->metadata)
-    if (key && name == key) return text.c_str();
-  return nullptr;
+  if (!model || !key) return nullptr;
+  auto found = model->metadata.find(key);
+  return found == model->metadata.end() ? nullptr : found->second.c_str();
 }
-size_t fn_function_count(const fn_model* model) { return model->functions.size(); }
+size_t fn_function_count(const fn_model* model) { return model ? model->functions.size() : 0; }
 const char* fn_function_name(const fn_model* model, size_t index) {
-  return index < model->functions.size() ? model->functions[index].name.c_str() : nullptr;
+  return index < fn_function_count(model) ? model->functions[index].name.c_str() : nullptr;
 }
 fn_code fn_function_arity(const fn_model* model, const char* name, size_t* inputs, size_t* outputs) {
   return guarded([&] {

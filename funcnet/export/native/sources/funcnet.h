@@ -90,7 +90,8 @@ FN_API const char *fn_error(void);
  *   plugin:  path of the shared library; NULL reads the environment variable FUNCNET_PJRT_PLUGIN.
  *   options: what this plugin's client takes, or NULL: "preallocate=false,memory_fraction=0.5,visible_devices=[0;1]".
  *            true and false, whole numbers, numbers with a point, lists of whole numbers; everything else is text.
- *            CUDA takes 75 % of the GPU's memory at once unless preallocate=false.
+ *            CUDA takes 75 % of the GPU's memory at once unless preallocate=false. CPU plugins get cpu_device_count=1 unless
+ *            another is given: their own default, 4, makes them slower on fewer cores.
  * A plugin stays loaded until the process ends. A GPU should be opened once in a process. */
 FN_API fn_code fn_device_open(const char *plugin, const char *options, fn_device **device);
 FN_API void fn_device_close(fn_device *device);
