@@ -250,3 +250,15 @@ def test_hashes_of_every_length(tmp_path):
             f"'{bad}': the artifact's member 'extra/9' is not what was written: its SHA-256 differs",
         ),
     ]
+
+
+def test_a_name_that_is_no_text_is_shown_as_such(tmp_path):
+    """Sentences are UTF-8 without control characters, whatever a file's names are."""
+    manifest, members = unpack(small(tmp_path))
+    name = b"\xc3\xa9 \xff\xc3 \xe2\x82"
+    header = b'{"%s": {"dtype": "F32", "shape": [1], "data_offsets": [0, 5]}}' % name
+    text = len(header).to_bytes(8, "little") + header + bytes(8)
+    path = pack(tmp_path / "a.fnx", manifest, {**members, "weights.safetensors": text})
+    ((code, sentence),) = tried([path])
+    assert code == FORMAT
+    assert "weight '\u00e9 ?? ??' does not lie where its header says" in sentence

@@ -47,6 +47,14 @@ thread_local char last_error[4096] = "";
 
 fn_code noted(fn_code code, const char* sentence) {
   std::snprintf(last_error, sizeof last_error, "%s", sentence);
+  for (char* at = last_error; *at;) {  // it may quote names of a hostile file: what is no UTF-8 text becomes "?"
+    auto first = static_cast<unsigned char>(*at);
+    int more = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3, k = 1;
+    bool fine = first < 0x80 ? first >= ' ' && first != 0x7f : first >= 0xc2 && first < 0xf5;
+    for (; fine && k <= more; ++k) fine = (at[k] & 0xc0) == 0x80;
+    if (!fine) *at = *at == '\n' ? ' ' : '?';
+    at += fine ? more + 1 : 1;
+  }
   return code;
 }
 

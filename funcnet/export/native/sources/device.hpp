@@ -34,8 +34,6 @@ struct Plugin {
     message.error = error;
     api->PJRT_Error_Message(&message);
     string text(message.message, message.message_size);
-    for (char& mark : text)  // it may quote the bytes of a damaged program
-      if (mark < ' ' || mark > '~') mark = mark == '\n' ? ' ' : '?';
     drop(error);
     fail(code, "%s: the plugin says: %s", doing, text.c_str());
   }
