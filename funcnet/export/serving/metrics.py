@@ -3,6 +3,7 @@
 Reference: https://prometheus.io/docs/instrumenting/exposition_formats
 """
 
+import json
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -35,9 +36,9 @@ class Histogram:
             total = 0
             for bound, count in zip([*map(str, self._bounds), "+Inf"], counts, strict=True):
                 total += count
-                yield f'{self.name}_bucket{{function="{function}",le="{bound}"}} {total}'
-            yield f'{self.name}_sum{{function="{function}"}} {self._sums[function]}'
-            yield f'{self.name}_count{{function="{function}"}} {total}'
+                yield f'{self.name}_bucket{{function={json.dumps(function)},le="{bound}"}} {total}'
+            yield f"{self.name}_sum{{function={json.dumps(function)}}} {self._sums[function]}"
+            yield f"{self.name}_count{{function={json.dumps(function)}}} {total}"
 
 
 class ServerMetrics:
@@ -58,7 +59,7 @@ class ServerMetrics:
             "# TYPE funcnet_requests_total counter",
         ]
         lines += [
-            f'funcnet_requests_total{{function="{function}",status="{status}"}} {count}'
+            f'funcnet_requests_total{{function={json.dumps(function)},status="{status}"}} {count}'
             for (function, status), count in self.requests.items()
         ]
         lines += [*self.seconds.lines(), *self.batch_sizes.lines()]
