@@ -15,7 +15,7 @@ from jax.extend.core import Jaxpr, primitives
 
 from funcnet.core.jax_internals.programs import Operation, Program, trace
 
-__all__ = ["inner_call", "kind_of", "settings_of"]
+__all__ = ["inner_call", "operation_kind", "settings_of"]
 
 _BY_OBJECT = {
     primitive: name.removesuffix("_p")
@@ -69,16 +69,16 @@ _SETTINGS_OF_NO_MEANING = {
 """They change how fast or how exactly a result is found, or where it lies, but not what it is."""
 
 
-def kind_of(operation: Operation) -> str:
+def operation_kind(operation: Operation) -> str:
     """Name an operation as exporters do: ``add``, ``dot_general``, ``scatter_add``; ``call`` for any call.
 
     A call is an operation that only runs a program of its own (``jit``, ``remat``, ``custom_jvp_call`` and so on):
     `inner_call` gives that program. Loops and choices are ``scan``, ``while`` and ``cond``: `Operation.control`.
 
-    >>> from funcnet.core.jax_internals.operations import kind_of
+    >>> from funcnet.core.jax_internals.operations import operation_kind
     >>> from funcnet.core.jax_internals.programs import trace
     >>> program, _ = trace(lambda x: jnp.sin(x) + 1, 1.0)
-    >>> [kind_of(each) for each in program.operations]
+    >>> [operation_kind(each) for each in program.operations]
     ['sin', 'add']
     """
     if operation.called is not None or _is_linear_solve(operation) or _is_high(operation):
@@ -110,7 +110,7 @@ def settings_of(operation: Operation) -> dict[str, Any]:
         for name, value in params.items()
         if name not in _SETTINGS_OF_NO_MEANING and not callable(value)
     }
-    reader = _READERS.get(kind_of(operation))
+    reader = _READERS.get(operation_kind(operation))
     return reader(params, plain) if reader else plain
 
 

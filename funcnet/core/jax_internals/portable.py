@@ -40,6 +40,8 @@ class Signature(NamedTuple):
 
     inputs: tuple[tuple[str, tuple[int | None, ...]], ...]
     outputs: tuple[tuple[str, tuple[int | None, ...]], ...]
+    calls: tuple[str, ...] = ()
+    """The names of its custom calls, which only some runtimes know."""
 
 
 def lower_portably(
@@ -109,6 +111,11 @@ def foreign_calls(program: bytes) -> list[str]:
     Raises:
         ValueError: the bytes are no portable program.
     """
+    with lowering.make_ir_context():
+        return _calls(_parsed(program))
+
+
+def _calls(module: Any) -> list[str]:
     found: dict[str, None] = {}
 
     def visit(operation: Any) -> Any:
@@ -116,8 +123,7 @@ def foreign_calls(program: bytes) -> list[str]:
             found[operation.attributes["call_target_name"].value] = None
         return lowering.ir.WalkResult.ADVANCE
 
-    with lowering.make_ir_context():
-        _parsed(program).operation.walk(visit)
+    module.operation.walk(visit)
     return [name for name in found if name != _ASSERTION and not name.startswith("stablehlo.")]
 
 
@@ -132,11 +138,13 @@ def read_signature(program: bytes) -> Signature:
     (('f32', (2, 3)),)
     """
     with lowering.make_ir_context():
-        for function in _parsed(program).body.operations:
+        module = _parsed(program)
+        for function in module.body.operations:
             named = function.attributes
             if "function_type" in named and named["sym_name"].value == "main":
                 kind = named["function_type"].value
-                return Signature(tuple(map(_array, kind.inputs)), tuple(map(_array, kind.results)))
+                arrays = tuple(map(_array, kind.inputs)), tuple(map(_array, kind.results))
+                return Signature(*arrays, tuple(_calls(module)))
     raise ValueError("it has no function main")
 
 

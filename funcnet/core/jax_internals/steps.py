@@ -13,11 +13,11 @@ import numpy as np
 from funcnet.core.jax_internals.operations import inner_call
 from funcnet.core.jax_internals.programs import Operation, Program, walk
 
-__all__ = ["Slot", "Step", "Steps", "steps_of"]
+__all__ = ["StepValue", "Step", "Steps", "steps_of"]
 
 
 @dataclass(eq=False)
-class Slot:
+class StepValue:
     """A place where a value will be; ``array`` is there from the start for constants."""
 
     array: Any = None
@@ -28,8 +28,8 @@ class Step:
     """One operation, its operands and results, and the module that it belongs to."""
 
     operation: Operation
-    operands: list[Slot]
-    results: list[Slot]
+    operands: list[StepValue]
+    results: list[StepValue]
     scope: str
 
 
@@ -37,9 +37,9 @@ class Step:
 class Steps:
     """What a program does: ``each`` in order, from ``arguments`` to ``results``."""
 
-    arguments: list[Slot]
+    arguments: list[StepValue]
     each: list[Step]
-    results: list[Slot]
+    results: list[StepValue]
 
 
 def steps_of(program: Program, scope: str = "") -> Steps:
@@ -49,7 +49,7 @@ def steps_of(program: Program, scope: str = "") -> Steps:
         program: the program.
         scope: the module that it belongs to, where its operations do not say.
     """
-    arguments = [Slot() for _ in program.arguments]
+    arguments = [StepValue() for _ in program.arguments]
     found: list[Step] = []
     results = _enter(program, arguments, scope, found)
     _give_dtypes(results, program.results)
@@ -57,23 +57,23 @@ def steps_of(program: Program, scope: str = "") -> Steps:
 
 
 def _enter(
-    program: Program, arguments: Sequence[Slot], scope: str, found: list[Step]
-) -> list[Slot]:
-    def visit(operation: Operation, operands: list[Slot]) -> list[Slot]:
+    program: Program, arguments: Sequence[StepValue], scope: str, found: list[Step]
+) -> list[StepValue]:
+    def visit(operation: Operation, operands: list[StepValue]) -> list[StepValue]:
         own = operation.scope or scope
         _give_dtypes(operands, operation.operands)
         call = inner_call(operation)
         if call is not None:
             inner, places = call
             return _enter(inner, [operands[i] for i in places], own, found)
-        results = [Slot() for _ in operation.results]
+        results = [StepValue() for _ in operation.results]
         found.append(Step(operation, operands, results, own))
         return results
 
-    return walk(program, arguments, visit, Slot)
+    return walk(program, arguments, visit, StepValue)
 
 
-def _needed(found: Sequence[Step], results: Sequence[Slot]) -> list[Step]:
+def _needed(found: Sequence[Step], results: Sequence[StepValue]) -> list[Step]:
     needed = set(results)
     kept = []
     for step in reversed(found):
@@ -83,7 +83,7 @@ def _needed(found: Sequence[Step], results: Sequence[Slot]) -> list[Step]:
     return kept[::-1]
 
 
-def _give_dtypes(slots: Sequence[Slot], types: Sequence[Any]) -> None:
+def _give_dtypes(slots: Sequence[StepValue], types: Sequence[Any]) -> None:
     """Make arrays of numbers that stand where they are used: these come without a dtype."""
     for slot, type_ in zip(slots, types, strict=True):
         if slot.array is not None and not hasattr(slot.array, "shape"):

@@ -1,5 +1,6 @@
 """One function on its way into an artifact: traced, lowered, run and compared."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from funcnet.export.programs.building import (
     build_gradients,
     build_programs,
     gradient_record,
+    has_derivative,
     is_traceable,
     possible_sizes,
     resolve_sizes,
@@ -73,14 +75,29 @@ def export_function(
     """
     fixed = None if request.symbolic else _needed_sizes(request.sizes)
     flat = _told(entry, params, state, lambda: flatten_entry(entry, params, state, fixed))
-    check_exportable(flat, name, "stablehlo", fixed[0] if fixed else None)
+    for finding in check_exportable(flat, name, "stablehlo", fixed[0] if fixed else None):
+        warnings.warn(f"{name}: {finding}", stacklevel=5)
+    if not has_derivative(flat):
+        request = replace(request, differentiable=False)
     sizes = resolve_sizes(flat.symbols, request.sizes, request.symbolic)
     sizes = possible_sizes(flat, sizes, asked=request.sizes is not None)
     built = _told(entry, params, state, lambda: _build(name, flat, sizes, request))
     record = _recorded(flat, entry, built, request.differentiable)
     sampler = InputSampler(flat.inputs, _examples(name, record, examples))
     programs = compare_programs(name, flat, record, built, sizes, sampler)
+    _warn_of_unchecked(name, programs)
     return ExportedFunction(flat, replace_programs(record, programs), programs)
+
+
+def _warn_of_unchecked(name: str, programs: Sequence[Built]) -> None:
+    """Say which programs no device here could run."""
+    unchecked = sorted({each.record.platform for each in programs if not each.record.checked})
+    if unchecked:
+        warnings.warn(
+            f"the programs of {name} for {', '.join(unchecked)} were not run: there is no such device here. Save it on "
+            "one, or run and compare it there before it is relied on",
+            stacklevel=6,
+        )
 
 
 def _needed_sizes(sizes: Sequence[Mapping[str, int]] | None) -> Sequence[Mapping[str, int]]:

@@ -4,8 +4,10 @@ import argparse
 import sys
 from collections.abc import Iterator
 
+from funcnet.core.files import as_path
 from funcnet.export.artifact.loaded import Artifact
 from funcnet.export.artifact.loading import load
+from funcnet.export.artifact.probing import probe
 from funcnet.export.records import FunctionRecord, ProgramRecord
 
 __all__ = ["add_arguments", "report_lines", "run"]
@@ -18,8 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Load the file, which checks it, and print what is in it."""
-    artifact = load(asked.file)
+    """Load the file, which checks it, and print what is in it; its author may be anybody."""
+    path = as_path(asked.file)
+    path.open("rb").close()  # a file that is not there is no file made to harm
+    probe(path, compiles=False)
+    artifact = load(path)
     if asked.program is None:
         text = "\n".join(report_lines(artifact))
     else:

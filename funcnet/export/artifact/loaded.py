@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,6 +25,17 @@ class LoadedFunction:
     Attributes:
         name: of the function.
         record: what it takes and returns, and its programs.
+
+    Example:
+        >>> def scaled(params, state, x):
+        ...     return params["scale"] * x, state
+        >>> x = fn.export.spec(("batch",))
+        >>> path = fn.export.save("model.fnx", scaled, {"scale": jnp.float32(2)}, {}, x)
+        >>> function = fn.export.load(path)["call"]
+        >>> function
+        call(x: float32[batch]) -> output: float32[batch]
+        >>> function(jnp.ones(3)).tolist()
+        [2.0, 2.0, 2.0]
     """
 
     def __init__(self, name: str, record: FunctionRecord, owner: "Artifact") -> None:
@@ -79,6 +91,14 @@ class LoadedFunction:
         outputs = self._stored.call(*weights, *checked)
         return build_tree(self.record.outputs_tree, iter(outputs))
 
+    def compile(self) -> None:
+        """Compile its programs, and those of its derivative, at 1 for lengths that are open; none is run.
+
+        Raises:
+            ExportError: XLA refuses one.
+        """
+        self._stored.compile()
+
     def __repr__(self) -> str:
         """Show it like a signature."""
         inputs = ", ".join(f"{each.name}: {each}" for each in self.record.inputs)
@@ -89,12 +109,24 @@ class LoadedFunction:
 class Artifact:
     """A model that `save` wrote: `load` gives it.
 
-    An artifact with one function, or with one named ``"call"``, is called like it: ``artifact(x)``.
+    An artifact with one function, or with one named ``"call"``, is called like it: ``artifact(x)``. `apply` takes other
+    weights, so that a loaded model is trained on as a live one is, if it was exported with ``differentiable=True``.
 
     Attributes:
         manifest: what the file says of itself.
         functions: all functions by name; ``artifact["encode"]`` is one of them.
+        digest: the SHA-256 of the manifest, which holds those of all other parts of the file.
         stored: all arrays by dotted name as they lie in the file, NumPy's views that are read when they are used.
+
+    Example:
+        >>> def scaled(params, state, x):
+        ...     return params["scale"] * x, state
+        >>> x = fn.export.spec(("batch",))
+        >>> path = fn.export.save("m.fnx", scaled, {"scale": jnp.float32(2)}, {}, x, differentiable=True)
+        >>> artifact = fn.export.load(path)
+        >>> loss = lambda params: artifact.apply(params, artifact.state, jnp.ones(3))[0].sum()
+        >>> float(jax.grad(loss)(artifact.params)["scale"])
+        3.0
     """
 
     def __init__(
@@ -102,8 +134,10 @@ class Artifact:
         manifest: ArtifactManifest,
         weights: Mapping[str, np.ndarray],
         programs: Mapping[str, Any],
+        digest: str,
     ) -> None:
         self.manifest = manifest
+        self.digest = digest
         self.stored = weights
         self._programs = programs
         self.functions = {
@@ -153,7 +187,10 @@ class Artifact:
         """All arrays by dotted name, on JAX's device from when they are first used."""
         for name, array in self.stored.items():
             check_width(self.manifest.name, name, array.dtype)
-        return {name: jnp.asarray(array) for name, array in self.stored.items()}
+        with (
+            jax.ensure_compile_time_eval()
+        ):  # the first use may be within jit, whose arrays do not outlive it
+            return {name: jnp.asarray(array) for name, array in self.stored.items()}
 
     def weights_of(self, record: FunctionRecord) -> dict[str, np.ndarray]:
         """Give the arrays of the file that a function takes, in order."""

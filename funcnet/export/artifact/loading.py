@@ -3,7 +3,7 @@
 import mmap
 import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from funcnet.core.files import as_path
 from funcnet.export.artifact.archive import find_members, is_intact
 from funcnet.export.artifact.loaded import Artifact
 from funcnet.export.artifact.manifest_text import parse_manifest
+from funcnet.export.artifact.probing import digest_of, probe
 from funcnet.export.artifact.weights import map_weights
 from funcnet.export.programs.signatures import check_programs
 from funcnet.export.records import ArtifactManifest
@@ -20,15 +21,20 @@ from funcnet.export.trees import leaf_paths
 __all__ = ["load"]
 
 
-def load(path: str | os.PathLike[str]) -> Artifact:
+def load(path: str | os.PathLike[str], *, apart: bool = False) -> Artifact:
     """Load a model that `save` wrote.
 
     Its functions are called without the model's code, on any JAX that funcnet supports, also within `jax.jit` and
     `jax.vmap`, and are differentiated if they were exported with ``differentiable=True``. Weights are mapped, not read,
     until they are used. Nothing in the file is run by loading it.
 
+    Every part is held to a SHA-256 that is written in the file, which finds damage, and to what the manifest says of
+    it. For a file whose author you do not know, ``apart=True`` first has another process read and compile its programs:
+    MLIR's parser may end the process that gives it bytes made to harm.
+
     Args:
         path: of the file.
+        apart: whether another process tries first.
 
     Returns:
         The artifact: call it, or its functions by name.
@@ -46,12 +52,12 @@ def load(path: str | os.PathLike[str]) -> Artifact:
     """
     path = as_path(path)
     try:
-        return _load(path)
+        return _load(path, apart)
     except ExportError as error:
         raise ExportError(f"{path}: {error}") from None
 
 
-def _load(path: Any) -> Artifact:
+def _load(path: Path, apart: bool) -> Artifact:
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             raise ExportError("it is empty")
@@ -59,15 +65,18 @@ def _load(path: Any) -> Artifact:
         members = find_members(file, content)
         if "manifest.json" not in members:
             raise ExportError("it has no manifest.json: it is no artifact")
-        manifest = parse_manifest(bytes(members.pop("manifest.json")))
+        text = bytes(members.pop("manifest.json"))
+        manifest = parse_manifest(text)
         _check_files(manifest, members)
         names = leaf_paths(manifest.params_tree) + leaf_paths(manifest.state_tree)
         stored = members.pop("weights.safetensors")
         file.seek(_offset(content, stored))
         weights = map_weights(file, stored, names)
+    if apart and probe(path) != digest_of(text):
+        raise ExportError("it was replaced while it was read")
     for name, function in manifest.functions.items():
         check_programs(name, function, weights, members)
-    return Artifact(manifest, weights, members)
+    return Artifact(manifest, weights, members, digest_of(text))
 
 
 def _offset(content: memoryview, part: memoryview) -> int:

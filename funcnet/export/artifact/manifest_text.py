@@ -20,7 +20,7 @@ from funcnet.export.records import (
 from funcnet.export.specs import ArraySpec
 from funcnet.export.trees import check_description
 
-__all__ = ["MANIFEST_VERSION", "manifest_text", "parse_manifest"]
+__all__ = ["MANIFEST_VERSION", "check_word", "manifest_text", "parse_manifest"]
 
 MANIFEST_VERSION = 1
 
@@ -126,7 +126,9 @@ def _manifest(content: dict[str, Any]) -> ArtifactManifest:
         name=_get(content, "name", str),
         metadata=_texts(content, "metadata"),
         written_by=_texts(content, "written_by"),
-        functions={_word(name): _within(name, _function, functions[name]) for name in functions},
+        functions={
+            check_word(name): _within(name, _function, functions[name]) for name in functions
+        },
         params_tree=_tree(trees, "params"),
         state_tree=_tree(trees, "state"),
         files={
@@ -156,7 +158,12 @@ def _texts(content: Mapping[str, Any], name: str) -> dict[str, str]:
     return {key: _get(texts, key, str) for key in texts}
 
 
-def _word(name: str) -> str:
+def check_word(name: str) -> str:
+    """Return a name that any language can spell.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not _WORD.fullmatch(name):
         raise ValueError(f"{name[:100]!r} is no name: letters, digits and _")
     return name
@@ -220,7 +227,7 @@ def _function(value: Any) -> FunctionRecord:
         trainable=_count(value.get("trainable")),
         inputs=_each(value, "inputs", _spec),
         outputs=_each(value, "outputs", _spec),
-        symbols=tuple(map(_word, _each(value, "symbols", _text))),
+        symbols=tuple(map(check_word, _each(value, "symbols", _text))),
         inputs_tree=_tree(trees, "inputs"),
         outputs_tree=_tree(trees, "outputs"),
         returns_state=_get(value, "returns_state", bool),
@@ -238,8 +245,10 @@ def _program(value: Any) -> ProgramRecord:
     sizes = value.get("sizes")
     return ProgramRecord(
         file=file,
-        platform=_word(_get(value, "platform", str)),
-        sizes=None if sizes is None else {_word(k): _count(v) for k, v in _object(sizes).items()},
+        platform=check_word(_get(value, "platform", str)),
+        sizes=None
+        if sizes is None
+        else {check_word(k): _count(v) for k, v in _object(sizes).items()},
         portable=_get(value, "portable", bool),
         checked=_get(value, "checked", bool),
     )

@@ -13,7 +13,7 @@ from funcnet.core.files import as_path, replacing
 from funcnet.core.jax_internals.portable import PORTABLE_VERSION
 from funcnet.export.artifact.archive import ArchiveWriter
 from funcnet.export.artifact.exported import ExportedFunction, Request, export_function
-from funcnet.export.artifact.manifest_text import manifest_text
+from funcnet.export.artifact.manifest_text import check_word, manifest_text, parse_manifest
 from funcnet.export.artifact.weights import WEIGHTS_ALIGNMENT, StoredWeights
 from funcnet.export.flat import plain_arrays
 from funcnet.export.records import ArtifactManifest, FileRecord
@@ -86,6 +86,7 @@ def save(
     path = as_path(path)
     params, state = plain_arrays(params), plain_arrays(state)
     described = entries(net, inputs, name, preprocess, returns_state, **keywords)
+    _check_names(described, metadata or {})
     request = Request(sizes, symbolic, platforms, differentiable)
     given = _by_function(examples, described, isinstance(net, Mapping))
     exported = {
@@ -95,6 +96,17 @@ def save(
     trees = describe_tree(params, "params"), describe_tree(state, "state")
     write_artifact(path, name, exported, trees, metadata or {})
     return path
+
+
+def _check_names(described: Mapping[str, Any], metadata: Mapping[Any, Any]) -> None:
+    """Refuse names that other languages cannot spell, and metadata that are no text."""
+    for name in described:
+        check_word(name)
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(
+                f"metadata is text by name, such as {{'author': 'me'}}; got {key!r}: {value!r}"
+            )
 
 
 def _by_function(examples: Any, described: Mapping[str, Any], several: bool) -> Mapping[str, Any]:
@@ -139,6 +151,7 @@ def write_artifact(
             files=files,
         )
         text = manifest_text(manifest)
+        parse_manifest(text)  # what nobody could read is not written
         archive.add("manifest.json", len(text), [text])
 
 

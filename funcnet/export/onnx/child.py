@@ -16,7 +16,7 @@ _BFLOAT16 = 16
 """ONNX's number of the dtype: NumPy has none, so such arrays travel as uint16."""
 
 
-def read(stream: BinaryIO) -> Any:
+def read_message(stream: BinaryIO) -> Any:
     """Read one message; None at the end of the stream."""
     header = stream.read(8)
     if len(header) < 8:
@@ -26,7 +26,7 @@ def read(stream: BinaryIO) -> Any:
     return pickle.loads(content) if len(content) == size else None
 
 
-def write(stream: BinaryIO, message: Any) -> None:
+def write_message(stream: BinaryIO, message: Any) -> None:
     """Write one message."""
     content = pickle.dumps(message, protocol=5)
     stream.write(struct.pack("<Q", len(content)))
@@ -34,7 +34,7 @@ def write(stream: BinaryIO, message: Any) -> None:
     stream.flush()
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def answer_request(request: dict[str, Any]) -> dict[str, Any]:
     """Run a model on each of several sets of inputs."""
     import onnxruntime
 
@@ -72,12 +72,12 @@ def _taken(value: Any) -> tuple[Any, bool]:
     return np.frombuffer(content, np.uint16).reshape(value.shape()), True
 
 
-def main() -> None:
+def answer_requests() -> None:
     """Answer until nobody asks."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    while (request := read(source)) is not None:
-        write(target, answer(request))
+    while (request := read_message(source)) is not None:
+        write_message(target, answer_request(request))
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests()

@@ -168,10 +168,18 @@ def _computed(
     flat: FlatFunction, weights: Sequence[Any], inputs: Sequence[Any]
 ) -> list[np.ndarray]:
     """Run the function itself, traced anew for these sizes: on a CPU, whose float32 is whole."""
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with jax.default_device(_cpu()), jax.default_matmul_precision("highest"):
         arrays = [np.asarray(each) for each in weights]
         outputs = jax.jit(lambda w, x: flat.call(w, x))(arrays, list(inputs))
-    return [np.asarray(each) for each in outputs]
+        return [np.asarray(each) for each in outputs]
+
+
+def _cpu() -> Any:
+    """Give JAX's CPU; the default device where JAX was started without."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
 
 
 def _widened(array: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from funcnet.export.onnx.finishing import all_nodes
-from funcnet.export.onnx.graph import Graph, Node
+from funcnet.export.onnx.graph import Graph, GraphNode
 
 __all__ = ["in_eight_bits", "quantize_array"]
 
@@ -51,7 +51,9 @@ def in_eight_bits(graph: Graph, names: set[str]) -> tuple[Graph, tuple[str, ...]
         made.shared.initializers[f"{name}.int8"] = numbers
         made.shared.initializers[f"{name}.scale"] = scale
         inputs = [f"{name}.int8", f"{name}.scale"]
-        node = Node("DequantizeLinear", inputs, [name], f"{name}/DequantizeLinear", {"axis": axis})
+        node = GraphNode(
+            "DequantizeLinear", inputs, [name], f"{name}/DequantizeLinear", {"axis": axis}
+        )
         nodes.append(node)
         done.append(name)
     made.nodes = nodes + graph.nodes
@@ -97,7 +99,7 @@ def _channel_axis(graph: Graph, name: str, array: np.ndarray) -> int | None:
     return found[0] if found else None
 
 
-def _channel(node: Node, place: int, count: int) -> int:
+def _channel(node: GraphNode, place: int, count: int) -> int:
     """Say which axis of an operand is not summed over: a matrix on the right has it last, one on the left before."""
     fixed = _CHANNEL[node.op_type]
     if fixed is not None:
@@ -108,7 +110,7 @@ def _channel(node: Node, place: int, count: int) -> int:
     return count - 1 if bool(place) != bool(turned) else count - 2
 
 
-def _channel_of_einsum(node: Node, place: int) -> int:
+def _channel_of_einsum(node: GraphNode, place: int) -> int:
     operands, result = node.attributes["equation"].split("->")
     own = operands.split(",")[place]
     return next((i for i, letter in enumerate(own) if letter in result), 0)

@@ -22,7 +22,7 @@ from funcnet.export.onnx.model_file import (
     write_model,
 )
 from funcnet.export.onnx.report import OnnxReport
-from funcnet.export.onnx.translation import Rule, Translator
+from funcnet.export.onnx.translation import OperationRule, Translator
 from funcnet.export.preflight import check_exportable
 from funcnet.export.specs import Entry, entries
 
@@ -41,7 +41,7 @@ def onnx(
     verify: bool = True,
     examples: Sequence[Sequence[Any]] | None = None,
     tolerance: float | None = None,
-    rules: Mapping[str, Rule] | None = None,
+    rules: Mapping[str, OperationRule] | None = None,
     preprocess: Callable[..., Any] | None = None,
     returns_state: bool = False,
     **keywords: Any,
@@ -174,14 +174,14 @@ def _lone(net: Any, inputs: Sequence[PyTree], **keywords: Any) -> Entry:
     return next(iter(found.values()))
 
 
-def known_rules() -> dict[str, Rule]:
+def known_rules() -> dict[str, OperationRule]:
     """List funcnet's own rules by the kinds of their operations."""
     from funcnet.export.operators import RULES
 
     return dict(RULES)
 
 
-def build_graph(flat: FlatFunction, rules: Mapping[str, Rule]) -> Graph:
+def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule]) -> Graph:
     """Translate a function into a graph with its weights and names, and nothing that no output needs."""
     graph = Graph()
     clash = sorted({str(each.name) for each in flat.inputs} & flat.weights.keys())
@@ -209,16 +209,16 @@ def _inputs(graph: Graph, flat: FlatFunction, types: Sequence[Any]) -> list[Valu
     for value in made:
         for axis, length in enumerate(value.shape or ()):
             graph.lengths.learn(length, value, axis)
-    return [_widened(graph, value) for value in made]
+    return [_taken(graph, *each) for each in zip(made, types, strict=True)]
 
 
-def _widened(graph: Graph, value: Value) -> Value:
-    """Carry floats of 16 bits as float32."""
-    wide = carried(value.dtype)
+def _taken(graph: Graph, value: Value, type_: Any) -> Value:
+    """Take an input as the program does: floats of 16 bits as float32, without 64 bits int64 as int32."""
+    wide = carried(type_.dtype)
     if wide == value.dtype:
         return value
     made = graph.node("Cast", [value], shape=value.shape, dtype=wide)
-    return Value(made.name, value.shape, value.dtype)
+    return Value(made.name, value.shape, type_.dtype)
 
 
 def _check(path: Path) -> None:

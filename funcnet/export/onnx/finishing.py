@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 
-from funcnet.export.onnx.graph import Graph, Node, Value, carried
+from funcnet.export.onnx.graph import Graph, GraphNode, Value, carried
 
 __all__ = ["all_nodes", "count_operators", "name_outputs", "prune"]
 
@@ -60,11 +60,11 @@ def prune(graph: Graph) -> None:
     graph.nodes = kept[::-1]
 
 
-def _bodies(node: Node) -> list[Graph]:
+def _bodies(node: GraphNode) -> list[Graph]:
     return [each for each in node.attributes.values() if isinstance(each, Graph)]
 
 
-def _reads(node: Node) -> set[str]:
+def _reads(node: GraphNode) -> set[str]:
     """List the names that a node, or a body of it, reads from the graph that it stands in."""
     names = set(filter(None, node.inputs))
     for body in _bodies(node):
@@ -75,7 +75,7 @@ def _reads(node: Node) -> set[str]:
     return names
 
 
-def all_nodes(graph: Graph) -> Iterator[Node]:
+def all_nodes(graph: Graph) -> Iterator[GraphNode]:
     """Yield every node, those of bodies too."""
     for node in graph.nodes:
         yield node

@@ -30,7 +30,7 @@ import numpy as np
 from funcnet.core.aliases import DType
 from funcnet.export.onnx.lengths import Lengths
 
-__all__ = ["Graph", "Node", "Value", "carried"]
+__all__ = ["Graph", "GraphNode", "Value", "carried"]
 
 
 @dataclass(eq=False)
@@ -67,7 +67,7 @@ class Value:
 
 
 @dataclass(eq=False)
-class Node:
+class GraphNode:
     """One node; attributes may be numbers, words, lists of them, arrays, and `Graph` for bodies."""
 
     op_type: str
@@ -117,7 +117,7 @@ class Graph:
     def __init__(self, outer: "Graph | None" = None):
         self.shared: Shared = outer.shared if outer else Shared()
         self.root: Graph = outer.root if outer else self
-        self.nodes: list[Node] = []
+        self.nodes: list[GraphNode] = []
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.lengths: Lengths = outer.lengths if outer else Lengths(self)
@@ -157,7 +157,7 @@ class Graph:
         while used and not used[-1]:
             used.pop()
         given = {key: value for key, value in attributes.items() if value is not None}
-        self.nodes.append(Node(op_type, used, outputs, name, given))
+        self.nodes.append(GraphNode(op_type, used, outputs, name, given))
         fixed = None if shape is None else tuple(shape)
         values = [Value(self.shared.unique(each), fixed, made_of) for each in outputs]
         self.nodes[-1].outputs = [each.name for each in values]

@@ -12,7 +12,7 @@ import numpy as np
 
 from funcnet.core.errors import ExportError
 from funcnet.export.onnx.finishing import all_nodes
-from funcnet.export.onnx.graph import Graph, Node, Value, carried
+from funcnet.export.onnx.graph import Graph, GraphNode, Value, carried
 
 __all__ = ["IR_VERSIONS", "check_installed", "onnx_package", "write_model"]
 
@@ -118,7 +118,7 @@ def _graph(graph: Graph, name: str, initializers: Sequence[Any]) -> Any:
     )
 
 
-def _node(node: Node) -> Any:
+def _node(node: GraphNode) -> Any:
     onnx = onnx_package()
 
     made = onnx.helper.make_node(node.op_type, node.inputs, node.outputs, name=node.name)
@@ -127,7 +127,7 @@ def _node(node: Node) -> Any:
     return made
 
 
-def _attribute(value: Any, node: Node, key: str) -> Any:
+def _attribute(value: Any, node: GraphNode, key: str) -> Any:
     if isinstance(value, Graph):
         return _graph(value, f"{node.name}/{key}", [])
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):

@@ -1,6 +1,7 @@
 """ONNX Runtime, asked from here: one child process serves many files, and a crash of it is an error like others."""
 
 import atexit
+import os
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ class Runtime:
     def __init__(self, program: str = child.__file__) -> None:
         self.program = program
         self.process: subprocess.Popen[bytes] | None = None
+        self.owner = 0
         self.said: Any = None
         self.lock = threading.Lock()
 
@@ -63,8 +65,8 @@ class Runtime:
         alarm = threading.Timer(seconds, process.kill)
         alarm.start()
         try:
-            child.write(cast(BinaryIO, process.stdin), request)
-            answer = child.read(cast(BinaryIO, process.stdout))
+            child.write_message(cast(BinaryIO, process.stdin), request)
+            answer = child.read_message(cast(BinaryIO, process.stdout))
         except OSError:
             answer = None
         finally:
@@ -74,7 +76,10 @@ class Runtime:
         return answer
 
     def _started(self) -> subprocess.Popen[bytes]:
+        if self.owner != os.getpid():  # after a fork the child belongs to the parent
+            self.process = None
         if self.process is None or self.process.poll() is not None:
+            self.owner = os.getpid()
             self.said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
             self.process = subprocess.Popen(
                 [sys.executable, "-P", self.program],
@@ -95,7 +100,7 @@ class Runtime:
     def stop(self) -> None:
         """End the child."""
         process, self.process = self.process, None
-        if process is None:
+        if process is None or self.owner != os.getpid():
             return
         for stream in (process.stdin, process.stdout, self.said):
             if stream is not None:

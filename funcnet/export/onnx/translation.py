@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.errors import ExportError
-from funcnet.core.jax_internals.operations import kind_of, settings_of
+from funcnet.core.jax_internals.operations import operation_kind, settings_of
 from funcnet.core.jax_internals.programs import Operation, Program
 from funcnet.core.jax_internals.steps import Step, steps_of
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
 
-__all__ = ["Rule", "Translator", "where"]
+__all__ = ["OperationRule", "Translator", "where"]
 
-Rule = Callable[[Graph, Operation, list[Value]], Sequence[Value]]
+OperationRule = Callable[[Graph, Operation, list[Value]], Sequence[Value]]
 """Adds the nodes of one operation to a graph, and returns a value for each of its results."""
 
 _MOST_FOLDED = 1 << 16
@@ -31,10 +31,10 @@ class Translator:
     """Writes programs into graphs.
 
     Args:
-        rules: by the kind of an operation (`kind_of`).
+        rules: by the kind of an operation (`operation_kind`).
     """
 
-    def __init__(self, rules: Mapping[str, Rule]):
+    def __init__(self, rules: Mapping[str, OperationRule]):
         self.rules = rules
 
     def run(
@@ -59,7 +59,7 @@ class Translator:
         operation = step.operation
         if _can_be_folded(operation, operands):
             return [known(a) for a in operation.evaluate([each.array for each in operands])]
-        kind = kind_of(operation)
+        kind = operation_kind(operation)
         outer, graph.shared.scope = graph.shared.scope, step.scope
         try:
             made = self._made(graph, operation, kind, operands, step.scope)
@@ -91,7 +91,7 @@ class Translator:
         own = {"dim_as_value", "platform_index"}
         unknown: dict[str, str] = {}
         for step in steps:
-            kind = kind_of(step.operation)
+            kind = operation_kind(step.operation)
             has_rule = kind in self.rules or kind in own or step.operation.control is not None
             if not has_rule and not _constant_in(step):
                 unknown.setdefault(kind, where(step.operation, step.scope))
@@ -121,7 +121,7 @@ def known(array: Any) -> Value:
 def _can_be_folded(operation: Operation, operands: Sequence[Value]) -> bool:
     if not all(each.is_constant for each in operands) or operation.control is not None:
         return False
-    kind = kind_of(operation)
+    kind = operation_kind(operation)
     if kind in ("dim_as_value", "platform_index") or operation.acts:
         return False
     sizes = []
@@ -140,7 +140,7 @@ def _typed(operation: Operation, made: Sequence[Value]) -> list[Value]:
     results = operation.results
     if len(made) != len(results):
         raise ExportError(
-            f"the rule of {kind_of(operation)} returned {len(made)} values for {len(results)} results"
+            f"the rule of {operation_kind(operation)} returned {len(made)} values for {len(results)} results"
         )
     typed = []
     for value, result in zip(made, results, strict=True):

@@ -1,6 +1,6 @@
 """How each operation of JAX is written in ONNX so that ONNX Runtime computes the same, family by family."""
 
-from funcnet.export.onnx.translation import Rule
+from funcnet.export.onnx.translation import OperationRule
 from funcnet.export.operators.arithmetic import ARITHMETIC
 from funcnet.export.operators.conversions import CONVERSIONS
 from funcnet.export.operators.functions import FUNCTIONS
@@ -30,7 +30,7 @@ _FAMILIES = (
     THREEFRY,
 )
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, OperationRule] = {
     kind: without_keys(kind, unless_empty(rule))
     for family in _FAMILIES
     for kind, rule in family.items()

@@ -15,6 +15,7 @@ from funcnet.export.operators.kernels import (
     is_unsigned,
     ordering,
     refuse,
+    shape_of,
 )
 
 __all__ = ["ARITHMETIC"]
@@ -86,7 +87,7 @@ def _quotient(graph: Graph, operation: Operation, operands: list[Value]) -> list
 
 
 def _remainder(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
-    """The remainder has the sign of what is divided; of a division by 0 all remains."""
+    """Give the remainder the sign of what is divided; of a division by 0 all remains."""
     value, divisor = operands
     if is_float(value.dtype):
         return [floating(graph, "Mod", operands, fmod=1)]
@@ -106,18 +107,22 @@ def integer_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
         return arithmetic(graph, "Div", [value, divisor])
     zero = graph.scalar(0, divisor.dtype)
     by_zero = ordering(graph, "Equal", [divisor, zero], dtype=np.bool_)
-    unsafe = by_zero
     if value.dtype == np.int64:
-        by_minus_one = graph.node("Equal", [divisor, graph.scalar(-1)], dtype=np.bool_)
-        unsafe = graph.node("Or", [by_zero, by_minus_one])
-        negated = graph.node("Neg", [value])
-    safe = choose(graph, unsafe, graph.scalar(1, divisor.dtype), divisor)
-    wide = [graph.cast(each, np.int64) for each in (value, safe)]
-    made = graph.cast(graph.node("Div", wide), value.dtype)
-    if value.dtype == np.int64:
-        made = graph.node("Where", [by_minus_one, negated, made], dtype=np.int64)
-    ones = graph.scalar(-1).array
-    return choose(graph, by_zero, graph.scalar(ones, value.dtype), made)
+        made = _long_quotient(graph, value, divisor, by_zero)
+    else:
+        safe = choose(graph, by_zero, graph.scalar(1, divisor.dtype), divisor)
+        wide = [graph.cast(each, np.int64) for each in (value, safe)]
+        made = graph.cast(graph.node("Div", wide), value.dtype)
+    return choose(graph, by_zero, graph.scalar(-1, value.dtype), made)
+
+
+def _long_quotient(graph: Graph, value: Value, divisor: Value, by_zero: Value) -> Value:
+    """Divide int64 by what is not 0; division by -1 turns the sign instead, which the smallest number survives."""
+    by_minus_one = graph.node("Equal", [divisor, graph.scalar(-1)], dtype=np.bool_)
+    unsafe = graph.node("Or", [by_zero, by_minus_one], dtype=np.bool_)
+    safe = choose(graph, unsafe, graph.scalar(1), divisor)
+    made = graph.node("Div", [value, safe])
+    return choose(graph, by_minus_one, graph.node("Neg", [value]), made)
 
 
 def _unsigned_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
@@ -146,7 +151,7 @@ def _unsigned_quotient(graph: Graph, value: Value, divisor: Value) -> Value:
 
 
 def _power(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
-    base, exponent = operands
+    base = operands[0]
     if not is_float(base.dtype):
         raise refuse(operation, "powers of whole numbers with exponents that are not known")
     wide = np.float32 if base.dtype.itemsize == 2 else base.dtype
@@ -159,7 +164,7 @@ def _integer_power(graph: Graph, operation: Operation, operands: list[Value]) ->
     (value,) = operands
     exponent = settings_of(operation)["y"]
     if exponent == 0:
-        return [graph.expand(graph.scalar(1, value.dtype), value.shape or ())]
+        return [graph.expand(graph.scalar(1, value.dtype), shape_of(value))]
     made = _repeated_product(graph, value, abs(exponent))
     if exponent < 0:
         made = arithmetic(graph, "Div", [graph.scalar(1, value.dtype), made])

@@ -41,7 +41,7 @@ def _exact(dtype: np.dtype) -> np.dtype:
 
 
 def _saturated(graph: Graph, value: Value, dtype: np.dtype) -> Value:
-    """What casts of ONNX Runtime leave to the processor is chosen here: NaN, and what lies outside."""
+    """Choose what casts of ONNX Runtime leave to the processor: NaN, and what lies outside."""
     info = np.iinfo(dtype)
     own = value.dtype
     high, low = graph.scalar(float(info.max) + 1, own), graph.scalar(float(info.min), own)

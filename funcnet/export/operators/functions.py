@@ -18,7 +18,7 @@ _WITHOUT_FLOAT64 = {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "
 
 
 def _direct(op_type: str) -> Rule:
-    """The rule of a function that is one operator."""
+    """Make the rule of a function that is one operator."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         if op_type in _WITHOUT_FLOAT64 and operands[0].dtype == np.float64:
@@ -59,7 +59,7 @@ class Formula:
 
 
 def _formula(write: Callable[..., Value], wide: bool = False, only_32: bool = False) -> Rule:
-    """The rule of a function that is a formula, in at least 32 bits, or always in 64."""
+    """Make the rule of a function that is a formula, in at least 32 bits, or always in 64."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         own = operands[0].dtype
@@ -103,7 +103,7 @@ def _negative_sign(f: Formula, x: Value) -> Value:
 
 
 def _angle(f: Formula, y: Value, x: Value) -> Value:
-    """The angle of a point: that of the first octant, mirrored to where the point lies."""
+    """Find the angle of a point: that of the first octant, mirrored to where the point lies."""
     high, wide = f("Abs", y), f("Abs", x)
     steep = f.test("Greater", high, wide)
     ratio = f("Div", f("Min", high, wide), f("Max", high, wide))
@@ -122,7 +122,7 @@ def _round(graph: Graph, operation: Operation, operands: list[Value]) -> list[Va
     """Halves go to the even neighbour, or away from 0, as asked."""
     if settings_of(operation)["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN:
         return [floating(graph, "Round", operands)]
-    return _formula(_away_from_zero)(graph, operation, operands)
+    return list(_formula(_away_from_zero)(graph, operation, operands))
 
 
 def _away_from_zero(f: Formula, x: Value) -> Value:
@@ -242,7 +242,7 @@ def _log_gamma(f: Formula, x: Value) -> Value:
 
 
 def _lanczos(f: Formula, z: Value) -> tuple[Value, Value]:
-    """The series and its derivative."""
+    """Give the series and its derivative."""
     series, slope = f.number(_LANCZOS[0]), f.number(0.0)
     for place, coefficient in enumerate(_LANCZOS[1:], 1):
         below = f("Add", z, float(place))
@@ -253,7 +253,7 @@ def _lanczos(f: Formula, z: Value) -> tuple[Value, Value]:
 
 
 def _digamma(f: Formula, x: Value) -> Value:
-    """The derivative of `_log_gamma`, piece by piece; not a number at 0 and whole numbers below."""
+    """Derive `_log_gamma` piece by piece; not a number at 0 and whole numbers below."""
     reflected = f.test("Less", x, 0.5)
     z = f.choose(reflected, f("Neg", x), f("Sub", x, 1.0))
     series, slope = _lanczos(f, z)

@@ -23,6 +23,7 @@ from funcnet.export.operators.kernels import (
     is_float,
     refuse,
     result_of,
+    shape_of,
     stand_in,
 )
 
@@ -88,7 +89,7 @@ class Places:
 def _gather(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     value, indices = operands
     settings = settings_of(operation)
-    sizes, lengths = settings["slice_sizes"], value.shape or ()
+    sizes, lengths = settings["slice_sizes"], shape_of(value)
     axes = settings["start_index_map"]
     places = Places(graph, indices, axes, [lengths[i] - sizes[i] for i in axes], settings["mode"])
     shape, dtype = result_of(operation)
@@ -117,7 +118,7 @@ def _where(graph: Graph, test: Value, yes: Value, no: Value) -> Value:
 
 
 def _filling(given: Any, dtype: Any) -> Any:
-    """What JAX puts where an index is outside, unless it is told."""
+    """Say what JAX puts where an index is outside, unless it is told."""
     if given is not None:
         return given
     if dtype == np.bool_:
@@ -174,7 +175,7 @@ def _flat_gather(
     settings: dict[str, Any],
     shape: Sequence[Any],
 ) -> Value:
-    lengths = value.shape or ()
+    lengths = shape_of(value)
     within = [
         i
         for i in range(len(lengths))
@@ -214,7 +215,7 @@ def flat_places(
     def add(axis: int, part: Value) -> None:
         nonlocal total
         stride = prod(lengths[axis + 1 :])
-        if not (as_number(stride) == 1):
+        if as_number(stride) != 1:
             part = graph.node("Mul", [part, graph.length(stride)])
         total = part if total is None else graph.node("Add", [total, part])
 
@@ -258,7 +259,7 @@ def _scattered(
     settings: dict[str, Any],
     reduction: str | None,
 ) -> Value:
-    lengths, shape = value.shape or (), updates.shape or ()
+    lengths, shape = shape_of(value), shape_of(updates)
     if any(as_number(n) == 0 for n in (*lengths, *shape)):
         return value
     single = (*settings["inserted_window_dims"], *settings["operand_batching_dims"])

@@ -16,7 +16,7 @@ from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.onnx.translation import Rule
+from funcnet.export.onnx.translation import OperationRule as Rule
 
 __all__ = [
     "Rule",
@@ -31,6 +31,7 @@ __all__ = [
     "ordering",
     "refuse",
     "result_of",
+    "shape_of",
     "stand_in",
     "unless_empty",
     "unsigned_twin",
@@ -62,6 +63,12 @@ def is_float(dtype: Any) -> bool:
 def is_unsigned(dtype: Any) -> bool:
     """Whether a dtype is of whole numbers without a sign."""
     return bool(jnp.issubdtype(dtype, jnp.unsignedinteger))
+
+
+def shape_of(value: Value) -> tuple[Any, ...]:
+    """Return the shape of a value that has one: operands have, what a rule made itself may not."""
+    assert value.shape is not None, value
+    return value.shape
 
 
 def unsigned_twin(dtype: Any) -> np.dtype:
@@ -116,7 +123,7 @@ def floating(graph: Graph, op_type: str, operands: Sequence[Value], **attributes
 
 def moved_as(dtype: Any) -> np.dtype:
     """Return the dtype, as wide or wider, in which numbers of this one are moved."""
-    return (_SMALL | _LONG | _BFLOAT16).get(dtype, dtype)
+    return np.dtype((_SMALL | _LONG | _BFLOAT16).get(dtype) or dtype)
 
 
 def moving(
@@ -176,7 +183,7 @@ def stand_in(
     """
     if ordered and dtype == np.uint64:
         return partial(shifted_to_signed, graph), partial(shifted_to_unsigned, graph)
-    via = (_ARITHMETIC | _FLOATING).get(dtype, dtype)
+    via: Any = (_ARITHMETIC | _FLOATING).get(dtype) or dtype
     return lambda value: graph.cast(value, via), lambda value: graph.cast(value, dtype)
 
 
@@ -223,7 +230,7 @@ def broadcasting(rule: Rule) -> Rule:
 
 
 def _joined(shapes: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The shape of arrays of one rank (scalars apart) after axes of length 1 are repeated."""
+    """Find the shape of arrays of one rank (scalars apart) after axes of length 1 are repeated."""
     full = [shape for shape in shapes if shape] or [()]
     return tuple(
         next((length for length in lengths if length != 1), 1)

@@ -121,7 +121,7 @@ def _bitwise(word: str) -> Rule:
 
 
 def _wide_twin(dtype: np.dtype) -> np.dtype:
-    """The unsigned dtype in which bits are shifted: not all ONNX Runtimes shift 16."""
+    """Choose the unsigned dtype in which bits are shifted: not all ONNX Runtimes shift 16."""
     twin = unsigned_twin(dtype)
     return np.dtype(np.uint32) if twin.itemsize == 2 else twin
 
@@ -192,7 +192,7 @@ def _count_bits(graph: Graph, value: Value) -> Value:
 
 
 def _unsigned(graph: Graph, value: Value) -> Value:
-    """The bits of whole numbers in uint32, or uint64, with zeros above."""
+    """Give the bits of whole numbers in uint32, or uint64, with zeros above."""
     plain = graph.cast(value, unsigned_twin(value.dtype))
     return graph.cast(plain, np.uint64 if plain.dtype == np.uint64 else np.uint32)
 

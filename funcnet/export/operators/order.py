@@ -5,13 +5,21 @@ import numpy as np
 from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
-from funcnet.export.operators.kernels import Rule, choose, is_float, ordering, result_of, stand_in
+from funcnet.export.operators.kernels import (
+    Rule,
+    choose,
+    is_float,
+    ordering,
+    result_of,
+    shape_of,
+    stand_in,
+)
 
 __all__ = ["ORDER"]
 
 
 def _place_of_extreme(op_type: str) -> Rule:
-    """The first place of the largest or smallest; of the first NaN, if there is one."""
+    """Find the first place of the largest or smallest; of the first NaN, if there is one."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         (value,) = operands
@@ -30,7 +38,7 @@ def _place_of_extreme(op_type: str) -> Rule:
 
 
 def _stable_order(graph: Graph, key: Value, axis: int, count: Value, largest: bool) -> Value:
-    """The places of numbers in order, equal ones as they lie; NaN must not be among them."""
+    """Find the places of numbers in order, equal ones as they lie; NaN must not be among them."""
     into, _ = stand_in(graph, key.dtype, ordered=True)
     _, places = graph.node(
         "TopK", [into(key), count], 2, dtype=np.int64, axis=axis, largest=int(largest), sorted=1
@@ -39,7 +47,7 @@ def _stable_order(graph: Graph, key: Value, axis: int, count: Value, largest: bo
 
 
 def _ordered(graph: Graph, key: Value, axis: int, count: Value, largest: bool = False) -> Value:
-    """The order of one array, NaN as the largest of all: sorted by value, then by whether it is NaN."""
+    """Find the order of one array, NaN as the largest of all: sorted by value, then by whether it is NaN."""
     if not is_float(key.dtype):
         return _stable_order(graph, key, axis, count, largest)
     strange = graph.node("IsNaN", [key], dtype=np.bool_)
@@ -58,7 +66,7 @@ def _sort(graph: Graph, operation: Operation, operands: list[Value]) -> list[Val
     """By the last key first: each order keeps the one before among equals."""
     settings = settings_of(operation)
     axis, keys = settings["dimension"], settings["num_keys"]
-    count = graph.dims([(operands[0].shape or ())[axis]])
+    count = graph.dims([shape_of(operands[0])[axis]])
     order: Value | None = None
     for key in reversed(operands[:keys]):
         moved = key if order is None else _taken(graph, key, order, axis)
@@ -74,7 +82,7 @@ def _top_k(graph: Graph, operation: Operation, operands: list[Value]) -> list[Va
     settings = settings_of(operation)
     axis = settings.get("axis", value.ndim - 1) % value.ndim
     (_, dtype) = result_of(operation, 1)
-    count = graph.dims([(value.shape or ())[axis]])
+    count = graph.dims([shape_of(value)[axis]])
     places = _ordered(graph, value, axis, count, largest=True)
     ends = [graph.ints([0]), graph.dims([settings["k"]]), graph.ints([axis])]
     places = graph.node("Slice", [places, *ends])

@@ -10,7 +10,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.operators.kernels import Rule, is_float, refuse, result_of
+from funcnet.export.operators.kernels import Rule, is_float, refuse, result_of, shape_of
 from funcnet.export.operators.slices import padded
 
 __all__ = ["PRODUCTS"]
@@ -23,7 +23,7 @@ def _dot_general(graph: Graph, operation: Operation, operands: list[Value]) -> l
     via = _computed_as(operation, operands, dtype)
     left, right = (_cast(graph, each, via) for each in operands)
     contracting, batch = settings["contracting"], settings["batch"]
-    if any(as_number((left.shape or ())[i]) == 0 for i in contracting[0]):
+    if any(as_number(shape_of(left)[i]) == 0 for i in contracting[0]):
         return [graph.expand(graph.scalar(0, dtype), shape)]
     matrices = left.ndim == right.ndim == 2 and not batch[0] and len(contracting[0]) == 1
     if matrices and is_float(via):
@@ -53,8 +53,9 @@ def _cast(graph: Graph, value: Value, dtype: np.dtype) -> Value:
 
 def _matrices(graph: Graph, left: Value, right: Value, left_axis: int, right_axis: int) -> Value:
     """Gemm takes either matrix as it lies."""
-    turned = {"transA": 1 - left_axis or None, "transB": right_axis or None}
-    return graph.node("Gemm", [left, right], **turned)
+    return graph.node(
+        "Gemm", [left, right], transA=1 - left_axis or None, transB=right_axis or None
+    )
 
 
 def _general(
@@ -65,7 +66,7 @@ def _general(
     batch: Sequence[Sequence[int]],
     shape: Sequence[Any],
 ) -> Value:
-    left_shape, right_shape = left.shape or (), right.shape or ()
+    left_shape, right_shape = shape_of(left), shape_of(right)
     left_free = _others(left, batch[0], contracting[0])
     right_free = _others(right, batch[1], contracting[1])
     shared = [left_shape[i] for i in batch[0]]
@@ -90,11 +91,11 @@ def _others(value: Value, batch: Sequence[int], contracting: Sequence[int]) -> l
 
 
 def _convolution(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
-    """Conv on (batch, feature, space...), with what it cannot say done before: spreading, cutting, groups of batches."""
+    """Write Conv on (batch, feature, space...); what it cannot say is done before: spreading, cutting, groups."""
     settings = settings_of(operation)
     shape, dtype = result_of(operation)
     if any(as_number(n) == 0 for n in shape) or any(
-        as_number(n) == 0 for n in operands[0].shape or ()
+        as_number(n) == 0 for n in shape_of(operands[0])
     ):
         return [graph.expand(graph.scalar(0, dtype), shape)]
     if not is_float(dtype) or np.float64 in (dtype, operands[0].dtype, operands[1].dtype):
@@ -122,7 +123,7 @@ def _prepared(
     cuts = [(min(low, 0), min(high, 0)) for low, high in known]
     spread = [(*cut, int(by) - 1) for cut, by in zip(cuts, settings["lhs_dilation"], strict=True)]
     if any(any(each) for each in spread):
-        shape = value.shape or ()
+        shape = shape_of(value)
         lengths = [
             (n - 1) * (between + 1) + 1 + low + high
             for n, (low, high, between) in zip(shape[2:], spread, strict=True)
@@ -134,7 +135,7 @@ def _prepared(
 
 def _batches_as_features(graph: Graph, value: Value, groups: int) -> Value:
     """Turn groups of the batch into groups of features, which Conv has."""
-    batch, features, *space = value.shape or ()
+    batch, features, *space = shape_of(value)
     split = graph.reshape(value, [groups, batch // groups, features, *space])
     order = [1, 0, *range(2, 3 + len(space))]
     moved = graph.transpose(split, order)

@@ -18,6 +18,7 @@ from funcnet.export.operators.kernels import (
     ordering,
     refuse,
     result_of,
+    shape_of,
 )
 from funcnet.export.operators.slices import cut, padded
 
@@ -57,7 +58,7 @@ def _whole_sum(graph: Graph, operation: Operation, operands: list[Value]) -> lis
     """Sum whole numbers so that they wrap: as float64 while that is exact, else as a product with ones."""
     (value,) = operands
     axes, (shape, dtype) = settings_of(operation)["axes"], result_of(operation)
-    lengths = value.shape or ()
+    lengths = shape_of(value)
     count = prod(lengths[i] for i in axes)
     wide = graph.cast(value, np.int64)
     if dtype.itemsize < 8 and (as_number(count) or _EXACT) < _EXACT:
@@ -74,7 +75,7 @@ def _whole_product(graph: Graph, operation: Operation, operands: list[Value]) ->
     """Multiply whole numbers half by half, so that they wrap."""
     (value,) = operands
     axes, (shape, _) = settings_of(operation)["axes"], result_of(operation)
-    lengths = value.shape or ()
+    lengths = shape_of(value)
     count = as_number(prod(lengths[i] for i in axes))
     if count is None:
         raise refuse(operation, "of whole numbers along an axis whose length is open")
@@ -93,7 +94,7 @@ def _whole_product(graph: Graph, operation: Operation, operands: list[Value]) ->
 
 
 def _extreme(op_type: str) -> Rule:
-    """The largest or smallest; NaN where there is one."""
+    """Find the largest or smallest; NaN where there is one."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
         axes = settings_of(operation)["axes"]
@@ -224,9 +225,7 @@ def _reduce_window(join: JoinAll, neutral: Callable[[np.dtype], float]) -> Rule:
         settings = settings_of(operation)
         shape, dtype = result_of(operation)
         filling = graph.scalar(neutral(dtype), dtype)
-        if any(as_number(n) == 0 for n in shape) or any(
-            as_number(n) == 0 for n in value.shape or ()
-        ):
+        if any(as_number(n) == 0 for n in shape) or any(as_number(n) == 0 for n in shape_of(value)):
             return [graph.expand(filling, shape)]
         wide = np.dtype(np.float32) if is_float(dtype) and dtype.itemsize == 2 else dtype
         value = _known(graph, graph.cast(value, wide), value.shape)

@@ -6,7 +6,7 @@ from typing import Any
 from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
-from funcnet.export.operators.kernels import Rule, refuse, result_of
+from funcnet.export.operators.kernels import Rule, refuse, result_of, shape_of
 
 __all__ = ["SHAPES"]
 
@@ -24,7 +24,7 @@ def _broadcast_in_dim(graph: Graph, operation: Operation, operands: list[Value])
     places = settings_of(operation)["broadcast_dimensions"]
     value = operands[0]
     lengths: list[Any] = [1] * len(shape)
-    for place, length in zip(places, value.shape or (), strict=True):
+    for place, length in zip(places, shape_of(value), strict=True):
         lengths[place] = length
     narrow = graph.unsqueeze(value, [i for i in range(len(shape)) if i not in places])
     narrow = Value(narrow.name, tuple(lengths), narrow.dtype, narrow.array, narrow.weight)

@@ -9,7 +9,7 @@ from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
-from funcnet.export.operators.kernels import Rule, moved_as
+from funcnet.export.operators.kernels import Rule, moved_as, shape_of
 
 __all__ = ["SLICES"]
 
@@ -38,7 +38,7 @@ def _slice(graph: Graph, operation: Operation, operands: list[Value]) -> list[Va
     (value,) = operands
     starts, limits = settings["start_indices"], settings["limit_indices"]
     steps = settings["strides"] or (1,) * len(starts)
-    shape = value.shape or ()
+    shape = shape_of(value)
     axes = [
         i
         for i in range(len(starts))
@@ -102,7 +102,7 @@ def _with_room(graph: Graph, value: Value, filling: Value, pads: Sequence[int]) 
 
 def _spread(graph: Graph, value: Value, filling: Value, between: Sequence[int]) -> Value:
     """Put room behind each number, and cut the last: an axis of its own is padded, then joined to the number's."""
-    shape = list(value.shape or ())
+    shape = list(shape_of(value))
     axes = [i for i, room in enumerate(between) if room]
     for axis in reversed(axes):
         split = [*shape[: axis + 1], 1, *shape[axis + 1 :]]
@@ -140,7 +140,7 @@ def _vector(graph: Graph, scalars: Sequence[Value]) -> Value:
 def _dynamic_slice(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     value, *starts = operands
     sizes = settings_of(operation)["slice_sizes"]
-    shape = value.shape or ()
+    shape = shape_of(value)
     axes = [i for i in range(len(shape)) if not _is(shape[i], sizes[i])]
     if not axes:
         return [value]
@@ -151,8 +151,8 @@ def _dynamic_slice(graph: Graph, operation: Operation, operands: list[Value]) ->
 
 def _dynamic_update_slice(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
     value, update, *starts = operands
-    sizes = update.shape or ()
-    shape = value.shape or ()
+    sizes = shape_of(update)
+    shape = shape_of(value)
     axes = [i for i in range(len(shape)) if not _is(shape[i], sizes[i])]
     places = {i: clamped_start(graph, starts[i], shape[i], sizes[i]) for i in axes}
     return [_updated(graph, value, update, sizes, places)]

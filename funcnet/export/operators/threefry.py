@@ -4,14 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import random as random_extensions
 
 from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation, trace
 from funcnet.export.onnx.graph import Graph, Value
-from funcnet.export.onnx.translation import Rule, Translator
-from funcnet.export.operators.kernels import arithmetic, refuse, result_of
+from funcnet.export.onnx.translation import OperationRule, Translator
+from funcnet.export.operators.kernels import arithmetic, refuse, result_of, shape_of
 
 __all__ = ["THREEFRY", "without_keys"]
 
@@ -63,7 +64,7 @@ def _places(graph: Graph, operation: Operation, operands: list[Value]) -> list[V
 
 
 def _is_key(value: Value) -> bool:
-    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def _numbers(graph: Graph, operation: Operation, key: Value) -> Value:
@@ -72,10 +73,10 @@ def _numbers(graph: Graph, operation: Operation, key: Value) -> Value:
         raise refuse(operation, f"keys of the kind {key.dtype}; JAX's default kind is written")
     if key.array is not None:
         return graph.constant(np.asarray(jax.random.key_data(key.array)))
-    return Value(key.name, (*(key.shape or ()), 2), np.dtype(np.uint32))
+    return Value(key.name, (*shape_of(key), 2), np.dtype(np.uint32))
 
 
-def _by_jax(of_settings: Callable[[dict[str, Any]], Callable[..., Any]]) -> Rule:
+def _by_jax(of_settings: Callable[[dict[str, Any]], Callable[..., Any]]) -> OperationRule:
     """Trace what JAX does with the numbers of a key, and write that; several keys one by one in parallel."""
 
     def rule(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
@@ -83,10 +84,10 @@ def _by_jax(of_settings: Callable[[dict[str, Any]], Callable[..., Any]]) -> Rule
 
         function = of_settings(settings_of(operation))
         key, *others = operands
-        for _ in key.shape or ():
+        for _ in shape_of(key):
             function = jax.vmap(function)
         numbers = [_numbers(graph, operation, key), *others]
-        types = [jax.ShapeDtypeStruct(each.shape or (), each.dtype) for each in numbers]
+        types = [jax.ShapeDtypeStruct(shape_of(each), each.dtype) for each in numbers]
         program, _ = trace(function, *types)
         return Translator(RULES).run(graph, program, numbers, graph.shared.scope)
 
@@ -107,7 +108,7 @@ _WITH_KEYS = {"concatenate", "copy", "name", "slice", "squeeze", "stop_gradient"
 """Operations whose rules leave a last axis alone, so that they may be done to the numbers of keys."""
 
 
-def without_keys(kind: str, rule: Rule) -> Rule:
+def without_keys(kind: str, rule: OperationRule) -> OperationRule:
     """Have a rule refuse keys, which the graph carries with an axis more than their shape says."""
     if kind in THREEFRY:
         return rule
@@ -127,7 +128,7 @@ def _carried_key(graph: Graph, operation: Operation, key: Value) -> Value:
     return Value(graph.use(numbers), key.shape, numbers.dtype)
 
 
-THREEFRY: dict[str, Rule] = {
+THREEFRY: dict[str, OperationRule] = {
     "iota_2x32_shape": _places,
     "random_bits": _by_jax(
         lambda given: lambda k: _KEYS.random_bits(k, given["bit_width"], given["shape"])

@@ -20,6 +20,7 @@ __all__ = [
     "build_programs",
     "gradient_function",
     "gradient_record",
+    "has_derivative",
     "resolve_sizes",
 ]
 
@@ -137,6 +138,12 @@ def gradient_record(flat: FlatFunction) -> GradientRecord:
         outputs=tuple(i for i, each in enumerate(flat.outputs) if _is_inexact(each)),
         programs=(),
     )
+
+
+def has_derivative(flat: FlatFunction) -> bool:
+    """Say whether there is a floating-point array on both sides of a function."""
+    record = gradient_record(flat)
+    return bool(record.outputs and (record.weights or record.inputs))
 
 
 def _is_inexact(array: Any) -> bool:

@@ -10,6 +10,7 @@ from jax.custom_batching import sequential_vmap
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.portable import restored_call
 from funcnet.export.flat import structs
+from funcnet.export.lengths import symbols_of
 from funcnet.export.records import FunctionRecord, ProgramRecord
 from funcnet.export.specs import ArraySpec
 
@@ -51,6 +52,21 @@ class ProgramSet:
         if record.file not in self._calls:
             self._calls[record.file] = self._restored(record)
         return list(self._calls[record.file](*arrays))
+
+    def compile(self) -> None:
+        """Compile all programs, at 1 for lengths that are open.
+
+        Raises:
+            ExportError: XLA refuses one.
+        """
+        symbols = symbols_of([n for each in self._inputs for n in each.shape])
+        for record in self._records:
+            inputs = structs(self._inputs, record.sizes or dict.fromkeys(symbols, 1))
+            try:
+                jax.jit(self._restored(record)).lower(*inputs).compile()
+            except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+                cause = str(error.__cause__ or error).strip().splitlines()[0]
+                raise ExportError(f"{record.file} cannot be compiled: {cause}") from None
 
     def _fitting(self, shapes: Sequence[tuple[int, ...]]) -> ProgramRecord:
         """Choose: for this platform before any other, for these sizes before open ones."""
@@ -114,6 +130,16 @@ class StoredFunction:
             gradients = [inputs[place] for place in self._places]
             programs = record.gradient.programs
             self.gradient = ProgramSet(name, programs, read, [*inputs, *cotangents], gradients)
+
+    def compile(self) -> None:
+        """Compile all programs, those of the derivative too.
+
+        Raises:
+            ExportError: XLA refuses one.
+        """
+        self.forward.compile()
+        if self._record.gradient is not None:
+            self.gradient.compile()
 
     @cached_property
     def call(self) -> Callable[..., list[Any]]:

@@ -27,6 +27,16 @@ _ELEMENTS = {
 }
 """What StableHLO calls the dtypes."""
 
+_LIBRARIES = (
+    "lapack_",
+    "cusolver_",
+    "cublas_",
+    "hipsolver_",
+    "cu_threefry2x32",
+    "hip_threefry2x32",
+)
+"""Whose custom calls JAX promises to keep, and which take arrays alone."""
+
 _Array = tuple[str, tuple[int | None, ...]]
 
 
@@ -67,6 +77,7 @@ def _check_program(
         signature = read_signature(bytes(program))
     except ValueError as error:
         raise ExportError(f"{record.file}: {error}") from None
+    _check_calls(record, signature.calls)
     pairs = (("takes", signature.inputs, takes), ("returns", signature.outputs, returns))
     for verb, found, expected in pairs:
         told = [_array(each, record.sizes) for each in expected]
@@ -79,6 +90,15 @@ def _check_program(
                 f"{record.file} {verb} {len(found)} arrays, the manifest says {len(told)}; the first that differs is "
                 f"number {place}: {_shown(found, place)} instead of {_shown(told, place)}"
             )
+
+
+def _check_calls(record: ProgramRecord, calls: Sequence[str]) -> None:
+    """Refuse what is outside of StableHLO, but for libraries that JAX brings along: a call may be of any code."""
+    unknown = [name for name in calls if not name.startswith(_LIBRARIES)]
+    if unknown or (calls and record.portable):
+        raise ExportError(
+            f"{record.file} calls code outside of StableHLO: {', '.join(calls)[:200]}"
+        )
 
 
 def _array(spec: ArraySpec, sizes: Mapping[str, int] | None) -> _Array:

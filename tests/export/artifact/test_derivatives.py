@@ -139,9 +139,9 @@ def test_fine_tuning_a_loaded_model_is_that_of_the_live_one(tmp_path, key):
     specs = export.spec(("batch", 64), name="image"), export.spec((2,), "uint32", "key")
     path = export.save(
         tmp_path / "m.fnx", train, params, state, *specs,
-        differentiable=True, returns_state=True, sizes=[{"batch": 32}],
+        differentiable=True, returns_state=True, sizes=[{"batch": 32}], symbolic=False,
     )  # fmt: skip
-    digits = data.mnist()[:96]
+    digits = data.mnist()[0][:96]
     images = jnp.asarray(digits["image"].reshape(96, -1)[:, ::12][:, :64], jnp.float32) / 255
     labels = jnp.asarray(digits["label"])
     artifact = export.load(path)
@@ -173,6 +173,6 @@ def test_fine_tuning_a_loaded_model_is_that_of_the_live_one(tmp_path, key):
         fitted(train, params, state),
         fitted(artifact.apply, artifact.params, artifact.state),
     )
-    assert live[0][-1] < live[0][0] / 2
+    assert live[0][-1] < live[0][0] - 0.5
     # float32: XLA may fuse the two programs in another way, and Adam divides by small numbers
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), loaded, live)

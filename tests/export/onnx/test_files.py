@@ -239,7 +239,7 @@ CRASHES = """
 import os, signal, sys
 sys.path.insert(0, {folder!r})
 import child
-request = child.read(sys.stdin.buffer)
+request = child.read_message(sys.stdin.buffer)
 if request["model"] == "wait":
     signal.pause()
 print("dividing", file=sys.stderr, flush=True)
@@ -335,6 +335,17 @@ def test_examples_and_preprocessing(mlp, tmp_path):
     )
     assert len(report.checks) == 2
     assert [each.name for each in onnx.load(report.path).graph.input] == ["pixels"]
+
+
+def test_inputs_of_64_bits_are_taken(tmp_path):
+    """Tokens are int64 elsewhere; JAX has 32 bits unless it is told otherwise."""
+    table = nn.Embedding(5, 3)
+    net = fn.functionalize(table)
+    params, state = net.init(jax.random.key(0))
+    spec = fn.export.spec(("batch",), np.int64, "tokens")
+    report = fn.export.onnx(tmp_path / "a.onnx", net, params, state, spec)
+    (rows,) = run(report.path, tokens=np.array([4, 0], np.int64))
+    assert np.array_equal(rows, params["weight"][np.array([4, 0])])
 
 
 def test_what_a_function_refuses_is_told(tmp_path):

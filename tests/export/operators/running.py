@@ -55,6 +55,7 @@ def run_in_onnx(cases, symbols=None):
     from funcnet.export.onnx.exporting import build_graph
     from funcnet.export.onnx.model_file import write_model
     from funcnet.export.onnx.runtime import run_model
+    from funcnet.export.operators import RULES
 
     arrays = [array for case in cases for array in case.arrays]
     shapes = symbols or [array.shape for array in arrays]
@@ -63,7 +64,7 @@ def run_in_onnx(cases, symbols=None):
         for number, (shape, array) in enumerate(zip(shapes, arrays, strict=True))
     ]
     flat = flatten_entry(entry(together(cases), *specs), {}, {})
-    graph = build_graph(flat)
+    graph = build_graph(flat, RULES)
     with tempfile.TemporaryDirectory() as folder:
         (path,) = write_model(graph, Path(folder), "case.onnx", opset=20)
         onnx.checker.check_model(str(path), full_check=True)

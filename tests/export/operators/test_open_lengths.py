@@ -42,7 +42,7 @@ FUNCTIONS = {
     "take": lambda x, i: (
         x[i],
         x[:, i],
-        W[i],
+        jnp.asarray(W)[i],
         x[jnp.arange(x.shape[0]), i],
         x.at[i].get(mode="clip"),
     ),
@@ -96,12 +96,13 @@ FUNCTIONS = {
 def export(function, *specs):
     from funcnet.export.flat import flatten_entry
     from funcnet.export.onnx.exporting import build_graph
+    from funcnet.export.operators import RULES
     from funcnet.export.specs import entry
 
     def flat(params, state, *arrays):
         return jax.tree.leaves(function(*arrays)), state
 
-    return build_graph(flatten_entry(entry(flat, *specs), {}, {}))
+    return build_graph(flatten_entry(entry(flat, *specs), {}, {}), RULES)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -52,7 +52,7 @@ FLOATS = (
     ("bfloat16", "float32"),
     ("float16", "float32"),
 )
-INTEGERS = tuple((dtype,) for dtype in WHOLE) + (("int8", "int32"), ("uint8", "int32"))
+INTEGERS = (*((dtype,) for dtype in WHOLE), ("int8", "int32"), ("uint8", "int32"))
 
 
 def shapes_of(equation, lengths):
@@ -133,12 +133,15 @@ def test_all_dimension_numbers(request, rng):
 def test_layers_become_single_operators(rng):
     from funcnet.export.flat import flatten_entry
     from funcnet.export.onnx.exporting import build_graph
+    from funcnet.export.operators import RULES
     from funcnet.export.specs import entry, spec
 
     def operators(function, *shapes):
         specs = [spec(shape, jnp.float32, f"x{i}") for i, shape in enumerate(shapes)]
         flat = flatten_entry(entry(lambda p, s, *xs: (function(*xs), s), *specs), {}, {})
-        return [node.op_type for node in build_graph(flat).nodes if node.op_type != "Identity"]
+        return [
+            node.op_type for node in build_graph(flat, RULES).nodes if node.op_type != "Identity"
+        ]
 
     assert operators(
         lambda x, w: lax.dot_general(x, w, (((1,), (1,)), ((), ()))), ("n", 3), (4, 3)

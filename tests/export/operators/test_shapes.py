@@ -194,7 +194,7 @@ def test_numbers_that_count(request, x64):
 
 
 def test_repeated_arrays_meet_as_they_are(x64, rng):
-    """Elementwise rules take arrays before axes of length 1 are repeated: alone, beside each other, beside full ones."""
+    """Elementwise rules take arrays before axes of length 1 are repeated: alone, or beside each other."""
     x, row, column = (array(rng, shape, "float32") for shape in ((2, 3, 4), (4,), (2, 1)))
 
     def mixed(x, row, column):
