@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.obstacles import draws_numbers, obstacle
-from funcnet.core.jax_internals.operations import kind_of
+from funcnet.core.jax_internals.operations import operation_kind
 from funcnet.export.flat import FlatFunction, flatten_entry
 from funcnet.export.preflight.finding import Finding, below_each_other
 from funcnet.export.preflight.sites import Located, line_of_error, located
@@ -90,7 +90,7 @@ def check_exportable(
         target: as for `preflight`.
         sizes: numbers of the open lengths, where the program that is written has fixed ones.
         platform: that the program is lowered for, where it is another than the target's own.
-        known: kinds of operations (`kind_of`) that the exporter writes by rules of the user's.
+        known: kinds of operations (`operation_kind`) that the exporter writes by rules of the user's.
 
     Returns:
         Warnings, for the exporter to show.
@@ -165,7 +165,7 @@ def _without_rule(site: Located, advice: Advice | None, known: Collection[str]) 
     """Say why ONNX lacks an operation: there is no rule for it, and it is not worked out while exporting."""
     from funcnet.export.operators import RULES
 
-    kind = kind_of(site.operation)
+    kind = operation_kind(site.operation)
     in_place = (
         kind in _WALKED_INTO or kind in RULES or kind in known or site.operation.control is not None
     )
