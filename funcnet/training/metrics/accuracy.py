@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice, check_positive, check_probability
 from funcnet.training.metrics.base import Metric, class_reasons
-from funcnet.training.metrics.classes import Rows, binary_rows, class_rows, count_classes
+from funcnet.training.metrics.classes import Rows, as_arrays, binary_rows, class_rows, count_classes
 from funcnet.training.metrics.totals import Count
 
 __all__ = ["Accuracy"]
@@ -67,7 +67,8 @@ class Accuracy(Metric):
         }
 
     def _rows(self, outputs: Any, targets: Any, where: Any) -> Rows:
-        one_score = jnp.ndim(outputs) == 1 and jnp.shape(outputs) == jnp.shape(targets)
+        outputs, targets = as_arrays("Accuracy", outputs, targets)
+        one_score = outputs.ndim == 1 and outputs.shape == targets.shape
         if one_score and self.classes is None:
             return binary_rows(
                 "Accuracy", outputs, targets, where, self.threshold, self.from_logits

@@ -10,7 +10,14 @@ import numpy as np
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.training.metrics.base import Metric, class_reasons
-from funcnet.training.metrics.classes import Rows, binary_rows, class_rows, is_whole, row_mask
+from funcnet.training.metrics.classes import (
+    Rows,
+    as_arrays,
+    binary_rows,
+    class_rows,
+    is_whole,
+    row_mask,
+)
 from funcnet.training.metrics.totals import Count, Total
 
 __all__ = ["CalibrationError", "LogLoss", "Perplexity"]
@@ -19,19 +26,17 @@ SMALLEST = float(np.finfo(np.float32).eps)
 """Where scikit-learn cuts float32 probabilities off, so that a sure mistake costs a finite loss."""
 
 
-def _one_score(outputs: Any, targets: Any, multilabel: bool) -> bool:
-    return multilabel or (jnp.ndim(outputs) == 1 and jnp.shape(outputs) == jnp.shape(targets))
-
-
 def _scored(
-    metric: Metric, outputs: Any, targets: Any, where: Any, binary: bool, logits: bool
+    metric: Metric, outputs: Array, targets: Array, where: Any, binary: bool, logits: bool
 ) -> Rows:
     name = type(metric).__name__
     if binary:
-        rows = binary_rows(name, outputs, targets, where, 0.5, logits)
-    else:
-        rows = class_rows(name, outputs, targets, where, None, not logits)
-    return rows
+        return binary_rows(name, outputs, targets, where, 0.5, logits)
+    return class_rows(name, outputs, targets, where, None, not logits)
+
+
+def _one_score(outputs: Array, targets: Array) -> bool:
+    return outputs.ndim == 1 and outputs.shape == targets.shape
 
 
 def _log_probabilities(scores: Array, logits: bool) -> Array:
@@ -44,10 +49,9 @@ def _log_probabilities(scores: Array, logits: bool) -> Array:
     return jnp.log(jnp.clip(both, SMALLEST, 1 - SMALLEST))
 
 
-def _losses(scores: Array, rows: Rows, targets: Any, logits: bool) -> Array:
+def _losses(scores: Array, rows: Rows, targets: Array, logits: bool) -> Array:
     """Return each row's loss: of a class, or the mean over targets that are probabilities."""
     logs = _log_probabilities(scores, logits)
-    targets = jnp.asarray(targets)
     if scores.ndim == 2 and not is_whole(targets):
         share = targets.reshape(logs.shape).astype(jnp.float32)
         return -jnp.where(share == 0, 0, share * logs).sum(-1)
@@ -87,7 +91,8 @@ class LogLoss(Metric):
 
     def update(self, state: PyTree, outputs: Any, targets: Any, where: Any = None) -> PyTree:
         """Count a batch."""
-        binary = _one_score(outputs, targets, self.multilabel)
+        outputs, targets = as_arrays(type(self).__name__, outputs, targets)
+        binary = self.multilabel or _one_score(outputs, targets)
         rows = _scored(self, outputs, targets, where, binary, self.from_logits)
         scores = rows.floats(type(self).__name__)
         losses = jnp.where(rows.counted, _losses(scores, rows, targets, self.from_logits), 0)
@@ -151,11 +156,11 @@ class Perplexity(LogLoss):
 
     def update(self, state: PyTree, outputs: Any, targets: Any, where: Any = None) -> PyTree:
         """Count a batch."""
-        targets = jnp.asarray(targets)
-        if jnp.ndim(outputs) != targets.ndim + 1 or not is_whole(targets):
+        outputs, targets = as_arrays("Perplexity", outputs, targets)
+        if outputs.ndim != targets.ndim + 1 or not is_whole(targets):
             raise ValueError(
                 f"Perplexity takes outputs (..., vocabulary) and tokens (...) as integers; got outputs "
-                f"{jnp.shape(outputs)} and targets {targets.shape} of {targets.dtype.name}"
+                f"{outputs.shape} and targets {targets.shape} of {targets.dtype.name}"
             )
         if self.ignore_index is not None:
             real = targets != self.ignore_index
@@ -206,7 +211,8 @@ class CalibrationError(Metric):
 
     def update(self, state: PyTree, outputs: Any, targets: Any, where: Any = None) -> PyTree:
         """Count a batch."""
-        binary = _one_score(outputs, targets, False)
+        outputs, targets = as_arrays("CalibrationError", outputs, targets)
+        binary = _one_score(outputs, targets)
         rows = _scored(self, outputs, targets, where, binary, self.from_logits)
         scores = rows.floats("CalibrationError")
         if binary:
