@@ -111,6 +111,6 @@ def _among_best(rows: Rows, top: int) -> Array:
             raise ValueError(f"Accuracy(top={top}) takes a score for each class, (..., C)")
         return rows.predicted == rows.targets
     own = jnp.take_along_axis(rows.scores, rows.targets[:, None], axis=1)
-    earlier = jnp.arange(rows.scores.shape[1]) < rows.targets[:, None]
+    earlier = jnp.arange(rows.scores.shape[1], dtype=jnp.int32) < rows.targets[:, None]
     before = (rows.scores > own) | ((rows.scores == own) & earlier)
     return before.sum(1) < top

@@ -55,7 +55,9 @@ class Kept:
 
     def filled(self) -> Array:
         """Say which rows hold something."""
-        return (jnp.arange(self.capacity) < self.wanted.low.astype(jnp.int32)) | self.overflowed()
+        return (
+            jnp.arange(self.capacity, dtype=jnp.int32) < self.wanted.low.astype(jnp.int32)
+        ) | self.overflowed()
 
     def add(self, rows: dict[str, Array], mask: Array) -> "Kept":
         """Keep the rows of a batch that count, behind those that are there."""
@@ -80,7 +82,10 @@ class Kept:
             lambda leaf: from_all_devices(leaf, axis_name), (self.rows, self.filled())
         )
         flat = {name: value.reshape(-1, value.shape[-1]) for name, value in rows.items()}
-        empty = Kept(jax.tree.map(jnp.zeros_like, self.rows), Count.zeros())
+        empty = Kept(
+            {name: jnp.zeros(value.shape, value.dtype) for name, value in self.rows.items()},
+            Count.zeros(),
+        )
         return Kept(empty.add(flat, filled.ravel()).rows, self.wanted.reduce(axis_name))
 
 
@@ -104,7 +109,7 @@ def overflow_reason(capacity: int) -> str:
 
 def _group_bounds(values: Array) -> tuple[Array, Array]:
     """Return the first and the last place of each sorted value's equals."""
-    place = jnp.arange(values.shape[0])
+    place = jnp.arange(values.shape[0], dtype=jnp.int32)
     new = jnp.concatenate([jnp.ones(1, bool), values[1:] != values[:-1]])
     last = jnp.concatenate([new[1:], jnp.ones(1, bool)])
     first_place = lax.cummax(jnp.where(new, place, 0))
@@ -117,7 +122,7 @@ def ranks(values: Array, filled: Array) -> Array:
     >>> ranks(jnp.array([3.0, 1.0, 3.0, 9.0]), jnp.array([True, True, True, False])).tolist()
     [2.5, 1.0, 2.5, 0.0]
     """
-    place = jnp.arange(values.shape[0])
+    place = jnp.arange(values.shape[0], dtype=jnp.int32)
     # two zeros are equal whatever their signs; what is not filled comes last
     values = jnp.where(values == 0, 0, values)
     empty, sorted_values, order = lax.sort((~filled, values, place), num_keys=2)

@@ -22,7 +22,7 @@ from funcnet.training.metrics.totals import Count, Total
 
 __all__ = ["CalibrationError", "LogLoss", "Perplexity"]
 
-SMALLEST = float(np.finfo(np.float32).eps)
+PROBABILITY_FLOOR = float(np.finfo(np.float32).eps)
 """Where scikit-learn cuts float32 probabilities off, so that a sure mistake costs a finite loss."""
 
 
@@ -46,7 +46,7 @@ def _log_probabilities(scores: Array, logits: bool) -> Array:
             return jax.nn.log_sigmoid(jnp.stack([-scores, scores], axis=-1))
         return jax.nn.log_softmax(scores, axis=-1)
     both = jnp.stack([1 - scores, scores], axis=-1) if scores.ndim == 1 else scores
-    return jnp.log(jnp.clip(both, SMALLEST, 1 - SMALLEST))
+    return jnp.log(jnp.clip(both, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR))
 
 
 def _losses(scores: Array, rows: Rows, targets: Array, logits: bool) -> Array:
@@ -223,7 +223,9 @@ class CalibrationError(Metric):
             confidence = shares.max(-1)
             right = rows.predicted == rows.targets
         edges = jnp.asarray(np.linspace(0, 1, self.bins + 1)[1:-1], jnp.float32)
-        inside = jnp.searchsorted(edges, confidence)[:, None] == jnp.arange(self.bins)
+        inside = jnp.searchsorted(edges, confidence).astype(jnp.int32)[:, None] == jnp.arange(
+            self.bins, dtype=jnp.int32
+        )
         inside = inside & rows.counted[:, None]
         shares = jnp.where(inside, confidence[:, None], 0)
         return {

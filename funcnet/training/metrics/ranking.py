@@ -89,9 +89,9 @@ class RankedScores(Metric):
             return rows._replace(scores=scores[:, None], targets=rows.targets[:, None])
         if self.multilabel:
             return rows
-        true = rows.targets[:, None] == jnp.arange(self.classes)
-        # the logarithm, because probabilities near one are equal in float32
-        scores = jax.nn.log_softmax(scores, axis=-1) if logits else scores
+        true = rows.targets[:, None] == jnp.arange(self.classes, dtype=jnp.int32)
+        if logits:
+            scores = jax.nn.softmax(scores, axis=-1) if self.bins else _log_odds(scores)
         return _without_nan(rows._replace(scores=scores, targets=true))
 
     def update(self, state: PyTree, outputs: Any, targets: Any, where: Any = None) -> PyTree:
@@ -112,9 +112,8 @@ class RankedScores(Metric):
 
     def _bin(self, scores: Array) -> Array:
         bins = self.bins or 2
-        if self.from_logits:
-            several = self.classes is not None and not self.multilabel
-            scores = jnp.exp(scores) if several else jax.nn.sigmoid(scores)
+        if self.from_logits and (self.classes is None or self.multilabel):
+            scores = jax.nn.sigmoid(scores)
         return jnp.clip((scores * bins).astype(jnp.int32), 0, bins - 1)
 
     def refused(self, state: PyTree) -> Array:
@@ -150,10 +149,22 @@ class RankedScores(Metric):
         return jnp.where(weight > 0, each * weight, 0).sum() / weight.sum()
 
 
+def _log_odds(logits: Array) -> Array:
+    """Return ``log p - log(1 - p)`` of each class: the order of its probability, which is one too soon in float32."""
+    best = jnp.argmax(logits, axis=-1, keepdims=True)
+    first = jnp.arange(logits.shape[-1], dtype=best.dtype) == best
+    largest = logits.max(-1, keepdims=True)
+    shares = jnp.exp(logits - largest)
+    # of the others of all but the best class, the best is one, so that the difference is not small
+    rest = shares.sum(-1, keepdims=True) - jnp.where(first, 0, shares)
+    rest_of_best = jax.nn.logsumexp(logits, axis=-1, keepdims=True, where=~first)
+    return logits - jnp.where(first, rest_of_best, largest + jnp.log(rest))
+
+
 def _histogram(place: Array, mask: Array, bins: int) -> Array:
     """Count marked places ``(N, C)`` in bins: ``(C, bins)``."""
     classes = place.shape[1]
-    flat = (jnp.arange(classes) * bins + place).ravel()
+    flat = (jnp.arange(classes, dtype=jnp.int32) * bins + place).ravel()
     counts = jax.ops.segment_sum(mask.ravel().astype(jnp.int32), flat, num_segments=classes * bins)
     return counts.reshape(classes, bins)
 

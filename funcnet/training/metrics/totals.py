@@ -38,7 +38,7 @@ def from_all_devices(array: Array, axis_name: AxisName) -> Array:
     """
     if array.dtype == bool:
         return from_all_devices(array.astype(jnp.int32), axis_name) > 0
-    there = jnp.arange(lax.axis_size(axis_name)) == lax.axis_index(axis_name)
+    there = jnp.arange(lax.axis_size(axis_name), dtype=jnp.int32) == lax.axis_index(axis_name)
     there = there.reshape(-1, *(1,) * array.ndim)
     return lax.psum(jnp.where(there, array[None], jnp.zeros((), array.dtype)), axis_name)
 

@@ -71,6 +71,7 @@ def batches(parts, number):
     return [part.reshape(number, -1, *part.shape[1:]) for part in parts]
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", METRICS)
 def test_every_transform_gives_one_number(name):
     metric, kind = METRICS[name]
@@ -92,6 +93,7 @@ def test_every_transform_gives_one_number(name):
     same(jax.tree.map(lambda leaf: leaf[1], each), metric.measure(*(part[1] for part in stacked)))
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", METRICS)
 def test_a_mesh_gives_the_number_of_one_device(name):
     metric, kind = METRICS[name]
@@ -169,7 +171,8 @@ def test_in_64_bits(x64):
         wide = outputs.astype(np.float64) if outputs.dtype == np.float32 else outputs
         if kind in ("numbers", "floats"):
             targets = targets.astype(np.float64)
-        state = metric.update(metric.init(), wide, targets, mask)
+        state = jax.eval_shape(metric.update, metric.init(), wide, targets, mask)
+        jax.eval_shape(metric.compute, state)
         assert jax.tree.map(lambda leaf: leaf.dtype, state) == jax.tree.map(
             lambda leaf: leaf.dtype, metric.init()
         )
