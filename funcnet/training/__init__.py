@@ -1,7 +1,8 @@
 """Train state, the loop, metrics, progress."""
 
+from funcnet.training import metrics
 from funcnet.training.fit import History, evaluate, fit
-from funcnet.training.metrics import RunningMean
+from funcnet.training.metrics.running_mean import RunningMean
 from funcnet.training.objective import Objective, accuracy, supervised
 from funcnet.training.progress import Progress
 from funcnet.training.resuming import resume
@@ -19,6 +20,7 @@ __all__ = [
     "fit",
     "make_eval_step",
     "make_train_step",
+    "metrics",
     "resume",
     "supervised",
 ]

@@ -19,7 +19,7 @@ from funcnet.core.checks import check_non_negative
 from funcnet.module import Functional, Module
 from funcnet.parallel.rules.table import Rules
 from funcnet.training.interruption import Interruption
-from funcnet.training.metrics import RunningMean
+from funcnet.training.metrics.running_mean import RunningMean
 from funcnet.training.objective import Objective, weight_of
 from funcnet.training.on_mesh import Setup, cached, in_step, set_up
 from funcnet.training.progress import Progress

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from funcnet.checkpoint import Checkpointer, Saved
 from funcnet.optim import with_hyperparams
-from funcnet.training.metrics import RunningMean
+from funcnet.training.metrics.running_mean import RunningMean
 from funcnet.training.train_state import TrainState
 
 __all__ = ["FitPosition", "Keeper", "resume"]

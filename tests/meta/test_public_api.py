@@ -21,6 +21,7 @@ FOLDERS = (
     "optim.schedules",
     "parallel",
     "training",
+    "training.metrics",
     "transforms",
 )
 
