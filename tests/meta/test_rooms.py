@@ -37,9 +37,11 @@ FUNCTIONS = {
 """The functions of layers (without ``1d``, ``2d``, ``3d``) whose own names do not tell which."""
 
 SAME_NAME_TWICE = {
+    "add_arguments": "every subcommand of `python -m funcnet.export` has one",
     "constant": "PyTorch's name of an initializer, the field's name of a schedule: both are public API",
-    "load": "a tree from a file, or a model without its code: both are public API",
     "linear": "PyTorch's name of a function, the field's name of a schedule: both are public API",
+    "load": "a tree from a file, or a model without its code: both are public API",
+    "run": "every subcommand of `python -m funcnet.export` has one",
     "save": "a tree to a file, or a model without its code: both are public API",
 }
 """Public names that two files may define, each with the reason why no other name would do."""

@@ -5,10 +5,13 @@ from typing import Any, NoReturn
 import jax
 from jax.extend import random as random_extensions
 
-__all__ = ["ROW", "key_of_bits"]
+__all__ = ["ROW", "THREEFRY_KEYS", "key_of_bits"]
 
 ROW = 1024
 """How many numbers a key of `key_of_bits` can draw."""
+
+THREEFRY_KEYS: Any = random_extensions.threefry_prng_impl
+"""JAX's programs for its own kind of keys. Why: an exporter writes what they are made of, which is whole numbers."""
 
 
 def key_of_bits(bits: jax.Array) -> jax.Array:

@@ -6,17 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import random as random_extensions
 
 from funcnet.core.jax_internals.operations import settings_of
 from funcnet.core.jax_internals.programs import Operation, trace
+from funcnet.core.jax_internals.random_bits import THREEFRY_KEYS
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.translation import OperationRule, Translator
 from funcnet.export.operators.kernels import arithmetic, refuse, result_of, shape_of
 
 __all__ = ["THREEFRY", "without_keys"]
 
-_KEYS: Any = random_extensions.threefry_prng_impl
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
@@ -69,7 +68,7 @@ def _is_key(value: Value) -> bool:
 
 def _numbers(graph: Graph, operation: Operation, key: Value) -> Value:
     """Give the two numbers of a key, along a last axis: they are what the graph carries."""
-    if _is_key(key) and str(key.dtype) != f"key<{_KEYS.tag}>":
+    if _is_key(key) and str(key.dtype) != f"key<{THREEFRY_KEYS.tag}>":
         raise refuse(operation, f"keys of the kind {key.dtype}; JAX's default kind is written")
     if key.array is not None:
         return graph.constant(np.asarray(jax.random.key_data(key.array)))
@@ -95,7 +94,7 @@ def _by_jax(of_settings: Callable[[dict[str, Any]], Callable[..., Any]]) -> Oper
 
 
 def _wrapped(graph: Graph, operation: Operation, operands: list[Value]) -> list[Value]:
-    if str(operation.results[0].dtype) != f"key<{_KEYS.tag}>":
+    if str(operation.results[0].dtype) != f"key<{THREEFRY_KEYS.tag}>":
         raise refuse(operation, "keys of another kind than JAX's default")
     return operands
 
@@ -131,10 +130,10 @@ def _carried_key(graph: Graph, operation: Operation, key: Value) -> Value:
 THREEFRY: dict[str, OperationRule] = {
     "iota_2x32_shape": _places,
     "random_bits": _by_jax(
-        lambda given: lambda k: _KEYS.random_bits(k, given["bit_width"], given["shape"])
+        lambda given: lambda k: THREEFRY_KEYS.random_bits(k, given["bit_width"], given["shape"])
     ),
-    "random_fold_in": _by_jax(lambda given: _KEYS.fold_in),
-    "random_split": _by_jax(lambda given: lambda k: _KEYS.split(k, given["shape"])),
+    "random_fold_in": _by_jax(lambda given: THREEFRY_KEYS.fold_in),
+    "random_split": _by_jax(lambda given: lambda k: THREEFRY_KEYS.split(k, given["shape"])),
     "random_unwrap": _unwrapped,
     "random_wrap": _wrapped,
     "threefry2x32": _threefry,

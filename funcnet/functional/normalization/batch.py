@@ -8,10 +8,9 @@ median of three, so that one example far from all others is never the one.
 import math
 from collections.abc import Hashable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
@@ -155,12 +154,20 @@ def batch_norm_update(
         return output, running_mean, running_var
     mean, var = jax.lax.stop_gradient((statistics.mean + statistics.shift, statistics.var))
     # a mean of squares less the square of a mean can be rounded to just below zero
-    unbiased = jnp.maximum(var, 0) * (statistics.size / jax.core.max_dim(statistics.size - 1, 1))
+    unbiased = jnp.maximum(var, 0) * _bessel(statistics.size, var.dtype)
     return (
         output,
         running_average(running_mean, mean, momentum),
         running_average(running_var, unbiased, momentum),
     )
+
+
+def _bessel(size: Any, dtype: Any) -> float | Array:
+    """Return ``n / (n - 1)``, by which a variance of ``n`` numbers is that of what they were drawn from."""
+    if not isinstance(size, int):  # a length that an export leaves open
+        size = jnp.asarray(size).astype(dtype)
+        return size / jnp.maximum(size - 1, 1)
+    return size / max(size - 1, 1)
 
 
 def _statistics(x: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> ChannelStatistics:
@@ -196,9 +203,8 @@ def _typical_mean(x: Array, axes: tuple[int, ...]) -> Array:
 def _median_of_means(x: Array, axes: tuple[int, ...]) -> Array:
     """Return the median of the means of three examples, spread over the batch."""
     examples = x.shape[0]
-    if (
-        not isinstance(examples, int) or examples < 3
-    ):  # a length that an export leaves open is no number
+    is_open = not isinstance(examples, int)  # for an export
+    if is_open or examples < 3:
         return x.mean(axes)
     step = examples // 3
     three = jax.lax.slice_in_dim(x, step // 2, step // 2 + 2 * step + 1, step)
