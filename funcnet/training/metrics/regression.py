@@ -244,7 +244,7 @@ class Spearman(NumberPairs):
 
     Example:
         >>> metric = fn.training.metrics.Spearman(capacity=100)
-        >>> float(metric.measure(jnp.array([1.0, 2.0, 30.0]), jnp.array([1.0, 3.0, 2.0])))
+        >>> round(float(metric.measure(jnp.array([1.0, 2.0, 30.0]), jnp.array([1.0, 3.0, 2.0]))), 4)
         0.5
 
     Reference: ``scipy.stats.spearmanr``.
