@@ -1,5 +1,6 @@
 """What every test shares: devices, strictness, seeded data, and the switch to 64 bits."""
 
+import gc
 import os
 import time
 from pathlib import Path
@@ -93,6 +94,29 @@ def item_is_wanted(item, wanted):
     """Say whether a test, or its file, was skipped where there was no PyTorch; rows were not, but met nobody."""
     row = getattr(item, "callspec", None) and item.callspec.params.get("row")
     return isinstance(row, Row) or bool({item.nodeid, item.nodeid.partition("::")[0]} & wanted)
+
+
+class Memory:
+    """How much a process of tests may hold before it forgets its compiled programs, thousands of them in the end."""
+
+    most = 4 << 30
+
+
+def pytest_runtest_logfinish():
+    """Keep two processes of tests, and what they start, within the memory of a small machine."""
+    if resident_bytes() > Memory.most:
+        jax.clear_caches()
+        gc.collect()
+        # what is free again is not always given back: the next time is a gibibyte later
+        Memory.most = max(Memory.most, resident_bytes() + (1 << 30))
+
+
+def resident_bytes():
+    """Read how much memory this process holds; 0 where that is not told."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 @pytest.fixture

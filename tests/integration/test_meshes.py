@@ -23,6 +23,7 @@ from tests.integration.mesh_rows import (
     placed,
     rows_of,
     rows_with_a_batch,
+    some_kinds,
     specs_of,
     step_of,
     taken_apart,
@@ -51,9 +52,8 @@ def test_every_row_of_a_layer_has_types_on_an_explicit_mesh(name):
             step_of(row, module, train=True).trace(*arrays, *spread)
 
 
-@pytest.mark.parametrize("name", one_of_each_kind())
-def test_a_layer_computes_on_meshes_as_on_one_device(name):
-    row, module, inputs, _ = rows_of(name)[0]
+def test_a_layer_computes_on_meshes_as_on_one_device(compiled):
+    row, module, inputs, _ = rows_of(compiled)[0]
     arrays = fn.functionalize(module).init(jax.random.key(0), *inputs[0], **inputs[1])
     step = step_of(row, module)
     alone = step(*arrays, *taken_apart(inputs))
@@ -128,6 +128,8 @@ COMPUTED = ["CTCLoss", "GRU", "LinearCrossEntropyLoss", "LSTM", "RNN", "GELU", "
 def pytest_generate_tests(metafunc):
     if "computed" in metafunc.fixturenames:
         metafunc.parametrize("computed", names() if is_full(metafunc.config) else COMPUTED)
+    if "compiled" in metafunc.fixturenames:
+        metafunc.parametrize("compiled", some_kinds(metafunc.config))
 
 
 def test_a_layer_computes_inside_shard_map_as_on_each_part_of_the_batch(computed, request):

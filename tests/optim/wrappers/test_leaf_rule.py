@@ -132,7 +132,8 @@ def test_leaves_that_move(name):
 
 @pytest.mark.parametrize("name", sorted(WRAPPERS))
 def test_leaves_that_stay(name):
-    for inner in INNER:
+    for inner in INNER if WRAPPERS[name] else [""]:  # lbfgs has nothing inside
+        alone, _ = run(name, inner, jnp.zeros(()), jnp.zeros(()))
         for kind, (leaf, gradient) in STILL.items():
             path, states = run(name, inner, leaf, gradient)
             where = f"{name}({inner}) of {kind}"
@@ -148,5 +149,4 @@ def test_leaves_that_stay(name):
                 assert jnp.result_type(got) == jnp.result_type(leaf), where
             assert typed(states[0]) == typed(states[1]), where
             # The other leaf moves as it would alone.
-            alone, _ = run(name, inner, jnp.zeros(()), jnp.zeros(()))
             np.testing.assert_allclose(path[-1]["other"], alone[-1]["other"], 1e-6, err_msg=where)

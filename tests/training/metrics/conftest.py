@@ -2,17 +2,17 @@
 
 from zlib import crc32
 
-SHARE = 3
+SHARE = 6
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "product: cases of which a third runs without --grid=full")
+    config.addinivalue_line("markers", "product: cases of which a sixth runs without --grid=full")
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("grid") == "full":
         return
-    # the same third in every run and every process
+    # the same sixth in every run and every process
     left_out = [
         item
         for item in items
