@@ -83,7 +83,15 @@ class ProgramSet:
                 f"platforms=({platform!r},)"
             )
         known = [dict(r.sizes) for r in usable if r.sizes is not None]
-        raise ExportError(f"{self._where} was exported for fixed sizes alone: {known}")
+        given = ", ".join(
+            f"{each.name} of shape {shape}"
+            for each, shape in zip(self._inputs, shapes, strict=True)
+            if each.symbols
+        )
+        raise ExportError(
+            f"{self._where} was exported for fixed sizes alone: {known}; got {given}. Pad the inputs to one of these, "
+            "or export it with further sizes=, or with symbolic=True"
+        )
 
     def _shapes(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
         return [tuple(each.shape) for each in structs(self._inputs, sizes)]
