@@ -1,5 +1,7 @@
 """What people get wrong when they save, call and load: each error says what came and what to write instead."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from funcnet import export, nn
 from funcnet.core.errors import ExportError, MissingKeyError
 from funcnet.export.__main__ import command_line
 from funcnet.export.lengths import evaluate_length
+from funcnet.export.programs.calling import ProgramSet
 
 X = export.spec(("batch", 3), name="x")
 
@@ -129,6 +132,19 @@ def test_mistakes_when_calling(loaded):
     ):
         with pytest.raises(kind, match=words):
             call()
+
+
+def test_programs_for_another_platform_are_no_fault_of_a_file(loaded):
+    """A process without the device compiles those that it can run."""
+    _, artifact = loaded
+    record = artifact["call"].record
+    elsewhere = dataclasses.replace(record.programs[0], platform="tpu", portable=False)
+    weights = [export.spec(a.shape, a.dtype, n) for n, a in artifact.stored.items()]
+    inputs = [*weights, *record.inputs]
+    programs = ProgramSet("call", [elsewhere], artifact.program, inputs, record.outputs)
+    programs.compile()
+    with pytest.raises(ExportError, match="exported for tpu alone"):
+        programs(*artifact.stored.values(), jnp.ones((8, 3)))
 
 
 @pytest.mark.parametrize(
