@@ -133,7 +133,7 @@ def _data_start(info: zipfile.ZipInfo, content: memoryview, begin: int) -> int:
     name = _shown(info.filename)
     if not _NAME.fullmatch(info.orig_filename) or info.filename != info.orig_filename:
         hint = "; it looks like a file of torch.save" if info.filename.endswith("/data.pkl") else ""
-        raise ExportError(f"it is no artifact: {name} is no member of one{hint}")
+        raise ExportError(f"{name} is no member of an artifact{hint}")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise ExportError(f"{name} is compressed; members of an artifact are stored as they are")
     if info.flag_bits & _STREAMED_OR_HIDDEN:
