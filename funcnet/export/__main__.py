@@ -39,10 +39,17 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
         part = parts.add_parser(name, help=told, description=told)
         if given[:1] == [name]:
             importlib.import_module(module).add_arguments(part)
+    if not given:
+        parser.print_help()
+        return 0
     asked = parser.parse_args(given)
     try:
         return importlib.import_module(COMMANDS[asked.command][0]).run(asked)
-    except (ExportError, OSError, ImportError) as error:
+    except OSError as error:
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        sys.stderr.write(f"{told}\n")
+        return 1
+    except (ExportError, ImportError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 

@@ -1,6 +1,7 @@
 """A function of a model as exporters see it: named weights and inputs in, named outputs out, all in lists."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Params, PyTree, State
-from funcnet.core.errors import ExportError
+from funcnet.core.errors import ExportError, MissingKeyError
 from funcnet.core.jax_internals.programs import Program, trace
 from funcnet.core.paths import leaves_with_paths, map_with_path
 from funcnet.export.lengths import evaluate_length, fitting_length, symbols_of
 from funcnet.export.specs import ArraySpec, Entry, check_trees
 
 __all__ = ["FlatFunction", "flatten_entry", "plain_arrays", "structs"]
+
+
+_KEY = """
+In an exported function the key is an input, as its numbers:
+    def call(params, state, x, numbers):
+        return net.apply(params, state, x, train=True, key=jax.random.wrap_key_data(numbers))
+with spec((2,), jnp.uint32) for the numbers, which jax.random.key_data(key) gives. To predict, leave train=True out"""
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,12 @@ def flatten_entry(
         sizes: numbers of the open lengths at which it is traced, where it cannot be with symbols.
 
     Raises:
-        TypeError: the arrays or inputs are not those of the function.
+        TypeError: the arrays or inputs are not those of the function, or it returns no pair.
         ValueError: two inputs are given one name.
+        MissingKeyError: a layer draws random numbers, and the function has no key.
     """
     check_trees(params, state)
+    _check_arguments(entry, params, state)
     weights, weights_tree = jax.tree.flatten(plain_arrays((params, state)))
     names = [path for path, _ in leaves_with_paths(params)]
     names += [path for path, _ in leaves_with_paths(state)]
@@ -108,15 +118,18 @@ def flatten_entry(
         if entry.preprocess is not None:
             made = entry.preprocess(*arguments)
             arguments = made if isinstance(made, tuple) else (made,)
-        output, new_state = entry.function(own_params, own_state, *arguments, **entry.keywords)
-        result = (output, new_state) if entry.returns_state else output
+        pair = _pair(entry.function(own_params, own_state, *arguments, **entry.keywords))
+        result = pair if entry.returns_state else pair[0]
         leaves, tree = jax.tree.flatten(result)
         trees[:] = [tree]
         return [jnp.asarray(leaf) for leaf in leaves]
 
     _check_names(names)
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in weights]
-    results = [jax.eval_shape(call, shapes, structs(inputs, each)) for each in sizes or [None]]
+    try:
+        results = [jax.eval_shape(call, shapes, structs(inputs, each)) for each in sizes or [None]]
+    except MissingKeyError as error:
+        raise MissingKeyError(f"{error}{_KEY}") from None
     lengths = _open_lengths(results[0]) if sizes is None else _fitting(sizes, results)
     outputs = _outputs(trees[0], results[0], lengths, entry.returns_state)
     return FlatFunction(
@@ -130,6 +143,32 @@ def flatten_entry(
         inputs_tree=inputs_tree,
         outputs_tree=trees[0],
     )
+
+
+def _check_arguments(entry: Entry, params: Params, state: State) -> None:
+    """Say so if a function cannot be called as exporters call it, which its own error would not explain."""
+    if entry.preprocess is not None or not inspect.isroutine(entry.function):
+        return  # what the first returns is not known yet, and modules have errors of their own
+    signature = inspect.signature(entry.function)
+    try:
+        signature.bind(params, state, *entry.inputs, **entry.keywords)
+    except TypeError as error:
+        raise TypeError(
+            f"{entry.function.__qualname__}{signature} cannot be called as (params, state, *inputs): {error}. "
+            "Give a Functional (fn.functionalize(model), fn.functionalize(model.method)), or a function such as "
+            "lambda params, state, x: (output, state)"
+        ) from None
+
+
+def _pair(result: Any) -> tuple[Any, Any]:
+    """Take what a function returned as output and state; an array of two rows is no pair."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        count = f" of {len(result)}" if isinstance(result, tuple) else ""
+        raise TypeError(
+            "an exported function returns (output, state), the state as it came if nothing changes it; got "
+            f"{'an array' if isinstance(result, jax.Array) else type(result).__name__}{count}"
+        )
+    return result
 
 
 def plain_arrays(tree: PyTree) -> PyTree:
@@ -150,7 +189,7 @@ def _plain_array(path: str, leaf: Any) -> Any:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"two arrays of params and state are called {', '.join(twice)}")
 
@@ -166,8 +205,14 @@ def _named(entry: Entry, specs: Sequence[ArraySpec]) -> tuple[ArraySpec, ...]:
         ArraySpec(each.shape, each.dtype, each.name or path)
         for each, path in zip(specs, paths, strict=True)
     )
-    names = [each.name for each in named]
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    for each in named:
+        if jax.dtypes.canonicalize_dtype(each.dtype) != each.dtype:
+            raise TypeError(
+                f"{each.name} is {each}, and numbers in 64 bits are off in this process: write another dtype in its "
+                "spec, or call jax.config.update('jax_enable_x64', True) first"
+            )
+    counts = Counter(str(each.name) for each in named)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise ValueError(
             f"two inputs are called {', '.join(twice)}: give each spec a name of its own"

@@ -12,6 +12,8 @@ _LONGEST = 500
 """Characters: nobody writes a longer one, and what is read from a file is parsed."""
 
 _HIGHEST_POWER = 8
+_LARGEST = 2**63
+"""Powers of powers, which a file may hold, would else be numbers that fill the memory."""
 
 
 def symbols_of(lengths: Sequence[int | str]) -> list[str]:
@@ -58,6 +60,14 @@ def evaluate_length(length: int | str, sizes: Mapping[str, int]) -> int:
 
 
 def _number(node: ast.expr, sizes: Mapping[str, int]) -> int:
+    """Evaluate a node, and refuse a number that no axis has."""
+    number = _evaluated(node, sizes)
+    if abs(number) > _LARGEST:
+        raise SyntaxError
+    return number
+
+
+def _evaluated(node: ast.expr, sizes: Mapping[str, int]) -> int:
     """Evaluate the few kinds of nodes that a length is made of."""
     match node:
         case ast.Constant(value=int(value)) if not isinstance(value, bool):

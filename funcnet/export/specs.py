@@ -1,5 +1,6 @@
 """What a function is exported for: the shapes, dtypes and names of its inputs."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import DType, Params, PyTree, State
+from funcnet.export.lengths import evaluate_length, symbols_of
 from funcnet.module import Functional
 
 __all__ = ["Entry", "ArraySpec", "entry", "spec"]
+
+_HYPHEN = re.compile(r"[A-Za-z_]\w*(-[A-Za-z_]\w*)+")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,10 @@ def spec(
     Returns:
         The description.
 
+    Raises:
+        TypeError: a length is neither a number nor a text.
+        ValueError: it is negative, or no name and no sum or product of names.
+
     Example:
         >>> print(fn.export.spec(("batch", 1, 28, 28)))
         float32[batch, 1, 28, 28]
@@ -80,21 +88,38 @@ def spec(
             raise TypeError(f"a length is a number or a name, got {length!r} in shape {lengths}")
         if isinstance(length, int) and length < 0:
             raise ValueError(f"a length cannot be negative: shape {lengths}")
+        if isinstance(length, str):
+            _check_length(length)
     return ArraySpec(lengths, jnp.dtype(dtype), name)
 
 
+def _check_length(length: str) -> None:
+    """Refuse a text that is no length, and names with a hyphen, which would be read as a difference."""
+    if _HYPHEN.fullmatch(length):
+        raise ValueError(
+            f"{length!r} would be a difference of two lengths: write {length.replace('-', '_')!r} for a name, "
+            f"{length.replace('-', ' - ')!r} for the difference"
+        )
+    evaluate_length(length, dict.fromkeys(symbols_of([length]), 1))
+
+
 def described_array(value: Any) -> ArraySpec:
-    """Take an array, or its shape, as a description without open lengths; keys become their numbers."""
+    """Take an array, or its shape, as a description without open lengths, of the dtype that JAX would give it."""
     if isinstance(value, ArraySpec):
         return value
     if not hasattr(value, "shape"):
+        if not isinstance(value, bool | int | float | complex):
+            raise TypeError(
+                "an input is described by export.spec(('batch', 3)), or by an example array; got "
+                f"{value!r}, a {type(value).__name__}"
+            )
         value = jnp.asarray(value)
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         raise TypeError(
             "a random key is described by its numbers: write spec((2,), jnp.uint32, 'key') and make it in "
             "preprocess, with jax.random.wrap_key_data"
         )
-    return ArraySpec(tuple(value.shape), jnp.dtype(value.dtype))
+    return ArraySpec(tuple(value.shape), jax.dtypes.canonicalize_dtype(value.dtype))
 
 
 def entry(
@@ -130,6 +155,9 @@ def entry(
             "entry takes a Functional, or a function (params, state, *inputs) -> (output, state); got "
             f"{type(function).__name__}"
         )
+    for tree in inputs:
+        if isinstance(tree, tuple | list) and tree and all(type(n) in (int, str) for n in tree):
+            raise TypeError(f"{tree!r} is a shape: describe the input by export.spec({tree!r})")
     described = tuple(jax.tree.map(described_array, tree) for tree in inputs)
     return Entry(call, described, keywords, preprocess, returns_state)
 

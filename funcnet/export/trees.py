@@ -129,7 +129,7 @@ def list_leaves(
     """
     if description is None:
         if tree is not None:
-            raise refuse(f"{path}: expected None, got {type(tree).__name__}")
+            raise refuse(f"{_at(path)}expected None, got {type(tree).__name__}")
         return []
     if description == "array":
         return [(path, tree)]
@@ -141,7 +141,7 @@ def list_leaves(
         if not isinstance(tree, list | tuple) or len(tree) != len(parts):
             count = f" of {len(tree)}" if isinstance(tree, list | tuple) else ""
             raise refuse(
-                f"{path}: expected a {kind} of {len(parts)}, got {type(tree).__name__}{count}"
+                f"{_at(path)}expected a {kind} of {len(parts)}, got {type(tree).__name__}{count}"
             )
         pairs = [(str(i), each, tree[i]) for i, each in enumerate(parts)]
     return [
@@ -151,13 +151,18 @@ def list_leaves(
     ]
 
 
+def _at(path: str) -> str:
+    return f"{path}: " if path else ""
+
+
 def _named(
     tree: Any, path: str, names: Sequence[str], refuse: Callable[[str], Exception]
 ) -> Mapping[str, Any]:
     fields = getattr(tree, "_asdict", None)
     named = fields() if fields else tree
     if not isinstance(named, Mapping):
-        raise refuse(f"{path}: expected a dict of {', '.join(names)}; got {type(tree).__name__}")
+        told = f"a dict of {', '.join(names[:8])}" if names else "an empty dict"
+        raise refuse(f"{_at(path)}expected {told}; got {type(tree).__name__}")
     missing = [name for name in names if name not in named]
     unknown = [str(name) for name in named if name not in names]
     if missing or unknown:
@@ -166,5 +171,5 @@ def _named(
             for what, each in (("missing", missing), ("unknown", unknown))
             if each
         ]
-        raise refuse(f"{path}: the names do not fit; {'; '.join(told)}")
+        raise refuse(f"{_at(path)}the names do not fit; {'; '.join(told)}")
     return named

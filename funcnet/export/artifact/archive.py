@@ -90,7 +90,9 @@ def find_members(file: BinaryIO, content: memoryview) -> dict[str, memoryview]:
         ExportError: it is no zip, or none as artifacts are: members stored, once each, apart, under known names.
     """
     if bytes(content[:4]) != _LOCAL_MAGIC:
-        raise ExportError("it is no artifact: it does not begin as a zip does")
+        raise ExportError(
+            f"it is no artifact: it does not begin as a zip does{_looks_like(bytes(content[:9]))}"
+        )
     try:
         with zipfile.ZipFile(file) as archive:
             infos, end = archive.infolist(), archive.start_dir
@@ -113,6 +115,15 @@ def find_members(file: BinaryIO, content: memoryview) -> dict[str, memoryview]:
     return members
 
 
+def _looks_like(begin: bytes) -> str:
+    """Guess what else a file is that people take for an artifact."""
+    if begin[8:] == b"{":
+        return ". It looks like safetensors: weights without a program, which fn.checkpoint reads"
+    if begin[:1] == b"\x08":
+        return ". It looks like ONNX, which ONNX Runtime runs"
+    return ""
+
+
 def _shown(name: str) -> str:
     return repr(name[:100])
 
@@ -121,7 +132,8 @@ def _data_start(info: zipfile.ZipInfo, content: memoryview, begin: int) -> int:
     """Check both headers of a member, and tell where its data begins."""
     name = _shown(info.filename)
     if not _NAME.fullmatch(info.orig_filename) or info.filename != info.orig_filename:
-        raise ExportError(f"{name} is no member of an artifact")
+        hint = "; it looks like a file of torch.save" if info.filename.endswith("/data.pkl") else ""
+        raise ExportError(f"{name} is no member of an artifact{hint}")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise ExportError(f"{name} is compressed; members of an artifact are stored as they are")
     if info.flag_bits & _STREAMED_OR_HIDDEN:

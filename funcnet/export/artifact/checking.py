@@ -55,12 +55,14 @@ def _in_place(
     if count > len(names) or {*named} != {*rest}:
         unknown = [name for name in named if name not in rest]
         missing = [name for name in rest if name not in named]
-        told = (
-            f"{where} takes {len(names)} inputs: {', '.join(names) or 'none'}; got {count} by place"
-        )
+        told = f"{where} takes {len(names)} input{'s' * (len(names) != 1)}: {', '.join(names) or 'none'}"
+        told += f"; got {count} by place"
         told += f" and {', '.join(named)} by name" if named else ""
         told += f"; missing: {', '.join(missing)}" if missing else ""
-        raise TypeError(told + (f"; unknown: {', '.join(unknown)}" if unknown else ""))
+        told += f"; unknown: {', '.join(unknown)}" if unknown else ""
+        settled = "train" in unknown or "key" in unknown
+        told += " (settings, such as train, were fixed when it was exported)" if settled else ""
+        raise TypeError(told)
     return [named[name] for name in rest]
 
 

@@ -3,7 +3,9 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+from funcnet.core.errors import ExportError
 from funcnet.core.files import as_path
 from funcnet.export.artifact.loaded import Artifact
 from funcnet.export.artifact.loading import load
@@ -16,7 +18,9 @@ __all__ = ["add_arguments", "report_lines", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say which file, and whether its programs are printed."""
     parser.add_argument("file", help="an artifact that export.save wrote")
-    parser.add_argument("--program", metavar="NAME", help="print this program as StableHLO")
+    parser.add_argument(
+        "--program", metavar="NAME", help="print this program (such as call.cpu) as StableHLO"
+    )
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -25,12 +29,23 @@ def run(asked: argparse.Namespace) -> int:
     path.open("rb").close()  # a file that is not there is no file made to harm
     probe(path, compiles=False)
     artifact = load(path)
-    if asked.program is None:
-        text = "\n".join(report_lines(artifact))
-    else:
-        text = artifact.text(asked.program)
-    sys.stdout.write(text + "\n")
+    lines = report_lines(artifact) if asked.program is None else _program(artifact, asked.program)
+    sys.stdout.writelines(f"{_printable(line)}\n" for line in lines)
     return 0
+
+
+def _program(artifact: Artifact, name: str) -> list[str]:
+    """Give the lines of a program, whose file may be named with or without its folder and ending."""
+    known = [each for each in artifact.manifest.files if each.startswith("programs/")]
+    named = [each for each in known if name in (each, Path(each).name, Path(each).stem)]
+    if not named:
+        raise ExportError(f"there is no program {name!r}, but {', '.join(known)}")
+    return artifact.text(named[0]).splitlines()
+
+
+def _printable(line: str) -> str:
+    """Spell out what would steer a terminal: names and metadata are of the file's author."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
 
 
 def report_lines(artifact: Artifact) -> Iterator[str]:

@@ -198,9 +198,8 @@ class Artifact:
 
     def named_arrays(self, where: str, params: Params, state: State) -> dict[str, Any]:
         """Flatten trees like `params` and `state` to arrays by dotted name, checked."""
-        refuse = _tree_error(where)
-        pairs = list_leaves(self.manifest.params_tree, params, "", refuse)
-        pairs += list_leaves(self.manifest.state_tree, state, "", refuse)
+        pairs = list_leaves(self.manifest.params_tree, params, "", _tree_error(where, "params"))
+        pairs += list_leaves(self.manifest.state_tree, state, "", _tree_error(where, "state"))
         return check_weights(where, self.stored, pairs)
 
     def program(self, file: str) -> bytes:
@@ -218,7 +217,8 @@ class Artifact:
         )
 
 
-def _tree_error(where: str) -> Callable[[str], Exception]:
+def _tree_error(where: str, what: str) -> Callable[[str], Exception]:
     return lambda text: TypeError(
-        f"{where}: expected params and state like artifact.params and artifact.state; {text}"
+        f"{where}: apply takes params and state like artifact.params and artifact.state, then the inputs; "
+        f"{what}: {text}"
     )

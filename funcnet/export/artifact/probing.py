@@ -1,8 +1,9 @@
 """Read an artifact of unknown origin in a process of its own, which may die of it.
 
 Sums of the bytes find damage, and no malice: whoever makes a file to harm can compute them. MLIR's parser, which is
-part of jaxlib, is not made for hostile bytes; of a few hundred programs with bytes changed at random one ended the
-process, and another kept it busy for ever. A child that reads and compiles all programs meets that first.
+part of jaxlib, is not made for hostile bytes: among a few hundred programs with bytes changed at random some ended the
+process or kept it busy for minutes. A child that reads and compiles all programs meets most of that first. It shows
+that they can be read and compiled, not that they do what their author says, and it is no sandbox.
 """
 
 import hashlib

@@ -17,10 +17,12 @@ from funcnet.export.artifact.manifest_text import check_word, manifest_text, par
 from funcnet.export.artifact.weights import WEIGHTS_ALIGNMENT, StoredWeights
 from funcnet.export.flat import plain_arrays
 from funcnet.export.records import ArtifactManifest, FileRecord
-from funcnet.export.specs import entries
+from funcnet.export.specs import check_trees, entries
 from funcnet.export.trees import describe_tree
 
 __all__ = ["save"]
+
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def save(
@@ -73,7 +75,9 @@ def save(
     Raises:
         ExportError: a function cannot be traced, or a program does not compute the same; nothing is written.
         TypeError: arrays or inputs are not those of the function, or cannot be stored.
-        ValueError: names or sizes do not fit.
+        ValueError: names, sizes or platforms do not fit.
+        MissingKeyError: a layer draws random numbers, and the function has no key.
+        IsADirectoryError: the path is that of a folder.
 
     Example:
         >>> net = fn.functionalize(nn.Linear(3, 2))
@@ -84,10 +88,13 @@ def save(
         call(image: float32[batch, 3]) -> output: float32[batch, 2]
     """
     path = as_path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file, such as {path / 'model.fnx'}")
+    check_trees(params, state)
     params, state = plain_arrays(params), plain_arrays(state)
     described = entries(net, inputs, name, preprocess, returns_state, **keywords)
     _check_names(described, metadata or {})
-    request = Request(sizes, symbolic, platforms, differentiable)
+    request = Request(sizes, symbolic, _known_platforms(platforms), differentiable)
     given = _by_function(examples, described, isinstance(net, Mapping))
     exported = {
         each: export_function(each, entry, params, state, request, given.get(each))
@@ -102,11 +109,24 @@ def _check_names(described: Mapping[str, Any], metadata: Mapping[Any, Any]) -> N
     """Refuse names that other languages cannot spell, and metadata that are no text."""
     for name in described:
         check_word(name)
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata is a dict of texts; got {type(metadata).__name__}")
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(
                 f"metadata is text by name, such as {{'author': 'me'}}; got {key!r}: {value!r}"
             )
+
+
+def _known_platforms(platforms: Sequence[str]) -> tuple[str, ...]:
+    """Take platforms, or the name of one; JAX itself would lower for any word."""
+    given = (platforms,) if isinstance(platforms, str) else tuple(platforms)
+    unknown = [each for each in given if each not in _PLATFORMS]
+    if unknown or not given or len(set(given)) != len(given):
+        raise ValueError(
+            f"platforms are some of {', '.join(_PLATFORMS)}, each once; got {', '.join(map(str, given)) or 'none'}"
+        )
+    return given
 
 
 def _by_function(examples: Any, described: Mapping[str, Any], several: bool) -> Mapping[str, Any]:

@@ -47,6 +47,7 @@ def resolve_sizes(
         symbolic: whether symbols are left open too.
 
     Raises:
+        TypeError: they are no list of dicts.
         ValueError: a size is missing, unknown or no positive number.
     """
     if not symbols:
@@ -56,6 +57,10 @@ def resolve_sizes(
     if sizes is None:
         numbers = (1, 32) if len(symbols) == 1 else (1,)
         sizes = [dict.fromkeys(symbols, n) for n in numbers]
+    if isinstance(sizes, Mapping) or not all(isinstance(each, Mapping) for each in sizes):
+        raise TypeError(
+            f"sizes is a list of dicts, as [{dict.fromkeys(symbols, 1)}]; got {sizes!r}"
+        )
     for each in sizes:
         if {*each} != {*symbols} or any(type(n) is not int or n < 1 for n in each.values()):
             raise ValueError(

@@ -54,13 +54,13 @@ class ProgramSet:
         return list(self._calls[record.file](*arrays))
 
     def compile(self) -> None:
-        """Compile all programs, at 1 for lengths that are open.
+        """Compile all programs that can run here, at 1 for lengths that are open.
 
         Raises:
             ExportError: XLA refuses one.
         """
         symbols = symbols_of([n for each in self._inputs for n in each.shape])
-        for record in self._records:
+        for record in self._usable(jax.export.default_export_platform()):
             inputs = structs(self._inputs, record.sizes or dict.fromkeys(symbols, 1))
             try:
                 jax.jit(self._restored(record)).lower(*inputs).compile()
@@ -71,7 +71,7 @@ class ProgramSet:
     def _fitting(self, shapes: Sequence[tuple[int, ...]]) -> ProgramRecord:
         """Choose: for this platform before any other, for these sizes before open ones."""
         platform = jax.export.default_export_platform()
-        usable = [r for r in self._records if r.platform == platform or r.portable]
+        usable = self._usable(platform)
         usable.sort(key=lambda r: (r.platform != platform, r.sizes is None))
         for record in usable:
             if record.sizes is None or self._shapes(record.sizes) == shapes:
@@ -83,7 +83,18 @@ class ProgramSet:
                 f"platforms=({platform!r},)"
             )
         known = [dict(r.sizes) for r in usable if r.sizes is not None]
-        raise ExportError(f"{self._where} was exported for fixed sizes alone: {known}")
+        given = ", ".join(
+            f"{each.name} of shape {shape}"
+            for each, shape in zip(self._inputs, shapes, strict=True)
+            if each.symbols
+        )
+        raise ExportError(
+            f"{self._where} was exported for fixed sizes alone: {known}; got {given}. Pad the inputs to one of these, "
+            "or export it with further sizes=, or with symbolic=True"
+        )
+
+    def _usable(self, platform: str) -> list[ProgramRecord]:
+        return [r for r in self._records if r.platform == platform or r.portable]
 
     def _shapes(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
         return [tuple(each.shape) for each in structs(self._inputs, sizes)]

@@ -23,8 +23,11 @@ __all__: list[str] = []
 def served_functions(
     path: str | os.PathLike[str], limits: ServerLimits
 ) -> tuple[dict[str, ServedFunction], dict[str, list[dict[str, int]]], ArtifactManifest]:
-    """Load an artifact: its functions, the sizes that each is prepared for, and the manifest."""
-    artifact = load(path)
+    """Load an artifact: its functions, the sizes that each is prepared for, and the manifest.
+
+    A file of which the parser or the compiler dies ends a process apart, and is refused here.
+    """
+    artifact = load(path, apart=True)
     functions, sizes = {}, {}
     for name, record in artifact.manifest.functions.items():
         signature = FunctionSignature.of(name, record)

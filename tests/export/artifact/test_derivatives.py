@@ -174,5 +174,5 @@ def test_fine_tuning_a_loaded_model_is_that_of_the_live_one(tmp_path, key):
         fitted(artifact.apply, artifact.params, artifact.state),
     )
     assert live[0][-1] < live[0][0] - 0.5
-    # float32: XLA may fuse the two programs in another way, and Adam divides by small numbers
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), loaded, live)
+    # each step is compiled whole, and the stored program has the same operations: bit by bit the same
+    jax.tree.map(np.testing.assert_array_equal, loaded, live)

@@ -19,6 +19,8 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("case", all_cases() if full else some_cases(SAMPLE), ids=str)
 
 
+# a row of these layers has its samples in 64 bits, as PyTorch takes them
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
 @pytest.mark.filterwarnings("ignore:.*every call gives the same numbers")
 def test_a_row_is_saved_and_loaded(case, tmp_path):
     call, params, state, leaves = case.make()

@@ -223,6 +223,15 @@ def test_what_is_no_artifact_is_not_served(tmp_path, capsys):
     assert "there is no file" in capsys.readouterr().err
 
 
+def test_a_file_that_ends_its_reader_ends_no_server(model, monkeypatch, capsys):
+    path, _ = model
+    dies = [sys.executable, "-c", "import os; os.abort()"]
+    ran = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda _, **given: ran(dies, **given))
+    assert command_line(["serve", str(path), "--port", "0"]) == 1
+    assert "died of them" in capsys.readouterr().err
+
+
 def test_a_port_that_is_taken_and_options_that_are_wrong_are_told(server, model, capsys):
     assert command_line(["serve", str(model[0]), "--port", str(server.port)]) == 1
     assert f"cannot listen on 127.0.0.1 port {server.port}" in capsys.readouterr().err
