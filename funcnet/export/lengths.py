@@ -49,7 +49,7 @@ def evaluate_length(length: int | str, sizes: Mapping[str, int]) -> int:
     if missing:
         raise ValueError(f"no size is given for {', '.join(missing)}")
     try:
-        if len(length) > _LONGEST:
+        if len(length) > _LONGEST or "\0" in length:  # of which Python 3.11.2 says something else
             raise SyntaxError
         tree = ast.parse(length.strip().replace("^", "**"), mode="eval")
         return _number(tree.body, sizes)

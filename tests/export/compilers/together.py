@@ -44,4 +44,8 @@ OPEN = export.spec(("batch", 3), name="x")
 
 
 def installed(*packages):
-    return all(map(importlib.util.find_spec, packages))
+    """Say whether packages are there; of a part of one, its whole is looked for first."""
+    wholes = [package.partition(".")[0] for package in packages]
+    return all(map(importlib.util.find_spec, wholes)) and all(
+        map(importlib.util.find_spec, packages)
+    )
