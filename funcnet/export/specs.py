@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import DType, Params, PyTree, State
+from funcnet.export.lengths import symbols_of
 from funcnet.module import Functional
 
 __all__ = ["Entry", "ArraySpec", "entry", "spec"]
@@ -55,6 +56,13 @@ class Entry:
     preprocess: Callable[..., Any] | None = None
     returns_state: bool = False
 
+    @property
+    def symbols(self) -> list[str]:
+        """The names of the lengths that its inputs leave open, in order."""
+        return symbols_of(
+            [length for each in jax.tree.leaves(self.inputs) for length in each.shape]
+        )
+
 
 def spec(
     shape: Sequence[int | str], dtype: DType = jnp.float32, name: str | None = None
@@ -87,6 +95,10 @@ def described_array(value: Any) -> ArraySpec:
     """Take an array, or its shape, as a description without open lengths; keys become their numbers."""
     if isinstance(value, ArraySpec):
         return value
+    if isinstance(value, str):
+        raise TypeError(
+            f"an input is a spec or an array, got {value!r}: write export.spec((..., {value!r}))"
+        )
     if not hasattr(value, "shape"):
         value = jnp.asarray(value)
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):

@@ -147,6 +147,15 @@ def test_a_lite_model_computes_what_the_function_does(request, tmp_path):
 
 
 @needs_litert
+def test_each_size_may_take_its_own_side_of_a_branch(tmp_path):
+    path, sizes = tmp_path / "a.tflite", [{"batch": 2}, {"batch": 6}]
+    large = lambda params, state, x: ((x if x.shape[0] > 4 else x * params["scale"]), state)
+    report = export.litert(path, large, {"scale": jnp.ones(3) * 2}, {}, OPEN, sizes=sizes)
+    assert [check.function for check in report.checks] == ["call_batch_2", "call_batch_6"]
+    assert report.error < LIMIT
+
+
+@needs_litert
 def test_weights_of_fewer_bits_are_measured(tmp_path):
     net = fn.functionalize(nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64)))
     params, state = net.init(jax.random.key(0))
@@ -167,6 +176,30 @@ def test_weights_of_fewer_bits_are_measured(tmp_path):
 
 
 # ---- both ----------------------------------------------------------------------------------------
+
+
+SQUARE = export.spec((3, 3))
+
+
+def drawn(params, state, x):
+    return x + jax.random.normal(jax.random.key(0), x.shape), state
+
+
+def counted(params, state, x):
+    return x * len(x), state
+
+
+def test_warnings_and_open_lengths_are_told_by_exporters(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(processes.subprocess, "run", None)
+    with (
+        pytest.warns(UserWarning, match="call: warning: .*same numbers") as caught,
+        pytest.raises(TypeError, match="NoneType"),
+    ):
+        export.tensorflow(tmp_path / "model", drawn, {}, {}, SQUARE)
+    assert caught[0].filename == __file__
+    with pytest.raises(ExportError, match=r"(?s)lengths left open.*write x\.shape\[0\] for len"):
+        export.tensorflow(tmp_path / "model", counted, {}, {}, OPEN)
 
 
 def factored(params, state, x):
@@ -216,6 +249,12 @@ def test_sizes_that_do_not_fit_are_told(tmp_path, monkeypatch):
     net = fn.functionalize(nn.Identity())
     with pytest.raises(ValueError, match="batch"):
         export.litert(tmp_path / "a.tflite", net, {}, {}, OPEN, sizes=[{"time": 3}])
+    with pytest.raises(ValueError, match="sizes is empty"):
+        export.litert(tmp_path / "a.tflite", net, {}, {}, OPEN, sizes=[])
+    with pytest.raises(ValueError, match="two signatures are called call_batch_3"):
+        export.litert(tmp_path / "a.tflite", net, {}, {}, OPEN, sizes=[{"batch": 3}] * 2)
+    with pytest.raises(ValueError, match="no input has an open length"):
+        export.litert(tmp_path / "a.tflite", net, {}, {}, SQUARE, sizes=[{"batch": 3}])
     with pytest.raises(ValueError, match="'float32', 'float16' or 'int8', got 'int4'"):
         export.litert(tmp_path / "a.tflite", net, {}, {}, OPEN, weights="int4")  # pyright: ignore
 
