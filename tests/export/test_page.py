@@ -21,6 +21,8 @@ NEEDS = {
     "onnxruntime": ("onnx", "onnxruntime"),
     "export.tensorflow(": ("tensorflow",),
     "export.litert(": ("tensorflow", "ai_edge_litert"),
+    "import tensorflow": ("tensorflow",),
+    "from ai_edge_litert": ("tensorflow", "ai_edge_litert"),
 }
 
 
