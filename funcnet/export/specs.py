@@ -59,6 +59,13 @@ class Entry:
     preprocess: Callable[..., Any] | None = None
     returns_state: bool = False
 
+    @property
+    def symbols(self) -> list[str]:
+        """The names of the lengths that its inputs leave open, in order."""
+        return symbols_of(
+            [length for each in jax.tree.leaves(self.inputs) for length in each.shape]
+        )
+
 
 def spec(
     shape: Sequence[int | str], dtype: DType = jnp.float32, name: str | None = None
@@ -107,6 +114,10 @@ def described_array(value: Any) -> ArraySpec:
     """Take an array, or its shape, as a description without open lengths, of the dtype that JAX would give it."""
     if isinstance(value, ArraySpec):
         return value
+    if isinstance(value, str):
+        raise TypeError(
+            f"an input is a spec or an array, got {value!r}: write export.spec((..., {value!r}))"
+        )
     if not hasattr(value, "shape"):
         if not isinstance(value, bool | int | float | complex):
             raise TypeError(

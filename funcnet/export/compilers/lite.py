@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,9 @@ from funcnet.export.compilers.plain_form import plain_form
 from funcnet.export.compilers.processes import require_packages, run_task
 from funcnet.export.compilers.staging import Staged, stage
 from funcnet.export.flat import FlatFunction, flatten_entry, plain_arrays
-from funcnet.export.preflight import check_exportable
+from funcnet.export.preflight import check_exportable, show_warnings
 from funcnet.export.programs.building import resolve_sizes
-from funcnet.export.specs import entries
+from funcnet.export.specs import Entry, entries
 
 __all__ = ["litert"]
 
@@ -86,15 +86,17 @@ def litert(
     require_packages("export.litert", "litert", ["ai_edge_litert", "tensorflow"])
     described = entries(net, inputs, name, preprocess, returns_state, **keywords)
     params, state = plain_arrays(params), plain_arrays(state)
+    given = (examples if isinstance(net, Mapping) else {name: examples}) or {}
     functions: list[Staged] = []
+    own: dict[str, Any] = {}  # the examples of each signature
     for each, entry in described.items():
-        flat = flatten_entry(entry, params, state)
-        for number in _numbers(flat, sizes):
-            check_exportable(flat, each, "litert", number)
-            functions.append(_staged(each, flat, number, unroll, len(_numbers(flat, sizes)) > 1))
-    given = _examples(
-        functions, described, examples if isinstance(net, Mapping) else {name: examples}
-    )
+        numbers = _numbers(entry, sizes)
+        for number in numbers:
+            flat = flatten_entry(entry, params, state, [number])
+            show_warnings(each, check_exportable(flat, each, "litert", number))
+            functions.append(_staged(each, flat, number, unroll, len(numbers) > 1))
+            own[functions[-1].name] = given.get(each)
+    _check_functions(functions, sizes)
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder)
         stage(job, functions, weights_as=weights)
@@ -102,22 +104,20 @@ def litert(
         made = job / "model.tflite"
         exact = weights == "float32"
         checks = (
-            compared("run_lite", made, functions, given, "the LiteRT model", exact)
-            if verify
-            else ()
+            compared("run_lite", made, functions, own, "the LiteRT model", exact) if verify else ()
         )
         write_atomically(target, made.read_bytes())
     return CompilerReport(target, target.stat().st_size, checks)
 
 
-def _numbers(
-    flat: FlatFunction, sizes: Sequence[Mapping[str, int]] | None
-) -> list[Mapping[str, int]]:
+def _numbers(entry: Entry, sizes: Sequence[Mapping[str, int]] | None) -> list[Mapping[str, int]]:
     """List the sizes of a function's open lengths: one signature for each."""
-    if not flat.symbols:
+    if not entry.symbols:
         return [{}]
-    asked = sizes if sizes is not None else [dict.fromkeys(flat.symbols, 1)]
-    return [each for each in resolve_sizes(flat.symbols, asked) if each is not None]
+    asked = sizes if sizes is not None else [dict.fromkeys(entry.symbols, 1)]
+    return [
+        each for each in resolve_sizes(entry.symbols, asked, symbolic=False) if each is not None
+    ]
 
 
 def _staged(
@@ -129,12 +129,15 @@ def _staged(
     )
 
 
-def _examples(
-    functions: Sequence[Staged], names: Iterable[str], given: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Give each signature the examples of its function."""
-    found = {}
-    for staged in functions:
-        fitting = [name for name in names if staged.name.startswith(name)]
-        found[staged.name] = (given or {}).get(max(fitting, key=len))
-    return found
+def _check_functions(
+    functions: Sequence[Staged], sizes: Sequence[Mapping[str, int]] | None
+) -> None:
+    """Refuse sizes that nothing has, and two signatures of one name, as of a size that is said twice."""
+    if not functions:
+        raise ValueError("sizes is empty, so that there is nothing to write: sizes=[{'batch': 1}]")
+    if sizes and not any(each.sizes for each in functions):
+        raise ValueError("sizes are given, but no input has an open length such as 'batch'")
+    names = [each.name for each in functions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two signatures are called {', '.join(twice)}: say each size once")

@@ -12,8 +12,8 @@ from funcnet.core.files import as_path, sync_folder
 from funcnet.export.compilers.agreement import CompilerReport, compared
 from funcnet.export.compilers.processes import require_packages, run_task
 from funcnet.export.compilers.staging import Staged, stage
-from funcnet.export.flat import flatten_entry, plain_arrays
-from funcnet.export.preflight import check_exportable
+from funcnet.export.flat import plain_arrays
+from funcnet.export.preflight import check_exportable, flatten_open, show_warnings
 from funcnet.export.specs import entries
 
 __all__ = ["tensorflow"]
@@ -77,9 +77,9 @@ def tensorflow(
     _check_free(target)
     described = entries(net, inputs, name, preprocess, returns_state, **keywords)
     params, state = plain_arrays(params), plain_arrays(state)
-    flats = {each: flatten_entry(entry, params, state) for each, entry in described.items()}
+    flats = {each: flatten_open(entry, params, state) for each, entry in described.items()}
     for each, flat in flats.items():
-        check_exportable(flat, each, "tensorflow")
+        show_warnings(each, check_exportable(flat, each, "tensorflow"))
     functions = [Staged(each, flat) for each, flat in flats.items()]
     given = examples if isinstance(net, Mapping) else {name: examples}
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Name what cannot be exported to a target, before anything is written."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +14,12 @@ from funcnet.core.jax_internals.obstacles import draws_numbers, obstacle
 from funcnet.core.jax_internals.operations import operation_kind
 from funcnet.export.flat import FlatFunction, flatten_entry
 from funcnet.export.preflight.finding import Finding, below_each_other
-from funcnet.export.preflight.sites import Located, line_of_error, located
+from funcnet.export.preflight.opening import needs_a_number
+from funcnet.export.preflight.sites import Located, located
 from funcnet.export.preflight.targets import Advice, Target, target_named
-from funcnet.export.specs import entries
+from funcnet.export.specs import ArraySpec, Entry, entries
 
-__all__ = ["check_exportable", "examined", "preflight"]
+__all__ = ["check_exportable", "examined", "preflight", "show_warnings"]
 
 
 def preflight(
@@ -65,13 +67,22 @@ def preflight(
     asked = entries(net, inputs, "call", preprocess, returns_state, **keywords)
     found: list[Finding] = []
     for entry in asked.values():
-        try:
-            flat = flatten_entry(entry, params, state)
-        except jax.errors.InconclusiveDimensionOperation as error:
-            found.append(_open_comparison(error))
-        else:
-            found += examined(flat, chosen, None)
+        found += _of_entry(entry, params, state, chosen)
     return list(dict.fromkeys(found))
+
+
+def _of_entry(entry: Entry, params: Params, state: State, target: Target) -> list[Finding]:
+    """Examine a function, if it can be traced."""
+    try:
+        return examined(flatten_entry(entry, params, state), target, None)
+    except Exception as error:
+        needy = needs_a_number(error, entry, params, state)
+        if needy is None:
+            raise
+        if target.open_lengths:
+            return [needy]
+        ones = dict.fromkeys(entry.symbols, 1)
+        return examined(flatten_entry(entry, params, state, [ones]), target, None)
 
 
 def check_exportable(
@@ -93,7 +104,7 @@ def check_exportable(
         known: kinds of operations (`operation_kind`) that the exporter writes by rules of the user's.
 
     Returns:
-        Warnings, for the exporter to show.
+        Warnings, which `show_warnings` shows.
 
     Raises:
         ExportError: it cannot be exported; the message lists everything that was found.
@@ -109,6 +120,12 @@ def check_exportable(
     return found
 
 
+def show_warnings(name: str, found: Iterable[Finding]) -> None:
+    """Warn the caller of an exporter, which calls this, of what was found."""
+    for finding in found:
+        warnings.warn(f"{name}: {finding}", stacklevel=3)
+
+
 def examined(flat: FlatFunction, target: Target, sizes: Mapping[str, int] | None) -> list[Finding]:
     """Look through a function's inputs, weights and operations."""
     found = [*_of_arrays(flat, target), *_of_weights(flat)]
@@ -122,12 +139,25 @@ def examined(flat: FlatFunction, target: Target, sizes: Mapping[str, int] | None
 
 def _of_arrays(flat: FlatFunction, target: Target) -> Iterator[Finding]:
     """Say what is wrong with inputs and weights themselves."""
+    yield from _of_width(flat.inputs, target)
     arrays = [(f"input {each.name}", each.dtype) for each in flat.inputs]
     arrays += [(f"weight {name}", array.dtype) for name, array in flat.weights.items()]
     for what, dtype in arrays:
         advice = target.dtypes.get(jnp.dtype(dtype).name)
         if advice is not None:
             yield Finding("error", f"the {what} has {advice.problem}", advice.instead)
+
+
+def _of_width(inputs: Sequence[ArraySpec], target: Target) -> Iterator[Finding]:
+    """Name inputs of 64 bits where JAX computes with 32; ONNX's files convert them."""
+    for each in inputs if target.name != "onnx" else ():
+        kept = jax.dtypes.canonicalize_dtype(each.dtype)
+        if kept != each.dtype and each.dtype.name not in target.dtypes:
+            yield Finding(
+                "error",
+                f"the input {each.name} is {each.dtype.name}, which JAX makes {kept.name} of",
+                f"spec(..., jnp.{kept.name}), or jax.config.update('jax_enable_x64', True) before the model is made",
+            )
 
 
 def _of_lengths(flat: FlatFunction, target: Target) -> Finding:
@@ -189,12 +219,3 @@ _CONSTANT_KEY = (
 def _dtypes(results: Iterable[Any]) -> list[str]:
     names = (str(each.dtype) for each in results if hasattr(each, "dtype"))
     return list(dict.fromkeys(names))
-
-
-def _open_comparison(error: BaseException) -> Finding:
-    return Finding(
-        "error",
-        f"asks for the number of an open length: {str(error).splitlines()[0]}",
-        "fix that length in export.spec, or decide by jnp.where or lax.cond on values instead",
-        line=line_of_error(error),
-    )

@@ -86,7 +86,7 @@ _FACTORIZATIONS = {
     "cholesky": f"{_CONSTANT_FACTOR}; else make the model produce the factor itself, as normalizing flows and "
     "Gaussian heads do",
     "qr": f"{_CONSTANT_FACTOR}; of small matrices write Gram-Schmidt, of large ones "
-    "optim.second_order's Newton-Schulz form (products of matrices alone)",
+    "a Newton-Schulz iteration, which is products of matrices alone (fn.optim.orthogonalize is a coarse one)",
     "svd": f"{_CONSTANT_FACTOR}; a spectral norm is also found by a few power iterations, which are products",
     "eigh": f"{_CONSTANT_FACTOR}; the largest eigenvalues are also found by a few power iterations, which are products",
     "lu": f"{_CONSTANT_FACTOR} (an inverse, a determinant); of 2x2 and 3x3 matrices write the formula",

@@ -14,7 +14,7 @@ from funcnet import export, nn
 from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.obstacles import custom_calls
 from funcnet.export.flat import flatten_entry
-from funcnet.export.preflight import check_exportable
+from funcnet.export.preflight import check_exportable, flatten_open
 from tests.export.cases import CASES
 
 TARGETS = ("stablehlo", "native", "tensorflow", "litert", "iree")
@@ -258,14 +258,50 @@ def test_inputs_of_64_bits_are_named(x64):
     assert export.preflight(net, {}, {}, export.spec((2,), jnp.float64, "x")) == []
 
 
-def test_a_comparison_of_an_open_length_is_named():
-    def halves(params, state, x):
-        return (x if x.shape[0] > 4 else 2 * x), state
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float64"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_inputs_of_64_bits_are_named_where_jax_has_32(dtype, target):
+    net = fn.functionalize(nn.Identity())
+    (found,) = export.preflight(net, {}, {}, export.spec((2,), dtype, "x"), target=target)
+    assert found.stops
+    assert "input x" in found.problem
+    assert "32" in found.instead
+    # a file of ONNX converts them
+    assert export.preflight(net, {}, {}, export.spec((2,), dtype, "x"), target="onnx") == []
 
-    (found,) = export.preflight(halves, {}, {}, export.spec(("batch", 3)))
-    assert "batch" in found.problem
+
+OPEN = {
+    "compared": (lambda x: x if x.shape[0] > 4 else 2 * x, "jnp.where"),
+    "len": (lambda x: x * len(x), "x.shape[0]"),
+    "range": (lambda x: sum(x[i] for i in range(x.shape[0])), "lax.scan"),
+    "numpy": (lambda x: x + np.zeros(x.shape, np.float32), "jnp for np"),
+    "int": (lambda x: x + int(x.shape[0]), "leave int()"),
+    "reshaped": (lambda x: x.reshape(-1, 8), "x.reshape(x.shape[0], -1)"),
+    "rows": (lambda x: x + jnp.ones((4, 1)), "one name"),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_what_needs_the_number_of_an_open_length_is_named(name):
+    function, instead = OPEN[name]
+    call = lambda params, state, x: (function(x), state)
+    spec = export.spec(("batch", 4) if name != "rows" else ("2*batch", 4))
+    (found,) = export.preflight(call, {}, {}, spec)
+    assert found.stops
+    assert instead in found.instead
     assert found.line.startswith("test_findings.py:")
-    assert found.line.endswith("halves)")
+    if name not in ("rows", "reshaped"):  # which work at some numbers alone
+        (of_lite,) = export.preflight(call, {}, {}, spec, target="litert")
+        assert not of_lite.stops
+    with pytest.raises(ExportError, match=r"test_findings\.py") as caught:
+        flatten_open(export.entry(call, spec), {}, {})
+    assert instead in str(caught.value)
+
+
+def test_what_never_works_is_the_functions_own_error():
+    call = lambda params, state, x: (x @ jnp.ones((5, 2)), state)
+    with pytest.raises(TypeError, match="dot_general"):
+        export.preflight(call, {}, {}, export.spec(("batch", 4)))
 
 
 def test_open_lengths_are_a_warning_where_they_become_numbers():
