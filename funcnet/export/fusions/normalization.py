@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from funcnet.export.fusions.pattern import ANY, Named, NodePattern, Search
+from funcnet.export.fusions.pattern import Named, NodePattern, Search
 from funcnet.export.fusions.replacement import Replacement
 from funcnet.export.onnx.graph import GraphNode
 
@@ -12,7 +12,7 @@ __all__ = ["fuse_gelu", "fuse_layer_norm"]
 
 
 def _mean(of: NodePattern) -> NodePattern:
-    return ("Div", ("Unsqueeze", ("ReduceSum", of, "axes"), ANY), "count")
+    return ("Div", ("Unsqueeze", ("ReduceSum", of, "axes"), "axes"), "count")
 
 
 _NEAR = Named("near", ("Sub", "x", _mean("x")))
@@ -29,17 +29,19 @@ def fuse_layer_norm(search: Search, node: GraphNode) -> Replacement | None:
     for op_type, pattern in (("Add", _SHIFTED), ("Mul", _SCALED), ("Mul", _STANDARDIZED)):
         found = search.match(node, pattern) if node.op_type == op_type else None
         if found is not None:
-            return _layer_norm(search, found)
+            return _layer_norm(search, node, found)
     return None
 
 
-def _layer_norm(search: Search, found: dict[str, str]) -> Replacement | None:
+def _layer_norm(search: Search, node: GraphNode, found: dict[str, str]) -> Replacement | None:
     axes, shape = search.integers(found["axes"]), search.shape(found["x"])
     eps, count = search.number(found["eps"]), search.number(found["count"])
     if axes is None or shape is None or eps is None or search.dtype(found["x"]) != np.float32:
         return None
     own = shape[axes[0] :]
     if axes != list(range(axes[0], len(shape))) or not all(isinstance(n, int) for n in own):
+        return None
+    if not search.keeps_shape(found["x"], node):
         return None
     if count != math.prod(own):
         return None
@@ -54,8 +56,11 @@ def _layer_norm(search: Search, found: dict[str, str]) -> Replacement | None:
 def _of_shape(search: Search, name: str, shape: tuple[int, ...]) -> str | None:
     """Return the array of exactly this shape that a value is, perhaps with leading axes of length 1."""
     node = search.maker(name, "Unsqueeze")
-    inner = name if node is None else node.inputs[0]
-    return inner if search.shape(inner) == shape else None
+    if node is None:
+        return name if search.shape(name) == shape else None
+    inner, axes = node.inputs[0], search.integers(node.inputs[1])
+    leads = axes is not None and axes == list(range(len(axes)))
+    return inner if leads and search.shape(inner) == shape else None
 
 
 _GELU = ("Mul", ("Mul", "x", 0.5), ("Add", ("Erf", ("Mul", "x", math.sqrt(0.5))), 1.0))
@@ -65,5 +70,7 @@ def fuse_gelu(search: Search, node: GraphNode) -> Replacement | None:
     """Write ``x / 2 * (1 + erf(x / sqrt(2)))`` as Gelu."""
     found = search.match(node, _GELU) if node.op_type == "Mul" else None
     if found is None or search.dtype(found["x"]) != np.float32:
+        return None
+    if not search.keeps_shape(found["x"], node):
         return None
     return Replacement("Gelu", [found["x"]])

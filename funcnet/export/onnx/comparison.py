@@ -209,7 +209,7 @@ def different(
     if not finite.any():
         return "", 0.0
     largest = float(np.max(np.abs(left[finite])))
-    distance = float(np.max(np.abs(left - right)[finite]))
+    distance = float(np.max(np.abs(left[finite] - right[finite])))
     error = distance / max(largest, float(np.finfo(np.float32).tiny))
     if error > limit:
         return f"off by {error:.1e} of the largest number, more than {limit:g}", error
