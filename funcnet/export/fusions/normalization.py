@@ -15,7 +15,7 @@ def _mean(of: NodePattern) -> NodePattern:
     return ("Div", ("Unsqueeze", ("ReduceSum", of, "axes"), "axes"), "count")
 
 
-_NEAR = Named("near", ("Sub", "x", _mean("x")))
+_NEAR = Named("near", ("Sub", "x", Named("mean", _mean("x"))))
 _REST = Named("rest", _mean("near"))
 _VARIANCE = ("Relu", ("Sub", _mean(("Mul", "near", "near")), ("Mul", "rest", "rest")))
 _ROOT = ("Reciprocal", ("Sqrt", ("Add", _VARIANCE, "eps")))
@@ -49,7 +49,11 @@ def _layer_norm(search: Search, node: GraphNode, found: dict[str, str]) -> Repla
     if None in affine:
         return None
     scale = affine[0] if affine else search.graph.constant(np.ones(own, np.float32)).name
-    inputs = [found["x"], scale, *affine[1:]]
+    mean = search.makers[found["mean"]]
+    mean.op_type, mean.inputs = "ReduceMean", [found["x"], found["axes"]]
+    mean.attributes = {"keepdims": 1}
+    # of what is near 0: where the mean is large, the runtime's own standardization loses digits
+    inputs = [found["near"], scale, *affine[1:]]
     return Replacement("LayerNormalization", inputs, {"axis": axes[0], "epsilon": eps})
 
 

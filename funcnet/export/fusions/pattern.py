@@ -18,6 +18,9 @@ patterns of its inputs. `Named`: a pattern whose value has a name from then on. 
 
 ANY = object()
 
+_MOST_REPEATED = 64
+"""So many equal numbers a graph may hold where one is meant."""
+
 _EITHER_ORDER = {"Add", "And", "Equal", "Max", "Min", "Mul", "Or"}
 
 
@@ -64,9 +67,14 @@ class Search:
         return None if inner is None or axes is None else np.expand_dims(inner, tuple(axes))
 
     def number(self, name: str) -> Any:
-        """Return the one number that a constant is, or None."""
+        """Return the one number that a constant is, repeated perhaps, or None."""
         array = self.array(name)
-        return array.item() if array is not None and array.size == 1 else None
+        if array is None or not 0 < array.size <= _MOST_REPEATED:
+            return None
+        first = array.ravel()[:1]
+        return (
+            first.item() if np.array_equal(array.ravel(), first.repeat(array.size), True) else None
+        )
 
     def integers(self, name: str) -> list[int] | None:
         """Return the whole numbers that a constant is, or None."""
