@@ -87,6 +87,8 @@ def described_array(value: Any) -> ArraySpec:
     """Take an array, or its shape, as a description without open lengths; keys become their numbers."""
     if isinstance(value, ArraySpec):
         return value
+    if isinstance(value, str):
+        raise TypeError(f"a shape alone is no input, got {value!r}: write spec(({value!r}, ...))")
     if not hasattr(value, "shape"):
         value = jnp.asarray(value)
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):

@@ -7,7 +7,7 @@ from funcnet.export.fusions.biases import fuse_bias
 from funcnet.export.fusions.maxima import fuse_maximum, fuse_relu, fuse_windows
 from funcnet.export.fusions.normalization import fuse_gelu, fuse_layer_norm
 from funcnet.export.fusions.pattern import Search
-from funcnet.export.fusions.replacement import Replacement
+from funcnet.export.fusions.replacement import Replacement, replace_node
 from funcnet.export.onnx.graph import Graph, GraphNode
 
 __all__ = ["fuse"]
@@ -46,8 +46,5 @@ def _try(
     for rule in rules:
         made = rule(search, node)
         if made is not None:
-            scope = node.name.rpartition("/")[0]
-            node.name = graph.shared.unique("/".join(filter(None, (scope, made.op_type))))
-            node.op_type, node.inputs = made.op_type, list(made.inputs)
-            node.attributes = dict(made.attributes)
+            replace_node(graph, node, made)
             return

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from funcnet.export.fusions.pattern import Named, NodePattern, Search
-from funcnet.export.fusions.replacement import Replacement
+from funcnet.export.fusions.replacement import Replacement, replace_node
 from funcnet.export.onnx.graph import GraphNode
 
 __all__ = ["fuse_gelu", "fuse_layer_norm"]
@@ -50,8 +50,8 @@ def _layer_norm(search: Search, node: GraphNode, found: dict[str, str]) -> Repla
         return None
     scale = affine[0] if affine else search.graph.constant(np.ones(own, np.float32)).name
     mean = search.makers[found["mean"]]
-    mean.op_type, mean.inputs = "ReduceMean", [found["x"], found["axes"]]
-    mean.attributes = {"keepdims": 1}
+    means = Replacement("ReduceMean", [found["x"], found["axes"]], {"keepdims": 1})
+    replace_node(search.graph, mean, means)
     # of what is near 0: where the mean is large, the runtime's own standardization loses digits
     inputs = [found["near"], scale, *affine[1:]]
     return Replacement("LayerNormalization", inputs, {"axis": axes[0], "epsilon": eps})
