@@ -114,14 +114,10 @@ def described_array(value: Any) -> ArraySpec:
     """Take an array, or its shape, as a description without open lengths, of the dtype that JAX would give it."""
     if isinstance(value, ArraySpec):
         return value
-    if isinstance(value, str):
-        raise TypeError(
-            f"an input is a spec or an array, got {value!r}: write export.spec((..., {value!r}))"
-        )
     if not hasattr(value, "shape"):
         if not isinstance(value, bool | int | float | complex):
             raise TypeError(
-                "an input is described by export.spec(('batch', 3)), or by an example array; got "
+                "a shape alone is no input: write export.spec(('batch', 3)), or pass an example array; got "
                 f"{value!r}, a {type(value).__name__}"
             )
         value = jnp.asarray(value)

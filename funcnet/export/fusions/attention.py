@@ -7,7 +7,7 @@ to it. Where no row can be masked as a whole, finite numbers give what a plain S
 import numpy as np
 
 from funcnet.export.fusions.pattern import ANY, Named, NodePattern, Search
-from funcnet.export.fusions.replacement import Replacement
+from funcnet.export.fusions.replacement import Replacement, replace_node
 from funcnet.export.onnx.graph import GraphNode
 
 __all__ = ["fuse_attention"]
@@ -15,7 +15,7 @@ __all__ = ["fuse_attention"]
 _LARGEST = Named("largest", ("Unsqueeze", ("Max", ANY, Named("top", ANY)), "axis"))
 _IS_FINITE = Named("finite", ("Less", _LARGEST, np.inf))
 _WEIGHTS = Named("weights", ("Exp", ("Where", _IS_FINITE, ("Sub", "scores", "largest"), -np.inf)))
-_SUMS = Named("sums", ("Unsqueeze", ("ReduceSum", "weights", ANY), "axis"))
+_SUMS = Named("sums", ("Unsqueeze", ("ReduceSum", "weights", "axis"), "axis"))
 _TOTAL = ("Where", ("Equal", "sums", 0.0), 1.0, _SUMS)
 _AVERAGE = ("Div", ("MatMul", _WEIGHTS, "values"), _TOTAL)
 _ATTENDED: tuple[NodePattern, ...] = (
@@ -44,8 +44,8 @@ def fuse_attention(search: Search, node: GraphNode) -> Replacement | None:
     if search.maker(scores, "Where") is not None and not _masks_a_part(search, scores):
         return None
     exponential = search.makers[found["weights"]]
-    exponential.op_type, exponential.inputs = "Softmax", [scores]
-    exponential.attributes = {"axis": len(shape) - 1}
+    softmax = Replacement("Softmax", [scores], {"axis": len(shape) - 1})
+    replace_node(search.graph, exponential, softmax)
     return Replacement("MatMul", [found["weights"], _plain(search, found["values"])])
 
 
@@ -65,6 +65,6 @@ def _masks_a_part(search: Search, name: str) -> bool:
         return False
     if mask.size <= _MOST_MASKED:
         added = np.where(mask, np.float32(0), np.float32(-np.inf))
-        node.op_type = "Add"
-        node.inputs = [found["scores"], search.graph.constant(added, "mask").name]
+        inputs = [found["scores"], search.graph.constant(added, "mask").name]
+        replace_node(search.graph, node, Replacement("Add", inputs))
     return True

@@ -22,6 +22,8 @@ def fuse_relu(search: Search, node: GraphNode) -> Replacement | None:
     found = search.match(node, _RELU) if node.op_type == "Where" else None
     if found is None or search.dtype(found["x"]) != np.float32:
         return None
+    if not search.keeps_shape(found["x"], node):
+        return None
     return Replacement("Relu", [found["x"]])
 
 
@@ -33,6 +35,10 @@ def fuse_maximum(search: Search, node: GraphNode) -> Replacement | None:
     return None if found is None else Replacement("Max", [found["a"], found["b"]])
 
 
+_MOST_AXES = 3
+"""Over more, ONNX Runtime has no MaxPool."""
+
+
 @dataclass(frozen=True)
 class _Windows:
     """The maximum over windows of one axis of a value."""
@@ -42,6 +48,7 @@ class _Windows:
     size: int
     stride: int
     dilation: int
+    count: int
 
 
 def fuse_windows(search: Search, node: GraphNode) -> Replacement | None:
@@ -54,12 +61,10 @@ def fuse_windows(search: Search, node: GraphNode) -> Replacement | None:
     axes = [each.axis for each in over]
     if not over or shape is None or sorted(axes) != list(range(2, len(shape))):
         return None
-    if search.dtype(name) != np.float32 or not _covers_all(
-        shape, search.shape(node.outputs[0]), over
-    ):
+    if len(over) > _MOST_AXES or search.dtype(name) != np.float32 or not _covers_all(shape, over):
         return None
     over.sort(key=lambda each: each.axis)
-    source, pads = _padding(search, name, [each.size for each in over])
+    source, pads = _padding(search, name, shape, over)
     return Replacement(
         "MaxPool",
         [source],
@@ -78,13 +83,15 @@ def _windows(search: Search, name: str) -> _Windows | None:
     slices = [_slice(search, each) for each in leaves]
     if not slices or any(each is None for each in slices):
         return None
-    (source, axis, _, stride), *_ = known = [each for each in slices if each is not None]
-    starts = sorted(start for _, _, start, _ in known)
+    known = [each for each in slices if each is not None]
+    starts = sorted(each.start for each in known)
     steps = {later - earlier for earlier, later in pairwise(starts)}
-    same = {(each[0], each[1], each[3]) for each in known} == {(source, axis, stride)}
-    if not same or starts[0] != 0 or len(steps) != 1 or 0 in steps:
+    # as many numbers in each: a lone one would be repeated
+    alike = {(each.source, each.axis, each.step, each.count) for each in known}
+    if len(alike) != 1 or starts[0] != 0 or len(steps) != 1 or 0 in steps:
         return None
-    return _Windows(source, axis, len(starts), stride, steps.pop())
+    ((source, axis, stride, count),) = alike
+    return _Windows(source, axis, len(starts), stride, steps.pop(), count)
 
 
 def _leaves(search: Search, name: str) -> list[str]:
@@ -94,37 +101,47 @@ def _leaves(search: Search, name: str) -> list[str]:
     return [leaf for each in node.inputs for leaf in _leaves(search, each)]
 
 
-def _slice(search: Search, name: str) -> tuple[str, int, int, int] | None:
-    """Read a Slice along one axis: its source, the axis, where it starts, and its step."""
+@dataclass(frozen=True)
+class _Slice:
+    """Every ``step``-th number of a value along one axis, ``count`` of them."""
+
+    source: str
+    axis: int
+    start: int
+    step: int
+    count: int
+
+
+def _slice(search: Search, name: str) -> _Slice | None:
+    """Read a Slice along one axis that goes forward between known places."""
     node = search.maker(name, "Slice")
     if node is None or len(node.inputs) not in (4, 5):
         return None
-    starts, axes = (search.integers(node.inputs[i]) for i in (1, 3))
-    steps = search.integers(node.inputs[4]) if len(node.inputs) == 5 else [1]
-    if any(each is None or len(each) != 1 for each in (starts, axes, steps)):
+    known = [search.integers(each) for each in node.inputs[1:]]
+    if any(each is None or len(each) != 1 for each in known):
         return None
-    ((start,), (axis,), (step,)) = (starts, axes, steps)  # pyright: ignore[reportGeneralTypeIssues]
-    return node.inputs[0], axis, start, step
+    start, end, axis, step = [each[0] for each in known if each] + [1] * (5 - len(node.inputs))
+    if step < 1 or start < 0 or end < start:
+        return None
+    return _Slice(node.inputs[0], axis, start, step, len(range(start, end, step)))
 
 
-def _covers_all(
-    before: tuple[Any, ...], after: tuple[Any, ...] | None, over: list[_Windows]
-) -> bool:
+def _covers_all(shape: tuple[Any, ...], over: list[_Windows]) -> bool:
     """Say whether there are as many windows as fit, which is what MaxPool makes."""
-    if after is None or len(after) != len(before):
-        return False
     for each in over:
-        length, made = before[each.axis], after[each.axis]
-        if not isinstance(length, int) or not isinstance(made, int):
+        length = shape[each.axis]
+        if not isinstance(length, int):
             return False
-        if made != (length - each.dilation * (each.size - 1) - 1) // each.stride + 1:
+        if each.count != (length - each.dilation * (each.size - 1) - 1) // each.stride + 1:
             return False
     return True
 
 
-def _padding(search: Search, name: str, sizes: list[int]) -> tuple[str, list[int]]:
-    """Read padding with -inf of spatial axes before, which MaxPool does itself if it is small."""
-    none = [0] * (2 * len(sizes))
+def _padding(
+    search: Search, name: str, shape: tuple[Any, ...], over: list[_Windows]
+) -> tuple[str, list[int]]:
+    """Read padding with -inf of spatial axes before, which MaxPool does itself if no window lies in it whole."""
+    none = [0] * (2 * len(over))
     node = search.maker(name, "Pad")
     if node is None or len(node.inputs) != 3:
         return name, none
@@ -133,9 +150,10 @@ def _padding(search: Search, name: str, sizes: list[int]) -> tuple[str, list[int
         return name, none
     half = len(amounts) // 2
     low, high = amounts[:half], amounts[half:]
-    small = all(
-        0 <= a < n for side in (low[2:], high[2:]) for a, n in zip(side, sizes, strict=True)
-    )
-    if any(low[:2] + high[:2]) or not small:
+    if any(low[:2] + high[:2]):
         return name, none
+    for each, before, after in zip(over, low[2:], high[2:], strict=True):
+        inside = shape[each.axis] - before - after
+        if not (0 <= before < each.size and 0 <= after < each.size and inside >= each.dilation):
+            return name, none
     return node.inputs[0], low[2:] + high[2:]

@@ -1,7 +1,7 @@
 """Find in a graph what a few nodes compute together: patterns as nested tuples."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,9 @@ NodePattern: TypeAlias = Any
 patterns of its inputs. `Named`: a pattern whose value has a name from then on. `ANY`."""
 
 ANY = object()
+
+_MOST_REPEATED = 64
+"""So many equal numbers a graph may hold where one is meant."""
 
 _EITHER_ORDER = {"Add", "And", "Equal", "Max", "Min", "Mul", "Or"}
 
@@ -34,13 +37,15 @@ class Search:
 
     Args:
         graph: of which only its own nodes are looked at, and the constants of all graphs around it.
+        outputs: names of values that are read outside of it.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, outputs: Iterable[str] = ()):
         self.graph = graph
         self.makers = {output: node for node in graph.nodes for output in node.outputs}
         self.constants = {each.name for each in graph.shared.constants.values()}
         self.uses = Counter(name for node in all_nodes(graph) for name in node.inputs)
+        self.uses.update(outputs)
 
     def match(self, node: GraphNode, pattern: NodePattern) -> dict[str, str] | None:
         """Fit a pattern to the first output of a node: the names of values by the pattern's words, or None."""
@@ -62,9 +67,14 @@ class Search:
         return None if inner is None or axes is None else np.expand_dims(inner, tuple(axes))
 
     def number(self, name: str) -> Any:
-        """Return the one number that a constant is, or None."""
+        """Return the one number that a constant is, repeated perhaps, or None."""
         array = self.array(name)
-        return array.item() if array is not None and array.size == 1 else None
+        if array is None or not 0 < array.size <= _MOST_REPEATED:
+            return None
+        first = array.ravel()[:1]
+        return (
+            first.item() if np.array_equal(array.ravel(), first.repeat(array.size), True) else None
+        )
 
     def integers(self, name: str) -> list[int] | None:
         """Return the whole numbers that a constant is, or None."""
@@ -80,6 +90,10 @@ class Search:
         """Return the dtype in which a value is carried, if it is known."""
         stored = self.graph.shared.initializers.get(name)
         return self.graph.shared.dtypes.get(name) if stored is None else stored.dtype
+
+    def keeps_shape(self, name: str, node: GraphNode) -> bool:
+        """Say whether a node's output has the shape of a value: a constant with more axes may have added some."""
+        return self.shape(name) == self.shape(node.outputs[0]) is not None
 
     def _fits(
         self, name: str, pattern: NodePattern, words: Mapping[str, str]

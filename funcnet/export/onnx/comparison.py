@@ -48,7 +48,7 @@ class Comparison:
         self.flat = flat
         self.refused: list[str] = []
         self.expected: list[_Expected] = []
-        for sizes, inputs in _given(examples) if examples else _drawn(flat):
+        for sizes, inputs in _given(flat, examples) if examples else _drawn(flat):
             self._add(sizes, inputs)
         if not self.expected:
             raise ExportError(
@@ -134,8 +134,25 @@ class _Expected:
         return different(self.in_32_bits[number].astype(theirs.dtype), theirs, tolerance)
 
 
-def _given(examples: Sequence[Sequence[Any]]) -> list[tuple[dict[str, int], list[Any]]]:
-    return [({}, [np.asarray(leaf) for leaf in jax.tree.leaves(list(e))]) for e in examples]
+def _given(
+    flat: FlatFunction, examples: Sequence[Sequence[Any]]
+) -> list[tuple[dict[str, int], list[Any]]]:
+    """Read sets of examples; 64 bits are narrowed as JAX does."""
+    sets = [list(map(_narrowed, jax.tree.leaves(list(each)))) for each in examples]
+    for arrays in sets:
+        ours = [f"{jnp.dtype(s.dtype).name} with {len(s.shape)} axes" for s in flat.inputs]
+        given = [f"{a.dtype.name} with {a.ndim} axes" for a in arrays]
+        if ours != given:
+            raise ValueError(
+                f"examples are sets of inputs, [(x, ...), ...], each {', '.join(ours)}; got a set of "
+                f"{', '.join(given) or 'nothing'}"
+            )
+    return [({}, arrays) for arrays in sets]
+
+
+def _narrowed(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf)
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
 
 
 def _drawn(flat: FlatFunction) -> list[tuple[dict[str, int], list[Any]]]:
@@ -209,7 +226,7 @@ def different(
     if not finite.any():
         return "", 0.0
     largest = float(np.max(np.abs(left[finite])))
-    distance = float(np.max(np.abs(left - right)[finite]))
+    distance = float(np.max(np.abs(left[finite] - right[finite])))
     error = distance / max(largest, float(np.finfo(np.float32).tiny))
     if error > limit:
         return f"off by {error:.1e} of the largest number, more than {limit:g}", error

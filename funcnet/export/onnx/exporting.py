@@ -198,7 +198,7 @@ def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule]) -> Graph
     program = flat.trace()
     inputs = _inputs(graph, flat, program.arguments[len(weights) :])
     results = Translator(rules).run(graph, program, [*weights, *inputs])
-    fuse(graph)
+    fuse(graph, [each.name for each in results])
     name_outputs(graph, results, [str(each.name) for each in flat.outputs])
     prune(graph)
     return graph

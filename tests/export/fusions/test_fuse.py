@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from funcnet import export
 from funcnet import functional as F
@@ -17,6 +18,27 @@ MASK = np.tril(np.ones((6, 6), bool))
 def attend(x, mask=None, **settings):
     q, k, v = jnp.split(x, 3, -1)
     return F.scaled_dot_product_attention(q, k, v, mask, **settings)
+
+
+def standardized(x, place):
+    """Layer normalization over 4 numbers, its means put at a place among the axes."""
+
+    def mean(y):
+        return jnp.expand_dims(y.sum(-1), place) / 4
+
+    near = x - mean(x)
+    rest = mean(near)
+    variance = jnp.maximum(mean(near * near) - rest * rest, 0)
+    return (near - rest) * lax.rsqrt(variance + 1e-5)
+
+
+def exponentials(x, axis=-1):
+    """Attention of scores to themselves, divided by sums along an axis; and what is summed."""
+    largest = x.max(-1, keepdims=True, initial=float(jnp.finfo(x.dtype).min))
+    finite = largest < jnp.inf
+    weights = jnp.exp(jnp.where(finite, x - largest, -jnp.inf))
+    total = weights.sum(axis)[..., None]
+    return jnp.where(finite, (weights @ x) / jnp.where(total == 0, 1.0, total), jnp.nan), weights
 
 
 FUSED = {
@@ -56,12 +78,51 @@ FUSED = {
         ("batch", 2, 6),
         {"MaxPool": 0},
     ),
+    "layer norm, far from 0": (
+        lambda x: F.layer_norm(x + 1e4, (8,)),
+        ("batch", 8),
+        {"LayerNormalization": 1, "ReduceMean": 1},
+    ),
     "not over the last axis": (
         lambda x: F.layer_norm(x.swapaxes(1, 2), (3,)).swapaxes(1, 2),
         ("batch", 3, 4),
         {"LayerNormalization": 1},
     ),
     "over an axis between": (lambda x: F.instance_norm(x), ("batch", 3, 4), {}),
+    "a scale for each row": (
+        lambda x: F.layer_norm(x, (4,)) * x.sum(0)[:, None],
+        (4, 4),
+        {"LayerNormalization": 1, "Mul": 1},
+    ),
+    "a scale with more axes": (
+        lambda x: F.layer_norm(x, (4,)) * x.sum(0)[None, None],
+        (3, 4),
+        {"LayerNormalization": 1, "Mul": 1},
+    ),
+    "means in another place": (
+        lambda x: standardized(x, 0),
+        (4, 4),
+        {"LayerNormalization": 0},
+    ),
+    "means of the last axis": (lambda x: standardized(x, 1), (4, 4), {"LayerNormalization": 1}),
+    "one column beside all": (
+        lambda x: jnp.maximum(x[:, :, 0:1], x[:, :, 1:]),
+        (2, 2, 5),
+        {"MaxPool": 0},
+    ),
+    "pool, a window of padding alone": (
+        lambda x: F.max_pool2d(x, 2, 1, 1, 2),
+        (1, 2, 1, 1),
+        {"Pad": 1},
+    ),
+    "pool, over four axes": (
+        lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, *[2] * 4), (1,) * 6, "VALID"),
+        (1, 1, 2, 3, 2, 2),
+        {"MaxPool": 0},
+    ),
+    "exponentials that are returned": (exponentials, (3, 9, 9), {"Softmax": 0, "Exp": 1}),
+    "sums of another axis": (lambda x: exponentials(x, -2)[0], (3, 9, 9), {"Softmax": 0}),
+    "sums of the last axis": (lambda x: exponentials(x)[0], (3, 9, 9), {"Softmax": 1}),
 }
 
 
