@@ -205,12 +205,6 @@ def _named(entry: Entry, specs: Sequence[ArraySpec]) -> tuple[ArraySpec, ...]:
         ArraySpec(each.shape, each.dtype, each.name or path)
         for each, path in zip(specs, paths, strict=True)
     )
-    for each in named:
-        if jax.dtypes.canonicalize_dtype(each.dtype) != each.dtype:
-            raise TypeError(
-                f"{each.name} is {each}, and numbers in 64 bits are off in this process: write another dtype in its "
-                "spec, or call jax.config.update('jax_enable_x64', True) first"
-            )
     counts = Counter(str(each.name) for each in named)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:

@@ -37,7 +37,7 @@ SAVES = {
     ),
     "a name": (TypeError, "got 'image'", lambda n, p, s: (n, p, s, {"x": "image"}), {}),
     "64 bits": (
-        TypeError,
+        ExportError,
         "jax_enable_x64",
         lambda n, p, s: (same, {}, {}, export.spec((3,), "float64")),
         {},
