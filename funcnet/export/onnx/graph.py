@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -107,7 +108,11 @@ class Shared:
     def note(self, value: Value) -> None:
         """Remember what shape a value has, and in which dtype it is carried."""
         if value.name and value.shape is not None:
-            self.shapes[value.name], self.dtypes[value.name] = value.shape, carried(value.dtype)
+            self.shapes[value.name] = value.shape
+            if not jnp.issubdtype(
+                value.dtype, jax.dtypes.prng_key
+            ):  # keys are numbers of other kinds
+                self.dtypes[value.name] = carried(value.dtype)
 
     def unique(self, wanted: str) -> str:
         """Give a name that nothing else has."""

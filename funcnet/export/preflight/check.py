@@ -204,7 +204,7 @@ def _without_rule(site: Located, advice: Advice | None, known: Collection[str]) 
         return None
     return advice or Advice(
         "has no rule that writes it in ONNX",
-        "write it with other operations, or give export.onnx a rule",
+        f"write it with other operations, or give export.onnx a rule of your own: rules={{{kind!r}: rule}}",
     )
 
 

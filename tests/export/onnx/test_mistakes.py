@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime")
 @pytest.mark.parametrize(
     ("inputs", "settings", "error", "words"),
     [
-        ([("batch", 3)], {}, TypeError, r"write export.spec\(\('batch', 3\)\)"),
+        ([("batch", 3)], {}, TypeError, r"export.spec\(\('batch', 3\)\)"),
         ([fn.export.spec(("b", 3))], {"examples": [np.ones((2, 3))]}, ValueError, "sets of inputs"),
         ([fn.export.spec(("b", 3))], {"examples": [(np.ones(3),)]}, ValueError, "with 1 axes"),
     ],
