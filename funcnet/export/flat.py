@@ -74,9 +74,11 @@ class FlatFunction:
 
 
 def structs(specs: Sequence[ArraySpec], sizes: Mapping[str, int] | None = None) -> list[Any]:
-    """Shapes of specs, with their open lengths symbolic in one scope, or replaced by numbers."""
+    """Shapes of specs, with their open lengths symbolic in one scope, or replaced by numbers; in JAX's dtypes."""
     scope = jax.export.SymbolicScope()
-    return [jax.ShapeDtypeStruct(_shape(each, sizes, scope), each.dtype) for each in specs]
+    kept = [jax.dtypes.canonicalize_dtype(each.dtype) for each in specs]
+    shapes = [_shape(each, sizes, scope) for each in specs]
+    return [jax.ShapeDtypeStruct(*both) for both in zip(shapes, kept, strict=True)]
 
 
 def _shape(each: ArraySpec, sizes: Mapping[str, int] | None, scope: Any) -> tuple[Any, ...]:
