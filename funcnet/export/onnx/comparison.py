@@ -75,12 +75,17 @@ class Comparison:
         Raises:
             ExportError: the outputs differ in shape, dtype or numbers.
         """
-        names = [str(each.name) for each in self.flat.inputs]
-        runs = [dict(zip(names, each.inputs, strict=True)) for each in self.expected]
+        runs = [_fed(self.flat, each.inputs) for each in self.expected]
         return [
             Check(ours.sizes, ours.difference(theirs, tolerance))
             for ours, theirs in zip(self.expected, run_model(model, runs), strict=True)
         ]
+
+
+def _fed(flat: FlatFunction, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Name inputs, in the dtypes that the file takes: it may have 64 bits where JAX keeps 32."""
+    pairs = zip(flat.inputs, inputs, strict=True)
+    return {str(each.name): np.asarray(array).astype(each.dtype) for each, array in pairs}
 
 
 class _Expected:
