@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun, primitives
 
 __all__ = [
@@ -95,6 +96,28 @@ class ScanLoop:
     reverse: bool
     shared: int
     carried: int
+
+    def written_out(
+        self, operands: Sequence[Any], turn: Callable[[int, list[Any]], Sequence[Any]]
+    ) -> list[Any]:
+        """Make its turns one by one.
+
+        Args:
+            operands: of the loop, which has one turn at least.
+            turn: takes the number of a turn and the body's arguments; returns the body's results.
+
+        Returns:
+            The loop's results.
+        """
+        end = self.shared + self.carried
+        shared, carry, xs = operands[: self.shared], operands[self.shared : end], operands[end:]
+        order = range(self.length)
+        rows: dict[int, Sequence[Any]] = {}
+        for number in reversed(order) if self.reverse else order:
+            outputs = turn(number, [*shared, *carry, *(x[number] for x in xs)])
+            carry, rows[number] = outputs[: self.carried], outputs[self.carried :]
+        columns = zip(*(rows[number] for number in order), strict=True)
+        return [*carry, *map(jnp.stack, columns)]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.jax_internals.convolutions import plain_convolution
@@ -66,15 +65,7 @@ def _run(program: Program, arguments: Sequence[Any], turns: int) -> list[Any]:
 
 def _unrolled(loop: ScanLoop, operands: list[Any], turns: int) -> list[Any]:
     """Write every turn out."""
-    end = loop.shared + loop.carried
-    shared, carry, xs = operands[: loop.shared], operands[loop.shared : end], operands[end:]
-    order = range(loop.length)
-    rows: dict[int, list[Any]] = {}
-    for turn in reversed(order) if loop.reverse else order:
-        outputs = _run(loop.body, [*shared, *carry, *(x[turn] for x in xs)], turns)
-        carry, rows[turn] = outputs[: loop.carried], outputs[loop.carried :]
-    columns = zip(*(rows[turn] for turn in order), strict=True)
-    return [*carry, *map(jnp.stack, columns)]
+    return loop.written_out(operands, lambda _, inputs: _run(loop.body, inputs, turns))
 
 
 def _scan(loop: ScanLoop, operands: list[Any], turns: int) -> list[Any]:

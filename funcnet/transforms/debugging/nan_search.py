@@ -143,16 +143,9 @@ def _inside(operation: Operation, operands: list[Any], place: Place) -> list[Any
 
 
 def _scan(loop: ScanLoop, operands: list[Any], place: Place) -> list[Any]:
-    end = loop.shared + loop.carried
-    shared, carry, xs = operands[: loop.shared], operands[loop.shared : end], operands[end:]
-    turns = range(loop.length)
-    rows: dict[int, list[Any]] = {}
-    for turn in reversed(turns) if loop.reverse else turns:
-        inputs = [*shared, *carry, *(x[turn] for x in xs)]
-        outputs = _run(loop.body, inputs, replace(place, turn=turn))
-        carry, rows[turn] = outputs[: loop.carried], outputs[loop.carried :]
-    columns = zip(*(rows[turn] for turn in turns), strict=True)
-    return [*carry, *map(jnp.stack, columns)]
+    return loop.written_out(
+        operands, lambda turn, inputs: _run(loop.body, inputs, replace(place, turn=turn))
+    )
 
 
 def _while(loop: WhileLoop, operands: list[Any], place: Place) -> list[Any]:
