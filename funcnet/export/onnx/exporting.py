@@ -10,7 +10,7 @@ from typing import Any, Literal
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.errors import ExportError
 from funcnet.core.files import as_path, sync_folder
-from funcnet.export.flat import FlatFunction, flatten_entry
+from funcnet.export.flat import FlatFunction
 from funcnet.export.onnx.comparison import Check, Comparison
 from funcnet.export.onnx.eight_bits import in_eight_bits
 from funcnet.export.onnx.finishing import count_operators, name_outputs, prune
@@ -23,7 +23,7 @@ from funcnet.export.onnx.model_file import (
 )
 from funcnet.export.onnx.report import OnnxReport
 from funcnet.export.onnx.translation import OperationRule, Translator
-from funcnet.export.preflight import check_exportable
+from funcnet.export.preflight import check_exportable, flatten_open, show_warnings
 from funcnet.export.specs import Entry, entries
 
 __all__ = ["onnx"]
@@ -97,8 +97,8 @@ def onnx(
     if weights not in ("float32", "int8"):
         raise ValueError(f'weights is "float32" or "int8", got {weights!r}')
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
-    flat = flatten_entry(asked, params, state)
-    check_exportable(flat, target.name, "onnx", known=rules or ())
+    flat = flatten_open(asked, params, state)
+    show_warnings(target.name, check_exportable(flat, target.name, "onnx", known=rules or ()))
     graph = build_graph(flat, known_rules() | dict(rules or {}))
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)

@@ -48,3 +48,15 @@ def test_nodes_are_named_after_what_they_are(tmp_path):
     assert {"Softmax", "LayerNormalization", "Gelu"} <= {node.op_type for node in nodes}
     for node in nodes:
         assert node.name.rpartition("/")[2].split("_")[0] == node.op_type
+
+
+def test_what_needs_the_number_of_an_open_length_is_told_with_what_to_write(tmp_path):
+    call = lambda params, state, x: (x * len(x), state)
+    with pytest.raises(fn.errors.ExportError, match=r"x\.shape\[0\]"):
+        fn.export.onnx(tmp_path / "a.onnx", call, {}, {}, fn.export.spec(("batch", 3)))
+
+
+def test_a_key_that_is_the_same_in_every_call_is_warned_of(tmp_path):
+    call = lambda params, state, x: (x + jax.random.uniform(jax.random.key(0), (3,)), state)
+    with pytest.warns(UserWarning, match="key"):
+        fn.export.onnx(tmp_path / "a.onnx", call, {}, {}, fn.export.spec(("batch", 3)))
