@@ -17,7 +17,7 @@ from funcnet.core.torch_hints import note_for
 from funcnet.module.description import Node, is_module, read, rebuild, snapshot
 from funcnet.module.layout import Layout, kind_of, match_paths, nested, placed
 from funcnet.module.module import Module
-from funcnet.module.precision.policy import Precision, Rounding
+from funcnet.module.precision.policy import PrecisionPolicy, Rounding
 from funcnet.module.sharding.gathering import (
     arrays_in,
     call_gathering,
@@ -144,8 +144,9 @@ class Binding:
                     output = call(module, *args, **kwargs)
         except Exception as error:
             if not any(note.startswith(NOTE) for note in getattr(error, "__notes__", ())):
-                where = f"{self.path} " if self.path else ""
-                error.add_note(f"{NOTE} {where}({type(module).__name__})")
+                error.add_note(
+                    " ".join(filter(None, (NOTE, self.path, f"({type(module).__name__})")))
+                )
                 if (hint := note_for(error)) is not None:
                     error.add_note(hint)
             raise
@@ -210,7 +211,7 @@ def bind_node(
     observer: Observer | None,
     placement: Placement | None = None,
     again: bool = False,
-    precision: Precision | None = None,
+    precision: PrecisionPolicy | None = None,
 ) -> Any:
     """Bind what was walked before, with an observer of every module's output.
 
@@ -263,8 +264,7 @@ def describe(module: ModuleT) -> ModuleT:
     """Return the description behind a bound module; a description is its own."""
     if not is_module(module):
         raise TypeError(f"expected a funcnet Module; got {kind_of(module)}")
-    binding = vars(module).get("_binding")
-    return module if binding is None else binding.description
+    return module if (own := vars(module).get("_binding")) is None else own.description
 
 
 def rebound(description: ModuleT, params: Params, state: State, key: Any, train: bool) -> ModuleT:

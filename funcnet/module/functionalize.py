@@ -29,7 +29,7 @@ from funcnet.module.initialize import draw
 from funcnet.module.layout import nested
 from funcnet.module.module import Module, binding_of
 from funcnet.module.observe import Capture, Edit, Observation
-from funcnet.module.precision.policy import Precision
+from funcnet.module.precision.policy import PrecisionPolicy
 from funcnet.module.sharding.gathering import keeps_no_gathered
 from funcnet.module.sharding.initial_parts import draw_in_parts
 from funcnet.module.sharding.placement import Placement
@@ -172,7 +172,7 @@ class PureModule:
     around: Binding | None = None
     placement: Placement | None = None
     gathers_again: bool = True
-    precision: Precision | None = None
+    precision: PrecisionPolicy | None = None
 
     def __repr__(self) -> str:
         """Show in a line what JAX's messages name: ``<bound method PureModule.apply of PureModule(MLP)>``."""

@@ -13,7 +13,7 @@ from funcnet.core.paths import matches, select
 from funcnet.module.functionalize import Functional
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module
-from funcnet.module.precision.policy import ComputesIn, Precision
+from funcnet.module.precision.policy import ComputesIn, PrecisionPolicy
 
 __all__ = ["mixed_precision"]
 
@@ -94,7 +94,7 @@ def mixed_precision(
     chosen = (keep,) if isinstance(keep, str | type) else tuple(keep)
     modules = _modules(layout, chosen)
     arrays = _arrays(layout, modules, chosen)
-    precision = Precision(
+    precision = PrecisionPolicy(
         _narrow_dtype(compute),
         None if outputs is None else _output_dtype(outputs),
         modules,

@@ -18,14 +18,14 @@ from funcnet.core.dtypes import at_least_float32
 from funcnet.core.jax_internals.compilation import trace_state
 from funcnet.module.layout import Layout
 
-__all__ = ["ComputesIn", "Precision", "Rounding", "is_real"]
+__all__ = ["ComputesIn", "PrecisionPolicy", "Rounding", "is_real"]
 
 ComputesIn = Literal["any", "float32", "float32 arrays", "float32 result"]
 """What `Module.computes_in` says; see there."""
 
 
 @dataclass(frozen=True, eq=False)
-class Precision:
+class PrecisionPolicy:
     """In which dtype each module of a model computes.
 
     Attributes:
@@ -42,7 +42,7 @@ class Precision:
 
     def __repr__(self) -> str:
         """Name the dtype."""
-        return f"Precision({self.compute.name})"
+        return f"PrecisionPolicy({self.compute.name})"
 
     def narrowed(self, layout: Layout, leaves: dict[int, Any]) -> dict[int, Any]:
         """Return a model's arrays, by the ``id`` of their specs, with its parameters in 16 bits."""
@@ -58,7 +58,7 @@ class Precision:
             return leaf
         return jnp.asarray(leaf).astype(self.compute)
 
-    def within(self, outer: Layout, inner: Layout) -> "Precision":
+    def within(self, outer: Layout, inner: Layout) -> "PrecisionPolicy":
         """Return the precision of a part, by its own paths; what it returns stays as it is."""
         own = {path: outer.first_path.get(spec) for spec, path in inner.first_path.items()}
         modules = {
@@ -83,7 +83,7 @@ class Rounding:
         given_wide: the modules of 16 bits that were given wider floats, and their dtype, by path.
     """
 
-    precision: Precision
+    precision: PrecisionPolicy
     trace: Any = field(default_factory=trace_state)
     exact: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     given_wide: dict[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import jax
 
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module, binding_of
-from funcnet.module.precision.policy import Precision, is_real
+from funcnet.module.precision.policy import PrecisionPolicy, is_real
 
 __all__ = ["Dtypes", "stored_in"]
 
@@ -37,7 +37,7 @@ class Dtypes:
         wide: the layers of 16 bits that were called with, or returned, floats of 32, by path.
     """
 
-    precision: Precision | None
+    precision: PrecisionPolicy | None
     layout: Layout
     wide: dict[str, str] = field(default_factory=dict)
 
