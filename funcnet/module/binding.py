@@ -144,9 +144,8 @@ class Binding:
                     output = call(module, *args, **kwargs)
         except Exception as error:
             if not any(note.startswith(NOTE) for note in getattr(error, "__notes__", ())):
-                error.add_note(
-                    " ".join(filter(None, (NOTE, self.path, f"({type(module).__name__})")))
-                )
+                parts = (NOTE, self.path, f"({type(module).__name__})")
+                error.add_note(" ".join(part for part in parts if part))
                 if (hint := note_for(error)) is not None:
                     error.add_note(hint)
             raise
@@ -215,9 +214,8 @@ def bind_node(
 ) -> Any:
     """Bind what was walked before, with an observer of every module's output.
 
-    With a precision, parameters are rounded here, before they are gathered. With a placement, arrays that are stored
-    in parts are gathered here; ``again`` says whether the layers that own them do so again as they are called, in
-    order not to keep them for a backward pass.
+    Parameters are rounded here, before arrays that are stored in parts are gathered; ``again`` says whether the layers
+    that own them gather again as they are called, in order not to keep them for a backward pass.
     """
     if key is not None and not is_key(key):
         raise TypeError(
