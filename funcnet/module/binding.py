@@ -233,7 +233,7 @@ def bind_node(
     scope = Scope(train, key, observer, layout, placement=placement)
     if precision is not None:
         scope.rounding = Rounding(precision)
-        leaves = precision.narrowed(layout, leaves)
+        leaves = precision.narrowed(layout, leaves, placement)
     if placement is not None:
         whole = taken(layout, placement, leaves)
         if again:

@@ -279,3 +279,27 @@ def test_some_layers_of_a_stack_are_refused():
     with pytest.raises(ValueError, match="compute together"):
         fn.mixed_precision(net, keep="blocks.1.mlp")
     fn.mixed_precision(net, keep="blocks.*.mlp")
+
+
+@pytest.mark.skipif(len(jax.devices()) < 4, reason="needs four devices")
+def test_on_a_mesh_what_is_gathered_has_16_bits():
+    mesh = fn.parallel.mesh(data=4, devices=jax.devices()[:4])
+    plain = fn.functionalize(nn.Linear(16, 64))
+    rules = {"weight": "fsdp"}
+    x = jax.device_put(jnp.ones((8, 16)), fn.parallel.batch_sharding(mesh))
+    # float16, because XLA for CPUs moves bfloat16 in 32 bits
+    net = fn.mixed_precision(fn.parallel.shard(plain, mesh, rules), jnp.float16)
+    params, state = net.init(KEY)
+    text = jax.jit(lambda p: net.apply(p, state, x)[0]).lower(params).compile().as_text()
+    gathers = [line for line in text.splitlines() if "all-gather(" in line]
+    assert len(gathers) == 1
+    assert "= f16[64,16]" in gathers[0]
+    loss = jax.jit(jax.value_and_grad(lambda p: net.apply(p, state, x)[0].sum()))
+    value, grads = loss(params)
+    np.testing.assert_allclose(value, plain.apply(params, state, x)[0].sum(), rtol=2e-2)
+    assert _dtypes(grads) == _dtypes(params)
+    assert grads["weight"].sharding == params["weight"].sharding
+    other_way = fn.parallel.shard(fn.mixed_precision(plain, jnp.float16), mesh, rules)
+    np.testing.assert_array_equal(
+        other_way.apply(params, state, x)[0], net.apply(params, state, x)[0]
+    )

@@ -17,6 +17,7 @@ import numpy as np
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.jax_internals.compilation import trace_state
 from funcnet.module.layout import Layout
+from funcnet.module.sharding.placement import Placement
 
 __all__ = ["ComputesIn", "PrecisionPolicy", "Rounding", "is_real"]
 
@@ -44,13 +45,20 @@ class PrecisionPolicy:
         """Name the dtype."""
         return f"PrecisionPolicy({self.compute.name})"
 
-    def narrowed(self, layout: Layout, leaves: dict[int, Any]) -> dict[int, Any]:
-        """Return a model's arrays, by the ``id`` of their specs, with its parameters in 16 bits."""
-        return leaves | {
-            id(spec): self.narrow(leaves[id(spec)])
-            for path, spec in layout.parameters.items()
-            if path not in self.arrays and id(spec) in leaves
-        }
+    def narrowed(
+        self, layout: Layout, leaves: dict[int, Any], placement: Placement | None
+    ) -> dict[int, Any]:
+        """Return a model's arrays, by the ``id`` of their specs, with its parameters in 16 bits.
+
+        On a mesh what is rounded lies where it is stored: XLA would else gather first, and round afterwards.
+        """
+        found: dict[int, Any] = {}
+        for path, spec in layout.parameters.items():
+            old = leaves.get(id(spec))
+            if path in self.arrays or (new := self.narrow(old)) is old:
+                continue
+            found[id(spec)] = new if placement is None else placement.kept(new, path)
+        return leaves | found
 
     def narrow(self, leaf: Any) -> Any:
         """Round an array of real floats to 16 bits; anything else stays."""
