@@ -141,7 +141,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "func": "torch.func's transforms are fn.grad, fn.vmap, fn.jacrev, fn.functional_call, ...",
         "autograd": "fn.grad, fn.value_and_grad, fn.custom_gradient",
         "utils": "torch.utils.data is fn.data; torch.utils.checkpoint is fn.remat",
-        "amp": "fn.optim.master_copy and fn.optim.loss_scale; 16-bit arrays are computed with in float32 inside",
+        "amp": "fn.mixed_precision(net) is autocast, fn.training.dynamic_loss_scale() is GradScaler",
         "distributed": "fn.parallel",
         **dict.fromkeys(
             ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "complex64"), _JNP

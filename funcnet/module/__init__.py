@@ -5,6 +5,7 @@ from funcnet.module.functional_call import functional_call
 from funcnet.module.functionalize import Functional, functionalize
 from funcnet.module.module import Module
 from funcnet.module.observe import capture, intervene
+from funcnet.module.precision.mixed_precision import mixed_precision
 from funcnet.module.specs import Buffer, Parameter
 from funcnet.module.state_dict import load_state_dict, state_dict
 from funcnet.module.summary import Summary, SummaryRow, summary
@@ -22,6 +23,7 @@ __all__ = [
     "functionalize",
     "intervene",
     "load_state_dict",
+    "mixed_precision",
     "state_dict",
     "summary",
     "unbind",

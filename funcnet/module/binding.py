@@ -17,6 +17,7 @@ from funcnet.core.torch_hints import note_for
 from funcnet.module.description import Node, is_module, read, rebuild, snapshot
 from funcnet.module.layout import Layout, kind_of, match_paths, nested, placed
 from funcnet.module.module import Module
+from funcnet.module.precision.policy import PrecisionPolicy, Rounding
 from funcnet.module.sharding.gathering import (
     arrays_in,
     call_gathering,
@@ -53,6 +54,7 @@ class Scope:
         placement: where the arrays of the tree lie on a mesh, if anywhere.
         stored: the arrays that were gathered and the same as they are stored, by the ``id`` of their specs.
         gathering: the modules that gather again as they are called; see `gathering_modules`.
+        rounding: what the call rounds, where the model computes in mixed precision; else None.
     """
 
     train: bool
@@ -66,6 +68,7 @@ class Scope:
     placement: Placement | None = None
     stored: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     gathering: frozenset[Any] = frozenset()
+    rounding: Rounding | None = None
 
 
 @dataclass
@@ -128,6 +131,9 @@ class Binding:
     def call(self, module: Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Call the module under its name, for profiles and errors; show its output to the observer."""
         __tracebackhide__ = True
+        rounding = self.scope.rounding
+        if rounding is not None:
+            args, kwargs = rounding.given(self.path, (args, kwargs))
         try:
             if self.scope.infer is not None:
                 self.scope.infer(self, module, args, kwargs)
@@ -138,12 +144,13 @@ class Binding:
                     output = call(module, *args, **kwargs)
         except Exception as error:
             if not any(note.startswith(NOTE) for note in getattr(error, "__notes__", ())):
-                where = f"{self.path} " if self.path else ""
-                error.add_note(f"{NOTE} {where}({type(module).__name__})")
-                hint = note_for(error)
-                if hint is not None:
+                parts = (NOTE, self.path, f"({type(module).__name__})")
+                error.add_note(" ".join(part for part in parts if part))
+                if (hint := note_for(error)) is not None:
                     error.add_note(hint)
             raise
+        if rounding is not None:
+            output = rounding.returned(self.path, output)
         if self.scope.placement is not None:
             output = self.scope.placement.constrain_output(self.path, output)
         if self.scope.observer is not None:
@@ -160,6 +167,7 @@ class Binding:
         scope = self.scope
         inner = Scope(scope.train, scope.key, observer, scope.layout, draws=scope.draws)
         inner.placement = scope.placement
+        inner.rounding = None if scope.rounding is None else scope.rounding.again()
         return bind_leaves(self.node, taken(scope.layout, scope.placement, leaves), inner)
 
 
@@ -202,11 +210,12 @@ def bind_node(
     observer: Observer | None,
     placement: Placement | None = None,
     again: bool = False,
+    precision: PrecisionPolicy | None = None,
 ) -> Any:
     """Bind what was walked before, with an observer of every module's output.
 
-    With a placement, arrays that are stored in parts are gathered here; ``again`` says whether the layers that own
-    them do so again as they are called, in order not to keep them for a backward pass.
+    Parameters are rounded here, before arrays that are stored in parts are gathered; ``again`` says whether the layers
+    that own them gather again as they are called, in order not to keep them for a backward pass.
     """
     if key is not None and not is_key(key):
         raise TypeError(
@@ -221,13 +230,14 @@ def bind_node(
     layout = node.layout
     leaves = placed(layout, params, "params")
     leaves.update(placed(layout, state, "state"))
-    scope = Scope(train, key, observer, layout)
+    scope = Scope(train, key, observer, layout, placement=placement)
+    if precision is not None:
+        scope.rounding = Rounding(precision)
+        leaves = precision.narrowed(layout, leaves, placement)
     if placement is not None:
-        scope.placement = placement
-        if again:
-            scope.gathering = gathering_modules(layout, placement)
         whole = taken(layout, placement, leaves)
         if again:
+            scope.gathering = gathering_modules(layout, placement)
             spread = gathered_arrays(layout, placement)
             scope.stored = {spec: (whole[spec], leaves[spec]) for spec in spread}
         leaves = whole
@@ -252,8 +262,7 @@ def describe(module: ModuleT) -> ModuleT:
     """Return the description behind a bound module; a description is its own."""
     if not is_module(module):
         raise TypeError(f"expected a funcnet Module; got {kind_of(module)}")
-    binding = vars(module).get("_binding")
-    return module if binding is None else binding.description
+    return module if (own := vars(module).get("_binding")) is None else own.description
 
 
 def rebound(description: ModuleT, params: Params, state: State, key: Any, train: bool) -> ModuleT:

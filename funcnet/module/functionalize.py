@@ -29,6 +29,7 @@ from funcnet.module.initialize import draw
 from funcnet.module.layout import nested
 from funcnet.module.module import Module, binding_of
 from funcnet.module.observe import Capture, Edit, Observation
+from funcnet.module.precision.policy import PrecisionPolicy
 from funcnet.module.sharding.gathering import keeps_no_gathered
 from funcnet.module.sharding.initial_parts import draw_in_parts
 from funcnet.module.sharding.placement import Placement
@@ -141,10 +142,12 @@ def functionalize(module: Module | Callable[..., Any]) -> Functional:
     binding = vars(owner).get("_binding")
     node = snapshot(owner) if binding is None else binding.node
     layout = node.layout  # a module that cannot become a tree of arrays is told so here
-    placement = None
+    placement = precision = None
     if binding is not None and binding.scope.placement is not None:
         placement = binding.scope.placement.within(binding.path, binding.scope.layout, layout)
-    pure = PureModule(node, method, around=binding, placement=placement)
+    if binding is not None and binding.scope.rounding is not None:
+        precision = binding.scope.rounding.precision.within(binding.scope.layout, layout)
+    pure = PureModule(node, method, around=binding, placement=placement, precision=precision)
     return Functional(pure.init, pure.apply)
 
 
@@ -160,6 +163,7 @@ class PureModule:
         placement: where its arrays lie on a mesh, if `parallel.shard` said so.
         gathers_again: whether layers whose weights are stored in parts gather them once more for the backward
             pass; not where the whole call is computed again anyway.
+        precision: in which dtype its modules compute, if `mixed_precision` said so.
     """
 
     node: Node
@@ -168,6 +172,7 @@ class PureModule:
     around: Binding | None = None
     placement: Placement | None = None
     gathers_again: bool = True
+    precision: PrecisionPolicy | None = None
 
     def __repr__(self) -> str:
         """Show in a line what JAX's messages name: ``<bound method PureModule.apply of PureModule(MLP)>``."""
@@ -276,9 +281,14 @@ class PureModule:
             key = self._give_own(args, kwargs, key, train)
         bound = bind_node(
             self.node, params, state, key=key, train=train, observer=observer,
-            placement=self.placement, again=self.gathers_again,
+            placement=self.placement, again=self.gathers_again, precision=self.precision,
         )  # fmt: skip
+        rounding = binding_of(bound, "is called").scope.rounding
+        if rounding is not None and self.method != "__call__":
+            args, kwargs = rounding.given("", (args, kwargs))
         output, left = getattr(bound, self.method)(*args, **kwargs), state_of(bound)
+        if rounding is not None:
+            output = rounding.finished(output)
         if self.placement is not None and self.around is None:
             left = self.placement.kept(left)
         return output, left

@@ -18,6 +18,7 @@ from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute, refused_keyword
 from funcnet.module.description import holds_arrays, layout_of, snapshot, submodules
 from funcnet.module.layout import kind_of
+from funcnet.module.precision.policy import ComputesIn
 from funcnet.module.specs import is_buffer, is_spec
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Module:
     ``part_names``                how parts appear in names on disk: stacked, transparent
     ``infer_shapes(*args)``       the shapes of declared arrays whose sizes are None, from an example
     ``extra_repr()``              what to show between the parentheses of ``repr``
+    ``computes_in``               what a model in mixed precision keeps in 32 bits
     ============================  ==================================================================
 
     Example:
@@ -59,6 +61,13 @@ class Module:
     """
 
     _is_funcnet_module: ClassVar[bool] = True
+    computes_in: ClassVar[ComputesIn] = "any"
+    """What `mixed_precision` does with the layer; an attribute of an instance will do as well.
+
+    ``"any"``: its parameters and data have 16 bits. ``"float32"``: they have 32, and what it returns is rounded.
+    ``"float32 arrays"``: its parameters have 32, and it widens its data itself. ``"float32 result"``: as
+    ``"float32"``, and what it returns is not rounded.
+    """
     _binding: "Binding"
 
     if TYPE_CHECKING:

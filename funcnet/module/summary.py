@@ -15,6 +15,7 @@ from funcnet.module.description import layout_of
 from funcnet.module.functionalize import Functional, functionalize
 from funcnet.module.initial_values.lazy_shapes import abstract_call
 from funcnet.module.module import Module
+from funcnet.module.precision.told import Dtypes, stored_in
 from funcnet.module.sharding.placement import Placement
 from funcnet.module.specs import is_buffer
 
@@ -35,6 +36,9 @@ class SummaryRow:
         depth: how many modules it lies within.
         device_bytes: what one device holds of them; None for a model that lies on no mesh.
         parts: the shapes on one device of its arrays that are spread, such as ``"weight (64, 16)"``.
+        stored_in: the dtypes of its arrays, most first.
+        computes_in: of a model in mixed precision, the dtype that the layer computes in, and ``", given float32"`` or
+            ``", returns float32"`` where the code of a layer of 16 bits, or that around it, widened.
     """
 
     path: str
@@ -46,6 +50,8 @@ class SummaryRow:
     depth: int
     device_bytes: int | None = None
     parts: str = ""
+    stored_in: str = ""
+    computes_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,15 +84,36 @@ class Summary:
     @property
     def _heads(self) -> tuple[str, ...]:
         own = ("layer", "output", "parameters", "bytes")
-        return own if self.device_bytes is None else (*own, "on a device", "parts")
+        device = () if self.device_bytes is None else ("on a device", "parts")
+        stored = ("stored in",) if self._tells_dtypes else ()
+        return (*own, *device, *stored, *(("computes in",) if self._is_mixed else ()))
+
+    @property
+    def _is_mixed(self) -> bool:
+        return any(row.computes_in for row in self.rows)
+
+    @property
+    def _tells_dtypes(self) -> bool:
+        """Whether dtypes are worth a column: in a model in float32 all are the same."""
+        usual = {"", "float32", "int32", "float32 and int32"}
+        return self._is_mixed or any(row.stored_in not in usual for row in self.rows)
 
     def _cells(self) -> Iterable[tuple[str, ...]]:
         for row in self.rows:
             name = f"{row.path} ({row.kind})" if row.path else row.kind
             count = f"{row.parameters:,}" if row.parameters else ""
             sizes = [_size(size) if size else "" for size in (row.bytes, row.device_bytes)]
-            cells = ("  " * row.depth + name, row.output, count, *sizes, row.parts)
-            yield cells[: len(self._heads)]
+            known = {
+                "layer": "  " * row.depth + name,
+                "output": row.output,
+                "parameters": count,
+                "bytes": sizes[0],
+                "on a device": sizes[1],
+                "parts": row.parts,
+                "stored in": row.stored_in,
+                "computes in": row.computes_in,
+            }
+            yield tuple(known[head] for head in self._heads)
 
     @property
     def _total(self) -> str:
@@ -99,7 +126,7 @@ class Summary:
         """Lay the table out as text."""
         table = [self._heads, *self._cells()]
         widths = [max(len(row[i]) for row in table) for i in range(len(self._heads))]
-        aligned = ("<", "<", ">", ">", ">", "<")
+        aligned = [">" if head in _NUMBERS else "<" for head in self._heads]
         lines = [
             "  ".join(
                 f"{cell:{side}{width}}"
@@ -123,6 +150,9 @@ class Summary:
             for row, cells in zip(self.rows, self._cells(), strict=True)
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._total}</p>"
+
+
+_NUMBERS = ("parameters", "bytes", "on a device")
 
 
 def summary(
@@ -156,12 +186,14 @@ def summary(
     inputs = [_abstract(spec) for spec in input_specs]
     keywords = {name: _abstract(spec) for name, spec in kwargs.items()}
     outputs: dict[str, str] = {}
+    dtypes = Dtypes(net.observable.precision, layout)
     key = jax.random.key(0)
     params, state = abstract_call(net.init, (key, *inputs), keywords)
     if inputs or keywords:
 
         def observe(path: str, module: Module, output: Any) -> Any:
             outputs.setdefault(path, _shapes(output))
+            dtypes.note(path, module, output)
             return output
 
         def run(params: Any, state: Any, key: Any, *inputs: Any, **keywords: Any) -> Any:
@@ -169,7 +201,9 @@ def summary(
                 observe, params, state, *inputs, key=key, train=train, **keywords
             )[0]
 
-        abstract_call(run, (params, state, key, *inputs), keywords)
+        returned = abstract_call(run, (params, state, key, *inputs), keywords)
+        if "" in outputs:  # what a model in mixed precision returns is widened last
+            outputs[""] = _shapes(returned)
     arrays = flatten(params) | flatten(state)
     rows = []
     for path, part in layout.modules.items():
@@ -190,6 +224,8 @@ def summary(
                 ),
                 device_bytes,
                 parts,
+                stored_in([arrays[name] for name in own]),
+                dtypes.told(path),
             )
         )
     return Summary(tuple(rows))

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.optim import apply_updates
+from funcnet.optim import LossScaleState, apply_updates, scale_loss
 from funcnet.optim.gradients.conjugate import conjugated
+from funcnet.training.loss_scaling import DynamicLossScale, scale_of
 from funcnet.training.objective import Metrics, Objective
 from funcnet.training.train_state import TrainState
 
@@ -15,16 +17,22 @@ __all__ = ["make_eval_step", "make_train_step"]
 
 
 def make_train_step(
-    objective: Objective, optimizer: Any
+    objective: Objective, optimizer: Any, *, loss_scale: DynamicLossScale | None = None
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """Make ``step(train_state, batch) -> (train_state, metrics)``, a pure function to be jitted.
 
     Args:
         objective: see `Objective`.
-        optimizer: a pair ``(init, update)`` from `funcnet.optim` or Optax.
+        optimizer: a pair ``(init, update)`` from `funcnet.optim` or Optax. With `optim.loss_scale` in it, the loss is
+            scaled here.
+        loss_scale: for a model in float16, `dynamic_loss_scale`; `TrainState.create` is given the same.
 
     Returns:
-        The step. Under ``jax.jit(step, donate_argnums=0)`` parameters are updated in place.
+        The step. Under ``jax.jit(step, donate_argnums=0)`` parameters are updated in place. A step that a loss scale
+        skips leaves parameters, buffers and the optimizer's state as they were.
+
+    Raises:
+        TypeError: raised by the step: the run was made without the ``loss_scale``.
 
     Example:
         >>> net = fn.functionalize(nn.Linear(4, 3))
@@ -36,21 +44,40 @@ def make_train_step(
         >>> int(run.step)
         1
     """
+    if loss_scale is not None:
+        optimizer = loss_scale.wrap(optimizer)
 
     def step(run: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        if loss_scale is not None and not isinstance(run.opt_state, LossScaleState):
+            raise TypeError(
+                "the step has a loss scale, but the run's optimizer state has none: write "
+                "TrainState.create(net, optimizer, key, loss_scale=scale)"
+            )
+        scaler = scale_of(run.opt_state)
         key = jax.random.fold_in(run.key, run.step)
 
         def loss(params: Any) -> tuple[Array, tuple[Metrics, Any]]:
-            return objective(params, run.state, batch, key, True)
+            value, aux = objective(params, run.state, batch, key, True)
+            return value if scaler is None else scale_loss(scaler, value), aux
 
         (_, (metrics, state)), grads = jax.value_and_grad(loss, has_aux=True)(run.params)
         # JAX's gradient for a complex parameter is the conjugate of the direction of steepest ascent
         grads = conjugated(grads)
         updates, opt_state = optimizer.update(grads, run.opt_state, run.params)
         params = apply_updates(run.params, updates)
+        if scaler is not None:
+            taken = _skipped(opt_state) == scaler.skipped
+            state = jax.tree.map(lambda new, old: jnp.where(taken, new, old), state, run.state)
         return TrainState(params, state, opt_state, run.step + 1, run.key), metrics
 
     return step
+
+
+def _skipped(opt_state: Any) -> Array:
+    """Return how many steps a loss scale has skipped."""
+    scaler = scale_of(opt_state)
+    assert scaler is not None  # the state before had one
+    return scaler.skipped
 
 
 def make_eval_step(objective: Objective) -> Callable[[TrainState, Any], Metrics]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Key, Params, PyTree, State
 from funcnet.core.shardings import leaf_constrained
 from funcnet.module import Functional
+from funcnet.training.loss_scaling import DynamicLossScale
 
 __all__ = ["TrainState"]
 
@@ -41,7 +42,12 @@ class TrainState:
 
     @classmethod
     def create(
-        cls, net: Functional, optimizer: Any, key: Key, *example_inputs: Any
+        cls,
+        net: Functional,
+        optimizer: Any,
+        key: Key,
+        *example_inputs: Any,
+        loss_scale: DynamicLossScale | None = None,
     ) -> "TrainState":
         """Initialise a model and its optimizer.
 
@@ -50,7 +56,10 @@ class TrainState:
             optimizer: a pair ``(init, update)`` from `funcnet.optim` or Optax.
             key: split between the initial values and the run.
             *example_inputs: for a model with layers that learn their shapes.
+            loss_scale: what `make_train_step` is given; its state is kept around the optimizer's.
         """
+        if loss_scale is not None:
+            optimizer = loss_scale.wrap(optimizer)
         init_key, run_key = jax.random.split(key)
         params, state = net.init(init_key, *example_inputs)
         own = (jnp.zeros((), jnp.int32), run_key)

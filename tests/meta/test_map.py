@@ -32,6 +32,6 @@ def test_hooks_are_declared():
     from funcnet.module.module import Module
     from funcnet.module.specs import Spec
 
-    assert {"part_names", "infer_shapes", "extra_repr"} <= vars(Module).keys()
+    assert {"part_names", "infer_shapes", "extra_repr", "computes_in"} <= vars(Module).keys()
     assert {"drawn_with", "trained"} <= vars(Spec).keys()
     assert "observable" in vars(Functional)

@@ -1,9 +1,12 @@
 """Softmax and its relatives as layers."""
 
+from typing import ClassVar
+
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_ndim
 from funcnet.functional.activations.softmax import log_softmax, softmax, softmin
 from funcnet.module import Module
+from funcnet.module.precision.policy import ComputesIn
 from funcnet.nn.activations.base import ActivationLayer
 
 __all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
@@ -22,6 +25,8 @@ class Softmax(ActivationLayer, function=softmax):
     Reference: `funcnet.functional.softmax`, ``torch.nn.Softmax``.
     """
 
+    computes_in: ClassVar[ComputesIn] = "float32"
+
     dim: int | None = None
 
 
@@ -37,6 +42,8 @@ class Softmin(ActivationLayer, function=softmin):
 
     Reference: `funcnet.functional.softmin`, ``torch.nn.Softmin``.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32"
 
     dim: int | None = None
 
@@ -54,6 +61,8 @@ class LogSoftmax(ActivationLayer, function=log_softmax):
     Reference: `funcnet.functional.log_softmax`, ``torch.nn.LogSoftmax``.
     """
 
+    computes_in: ClassVar[ComputesIn] = "float32"
+
     dim: int | None = None
 
 
@@ -66,6 +75,8 @@ class Softmax2d(Module):
 
     Reference: ``torch.nn.Softmax2d``.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32"
 
     def __call__(self, input: Array) -> Array:
         """Apply a softmax over the channels of ``(N, C, H, W)`` or ``(C, H, W)``.

@@ -1,7 +1,7 @@
 """A softmax over many classes, in clusters of falling frequency, and its loss."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
@@ -11,6 +11,7 @@ from funcnet.functional.activations.softmax import log_softmax
 from funcnet.functional.indices import check_indices
 from funcnet.functional.losses.reductions import reduce_loss
 from funcnet.module import Module
+from funcnet.module.precision.policy import ComputesIn
 from funcnet.nn.containers.module_list import ModuleList
 from funcnet.nn.containers.sequential import Sequential
 from funcnet.nn.linear import Linear
@@ -56,6 +57,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
     Reference: Grave et al. 2017, https://arxiv.org/abs/1609.04309
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32 result"
 
     def __init__(
         self,

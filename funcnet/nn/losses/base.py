@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from funcnet.functional.losses.reductions import resolve_reduction
 from funcnet.module import Module
+from funcnet.module.precision.policy import ComputesIn
 from funcnet.nn.init.from_array import buffer_from_array
 
 __all__ = ["LossLayer", "MarginLossLayer", "WeightedLossLayer"]
@@ -15,6 +16,8 @@ class LossLayer(Module):
     Every loss takes ``where=``, a mask of the values that count. One without class weights needs no
     parameters and may be called as it is.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32 result"
 
     reductions: ClassVar[tuple[str, ...]] = ("none", "mean", "sum")
 

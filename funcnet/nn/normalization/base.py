@@ -1,11 +1,14 @@
 """What batch and instance normalization layers share: running statistics of channels."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 
 from funcnet.core.aliases import DType
 from funcnet.core.checks import check_non_negative
 from funcnet.core.dtypes import at_least_float32
 from funcnet.module import Buffer, Module, Parameter
+from funcnet.module.precision.policy import ComputesIn
 from funcnet.module.specs import may_be_missing
 from funcnet.nn import init
 
@@ -18,6 +21,8 @@ class TrackedNorm(Module):
     The running statistics have 32 bits at least, whatever the dtype of the parameters: an average in
     16 bits stops moving where a batch's share of it is below half a unit in the last place.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32 arrays"
 
     def _declare(
         self,

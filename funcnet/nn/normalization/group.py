@@ -1,11 +1,14 @@
 """Group normalization as a layer."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_divisible, check_positive
 from funcnet.functional.normalization.group import group_norm
 from funcnet.module import Module, Parameter
+from funcnet.module.precision.policy import ComputesIn
 from funcnet.nn import init
 
 __all__ = ["GroupNorm"]
@@ -39,6 +42,8 @@ class GroupNorm(Module):
 
     Reference: Wu and He, 2018, https://arxiv.org/abs/1803.08494; ``torch.nn.GroupNorm``.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32 arrays"
 
     def __init__(
         self,

@@ -2,12 +2,14 @@
 
 import operator
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, DType
 from funcnet.functional.normalization.layer import layer_norm, rms_norm
 from funcnet.module import Module, Parameter
+from funcnet.module.precision.policy import ComputesIn
 from funcnet.nn import init
 
 __all__ = ["LayerNorm", "RMSNorm"]
@@ -37,6 +39,8 @@ class LayerNorm(Module):
 
     Reference: Ba, Kiros and Hinton, 2016, https://arxiv.org/abs/1607.06450; ``torch.nn.LayerNorm``.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32 arrays"
 
     def __init__(
         self,
@@ -81,6 +85,8 @@ class RMSNorm(Module):
 
     Reference: Zhang and Sennrich, 2019, https://arxiv.org/abs/1910.07467; ``torch.nn.RMSNorm``.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32 arrays"
 
     def __init__(
         self,

@@ -1,8 +1,11 @@
 """Local response normalization as layers."""
 
+from typing import ClassVar
+
 from funcnet.core.aliases import Array
 from funcnet.functional.normalization.local_response import cross_map_lrn2d, local_response_norm
 from funcnet.module import Module
+from funcnet.module.precision.policy import ComputesIn
 
 __all__ = ["CrossMapLRN2d", "LocalResponseNorm"]
 
@@ -24,6 +27,8 @@ class LocalResponseNorm(Module):
 
     Reference: Krizhevsky et al., 2012; ``torch.nn.LocalResponseNorm``.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32 arrays"
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         self.size = size
@@ -53,6 +58,8 @@ class CrossMapLRN2d(Module):
 
     Reference: ``torch.nn.CrossMapLRN2d``.
     """
+
+    computes_in: ClassVar[ComputesIn] = "float32 arrays"
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
         self.size = size

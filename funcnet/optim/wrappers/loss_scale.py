@@ -79,22 +79,11 @@ def loss_scale(
         grads: PyTree, state: LossScaleState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, LossScaleState]:
         require_state("loss_scale", state, LossScaleState)
-        good = all_finite(grads)
-        inverse = 1 / state.scale
-
-        def unscale(g: Array) -> Array:
-            wide = at_least_float32(g.dtype)
-            return g.astype(wide) * inverse.astype(wide)
-
-        unscaled = map_moved(on_values(unscale), grads)
+        unscaled, good = unscale_gradients(state, grads)
         updates, inner = inner_update(unscaled, state.inner, params, **extra)
         updates, inner = step_if(good, updates, inner, state.inner)
-        count = counted(state.good_steps) * good.astype(jnp.int32)
-        grow = count >= growth_interval
-        factor = jnp.where(good, jnp.where(grow, growth_factor, 1.0), backoff_factor)
-        skipped = jnp.where(good, state.skipped, counted(state.skipped))
-        scale = jnp.clip(state.scale * factor.astype(jnp.float32), SMALLEST, LARGEST)
-        return updates, LossScaleState(scale, jnp.where(grow, 0, count), skipped, inner)
+        state = adapt_scale(state, good, growth_factor, backoff_factor, growth_interval)
+        return updates, state._replace(inner=inner)
 
     return of_same_kind(optimizer, init, update)
 
@@ -106,6 +95,51 @@ The scale and one over it are ordinary float32 numbers with room for a loss of a
 meets: past the bounds lie infinity, which the scale would never leave, and zero, which lets NaN through. Below
 the smallest the gradients of a float16 step are themselves zero or infinite, whatever the scale.
 """
+
+
+def unscale_gradients(state: LossScaleState, grads: PyTree) -> tuple[PyTree, Array]:
+    """Divide gradients by a scale, in float32 at least; say whether all were finite.
+
+    Example:
+        >>> from funcnet.optim.wrappers.loss_scale import unscale_gradients
+        >>> state = optim.loss_scale(optim.sgd(1.0), init_scale=8.0).init(jnp.ones(1))
+        >>> grads, good = unscale_gradients(state, jnp.full(1, 16.0))
+        >>> grads.tolist(), bool(good)
+        ([2.0], True)
+    """
+    inverse = 1 / state.scale
+
+    def unscale(g: Array) -> Array:
+        wide = at_least_float32(g.dtype)
+        return g.astype(wide) * inverse.astype(wide)
+
+    return map_moved(on_values(unscale), grads), all_finite(grads)
+
+
+def adapt_scale(
+    state: LossScaleState, good: Array, growth: Any, backoff: Any, interval: Any
+) -> LossScaleState:
+    """Return the scale for the next step.
+
+    Args:
+        state: before the step.
+        good: whether its gradients were finite.
+        growth: what the scale grows by.
+        backoff: what it shrinks by.
+        interval: how many good steps make it grow.
+
+    Example:
+        >>> from funcnet.optim.wrappers.loss_scale import adapt_scale
+        >>> state = optim.loss_scale(optim.sgd(1.0), init_scale=8.0).init(jnp.ones(1))
+        >>> float(adapt_scale(state, jnp.array(False), 2.0, 0.5, 2000).scale)
+        4.0
+    """
+    count = counted(state.good_steps) * good.astype(jnp.int32)
+    grow = count >= interval
+    factor = jnp.where(good, jnp.where(grow, growth, 1.0), backoff)
+    skipped = jnp.where(good, state.skipped, counted(state.skipped))
+    scale = jnp.clip(state.scale * factor.astype(jnp.float32), SMALLEST, LARGEST)
+    return LossScaleState(scale, jnp.where(grow, 0, count), skipped, state.inner)
 
 
 def _check_scale(name: str, value: float) -> None:
