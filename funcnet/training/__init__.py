@@ -1,19 +1,24 @@
 """Train state, the loop, metrics, progress."""
 
 from funcnet.training import metrics
-from funcnet.training.fit import History, evaluate, fit
+from funcnet.training.loop.evaluation import evaluate
+from funcnet.training.loop.fit import fit
+from funcnet.training.loop.history import History
+from funcnet.training.loop.observer import Loop, Observer
+from funcnet.training.loop.progress import Progress
+from funcnet.training.loop.resuming import resume
 from funcnet.training.loss_scaling import DynamicLossScale, dynamic_loss_scale
 from funcnet.training.metrics.running_mean import RunningMean
 from funcnet.training.objective import Objective, accuracy, supervised
-from funcnet.training.progress import Progress
-from funcnet.training.resuming import resume
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
 
 __all__ = [
     "DynamicLossScale",
     "History",
+    "Loop",
     "Objective",
+    "Observer",
     "Progress",
     "RunningMean",
     "TrainState",

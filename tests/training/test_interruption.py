@@ -6,7 +6,7 @@ import pytest
 
 from funcnet import parallel
 from funcnet.parallel.launch import steps
-from funcnet.training.interruption import Interruption
+from funcnet.training.loop.interruption import Interruption
 
 
 @pytest.fixture

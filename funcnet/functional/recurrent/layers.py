@@ -13,7 +13,7 @@ from funcnet.functional.explicit_meshes import spread_like
 from funcnet.functional.indices import check_integers, known_values
 from funcnet.functional.recurrent.cells import RecurrentWeights, gate_inputs
 from funcnet.functional.recurrent.formulas import FORMULAS, RecurrentState
-from funcnet.functional.recurrent.loop import Loop, run_steps
+from funcnet.functional.recurrent.loop import CellLoop, run_steps
 
 __all__ = ["recurrent"]
 
@@ -41,7 +41,7 @@ def _scan(
         state = tuple(spread_like(part, other) for part in state)
     counts = None if counts is None else spread_like(counts, input, {0: 0, 1: 1})
 
-    loop = Loop(mode, reverse, factor)
+    loop = CellLoop(mode, reverse, factor)
     output, final = run_steps(loop, projected, state, weights, counts)
     if counts is not None:
         output = jnp.where(counts, output, 0)

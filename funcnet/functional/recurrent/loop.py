@@ -20,7 +20,7 @@ from funcnet.functional.explicit_meshes import on_mesh_of, spread_like
 from funcnet.functional.recurrent.cells import RecurrentWeights, gate_inputs
 from funcnet.functional.recurrent.formulas import FORMULAS, RecurrentState
 
-__all__ = ["Loop", "run_steps"]
+__all__ = ["CellLoop", "run_steps"]
 
 _GPU_BLOCKS = {1: 16, 3: 8, 4: 8}
 """How many steps a turn of the loop takes on a GPU, by the number of gates.
@@ -40,7 +40,7 @@ def steps_in_a_block(mode: str) -> int:
     return _GPU_BLOCKS[FORMULAS[mode].gates] if jax.default_backend() == "gpu" else 1
 
 
-class Loop(NamedTuple):
+class CellLoop(NamedTuple):
     """How to run a cell over a sequence.
 
     Attributes:
@@ -68,7 +68,7 @@ class Loop(NamedTuple):
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def run_steps(
-    loop: Loop,
+    loop: CellLoop,
     from_input: Array,
     state: RecurrentState,
     weights: RecurrentWeights,
@@ -90,7 +90,7 @@ def run_steps(
 
 
 def _forward(
-    loop: Loop,
+    loop: CellLoop,
     from_input: Array,
     state: RecurrentState,
     weights: RecurrentWeights,
@@ -115,7 +115,7 @@ def _forward(
 
 
 @partial(run_steps.defjvp, symbolic_zeros=True)
-def _run_steps_jvp(loop: Loop, primals: Any, tangents: Any) -> Any:
+def _run_steps_jvp(loop: CellLoop, primals: Any, tangents: Any) -> Any:
     from_input, state, weights, counts = primals
     input_change, state_change, weight_change, _ = tangents
     hidden, final, (slopes, gated) = _forward(loop, from_input, state, weights, counts, True)
@@ -172,7 +172,7 @@ def _filled(change: Any, like: Array) -> Array:
 
 
 def _drives(
-    loop: Loop, before: Array, input_change: Any, weight_change: Any, like: Array
+    loop: CellLoop, before: Array, input_change: Any, weight_change: Any, like: Array
 ) -> tuple[Array, Array | None]:
     """Return what drives the change of the state at each step, and what of the hidden state's share acts apart."""
     drive, apart = _filled(input_change, like), None

@@ -7,7 +7,7 @@ from typing import Any
 
 from funcnet.parallel import alive
 from funcnet.parallel.launch.steps import note_termination
-from funcnet.training.agreement import Agreement
+from funcnet.training.loop.agreement import Agreement
 
 __all__ = ["Interruption"]
 
@@ -22,7 +22,7 @@ class Interruption:
     Outside the main thread, where Python delivers no signals, it takes none over.
 
     Example:
-        >>> from funcnet.training.interruption import Interruption
+        >>> from funcnet.training.loop.interruption import Interruption
         >>> with Interruption() as interruption:
         ...     for batch in range(3):
         ...         interruption.agree(batch)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from funcnet.training.on_mesh import in_step
+from funcnet.training.loop.on_mesh import in_step
 
 __all__ = ["Agreement"]
 
@@ -21,7 +21,7 @@ class Agreement:
     a device that has a step ahead of it never waits for the host.
 
     Example:
-        >>> from funcnet.training.agreement import Agreement
+        >>> from funcnet.training.loop.agreement import Agreement
         >>> agreement = Agreement()
         >>> agreement.any(False), agreement.any(True)
         (False, True)

@@ -2,11 +2,8 @@
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -14,200 +11,20 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from funcnet.checkpoint import Checkpointer
-from funcnet.core.aliases import Array
 from funcnet.core.checks import check_non_negative
 from funcnet.module import Functional, Module
 from funcnet.parallel.rules.table import Rules
-from funcnet.training.interruption import Interruption
-from funcnet.training.metrics.running_mean import RunningMean
-from funcnet.training.objective import Objective, weight_of
-from funcnet.training.on_mesh import Setup, cached, in_step, set_up
-from funcnet.training.progress import Progress
-from funcnet.training.resuming import FitPosition, Keeper
-from funcnet.training.steps import make_eval_step, make_train_step
+from funcnet.training.loop.evaluation import Evaluation, is_first
+from funcnet.training.loop.history import History
+from funcnet.training.loop.interruption import Interruption
+from funcnet.training.loop.on_mesh import set_up
+from funcnet.training.loop.progress import Progress
+from funcnet.training.loop.resuming import FitPosition, Keeper
+from funcnet.training.loop.training import Training
+from funcnet.training.objective import Objective
 from funcnet.training.train_state import TrainState
 
-__all__ = ["History", "evaluate", "fit"]
-
-
-@dataclass
-class History:
-    """What a run reported.
-
-    Attributes:
-        records: one dict an epoch: ``epoch``, ``step``, ``seconds``, and each metric as ``train/loss``,
-            ``eval/accuracy``, and so on.
-        interrupted: whether Ctrl-C, or the end of a job of several processes, ended it.
-    """
-
-    records: list[dict[str, float]] = field(default_factory=list)
-    interrupted: bool = False
-
-    def series(self, name: str) -> list[float]:
-        """Return one metric over the epochs, such as ``"eval/accuracy"``.
-
-        Raises:
-            KeyError: there is no such metric; the message lists them.
-        """
-        known = sorted({key for record in self.records for key in record})
-        if name not in known:
-            raise KeyError(f"no metric {name!r}; there are: {', '.join(known) or 'none yet'}")
-        return [record[name] for record in self.records if name in record]
-
-
-def evaluate(
-    objective: Objective,
-    run: TrainState,
-    batches: Iterable[Any],
-    *,
-    progress: bool = False,
-    mesh: Mesh | None = None,
-    rules: Rules | None = None,
-) -> dict[str, float]:
-    """Return the means of an objective's metrics over all samples, in evaluation mode.
-
-    Args:
-        objective: see `Objective`.
-        run: whose params and state are evaluated.
-        batches: an iterable of pytrees; a smaller last batch weighs less.
-        progress: whether to draw a bar; with several processes the first draws it.
-        mesh: see `fit`.
-        rules: likewise.
-
-    Example:
-        >>> net = fn.functionalize(nn.Linear(4, 3))
-        >>> run = fn.training.TrainState.create(net, optim.sgd(0.1), jax.random.key(0))
-        >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
-        >>> batches = [{"x": jnp.zeros((2, 4)), "y": jnp.array([0, 1])}]
-        >>> sorted(fn.training.evaluate(objective, run, batches))
-        ['loss']
-    """
-    setup = set_up(objective, None, mesh, rules)
-    run, batches = setup.place_run(run), setup.place_batches(batches)
-    return _Evaluation(setup).over(run, batches, "evaluating", progress and _is_first())
-
-
-@lru_cache(
-    maxsize=16
-)  # an epoch, an evaluation or a fit later, the same functions are not compiled again
-def _eval_functions(objective: Objective) -> tuple[Any, Any, set[Any]]:
-    plain = make_eval_step(objective)
-
-    def accumulate(run: TrainState, mean: RunningMean, batch: Any) -> RunningMean:
-        return mean.add(plain(run, batch), weight_of(objective, batch))
-
-    return plain, jax.jit(accumulate), set()
-
-
-@lru_cache(maxsize=16)
-def _train_functions(objective: Objective, optimizer: Any) -> tuple[Any, Any, set[Any]]:
-    plain = make_train_step(objective, optimizer)
-
-    def accumulate(
-        run: TrainState, mean: RunningMean, first_bad: Array, batch: Any
-    ) -> tuple[TrainState, RunningMean, Array]:
-        before = run.step
-        run, metrics = plain(run, batch)
-        bad = jnp.logical_not(
-            jnp.isfinite(jnp.stack([*metrics.values()]).astype(jnp.float32))
-        ).any()
-        first_bad = jnp.where((first_bad < 0) & bad, before, first_bad)
-        return run, mean.add(metrics, weight_of(objective, batch)), first_bad
-
-    return plain, jax.jit(accumulate, donate_argnums=(0, 1)), set()
-
-
-class _Evaluation:
-    """An evaluation step compiled once and used at every epoch."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.plain, self.step, self.known = cached(_eval_functions, setup.objective)
-        self.place = setup.place_whole
-
-    def over(
-        self, run: TrainState, batches: Iterable[Any], label: str, show: bool
-    ) -> dict[str, float]:
-        mean = None
-        bar = Progress(batches, label, show=show)
-        for batch in bar:
-            if mean is None:
-                mean = self.place(RunningMean.zeros(jax.eval_shape(self.plain, run, batch)))
-            mean = in_step(bar.call(self.step, run, mean, batch=batch, known=self.known))
-        return mean.compute() if mean is not None else {}
-
-
-class _Training:
-    """A training step compiled once, and the state that it moves."""
-
-    def __init__(self, setup: Setup, run: TrainState) -> None:
-        self.plain, self.step, self.known = cached(
-            _train_functions, setup.objective, setup.optimizer
-        )
-        self.place = setup.place_whole
-        self.run = jax.tree.map(jnp.copy, run)  # the steps donate it; the caller's stays whole
-        self.steps = int(run.step)
-        self.names: Any = None
-        self.warned = False
-
-    def over(
-        self,
-        bar: Progress,
-        place: FitPosition,
-        interruption: Interruption,
-        keeper: Keeper | None,
-        started: float,
-        skipped: int,
-    ) -> None:
-        """Train on what is left of an epoch, or until Ctrl-C; ``place`` moves along."""
-        if place.trained:
-            return
-        for number, batch in enumerate(bar):
-            if number < skipped:
-                continue
-            if keeper is not None and keeper.waiting is not None:
-                place.seconds = time.monotonic() - started
-                keeper.settle(self.run, place)
-                if interruption.requested:
-                    break
-            self._step(bar, place, batch)
-            interruption.agree(self.steps)
-            if keeper is not None:
-                keeper.after_step(self.steps, interruption.requested)
-            elif interruption.requested:
-                break
-        else:
-            place.trained = True
-            if keeper is not None and interruption.requested:
-                keeper.after_step(self.steps, True)
-                keeper.settle(self.run, place)
-        if place.mean is None:
-            raise ValueError("batches is empty: there is nothing to train on")
-        self._warn(int(place.first_bad))
-
-    def _step(self, bar: Progress, place: FitPosition, batch: Any) -> None:
-        mean = place.mean
-        if mean is None:
-            self.names = self.names or jax.eval_shape(self.plain, self.run, batch)[1]
-            mean = RunningMean.zeros(self.names)
-        mean, place.first_bad = self.place((mean, place.first_bad))
-        self.run, mean, place.first_bad = bar.call(
-            self.step, self.run, mean, place.first_bad, batch=batch, known=self.known
-        )
-        place.mean = in_step(mean)
-        place.batches += 1
-        self.steps += 1
-        bar.show(mean.compute)
-
-    def _warn(self, step: int) -> None:
-        if step >= 0 and not self.warned:
-            self.warned = True
-            warnings.warn(
-                f"a metric was not finite at step {step}, so means of this run may be nan from there on: lower the "
-                "learning rate, clip (optim.clip_by_global_norm), skip such steps (optim.skip_nonfinite), or find "
-                "the layer with fn.nan_guard",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+__all__ = ["fit"]
 
 
 def fit(
@@ -294,13 +111,13 @@ def fit(
     setup = set_up(objective, optimizer, mesh, rules)
     run = setup.place_run(run)
     batches, evaluation = setup.place_batches(batches), setup.place_batches(evaluation)
-    progress = progress and _is_first()
+    progress = progress and is_first()
     keeper = None if checkpoint is None else Keeper(checkpoint, batches, evaluation)
     with Interruption() as interruption, keeper or nullcontext():
         place = FitPosition()
         if keeper is not None:
             run, place = keeper.resume(run, override)
-        training, evaluated = _Training(setup, run), _Evaluation(setup)
+        training, evaluated = Training(setup, run), Evaluation(setup)
         history = History([*place.records])
         while place.epoch <= epochs and not history.interrupted:
             label = f"epoch {place.epoch}/{epochs}"
@@ -329,11 +146,6 @@ def fit(
                 shown = ", ".join(f"{k} {v:.4f}" for k, v in record.items() if "/" in k)
                 print(f"{label}: {shown}  ({seconds:.1f} s)", flush=True)  # noqa: T201
     return training.run, history
-
-
-def _is_first() -> bool:
-    """Tell whether this process is the one that draws and prints."""
-    return jax.process_index() == 0
 
 
 def _check_pieces(objective: Any, optimizer: Any, run: Any) -> None:

@@ -118,7 +118,7 @@ def cached(make: Any, *arguments: Any) -> Any:
 
     Example:
         >>> import functools
-        >>> from funcnet.training.on_mesh import cached
+        >>> from funcnet.training.loop.on_mesh import cached
         >>> cached(functools.lru_cache(len), [1, 2])
         2
     """
@@ -135,7 +135,7 @@ def in_step(tree: PyTree) -> PyTree:
     program after 40 s. Accelerators keep their order, and steps run ahead of the host.
 
     Example:
-        >>> from funcnet.training.on_mesh import in_step
+        >>> from funcnet.training.loop.on_mesh import in_step
         >>> in_step({"loss": jnp.array(1.0)})["loss"].item()
         1.0
     """

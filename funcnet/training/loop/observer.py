@@ -1,0 +1,127 @@
+"""Observer: what `fit` calls at its turns, and the view of the run that it hands over."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from funcnet.core.aliases import Array, Params
+from funcnet.module import Functional
+from funcnet.training.loop.history import History
+from funcnet.training.train_state import TrainState
+
+__all__ = ["Loop", "Observer"]
+
+
+@dataclass
+class Loop:
+    """A run under way, as observers see it.
+
+    Attributes:
+        run: the train state after the last step. The next step gives its arrays up: copy what is to be kept.
+        step: how many steps the run has made, ``int(run.step)`` without waiting for the device.
+        epoch: the one under way, from 1.
+        batch: what the last step was given.
+        samples: how many rows of batches this process has trained on in this call.
+        seconds: spent on training so far, those of the calls that this one goes on from included.
+        record: the newest entry of the history: ``epoch``, ``step``, ``seconds``, ``train/loss``, ``eval/accuracy`` ...
+        history: of the run so far.
+        objective: what is made small.
+        optimizer: which moves the parameters.
+        net: the model, or None where the objective was written by hand.
+        settings: what `fit` was given: length, batches an epoch, and the like, as plain numbers and strings.
+        began: the step that this call began at: more than 0 where it goes on.
+        interrupted: by Ctrl-C, or because the job ends.
+        error: what ended the run, in `Observer.on_end`.
+        reason: why an observer stopped it.
+        first: whether this process draws and writes.
+    """
+
+    run: TrainState
+    step: int
+    objective: Any
+    optimizer: Any
+    net: Functional | None
+    history: History
+    epoch: int = 1
+    batch: Any = None
+    samples: int = 0
+    seconds: float = 0.0
+    record: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    began: int = 0
+    interrupted: bool = False
+    error: BaseException | None = None
+    reason: str | None = None
+    first: bool = True
+    read: Callable[[], dict[str, float]] = dict
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The means of the training metrics since this observer read them last, and what observers `measure`.
+
+        Reading waits for the device; what no one reads costs nothing.
+        """
+        return self.read()
+
+    def stop(self, reason: str) -> None:
+        """End the run after this step, in order: it is evaluated, kept, and returned.
+
+        Args:
+            reason: a sentence for the history and the log.
+        """
+        self.reason = self.reason or reason
+
+
+class Observer:
+    """Something that looks at a run; every method may be left out.
+
+    What an observer raises ends the run as any error does, and names the observer.
+
+    Attributes:
+        every: `on_step` is called after each step whose number is a multiple of it; None: never.
+
+    Example:
+        >>> class Print(fn.training.Observer):
+        ...     every = 10
+        ...     def on_step(self, loop):
+        ...         print(loop.step, sorted(loop.metrics))
+        >>> net = fn.functionalize(nn.Linear(4, 2))
+        >>> run = fn.training.TrainState.create(net, optim.sgd(0.5), jax.random.key(0))
+        >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
+        >>> batches = [{"x": jnp.eye(4), "y": jnp.array([0, 1, 0, 1])}]
+        >>> run, history = fn.training.fit(
+        ...     objective, optim.sgd(0.5), run, batches, epochs=20, observers=[Print()], progress=False)
+        10 ['loss']
+        20 ['loss']
+    """
+
+    every: int | None = None
+
+    def on_start(self, loop: Loop) -> None:
+        """Before the first step of a call; ``loop.began`` tells whether it goes on from a checkpoint."""
+
+    def on_step(self, loop: Loop) -> None:
+        """After every `every`-th step."""
+
+    def on_evaluation(self, loop: Loop) -> None:
+        """After an evaluation; its numbers are in ``loop.record``."""
+
+    def on_epoch(self, loop: Loop) -> None:
+        """After a whole epoch, and its evaluation if there is one."""
+
+    def on_end(self, loop: Loop) -> None:
+        """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C or an error."""
+
+    def measure(self, before: TrainState, grads: Params, updates: Params) -> Mapping[str, Array]:
+        """Return scalars of a step, traced into it: what `Loop.metrics` then holds at the steps of `every`.
+
+        A pure function. At other steps it is not computed.
+        """
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the observer, as JSON: numbers, strings, lists and dicts of them."""
+        return {}
+
+    def load_state_dict(self, kept: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""

@@ -1,0 +1,1 @@
+"""Observers: what looks at a run from outside, to log, to draw, to stop it."""
