@@ -34,6 +34,7 @@ class Loop:
         error: what ended the run, in `Observer.on_end`.
         reason: why an observer stopped it.
         first: whether this process draws and writes.
+        reported: what observers found at this step, for logs; see `report`.
     """
 
     run: TrainState
@@ -53,6 +54,7 @@ class Loop:
     error: BaseException | None = None
     reason: str | None = None
     first: bool = True
+    reported: dict[str, Any] = field(default_factory=dict)
     read: Callable[[], dict[str, float]] = dict
 
     @property
@@ -62,6 +64,21 @@ class Loop:
         Reading waits for the device; what no one reads costs nothing.
         """
         return self.read()
+
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Add what an observer found at this step to what logs write; they come last, see `Observer.on_report`.
+
+        Args:
+            values: by the names that they shall have in a log, such as ``"lr"``: numbers, texts, or arrays that are
+                pictures; see `Samples`.
+
+        Raises:
+            ValueError: a name is one of those that each row has: ``step``, ``epoch``, ``seconds``.
+        """
+        taken = sorted({"step", "epoch", "seconds"} & set(values))
+        if taken:
+            raise ValueError(f"each row of a log has a {', '.join(taken)} of its own: report another name")
+        self.reported.update(values)
 
     def stop(self, reason: str) -> None:
         """End the run after this step, in order: it is evaluated, kept, and returned.
@@ -108,6 +125,9 @@ class Observer:
 
     def on_epoch(self, loop: Loop) -> None:
         """After a whole epoch, and its evaluation if there is one."""
+
+    def on_report(self, loop: Loop) -> None:
+        """Last of all at a step at which any observer was called, once: a log writes ``loop.reported``."""
 
     def on_end(self, loop: Loop) -> None:
         """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C or an error."""
