@@ -91,17 +91,19 @@ def plot(
     x = x or _place(runs)
     panels = _panels(_selected(_curves(runs, x), names))
     log, units = _listed(log), units or {}
-    outside = any(_is_long(curves) for curves in panels.values())
-    columns = min(len(panels), 2 if outside else 3)
+    columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    width = (
-        4.5 + (max(len(curve.label) for cs in panels.values() for curve in cs) / 14 + 0.5) * outside
-    )
-    figure, grid = new_figure(rows, columns, size=(width * columns, 3.2 * rows))
+    beside = max(map(_width_beside, panels.values()))
+    one_legend = beside > 0 and len({tuple(c.label for c in cs) for cs in panels.values()}) == 1
+    width = 4.5 * columns + beside * (1 if one_legend else columns)
+    figure, grid = new_figure(rows, columns, size=(width, 3.2 * rows))
     for axes, (panel, curves) in zip(grid.flat, panels.items(), strict=False):
         _draw(axes, curves, panel in log, smooth)
         label_axes(axes, x=_named(x), y=with_unit(panel, units.get(panel)))
-        _legend(axes, curves)
+        if not one_legend:
+            _legend(axes, axes, curves)
+    if one_legend:
+        _legend(figure, grid[0, 0], next(iter(panels.values())))
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     return finished(figure, path)
@@ -171,6 +173,7 @@ def _draw(axes: "Axes", curves: list[_Curve], log: bool, smooth: int) -> None:
     if log:
         axes.set_yscale("log")
     groups = list(dict.fromkeys((curve.run, curve.detail) for curve in curves))
+    curves.sort(key=lambda curve: groups.index((curve.run, curve.detail)))
     for curve in curves:
         style = curve_style(groups.index((curve.run, curve.detail)))
         if len(groups) == 1:  # of one run, the parts differ by colour
@@ -180,19 +183,23 @@ def _draw(axes: "Axes", curves: list[_Curve], log: bool, smooth: int) -> None:
         shown = np.isfinite(curve.y) & ((curve.y > 0) | (not log))
         y = np.where(shown, curve.y, np.nan)
         marker = "o" if len(y) <= 30 or _has_lonely(shown) else ""
-        if smooth > 1:
+        if 1 < smooth < len(y):
             axes.plot(curve.x, y, **{**style, "linewidth": 0.8, "alpha": 0.3})
             y, marker = _mean_of(y, smooth), ""
         axes.plot(curve.x, y, **style, marker=marker, markersize=3.5, label=curve.label)
-        bad = curve.x[~shown]
-        axes.plot(
-            bad,
-            np.full(len(bad), 0.03),
-            "x",
-            color=style["color"],
-            transform=axes.get_xaxis_transform(),
-        )
+        _cross(axes, curve.x[~shown], style["color"], log)
+    if not any(np.isfinite(curve.y).any() for curve in curves):
+        axes.set_yticks([])
     _ticks(axes, curves)
+
+
+def _cross(axes: "Axes", places: np.ndarray, color: str, log: bool) -> None:
+    """Mark what cannot be drawn, on the axis."""
+    if len(places):
+        text = "not finite, or not above 0" if log else "not finite"
+        across = axes.get_xaxis_transform()
+        heights = np.zeros(len(places))
+        axes.plot(places, heights, "x", color=color, transform=across, clip_on=False, label=text)
 
 
 def _ticks(axes: "Axes", curves: list[_Curve]) -> None:
@@ -221,23 +228,26 @@ def _mean_of(values: np.ndarray, number: int) -> np.ndarray:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _is_long(curves: list[_Curve]) -> bool:
-    return len(curves) > 6 or any(len(curve.label) > 24 for curve in curves)
+def _width_beside(curves: list[_Curve]) -> float:
+    """Return the inches beside a panel that a legend takes which does not fit into it; 0 of one that does."""
+    longest = max(len(curve.label) for curve in curves)
+    return longest / 14 + 0.6 if len(curves) > 6 or longest > 24 else 0.0
 
 
-def _legend(axes: "Axes", curves: list[_Curve]) -> None:
-    lines = [line for line in axes.lines if not line.get_label().startswith("_child")]
-    if not any(curve.label for curve in curves):
+def _legend(where: Any, axes: "Axes", curves: list[_Curve]) -> None:
+    """Write the labels of the lines of axes into them, beside them, or beside the figure."""
+    lines = {str(line.get_label()): line for line in axes.lines}
+    lines = {label: line for label, line in lines.items() if not label.startswith("_child")}
+    lines.pop("", None)  # the only curve of its panel
+    if not lines:
         return
-    small = (
-        sum(len(curve.x) for curve in curves) < 10_000
-    )  # beyond, to look for a free corner takes long
+    small = sum(len(curve.x) for curve in curves) < 10_000  # to look for a free corner takes long
     place: dict[str, Any] = {"loc": "best" if small else "upper right"}
-    if _is_long(curves):
+    if where is not axes:
+        place = {"loc": "outside right upper"}
+    elif _width_beside(curves):
         place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-    legend = axes.legend(
-        lines, [line.get_label() for line in lines], frameon=False, fontsize="small", **place
-    )
+    legend = where.legend(lines.values(), lines, frameon=False, fontsize="small", **place)
     for text in legend.get_texts():
         text.set_parse_math(False)
 

@@ -84,7 +84,8 @@ def new_figure(
     from matplotlib import rc_context
 
     width, height = size or (4.5 * columns, 3.2 * rows)
-    with rc_context({**_LOOK, "axes.grid": grid}):
+    look: Any = {**_LOOK, "axes.grid": grid}
+    with rc_context(look):
         figure = figure_class(figsize=(width, height), layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False)
 
