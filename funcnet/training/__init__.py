@@ -1,6 +1,6 @@
 """Train state, the loop, metrics, progress."""
 
-from funcnet.training import metrics
+from funcnet.training import metrics, pictures
 from funcnet.training.loop.evaluation import evaluate
 from funcnet.training.loop.fit import fit
 from funcnet.training.loop.history import History
@@ -10,7 +10,9 @@ from funcnet.training.loop.resuming import resume
 from funcnet.training.loss_scaling import DynamicLossScale, dynamic_loss_scale
 from funcnet.training.metrics.running_mean import RunningMean
 from funcnet.training.objective import Objective, accuracy, supervised
+from funcnet.training.pictures.curves import plot
 from funcnet.training.progress import Progress
+from funcnet.training.rescue import rescued
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
 
@@ -31,6 +33,9 @@ __all__ = [
     "make_eval_step",
     "make_train_step",
     "metrics",
+    "pictures",
+    "plot",
+    "rescued",
     "resume",
     "supervised",
 ]
