@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 
 from funcnet.parallel.rules.table import Rules
 from funcnet.training.loop.on_mesh import Setup, cached, in_step, set_up
-from funcnet.training.loop.progress import Progress
 from funcnet.training.metrics.running_mean import RunningMean
 from funcnet.training.objective import Objective, weight_of
+from funcnet.training.progress import Progress
 from funcnet.training.steps import make_eval_step
 from funcnet.training.train_state import TrainState
 

@@ -77,7 +77,9 @@ class Loop:
         """
         taken = sorted({"step", "epoch", "seconds"} & set(values))
         if taken:
-            raise ValueError(f"each row of a log has a {', '.join(taken)} of its own: report another name")
+            raise ValueError(
+                f"each row of a log has a {', '.join(taken)} of its own: report another name"
+            )
         self.reported.update(values)
 
     def stop(self, reason: str) -> None:

@@ -46,6 +46,7 @@ class Log(Observer):
     def __init__(self, every: int | None = 50) -> None:
         self.every = check_every("every", every)
         self._row: dict[str, Any] = {}
+        self._reported: set[str] = set()
         self._read = 0
         self._open = False
 
@@ -67,7 +68,9 @@ class Log(Observer):
 
     def on_step(self, loop: Loop) -> None:
         """Read the training metrics."""
-        self._row |= _training(loop.metrics)
+        # what an observer measures and reports itself is logged at its own steps
+        found = {n: v for n, v in loop.metrics.items() if n not in self._reported}
+        self._row |= _training(found)
         self._read = loop.step
 
     def on_evaluation(self, loop: Loop) -> None:
@@ -88,6 +91,7 @@ class Log(Observer):
     def on_report(self, loop: Loop) -> None:
         """Write the row."""
         row, self._row = {**self._row, **loop.reported}, {}
+        self._reported |= loop.reported.keys()
         if row and self._open:
             self.write(loop, jax.device_get(row))
 

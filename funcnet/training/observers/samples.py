@@ -39,8 +39,8 @@ class Samples(Observer):
         >>> run, history = fn.training.fit(
         ...     objective, optim.sgd(0.5), run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.JSONLog("a.jsonl", every=None), fn.training.Samples(look, every=2)])
-        >>> import json
-        >>> [json.loads(line)["samples/note"] for line in open("a.jsonl")]
+        >>> import json, pathlib
+        >>> [json.loads(line)["samples/note"] for line in pathlib.Path("a.jsonl").read_text().splitlines()]
         ['after 2 steps', 'after 4 steps']
     """
 
@@ -68,7 +68,9 @@ class Samples(Observer):
 
     def on_epoch(self, loop: Loop) -> None:
         """Call it, unless it is called by steps, or evaluations come by epochs."""
-        evaluated = any(name.startswith("eval/") for record in loop.history.records for name in record)
+        evaluated = any(
+            name.startswith("eval/") for record in loop.history.records for name in record
+        )
         if self.every is None and not evaluated:
             self._call(loop)
 
@@ -123,7 +125,9 @@ def as_pictures(array: Any) -> np.ndarray:
         ((1, 2, 2, 1), array([255], dtype=uint8))
     """
     array = np.asarray(array)
-    shaped = {2: array[None, ..., None], 3: array[None]}.get(array.ndim, array) if array.ndim else array
+    shaped = (
+        {2: array[None, ..., None], 3: array[None]}.get(array.ndim, array) if array.ndim else array
+    )
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3, 4):
         raise TypeError(
             "a picture is an array (H, W) or (H, W, C), several are (N, H, W, C), and C is 1, 3 or 4; got shape "

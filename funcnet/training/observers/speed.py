@@ -68,8 +68,8 @@ class Throughput(Observer):
         >>> run, history = fn.training.fit(
         ...     objective, optim.sgd(0.5), run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.Throughput(every=4, peak=1e12), fn.training.JSONLog("a.jsonl", every=None)])
-        >>> import json
-        >>> sorted(json.loads(open("a.jsonl").readlines()[-1]))[:3]
+        >>> import json, pathlib
+        >>> sorted(json.loads(pathlib.Path("a.jsonl").read_text().splitlines()[-1]))[:3]
         ['epoch', 'peak_share', 'samples_per_second']
     """
 
