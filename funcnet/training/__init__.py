@@ -21,6 +21,7 @@ from funcnet.training.observers.speed import Profile, Throughput
 from funcnet.training.observers.tensorboard_log import TensorBoardLog
 from funcnet.training.pictures.curves import plot
 from funcnet.training.progress import Progress
+from funcnet.training.rescue import rescued
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
 
@@ -55,6 +56,7 @@ __all__ = [
     "metrics",
     "pictures",
     "plot",
+    "rescued",
     "resume",
     "supervised",
 ]

@@ -77,7 +77,8 @@ def fit(
         checkpoint: a folder, or a `funcnet.checkpoint.Checkpointer`, to keep the run in: after each epoch, whenever
             the checkpointer's ``every`` says so, and at Ctrl-C or SIGTERM. The same call goes on from the latest one,
             however the run before ended, and gets the numbers that a run without an end would have got, bit for bit;
-            ``epochs``, ``steps`` and ``seconds`` count those of all calls. Without ``every`` what an epoch did is lost with a killed process.
+            ``epochs``, ``steps`` and ``seconds`` count those of all calls. Without ``every`` what an epoch did is lost
+            with a killed process.
         override: hyperparameters that win over those of the checkpoint, such as ``{"lr": 1e-4}``; see `resume`.
         mesh: devices to train on, from `parallel.mesh`; that of the model, if `parallel.shard` made it. Batches that
             the devices do not divide are filled with copies of rows that count neither for the loss nor for metrics,
@@ -118,7 +119,7 @@ def fit(
     run = setup.place_run(run)
     batches, evaluation = setup.place_batches(batches), setup.place_batches(evaluation)
     keeper = None if checkpoint is None else Keeper(checkpoint, batches, evaluation)
-    settings = _settings(length, batches, evaluation, watching, keeper, setup)
+    settings = _settings(length, batches, evaluation is not None, watching, keeper, setup)
     with Interruption() as interruption, keeper or nullcontext():
         place = FitPosition(began=int(run.step))
         if keeper is not None:
@@ -148,7 +149,7 @@ def _check_sources(batches: Any, evaluation: Any, length: Length) -> None:
 def _settings(
     length: Length,
     batches: Any,
-    evaluation: Any,
+    evaluates: bool,
     observers: list[Observer],
     keeper: Keeper | None,
     setup: Setup,
@@ -160,8 +161,8 @@ def _settings(
         "steps": length.steps,
         "seconds": length.seconds,
         "evaluate_every": every if isinstance(every, int) else f"{every.number} epochs",
+        "evaluation": evaluates,
         "batches": length_of(batches),
-        "evaluation": evaluation is not None,
         "observers": [type(one).__name__ for one in observers],
         "checkpoint": None if keeper is None else str(keeper.checkpointer.directory),
         "mesh": None if setup.mesh is None else str(dict(setup.mesh.shape)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from funcnet.core.aliases import Array, Params
@@ -116,6 +117,24 @@ class Observer:
 
     every: int | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Meet misspelt methods where they are written, because nothing would ever call them.
+
+        Raises:
+            TypeError: a method's name is close to one of these, or begins with ``on_``.
+        """
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            if not callable(value) or name in _METHODS or name.startswith("__"):
+                continue
+            close = get_close_matches(name, _METHODS, n=1, cutoff=0.8)
+            if name.startswith("on_") or close:
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise TypeError(
+                    f"{cls.__name__}.{name} would never be called: an observer's methods are {', '.join(_METHODS)}"
+                    f"{hint}"
+                )
+
     def on_start(self, loop: Loop) -> None:
         """Before the first step of a call; ``loop.began`` tells whether it goes on from a checkpoint."""
 
@@ -147,3 +166,6 @@ class Observer:
 
     def load_state_dict(self, kept: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint kept."""
+
+
+_METHODS = [name for name, value in vars(Observer).items() if callable(value) and name[0] != "_"]

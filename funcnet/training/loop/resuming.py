@@ -11,6 +11,7 @@ import jax
 from funcnet.checkpoint import Checkpointer, Saved
 from funcnet.optim import with_hyperparams
 from funcnet.training.loop.tally import Tally
+from funcnet.training.loop.watching import KeptObserver
 from funcnet.training.train_state import TrainState
 
 __all__ = ["FitPosition", "Keeper", "resume"]
@@ -30,7 +31,7 @@ class FitPosition:
         seconds: spent on all calls so far.
         evaluated: the last step that was followed by an evaluation, or -1.
         tally: of the metrics so far.
-        recorded: what the tally was at the last record, read by the host.
+        recorded: what the tally was at the last record, on the host.
         recorded_at: the seconds then.
         records: so far.
         observers: what `Watchers.state` gave.
@@ -44,10 +45,10 @@ class FitPosition:
     seconds: float = 0.0
     evaluated: int = -1
     tally: Tally | None = None
-    recorded: dict[str, Any] = field(default_factory=dict)
+    recorded: Tally | None = None
     recorded_at: float = 0.0
     records: list[dict[str, float]] = field(default_factory=list)
-    observers: list[dict[str, Any]] = field(default_factory=list)
+    observers: list[KeptObserver] = field(default_factory=list)
 
     def next_epoch(self) -> None:
         """Go on to the beginning of the next epoch."""
@@ -142,18 +143,19 @@ class Keeper:
         place: FitPosition | None = None,
     ) -> tuple[TrainState, FitPosition]:
         """Return the latest run and its place, or those that begin."""
-        place, kept = place or FitPosition(), {}
+        at = FitPosition() if place is None else place
+        kept: dict[str, Any] = {}
         found = self.checkpointer.restore({"run": run}, select="run.*", strict=strict)
         if found is not None:
             tree, saved = found
             _check_ahead(saved, run)
             beside = sorted({name.partition(".")[0] for name in saved.names} - {"run"})
             kept = saved.load(select=[f"{glob.escape(name)}*" for name in beside])
-            run, place = tree["run"], kept.get("place", place)
+            run, at = tree["run"], kept.get("place", at)
         if override:
             run = replace(run, opt_state=with_hyperparams(run.opt_state, override))
         self._put(kept)  # last: what fails leaves the loaders where they were
-        return run, place
+        return run, at
 
     def skipped(self, place: FitPosition) -> int:
         """Count the batches to pass over: those trained on, of a source that does not know its position."""

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -15,11 +14,11 @@ from funcnet.training.loop.length import Length
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.loop.on_mesh import Setup
 from funcnet.training.loop.resuming import FitPosition, Keeper
-from funcnet.training.loop.tally import Totals
 from funcnet.training.loop.training import Training
 from funcnet.training.loop.watching import Watchers
 from funcnet.training.objective import Supervised, rows_of
 from funcnet.training.progress import Progress, length_of
+from funcnet.training.rescue import attach_run, lost_because
 from funcnet.training.train_state import TrainState
 
 __all__ = ["Running"]
@@ -66,10 +65,9 @@ class Running:
         self.evaluating = Evaluation(setup)
         self.history = History([*place.records])
         self.started = time.monotonic() - place.seconds
-        self.recorded = Totals(**place.recorded) if place.recorded else Totals()
         self.ended = False
         self.loop = self._make_loop(settings)
-        self.watchers = Watchers(observers, self.loop, self.training.totals, list)
+        self.watchers = Watchers(observers, self.loop, self.training.read, list)
         if place.observers:
             self.watchers.restore(place.observers)
 
@@ -100,8 +98,15 @@ class Running:
             self._keep_after(error)
             raise
         finally:
-            self.watchers.end()
+            self._end()
         return self.training.run, self.history
+
+    def _end(self) -> None:
+        try:
+            self.watchers.end()
+        except BaseException as error:  # of an observer, at the end of a run that had none
+            self._keep_after(error)
+            raise
 
     # ---- epochs ----------------------------------------------------------------------------------
 
@@ -121,6 +126,8 @@ class Running:
             self.loop.interrupted = self.history.interrupted = True
             if self.training.steps > self.loop.began:
                 self._record()
+        if self.watchers.pending:
+            self.watchers.report()
         self.history.reason = self.loop.reason
 
     def _bar(self) -> Progress:
@@ -136,7 +143,8 @@ class Running:
         for number, batch in enumerate(self._loaded(bar)):
             if number < skipped:
                 continue
-            self.watchers.report()
+            if self.watchers.pending:
+                self.watchers.report()
             if keeper is not None and keeper.waiting is not None:
                 keeper.settle(self.training.run, self._position())
                 if self.ended:
@@ -244,7 +252,11 @@ class Running:
 
     def _means(self) -> dict[str, float]:
         """Return the means of the training metrics since the last record."""
-        return (self.training.totals() - self.recorded).means()
+        now = self.training.read()
+        if now is None:
+            return {}
+        then = self.place.recorded
+        return (now.read() if then is None else now.read() - then.read()).means()
 
     def _report(self, evaluate: bool) -> None:
         """Make the record of this step, with an evaluation if it is wanted and not made yet."""
@@ -271,7 +283,7 @@ class Running:
                 **means,
             }
             records.append(record)
-            self.recorded, place.recorded_at = self.training.totals(), now
+            place.recorded, place.recorded_at = self.training.read(), now
         self.loop.record = records[-1]
         return records[-1]
 
@@ -308,19 +320,44 @@ class Running:
         place = self.place
         place.seconds = time.monotonic() - self.started
         place.tally = self.training.tally
-        place.recorded, place.records = asdict(self.recorded), self.history.records
+        place.records = self.history.records
         place.observers = self.watchers.state()
         return place
 
     def _keep_after(self, error: BaseException) -> None:
-        """Save what was trained before an error, if there is a checkpoint to save in."""
-        trained = self.training.steps > self.loop.began
-        if self.keeper is None or not trained or isinstance(error, KeyboardInterrupt):
+        """Keep what was trained before an error: with the error, and in the checkpoint if there is one."""
+        step = self.training.steps
+        attach_run(error, self.training.run, self.history)
+        if step == self.loop.began:
             return
+        impatient = isinstance(error, KeyboardInterrupt)
+        if (why := lost_because(self.training.run, wait=not impatient)) is not None:
+            error.add_note(f"what was trained up to step {step} is lost: {why}{self._last_kept()}")
+        elif impatient or not self._save_after(error):
+            error.add_note(
+                f"what was trained up to step {step} is not lost: run, history = fn.training.rescued()"
+            )
+
+    def _save_after(self, error: BaseException) -> bool:
+        # of several processes others may not have failed, and all have to save together
+        if self.keeper is None or jax.process_count() > 1:
+            return False
+        folder = self.keeper.checkpointer.directory
         try:
             self.keeper.failed(self.training.run, self._position())
         except Exception as second:
-            error.add_note(f"and what was trained until then could not be saved: {second!r}")
+            error.add_note(f"what was trained could not be saved in {folder}: {second!r}")
+            return False
+        error.add_note(
+            f"what was trained up to step {self.training.steps} is saved in {folder}: the same call goes on from it"
+        )
+        return True
+
+    def _last_kept(self) -> str:
+        if self.keeper is None:
+            return "; fit(..., checkpoint=folder) would have kept it"
+        steps = self.keeper.checkpointer.steps()
+        return f"; the last checkpoint is of step {steps[-1]}" if steps else ""
 
 
 def _shapes(batch: Any) -> str:

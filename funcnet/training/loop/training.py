@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.training.loop.on_mesh import Setup, cached, in_step
-from funcnet.training.loop.tally import Tally, Totals
+from funcnet.training.loop.tally import Tally
 from funcnet.training.objective import Objective, weight_of
 from funcnet.training.steps import make_train_step
 from funcnet.training.train_state import TrainState
@@ -52,7 +52,7 @@ class Training:
         self.run = jax.tree.map(jnp.copy, run)  # the steps donate it; the caller's stays whole
         self.steps = int(run.step)
         self.tally = None if tally is None else self.place(tally)
-        self._read: tuple[int, Totals] = (-1, Totals())
+        self._read: tuple[int, Any] = (-1, None)
         self._warned = False
 
     def step(self, call: Callable[..., Any], batch: Any) -> None:
@@ -71,13 +71,11 @@ class Training:
         in_step(self.tally)
         self.steps += 1
 
-    def totals(self) -> Totals:
-        """Read the metrics' totals, waiting for the device."""
-        if self.tally is None:
-            return Totals()
-        if self._read[0] != self.steps:
-            self._read = (self.steps, self.tally.read())
-            self._warn(self._read[1].first_bad)
+    def read(self) -> Tally | None:
+        """Bring the tally to the host, waiting for the device; None before the first step."""
+        if self.tally is not None and self._read[0] != self.steps:
+            self._read = (self.steps, jax.device_get(self.tally))
+            self._warn(self._read[1].read().first_bad)
         return self._read[1]
 
     def _warn(self, step: int) -> None:

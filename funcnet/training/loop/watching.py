@@ -3,14 +3,16 @@
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import Any
+
+import jax
 
 from funcnet.core.checks import check_positive
 from funcnet.training.loop.observer import Loop, Observer
-from funcnet.training.loop.tally import Totals
+from funcnet.training.loop.tally import Tally
 
-__all__ = ["Watchers", "check_observers"]
+__all__ = ["KeptObserver", "Watchers", "Window", "check_observers"]
 
 
 def check_observers(observers: Any) -> list[Observer]:
@@ -59,30 +61,65 @@ def _check_one(name: str, one: Any) -> None:
         check_positive(f"{name}.every", one.every)
 
 
+@jax.tree_util.register_dataclass
+@dataclass
+class Window:
+    """An observer's last reading of the metrics.
+
+    Attributes:
+        tally: as it was then, on the host; None before the first.
+        step: when that was.
+        means: what was read.
+    """
+
+    tally: Tally | None = None
+    step: int = -1
+    means: dict[str, float] = field(default_factory=dict)
+
+
+@jax.tree_util.register_dataclass
+@dataclass
+class KeptObserver:
+    """What a checkpoint keeps of an observer.
+
+    Attributes:
+        kind: its class's name.
+        state: from `Observer.state_dict`, as JSON.
+        window: its last reading.
+    """
+
+    kind: str
+    state: str
+    window: Window
+
+
 class Watchers:
     """The observers of one run.
 
     Args:
         observers: checked before.
         loop: what they are shown.
-        totals: reads the metrics' totals as of now, waiting for the device.
-        measured: reads what observers measured last, by observer.
+        tally: reads the metrics' tally as of now, waiting for the device.
+        measured: reads what observers measured last, and at which step, by observer.
+
+    Attributes:
+        next_step: the next one after which an observer is to be called.
+        pending: whether there is something to report at the end of this step.
     """
 
     def __init__(
         self,
         observers: list[Observer],
         loop: Loop,
-        totals: Callable[[], Totals],
+        tally: Callable[[], Tally | None],
         measured: Callable[[], list[tuple[int, dict[str, float]]]],
     ) -> None:
         self.observers, self.loop = observers, loop
-        self._totals, self._measured = totals, measured
-        self._windows = [_Window() for _ in observers]
+        self._tally, self._measured = tally, measured
+        self._windows = [Window() for _ in observers]
         self._started = 0
-        self._kept: list[dict[str, Any]] = []
         self.next_step: float = 0
-        self._unreported = False
+        self.pending = False
 
     def start(self) -> None:
         """Call `on_start`."""
@@ -104,16 +141,15 @@ class Watchers:
             self._call(place, method)
 
     def report(self) -> None:
-        """Call `on_report` of all, once everything that comes at a step was called."""
-        if self._unreported:
-            self.tell("on_report")
-            self.loop.reported, self._unreported = {}, False
+        """Call `on_report`, last of all at a step."""
+        self.tell("on_report")
+        self.loop.reported.clear()
+        self.pending = False
 
     def end(self) -> None:
         """Call `on_end` of each that was started, whatever the others do; the first error is raised at the end."""
         first: BaseException | None = self.loop.error
-        # logs last: they write what the others still report
-        for place in sorted(range(self._started), key=self._is_log):
+        for place in range(self._started):
             try:
                 self._call(place, "on_end")
             except BaseException as error:
@@ -124,12 +160,9 @@ class Watchers:
         if first is not None and first is not self.loop.error:
             raise first
 
-    def _is_log(self, place: int) -> bool:
-        return type(self.observers[place]).on_report is not Observer.on_report
-
     def _call(self, place: int, method: str) -> None:
-        self._unreported = True
         self.loop.read = lambda: self._read(place)
+        self.pending = True
         try:
             getattr(self.observers[place], method)(self.loop)
         except BaseException as error:
@@ -150,18 +183,20 @@ class Watchers:
     def _read(self, place: int) -> dict[str, float]:
         """Return the means of an observer's window; read again at the same step, the same."""
         window, step = self._windows[place], self.loop.step
-        if window.step != step:
-            totals = self._totals()
-            window.means = (totals - window.totals).means()
+        if window.step != step and (tally := self._tally()) is not None:
+            totals = tally.read()
+            if window.tally is not None:
+                totals -= window.tally.read()
+            means = totals.means()
             for when, values in self._measured():
                 if when > window.step:
-                    window.means |= values
-            window.totals, window.step = totals, step
+                    means |= values
+            self._windows[place] = window = Window(tally, step, means)
         return dict(window.means)
 
-    def state(self) -> list[dict[str, Any]]:
+    def state(self) -> list[KeptObserver]:
         """Return what a checkpoint keeps."""
-        kept = []
+        kept: list[KeptObserver] = []
         for place, one in enumerate(self.observers):
             state = one.state_dict()
             try:
@@ -171,16 +206,15 @@ class Watchers:
                     f"{self._name(place)}.state_dict() must be of what JSON can hold, numbers, strings, lists and "
                     f"dicts: {error}"
                 ) from error
-            window = json.dumps(self._windows[place].as_dict())
-            kept.append({"class": type(one).__name__, "state": text, "window": window})
+            kept.append(KeptObserver(type(one).__name__, text, self._windows[place]))
         return kept
 
-    def restore(self, kept: list[dict[str, Any]]) -> None:
+    def restore(self, kept: list[KeptObserver]) -> None:
         """Give back what a checkpoint kept: to the first of a class what the first of that class had, and so on."""
         left = [*kept]
         for place, one in enumerate(self.observers):
             name = type(one).__name__
-            found = next((entry for entry in left if entry["class"] == name), None)
+            found = next((entry for entry in left if entry.kind == name), None)
             if found is None:
                 if kept and one.state_dict():
                     _warn(
@@ -188,8 +222,8 @@ class Watchers:
                     )
                 continue
             left.remove(found)
-            self._windows[place] = _Window.of(json.loads(found["window"]))
-            if state := json.loads(found["state"]):
+            self._windows[place] = found.window
+            if state := json.loads(found.state):
                 try:
                     one.load_state_dict(state)
                 except BaseException as error:
@@ -197,28 +231,9 @@ class Watchers:
                         f"in {self._name(place)}.load_state_dict, of what a checkpoint kept"
                     )
                     raise
-        lost = [entry["class"] for entry in left if json.loads(entry["state"])]
+        lost = [entry.kind for entry in left if json.loads(entry.state)]
         if lost:
             _warn(f"the checkpoint keeps the state of {', '.join(lost)}, which observers= lacks")
-
-
-class _Window:
-    """An observer's last reading."""
-
-    def __init__(self) -> None:
-        self.totals = Totals()
-        self.step = -1
-        self.means: dict[str, float] = {}
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"totals": asdict(self.totals), "step": self.step, "means": self.means}
-
-    @classmethod
-    def of(cls, kept: dict[str, Any]) -> "_Window":
-        window = cls()
-        window.totals, window.step = Totals(**kept["totals"]), kept["step"]
-        window.means = kept["means"]
-        return window
 
 
 def _warn(message: str) -> None:

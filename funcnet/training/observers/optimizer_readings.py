@@ -34,7 +34,7 @@ class LearningRate(Observer):
         ValueError: raised by `fit`, the optimizer's state tells no such number.
 
     Example:
-        >>> net, optimizer = fn.functionalize(nn.Linear(4, 2)), optim.sgd(optim.schedules.linear(0.4, 0.0, 4))
+        >>> net, optimizer = fn.functionalize(nn.Linear(4, 2)), optim.sgd(lambda step: 0.4 - 0.1 * step)
         >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
         >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
         >>> batches = [{"x": jnp.eye(4), "y": jnp.array([0, 1, 0, 1])}] * 4
