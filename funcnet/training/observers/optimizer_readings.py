@@ -34,15 +34,16 @@ class LearningRate(Observer):
         ValueError: raised by `fit`, the optimizer's state tells no such number.
 
     Example:
-        >>> net, optimizer = fn.functionalize(nn.Linear(4, 2)), optim.sgd(optim.schedules.linear(0.4, 0.0, 4))
+        >>> net, optimizer = fn.functionalize(nn.Linear(4, 2)), optim.sgd(lambda step: 0.4 - 0.1 * step)
         >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
         >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
         >>> batches = [{"x": jnp.eye(4), "y": jnp.array([0, 1, 0, 1])}] * 4
         >>> run, history = fn.training.fit(
         ...     objective, optimizer, run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.LearningRate(every=2), fn.training.JSONLog("a.jsonl", every=None)])
-        >>> import json
-        >>> [round(row["lr"], 2) for row in map(json.loads, open("a.jsonl")) if "lr" in row]
+        >>> import json, pathlib
+        >>> rows = [json.loads(line) for line in pathlib.Path("a.jsonl").read_text().splitlines()]
+        >>> [round(row["lr"], 2) for row in rows]
         [0.3, 0.1]
     """
 
@@ -94,8 +95,9 @@ def optimizer_numbers(opt_state: PyTree) -> dict[str, Any]:
     for path, node in nodes:
         for name, value in node.hyperparams.items():
             found[name if len(nodes) == 1 else join(path, name)] = value
-    scales = jax.tree.leaves(opt_state, is_leaf=_is_loss_scale)
-    found |= {"loss_scale": node.scale for node in scales if _is_loss_scale(node)}
+    scaled = filter(_is_loss_scale, jax.tree.leaves(opt_state, is_leaf=_is_loss_scale))
+    if (outer := next(scaled, None)) is not None:
+        found["loss_scale"] = outer.scale
     return {name: value for name, value in found.items() if jnp.ndim(value) == 0}
 
 
@@ -131,8 +133,9 @@ class GradientNorms(Observer):
         >>> run, history = fn.training.fit(
         ...     objective, optim.sgd(0.5), run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.GradientNorms(every=2), fn.training.JSONLog("a.jsonl", every=2)])
-        >>> import json
-        >>> [name for name in json.loads(open("a.jsonl").readline()) if "norm" in name]
+        >>> import json, pathlib
+        >>> row = json.loads(pathlib.Path("a.jsonl").read_text().splitlines()[0])
+        >>> [name for name in row if "norm" in name]
         ['gradient_norm', 'gradient_norm/0', 'gradient_norm/2']
     """
 

@@ -39,8 +39,8 @@ class Samples(Observer):
         >>> run, history = fn.training.fit(
         ...     objective, optim.sgd(0.5), run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.JSONLog("a.jsonl", every=None), fn.training.Samples(look, every=2)])
-        >>> import json
-        >>> [json.loads(line)["samples/note"] for line in open("a.jsonl")]
+        >>> import json, pathlib
+        >>> [json.loads(line)["samples/note"] for line in pathlib.Path("a.jsonl").read_text().splitlines()]
         ['after 2 steps', 'after 4 steps']
     """
 
