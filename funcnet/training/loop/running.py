@@ -218,11 +218,12 @@ class Running:
             raise
         place.batches += 1
         loop.run, loop.step, loop.batch = training.run, training.steps, batch
-        loop.samples += number_of_rows(batch)
         loop.seconds = time.monotonic() - self.started
         bar.show(self._means)
-        if loop.step >= self.watchers.next_step:
-            self.watchers.after_step()
+        if self.watchers.observers:
+            loop.samples += number_of_rows(batch)
+            if loop.step >= self.watchers.next_step:
+                self.watchers.after_step()
         self.interruption.agree(loop.step, self._wishes_end())
         self._look_whether_ended()
         if not self.interruption.requested and (self._is_turn() or self.ended):
