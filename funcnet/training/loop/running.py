@@ -21,7 +21,7 @@ from funcnet.training.loop.watching import Watchers
 from funcnet.training.loss_scaling import DynamicLossScale
 from funcnet.training.named_metrics import NamedMetrics
 from funcnet.training.objective import Supervised
-from funcnet.training.progress import Progress, length_of
+from funcnet.training.progress import Progress, known_length
 from funcnet.training.rescue import attach_run, lost_because
 from funcnet.training.train_state import TrainState
 
@@ -164,7 +164,7 @@ class Running:
             self._step(bar, batch)
             if keeper is not None:
                 keeper.after_step(self.training.steps, self.ended)
-            elif self.ended and place.batches != length_of(self.batches):
+            elif self.ended and place.batches != known_length(self.batches):
                 return
             elif self.ended:
                 break
