@@ -1,7 +1,7 @@
 """Train state, the loop, metrics, progress."""
 
 from funcnet.training import metrics
-from funcnet.training.loop.evaluation import evaluate
+from funcnet.training.loop.evaluation import evaluate, test
 from funcnet.training.loop.fit import fit
 from funcnet.training.loop.history import History
 from funcnet.training.loop.observer import Loop, Observer
@@ -10,6 +10,7 @@ from funcnet.training.loop.resuming import resume
 from funcnet.training.loss_scaling import DynamicLossScale, dynamic_loss_scale
 from funcnet.training.metrics.running_mean import RunningMean
 from funcnet.training.objective import Objective, accuracy, supervised
+from funcnet.training.predict import predict
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
 
@@ -29,6 +30,8 @@ __all__ = [
     "make_eval_step",
     "make_train_step",
     "metrics",
+    "predict",
     "resume",
     "supervised",
+    "test",
 ]
