@@ -157,6 +157,9 @@ def _of_real_rows(function: Any, rows: Rows, by_rows: bool) -> tuple[Array, Weig
         kept = [leaf[None] if has else leaf for leaf, has in zip(row, has_rows, strict=True)]
         return average_of(function, *tree.unflatten(kept))
 
+    if not any(has_rows[: tree.children()[0].num_leaves]):
+        # the model put all rows together, those that fill the batch with them: nothing can be said of the others
+        return jnp.full_like(jnp.asarray(function(outputs, targets)), jnp.nan), rows.number()
     each = jax.vmap(one, in_axes=[0 if has else None for has in has_rows])(*leaves)
     told = isinstance(each, Average)
     dtype = each.value.dtype if told else each.dtype

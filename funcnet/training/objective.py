@@ -48,7 +48,8 @@ def supervised(
     Where a batch says which of its rows are real (``batch["valid"]``, as a loader with ``pad_last=True``
     does), the others count neither for the loss nor for the metrics, in training and in evaluation: a
     function that takes ``where=`` is given the mask ``(N,)``; any other is called on the whole batch if all rows
-    are real, else on each row alone, and put together by what each row stands for.
+    are real, else on each row alone, and put together by what each row stands for. Of a loss that the model computed
+    itself rows cannot be left out: it is ``nan`` where some are not real.
 
     The mean over batches that `fit` and `evaluate` report weighs each batch by what its loss is the mean of, so that
     it is the loss of all samples at once. A loss of funcnet that is returned as it is says so itself: elements,
