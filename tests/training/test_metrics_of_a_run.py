@@ -15,14 +15,6 @@ from funcnet.training.named_metrics import NamedMetrics
 SAMPLES, CLASSES = 11, 3
 
 
-class Model(fn.Module):
-    def __init__(self, dtype=jnp.float32):
-        self.dense = nn.Linear(4, CLASSES, dtype=dtype)
-
-    def __call__(self, x):
-        return self.dense(x.astype(self.dense.weight.dtype))
-
-
 def samples():
     rng = np.random.default_rng(3)
     x = rng.standard_normal((SAMPLES, 4)).astype(np.float32)
@@ -33,7 +25,7 @@ def loader(**options):
     return data.DataLoader(data.ArrayDataset(samples()), 4, **options)
 
 
-NET = fn.functionalize(Model())
+NET = fn.functionalize(nn.Linear(4, CLASSES))
 OBJECTIVE = training.supervised(NET, F.cross_entropy, inputs="x", targets="y")
 RUN = training.TrainState.create(NET, optim.sgd(0.1), jax.random.key(0))
 
@@ -44,7 +36,7 @@ def mean_score(outputs, targets):
 
 METRICS = {
     "acc": M.Accuracy(),
-    "f1": M.FBeta(CLASSES, average=None),
+    "f1": M.FBeta(CLASSES, average="none"),
     "matrix": M.ConfusionMatrix(CLASSES),
     "both": M.Metrics({"log": M.LogLoss(from_logits=True), "iou": M.IoU(CLASSES)}),
     "ece": M.CalibrationError(from_logits=True),
@@ -53,9 +45,9 @@ METRICS = {
 }
 
 
-def values_at_once(metrics, net=NET, run=RUN):
-    """What the metrics are of all samples in one call."""
-    outputs, targets = net.apply(run.params, run.state, samples()["x"])[0], samples()["y"]
+def values_at_once(metrics):
+    """Compute metrics of all samples in one call."""
+    outputs, targets = NET.apply(RUN.params, RUN.state, samples()["x"])[0], samples()["y"]
     objects = {name: metric for name, metric in metrics.items() if isinstance(metric, M.Metric)}
     found = {name: metric.measure(outputs, targets) for name, metric in objects.items()}
     found |= {name: f(outputs, targets) for name, f in metrics.items() if name not in objects}
@@ -77,17 +69,27 @@ def test_metrics_are_those_of_all_samples_at_once(devices, pad_last, request):
         assert isinstance(found[name], float) == (np.ndim(value) == 0)
 
 
+class Narrow(fn.Module):
+    """Outputs of 16 bits that no rounding changes, so that only what counts them may lose digits."""
+
+    def __call__(self, x):
+        return x[:, :CLASSES].astype(jnp.bfloat16)
+
+
 def test_outputs_of_sixteen_bits_are_counted_in_32():
-    net = fn.functionalize(Model(jnp.bfloat16))
+    rows = samples()
+    rows["x"] = rows["x"].astype(jnp.bfloat16).astype(np.float32)
+    net = fn.functionalize(Narrow())
     run = training.TrainState.create(net, optim.sgd(0.1), jax.random.key(0))
     objective = training.supervised(net, F.cross_entropy, inputs="x", targets="y")
-    metrics = {"log": M.LogLoss(from_logits=True), "acc": M.Accuracy()}
-    found = training.evaluate(objective, run, loader(), metrics=metrics)
-    expected = values_at_once(metrics, net, run)
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=2e-6)
+    batches = data.DataLoader(data.ArrayDataset(rows), 4)
+    metrics = {"log": M.LogLoss(), "acc": M.Accuracy()}
+    found = training.evaluate(objective, run, batches, metrics=metrics)
+    for name, metric in metrics.items():
+        expected = metric.measure(rows["x"][:, :CLASSES], rows["y"])
+        np.testing.assert_allclose(found[name], expected, rtol=2e-6)
     # each batch's loss is rounded to eight bits once
-    np.testing.assert_allclose(found["loss"], expected["log"], rtol=2**-8)
+    np.testing.assert_allclose(found["loss"], found["log"], rtol=2**-8)
 
 
 def test_binary_scores_and_sequences():
@@ -123,7 +125,7 @@ def test_bleu_of_batches():
     tokens = rng.integers(1, 4, (SAMPLES, 6))
     net = fn.functionalize(Tokens())
     run = training.TrainState.create(net, optim.sgd(0.1), jax.random.key(0))
-    metric = M.BLEU(smooth="add-k") if False else M.BLEU()
+    metric = M.BLEU()
     loss = lambda outputs, targets: (outputs != targets).mean(dtype=jnp.float32)
     objective = training.supervised(net, loss, inputs="x", targets="x")
     batches = data.DataLoader(data.ArrayDataset({"x": tokens}), 4, pad_last=True)
@@ -135,8 +137,9 @@ def test_bleu_of_batches():
 
 def test_training_counts_with_the_same_list_and_names():
     metrics = NamedMetrics.of(METRICS)
-    step = CountedStep(OBJECTIVE, optim.sgd(0.0), metrics)
-    run, counted = RUN, metrics.init()
+    still = optim.sgd(0.0)
+    step = CountedStep(OBJECTIVE, still, metrics)
+    run, counted = training.TrainState.create(NET, still, jax.random.key(0)), metrics.init()
     tally = step.start(run, next(iter(loader())))
     jitted = jax.jit(step)
     for batch in loader():
@@ -150,7 +153,7 @@ def test_training_counts_with_the_same_list_and_names():
 
 def test_a_list_names_its_metrics():
     metrics = [
-        M.FBeta(3), M.IoU(3), M.ROCAUC(), M.R2(), M.RMSE(), M.BLEU(), M.LogLoss(), training.accuracy,
+        M.FBeta(3), M.IoU(3), M.ROCAUC(bins=9), M.R2(), M.RMSE(), M.BLEU(), M.LogLoss(), training.accuracy,
     ]  # fmt: skip
     found = NamedMetrics.of(metrics)
     names = [name for name, _ in (*found.objects, *found.functions)]
@@ -163,7 +166,7 @@ def test_a_list_names_its_metrics():
     ("metrics", "error", "message"),
     [
         (M.Accuracy(), TypeError, r"such as \[training\.metrics\.FBeta\(10\)\]"),
-        ([M.FBeta(3), M.FBeta(3, average=None)], ValueError, "two metrics named 'f_beta'"),
+        ([M.FBeta(3), M.FBeta(3, average="none")], ValueError, "two metrics named 'f_beta'"),
         ([lambda o, t: 0.0], ValueError, r"has no name.*metrics=\{'name': function\}"),
         ({"acc": 3}, TypeError, "'acc' is a int"),
         ({"loss": M.Accuracy()}, ValueError, "reports loss itself"),
@@ -186,10 +189,20 @@ def test_an_objectives_metrics_are_functions():
         training.supervised(NET, F.cross_entropy, metrics={"acc": M.Accuracy()})
 
 
-def test_what_does_not_fit_a_metric_is_told_by_its_name():
-    with pytest.raises(ValueError, match=r"classes from 0 to 1") as caught:
-        training.evaluate(OBJECTIVE, RUN, loader(), metrics={"two": M.ConfusionMatrix(2)})
-    assert "'two'" in "".join(getattr(caught.value, "__notes__", []))
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (
+            M.ConfusionMatrix(2),
+            r"made for classes=2; outputs \(4, 3\) have 3",
+        ),  # while it is traced
+        (M.LogLoss(from_logits=False), "are no probabilities"),  # by what was counted
+    ],
+)
+def test_what_does_not_fit_a_metric_is_told_by_its_name(metric, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        training.evaluate(OBJECTIVE, RUN, loader(), metrics={"mine": metric})
+    assert "'mine'" in "".join(caught.value.__notes__)
 
 
 def test_nan_is_told():
