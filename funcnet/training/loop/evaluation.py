@@ -13,10 +13,10 @@ from jax.sharding import Mesh, NamedSharding
 from funcnet.core.aliases import PyTree
 from funcnet.parallel.rules.table import Rules
 from funcnet.training.loop.on_mesh import Setup, cached, in_step, set_up
-from funcnet.training.loop.progress import Progress
 from funcnet.training.loop.tally import CountedEvaluation
 from funcnet.training.named_metrics import NamedMetrics
 from funcnet.training.objective import Objective
+from funcnet.training.progress import Progress
 from funcnet.training.train_state import TrainState
 
 __all__ = ["Evaluation", "evaluate", "is_first", "table", "test", "values_of"]

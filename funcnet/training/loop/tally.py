@@ -177,6 +177,7 @@ class CountedStep:
     ) -> None:
         self.step = make_measured_step(objective, optimizer, loss_scale=loss_scale)
         self.metrics, self.whole = metrics, whole
+        self.weights = _weights(lambda run, batch: self.step(run, batch)[1].found, metrics)
 
     def __call__(
         self, run: TrainState, tally: Tally, counted: PyTree, batch: Any
@@ -191,7 +192,7 @@ class CountedStep:
 
     def start(self, run: TrainState, batch: Any) -> Tally:
         """Return an empty tally for what a batch's step will measure."""
-        return _empty(lambda run, batch: self.step(run, batch)[1].found, self.metrics, run, batch)
+        return _empty(self.weights, run, batch)
 
 
 class CountedEvaluation:
@@ -208,6 +209,7 @@ class CountedEvaluation:
     ) -> None:
         self.step = make_measured_eval_step(objective)
         self.metrics, self.whole = metrics, whole
+        self.weights = _weights(self.step, metrics)
 
     def __call__(
         self, run: TrainState, tally: Tally, counted: PyTree, batch: Any
@@ -219,17 +221,22 @@ class CountedEvaluation:
 
     def start(self, run: TrainState, batch: Any) -> Tally:
         """Return an empty tally for what a batch's step will measure."""
-        return _empty(self.step, self.metrics, run, batch)
+        return _empty(self.weights, run, batch)
 
 
-def _empty(step: Any, metrics: NamedMetrics, run: TrainState, batch: Any) -> Tally:
-    """Learn names, and which of them add up, from shapes."""
+def _weights(step: Any, metrics: NamedMetrics) -> Any:
+    """Return a function that tells what each mean stands for: one object, which JAX traces once."""
 
-    def kinds(run: TrainState, batch: Any) -> dict[str, Any]:
+    def weights(run: TrainState, batch: Any) -> dict[str, Any]:
         return metrics.update(metrics.init(), step(run, batch))[1].weights
 
-    weights = jax.eval_shape(kinds, run, batch)
-    return Tally.zeros([*weights], [name for name, weight in weights.items() if weight is None])
+    return weights
+
+
+def _empty(weights: Any, run: TrainState, batch: Any) -> Tally:
+    """Learn names, and which of them add up, from shapes."""
+    found = jax.eval_shape(weights, run, batch)
+    return Tally.zeros([*found], [name for name, weight in found.items() if weight is None])
 
 
 def _on_every_device(tree: Any, whole: NamedSharding | None) -> Any:
