@@ -227,3 +227,95 @@ def test_the_table_of_a_test(capsys):
     assert said[1] == f"loss      {found['loss']:.4f}"
     assert said[2] == "matrix"
     assert len(said) == 3 + CLASSES
+
+
+# ---- fit
+
+
+def fit(batches=None, metrics=METRICS, **options):
+    options = {"epochs": 2, "evaluation": loader(), "progress": False} | options
+    batches = loader(shuffle=True, seed=1) if batches is None else batches
+    return training.fit(OBJECTIVE, optim.sgd(0.1), RUN, batches, metrics=metrics, **options)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit()
+
+
+def same(history, expected, rtol):
+    assert len(history.records) == len(expected.records)
+    for ours, theirs in zip(history.records, expected.records, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours.keys() - {"seconds"}:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=rtol, err_msg=name)
+    assert history.arrays.keys() == expected.arrays.keys()
+    for name, array in history.arrays.items():
+        np.testing.assert_allclose(array, expected.arrays[name], rtol=rtol, err_msg=name)
+
+
+def test_records_hold_floats_and_the_history_arrays(fitted):
+    run, history = fitted
+    for record in history.records:
+        assert {f"{part}/both/iou" for part in ("train", "eval")} <= record.keys()
+        assert all(isinstance(value, int | float) for value in record.values())
+    assert sorted(history.arrays) == ["eval/f1", "eval/matrix", "train/f1", "train/matrix"]
+    found = training.evaluate(OBJECTIVE, run, loader(), metrics=METRICS)
+    for name, value in found.items():
+        last = history.records[-1].get(f"eval/{name}", history.arrays.get(f"eval/{name}"))
+        np.testing.assert_allclose(last, value, rtol=2e-6, err_msg=name)
+    # of the last epoch alone: each record begins anew
+    assert history.arrays["train/matrix"].sum() == SAMPLES
+
+
+def test_an_epoch_in_two_parts_counts_each_sample_once(fitted, tmp_path):
+    fit(steps=2, checkpoint=tmp_path, evaluation=loader(), epochs=None)
+    _, history = fit(checkpoint=tmp_path)
+    expected = fitted[1]
+    # where the first call ended there is a record more; what comes after it counts from there on
+    assert [record["step"] for record in history.records] == [2, 3, 6]
+    assert history.records[-1]["train/acc"] == expected.records[-1]["train/acc"]
+    assert history.records[0]["train/acc"] * 8 + history.records[1][
+        "train/acc"
+    ] * 3 == pytest.approx(expected.records[0]["train/acc"] * SAMPLES)
+    for name in ("eval/acc", "eval/loss", "eval/both/log"):
+        assert history.records[-1][name] == pytest.approx(expected.records[-1][name], rel=1e-6)
+
+
+class Stop(Exception):
+    pass
+
+
+class BreaksOff:
+    """Batches that break off before the last of the first epoch."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        for number, batch in enumerate(self.batches):
+            if number == 2:
+                raise Stop
+            yield batch
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["batches"], name)
+
+
+def test_states_within_an_epoch_are_kept(fitted, tmp_path):
+    with fn.checkpoint.Checkpointer(tmp_path, every=1) as checkpointer, pytest.raises(Stop):
+        fit(BreaksOff(loader(shuffle=True, seed=1)), checkpoint=checkpointer)
+    _, history = fit(checkpoint=tmp_path)
+    same(history, fitted[1], rtol=0)
+
+
+def test_on_a_mesh_training_counts_the_same(fitted):
+    mesh = parallel.mesh(data=4, devices=jax.devices()[:4])
+    _, history = fit(mesh=mesh, rules={"weight": parallel.fsdp(smallest=1)})
+    same(history, fitted[1], rtol=1e-5)
+
+
+def test_a_mistake_is_told_at_the_first_step():
+    with pytest.raises(ValueError, match="made for classes=2") as caught:
+        fit(metrics={"mine": M.ConfusionMatrix(2)})
+    assert "'mine'" in "".join(caught.value.__notes__)
