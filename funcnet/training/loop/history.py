@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+import numpy as np
+
 __all__ = ["History"]
 
 _SHOWN = 12
@@ -22,6 +24,7 @@ class History:
             came since the record before.
         interrupted: whether Ctrl-C, or the end of a job of several processes, ended it.
         reason: why an observer stopped it, see `Loop.stop`.
+        arrays: the newest values of metrics that are arrays, such as ``"eval/confusion_matrix"``: records hold floats.
 
     Example:
         >>> fn.training.History([{"epoch": 1, "step": 5, "seconds": 0.21, "train/loss": 1.5}])
@@ -32,6 +35,7 @@ class History:
     records: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
     reason: str | None = None
+    arrays: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     def series(self, name: str) -> list[Any]:
         """Return one metric over the records that have it, such as ``"eval/accuracy"``.
