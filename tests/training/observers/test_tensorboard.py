@@ -109,8 +109,9 @@ def test_texts_and_pictures(tmp_path, reader, rng):
     assert event.step == 5
     assert event.tensor_proto.string_val[0].decode() == values["note"]
     assert found.SummaryMetadata("note").plugin_data.plugin_name == "text"
-    assert found.Tags()["images"] == ["grey", "colours/0", "colours/1"]
-    for name, pixels in (("grey", np.rint(grey * 255)), ("colours/0", colours[0]), ("colours/1", colours[1])):  # fmt: skip
+    assert found.Tags()["images"] == ["colours/0", "colours/1", "grey"]
+    expected = {"grey": np.rint(grey * 255), "colours/0": colours[0], "colours/1": colours[1]}
+    for name, pixels in expected.items():
         (event,) = found.Images(name)
         assert (event.height, event.width) == pixels.shape[:2]
         np.testing.assert_array_equal(
@@ -217,7 +218,7 @@ def test_two_runs_at_a_time_are_an_error(tmp_path):
 
 
 def test_patterns_that_match_nothing_are_met_at_the_start(tmp_path):
-    with pytest.raises(ValueError, match="pattern 'head.*' matches no path"):
+    with pytest.raises(ValueError, match=r"pattern 'head\.\*' matches no path"):
         fit([TensorBoardLog(tmp_path, histograms="head.*")])
 
 
