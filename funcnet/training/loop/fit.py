@@ -20,6 +20,8 @@ from funcnet.training.loop.on_mesh import Setup, set_up
 from funcnet.training.loop.resuming import FitPosition, Keeper
 from funcnet.training.loop.running import Running
 from funcnet.training.loop.watching import check_observers
+from funcnet.training.loss_scaling import DynamicLossScale
+from funcnet.training.named_metrics import NamedMetrics
 from funcnet.training.objective import Objective
 from funcnet.training.progress import length_of
 from funcnet.training.train_state import TrainState
@@ -38,7 +40,9 @@ def fit(
     seconds: float | None = None,
     evaluation: Iterable[Any] | None = None,
     evaluate_every: int | Epochs | None = None,
+    metrics: Mapping[str, Any] | Sequence[Any] | None = None,
     observers: Sequence[Observer] = (),
+    loss_scale: DynamicLossScale | None = None,
     progress: bool = True,
     on_epoch: Callable[[TrainState, dict[str, float]], None] | None = None,
     checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
@@ -70,7 +74,9 @@ def fit(
         evaluation: batches to evaluate on.
         evaluate_every: when: a number of steps, or of epochs as ``training.Epochs(2)``; without it after each epoch.
             The last step of a run is evaluated in any case, except after Ctrl-C, SIGTERM or an error.
+        metrics: further metrics of outputs and targets, for training and evaluation; see `evaluate`.
         observers: a list of `Observer`, called at their turns in the order of the list.
+        loss_scale: for a model in float16, `dynamic_loss_scale`; `TrainState.create` is given the same.
         progress: whether to show a bar (see `Progress`), and a line an epoch where there is no ``on_epoch``.
         on_epoch: called with the state and the epoch's record after each whole epoch, to print or save. An epoch
             that Ctrl-C cut short is in the history, with what it trained on, but not evaluated.
@@ -111,7 +117,7 @@ def fit(
     """
     length = check_length(epochs, steps, seconds, evaluate_every, evaluation)
     _check_pieces(objective, optimizer, run)
-    watching = check_observers(observers)
+    watching, named = check_observers(observers), NamedMetrics.of(metrics)
     _check_sources(batches, evaluation, length)
     if override and checkpoint is None:
         raise ValueError("override changes what a checkpoint holds: pass checkpoint=, too")
@@ -125,8 +131,8 @@ def fit(
         if keeper is not None:
             run, place = keeper.resume(run, override, place=place)
         return Running(
-            setup, run, place, batches, evaluation, length, watching, settings, keeper,
-            interruption, on_epoch, progress and is_first(),
+            setup, run, place, batches, evaluation, length, named, loss_scale, watching, settings,
+            keeper, interruption, on_epoch, progress and is_first(),
         ).go()  # fmt: skip
 
 

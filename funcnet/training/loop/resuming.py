@@ -31,6 +31,8 @@ class FitPosition:
         seconds: spent on all calls so far.
         evaluated: the last step that was followed by an evaluation, or -1.
         tally: of the metrics so far.
+        counted: the state of the metrics since the last record.
+        measured: what each observer measured last.
         recorded: what the tally was at the last record, on the host.
         recorded_at: the seconds then.
         records: so far.
@@ -45,6 +47,8 @@ class FitPosition:
     seconds: float = 0.0
     evaluated: int = -1
     tally: Tally | None = None
+    counted: Any = None
+    measured: list[Any] = field(default_factory=list)
     recorded: Tally | None = None
     recorded_at: float = 0.0
     records: list[dict[str, float]] = field(default_factory=list)

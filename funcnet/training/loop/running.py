@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from funcnet.training.averages import number_of_rows
 from funcnet.training.loop.evaluation import Evaluation, is_first
 from funcnet.training.loop.history import History
 from funcnet.training.loop.interruption import Interruption
@@ -16,7 +17,9 @@ from funcnet.training.loop.on_mesh import Setup
 from funcnet.training.loop.resuming import FitPosition, Keeper
 from funcnet.training.loop.training import Training
 from funcnet.training.loop.watching import Watchers
-from funcnet.training.objective import Supervised, rows_of
+from funcnet.training.loss_scaling import DynamicLossScale
+from funcnet.training.named_metrics import NamedMetrics
+from funcnet.training.objective import Supervised
 from funcnet.training.progress import Progress, length_of
 from funcnet.training.rescue import attach_run, lost_because
 from funcnet.training.train_state import TrainState
@@ -34,6 +37,8 @@ class Running:
         batches: to train on, sent ahead where there is a mesh.
         evaluation: to evaluate on.
         length: when it ends.
+        metrics: that add up, for training and evaluation.
+        loss_scale: of the step.
         observers: to call.
         settings: for observers to show.
         keeper: of checkpoints.
@@ -50,6 +55,8 @@ class Running:
         batches: Iterable[Any],
         evaluation: Iterable[Any] | None,
         length: Length,
+        metrics: NamedMetrics,
+        loss_scale: DynamicLossScale | None,
         observers: list[Observer],
         settings: dict[str, Any],
         keeper: Keeper | None,
@@ -61,13 +68,16 @@ class Running:
         self.length, self.keeper, self.interruption = length, keeper, interruption
         self.on_epoch, self.progress = on_epoch, progress
         self.place = place
-        self.training = Training(setup, run, place.tally)
-        self.evaluating = Evaluation(setup)
+        self.training = Training(setup, run, metrics, loss_scale)
+        self.training.restore(place.tally, place.counted, place.measured)
+        self.evaluating = Evaluation(setup, metrics)
         self.history = History([*place.records])
         self.started = time.monotonic() - place.seconds
         self.ended = False
         self.loop = self._make_loop(settings)
-        self.watchers = Watchers(observers, self.loop, self.training.read, list)
+        self.watchers = Watchers(
+            observers, self.loop, self.training.read, self.training.read_measured
+        )
         if place.observers:
             self.watchers.restore(place.observers)
 
@@ -92,6 +102,7 @@ class Running:
         """Train until the run ends, and return what it reached."""
         try:
             self.watchers.start()
+            self.training.measures = self.watchers.measures()
             self._epochs()
         except BaseException as error:
             self.loop.error = error
@@ -207,7 +218,7 @@ class Running:
             raise
         place.batches += 1
         loop.run, loop.step, loop.batch = training.run, training.steps, batch
-        loop.samples += rows_of(batch)
+        loop.samples += number_of_rows(batch)
         loop.seconds = time.monotonic() - self.started
         bar.show(self._means)
         if loop.step >= self.watchers.next_step:
@@ -273,7 +284,8 @@ class Running:
         """Return the record of this step: a new one, unless it has one."""
         place, records = self.place, self.history.records
         if not records or records[-1]["step"] != self.training.steps:
-            means = {f"train/{name}": value for name, value in self._means().items()}
+            values = self._means() | self.training.read_counted()
+            means = {f"train/{name}": value for name, value in values.items()}
             now = time.monotonic() - self.started
             seconds = now - place.recorded_at
             record = {
@@ -319,7 +331,9 @@ class Running:
         """Bring what a checkpoint keeps up to date."""
         place = self.place
         place.seconds = time.monotonic() - self.started
-        place.tally = self.training.tally
+        training = self.training
+        place.tally, place.counted = training.tally, training.counted
+        place.measured = [*training.measured]
         place.records = self.history.records
         place.observers = self.watchers.state()
         return place

@@ -11,6 +11,7 @@ import jax
 from funcnet.core.checks import check_positive
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.loop.tally import Tally
+from funcnet.training.loop.training import Measure
 
 __all__ = ["KeptObserver", "Watchers", "Window", "check_observers"]
 
@@ -127,6 +128,14 @@ class Watchers:
             self._started = place + 1
             self._call(place, "on_start")
         self._look_ahead()
+
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what observers measure, and how often."""
+        return tuple(
+            (one.measure, one.every)
+            for one in self.observers
+            if one.every is not None and type(one).measure is not Observer.measure
+        )
 
     def after_step(self) -> None:
         """Call `on_step` of those whose turn it is; to be called once ``next_step`` is reached."""
