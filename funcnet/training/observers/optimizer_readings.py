@@ -68,8 +68,9 @@ class LearningRate(Observer):
         }
         if not found:
             raise ValueError(
-                f"the optimizer's state tells no {' or '.join(self.names)}; it has: {', '.join(known) or 'none'}; "
-                "names= chooses among these. An optimizer of Optax tells its numbers inside optax.inject_hyperparams(optax.adam)(learning_rate=...)"
+                f"the optimizer's state tells no {' or '.join(self.names)}; it has: {', '.join(known) or 'none'} "
+                "(names= chooses among these). An optimizer of Optax tells its numbers inside "
+                "optax.inject_hyperparams(optax.adam)(learning_rate=...)"
             )
         return found
 
