@@ -70,6 +70,9 @@ def killed_after(folder, began, seconds):
                 write(folder, began, progress, 10**9)
             finally:
                 os._exit(1)
+        limit = time.monotonic() + 10 * (random.random() < 0.8)  # some are killed as they begin
+        while os.pread(progress, 8, 0) == began.to_bytes(8, "little") and time.monotonic() < limit:
+            time.sleep(0.001)
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -116,9 +119,12 @@ def events_in(folder):
 
 def writers(folder, seed, count):
     random.seed(seed)
+    with tempfile.TemporaryFile() as file:
+        write(folder / "first", 0, file.fileno(), 20)  # what is imported on demand is there then
+    total = 0
     for number in range(count):
         place = folder / f"{number}"
-        done = killed_after(place, 0, random.uniform(0.0, 0.12))
+        done = killed_after(place, 0, random.uniform(0.0, 0.1))
         check(place, done)
         if done > 1:
             began = random.randint(1, done - 1)  # as a checkpoint before says
@@ -128,6 +134,8 @@ def writers(folder, seed, count):
                 write(place, began, file.fileno(), began + 20)
             check(place, began + 20, whole=True)
             assert len(lines_of(place / "log.jsonl").splitlines()) == began + 20
+        total += done
+    assert total > 5 * count  # most of them were killed while they wrote
     print("ok", count)
 
 
