@@ -198,6 +198,13 @@ def test_norms_of_other_runs_are_finite(tmp_path, options):
         assert found[2]["update_ratio/0"] == 0
 
 
+def test_another_fit_knows_what_is_measured_again():
+    one, other = (GradientNorms(5, ["*"], ratios=True).measure for _ in range(2))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != GradientNorms(5).measure
+
+
 def test_norms_on_a_mesh_are_those_of_one_device(tmp_path):
     mesh = fn.parallel.mesh(data=2, devices=jax.devices()[:2])
     one = logged(tmp_path / "one", GradientNorms(every=5), epochs=1)
