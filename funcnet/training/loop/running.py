@@ -329,9 +329,8 @@ class Running:
             raise ValueError(nothing_to_evaluate_on(self.evaluation))
         return results
 
-    def _print(self, label: str, record: dict[str, Any]) -> None:
-        numbers = {n: value for n, value in record.items() if "/" in n and not jnp.ndim(value)}
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+    def _print(self, label: str, record: dict[str, float]) -> None:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if "/" in name)
         print(f"{label}: {shown}  ({record['seconds']:.1f} s)", flush=True)  # noqa: T201
 
     # ---- checkpoints -----------------------------------------------------------------------------
