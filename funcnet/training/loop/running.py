@@ -12,7 +12,7 @@ from funcnet.training.averages import number_of_rows
 from funcnet.training.errors import nothing_to_evaluate_on, nothing_to_train_on, shapes_of
 from funcnet.training.loop.evaluation import Evaluation, is_first
 from funcnet.training.loop.history import History
-from funcnet.training.loop.interruption import Interruption
+from funcnet.training.loop.interruption import STOPPED, TIME_IS_OVER, Interruption
 from funcnet.training.loop.length import Length
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.loop.on_mesh import Setup
@@ -125,6 +125,7 @@ class Running:
 
     def _epochs(self) -> None:
         place = self.place
+        self._agree_now()
         if place.batches and not place.trained and self._is_turn():
             self._report(evaluate=True)  # an interruption came before it
         while not self.ended and (place.trained or not self._reached()):
@@ -141,6 +142,8 @@ class Running:
                 self._record()
         if self.watchers.pending:
             self.watchers.report()
+        if self.interruption.stopping == STOPPED:
+            self.loop.stop("another process stopped the run")  # unless this one has a reason
         self.history.reason = self.loop.reason
 
     def _bar(self) -> Progress:
@@ -226,27 +229,27 @@ class Running:
             loop.samples += number_of_rows(batch)
             if loop.step >= self.watchers.next_step:
                 self.watchers.after_step()
-        self.interruption.agree(loop.step, self._wishes_end())
+        self.interruption.agree(loop.step, self._wish())
         self._look_whether_ended()
         if not self.interruption.requested and (self._is_turn() or self.ended):
             self._report(evaluate=True)
             self._agree_now()
 
-    def _wishes_end(self) -> bool:
-        """Tell what this process alone may want: an observer's stop, or the end of its seconds."""
+    def _wish(self) -> int:
+        """Return what this process alone may want: an observer's stop, or the end of its seconds."""
+        if self.loop.reason is not None:
+            return STOPPED
         seconds = self.length.seconds
-        return self.loop.reason is not None or (
-            seconds is not None and self.loop.seconds >= seconds
-        )
+        return TIME_IS_OVER if seconds is not None and self.loop.seconds >= seconds else 0
 
     def _agree_now(self) -> None:
-        self.interruption.agree_now(self._wishes_end())
+        self.interruption.agree_now(self._wish())
         self._look_whether_ended()
 
     def _look_whether_ended(self) -> None:
         steps = self.length.steps
         made = self.training.steps - self.place.began
-        self.ended = self.interruption.stopping or (steps is not None and made >= steps)
+        self.ended = self.interruption.stopping > 0 or (steps is not None and made >= steps)
 
     def _reached(self, epochs: int | None = None) -> bool:
         """Tell whether the length is reached, with some number of whole epochs."""
