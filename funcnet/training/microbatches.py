@@ -9,7 +9,7 @@ from jax import lax
 
 from funcnet.core.aliases import Array, Key, Params, State
 from funcnet.core.dtypes import at_least_float32
-from funcnet.training.averages import Rows, number_of_rows
+from funcnet.training.averages import Outcome, number_of_rows
 from funcnet.training.objective import MarkedBatch, Measured, unmarked, valid_rows
 
 __all__ = ["gradient_in_parts"]
@@ -117,7 +117,7 @@ def _joined(found: Measured, count: int) -> Measured:
     return Measured(metrics, weights, _joined_rows(found.rows, count))
 
 
-def _joined_rows(rows: Rows | None, count: int) -> Rows | None:
+def _joined_rows(rows: Outcome | None, count: int) -> Outcome | None:
     if rows is None:
         return None
     each = jax.tree.leaves(rows.targets)[0].shape[1]

@@ -11,7 +11,7 @@ from funcnet.core.checks import check_positive
 from funcnet.data.devices.padding import mark_rows
 from funcnet.functional.losses.reductions import reduced
 from funcnet.module import Functional
-from funcnet.training.averages import Rows, as_function, number_of_rows, weighed
+from funcnet.training.averages import Outcome, as_function, number_of_rows, weighed
 from funcnet.training.metrics.base import Metric
 
 __all__ = ["MarkedBatch", "Objective", "Supervised", "accuracy", "supervised", "with_rows"]
@@ -141,7 +141,7 @@ class Measured(NamedTuple):
 
     metrics: Metrics
     weights: dict[str, Any]
-    rows: Rows | None = None
+    rows: Outcome | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,7 @@ class Supervised:
         """Compute what a call does, with what each mean stands for, and what the model gave."""
         valid, batch = valid_rows(batch), unmarked(batch)
         outputs, state = self.net.apply(params, state, self.inputs(batch), key=key, train=train)
-        rows = Rows(outputs, self.targets(batch), valid, self._weights(batch))
+        rows = Outcome(outputs, self.targets(batch), valid, self._weights(batch))
         value, weight = weighed(self.loss, rows, by_rows=self.row_weights is not None)
         if value.ndim:
             raise ValueError(
@@ -188,7 +188,7 @@ class Supervised:
             return number_of_rows(targets)
         if weights is None:
             return jnp.asarray(valid).sum()
-        return Rows(None, targets, valid, weights).number()
+        return Outcome(None, targets, valid, weights).number()
 
     def _weights(self, batch: Any) -> Array | None:
         if self.row_weights is None:
