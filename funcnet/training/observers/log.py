@@ -91,11 +91,12 @@ class Log(Observer):
 
     def on_report(self, loop: Loop) -> None:
         """Write the row."""
-        row, self._row = {**self._row, **loop.reported}, {}
         self._reported |= loop.reported.keys()
+        own = {n: v for n, v in self._row.items() if n.removeprefix("train/") not in loop.reported}
+        row, self._row = own | loop.reported, {}
         if row and self._open:
-            row = {clean_text(name): value for name, value in row.items()}
-            self.write(loop, jax.device_get(row))
+            values = jax.device_get([*row.values()])  # of a dict it would sort the names
+            self.write(loop, dict(zip(map(clean_text, row), values, strict=True)))
 
     def on_end(self, loop: Loop) -> None:
         """Write what is left, and close."""
