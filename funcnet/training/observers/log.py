@@ -70,8 +70,8 @@ class Log(Observer):
     def on_step(self, loop: Loop) -> None:
         """Read the training metrics."""
         # what an observer measures and reports itself is logged at its own steps
-        found = {n: v for n, v in loop.metrics.items() if n not in self._reported}
-        self._row |= _training(found)
+        found = _training(loop.metrics)
+        self._row |= {n: v for n, v in found.items() if n not in self._reported}
         self._read = loop.step
 
     def on_evaluation(self, loop: Loop) -> None:
@@ -92,8 +92,7 @@ class Log(Observer):
     def on_report(self, loop: Loop) -> None:
         """Write the row."""
         self._reported |= loop.reported.keys()
-        own = {n: v for n, v in self._row.items() if n.removeprefix("train/") not in loop.reported}
-        row, self._row = own | loop.reported, {}
+        row, self._row = self._row | loop.reported, {}
         if row and self._open:
             values = jax.device_get([*row.values()])  # of a dict it would sort the names
             self.write(loop, dict(zip(map(clean_text, row), values, strict=True)))
