@@ -114,7 +114,7 @@ def _is_loss_scale(node: Any) -> bool:
 class GradientNorms(Observer):
     """Measure how large the gradients are, layer by layer, and if asked for, the updates beside the weights.
 
-    Logs then have ``gradient_norm/NAME`` for each layer, ``gradient_norm`` for all of them together, and with
+    Logs then have ``gradient_norm/NAME`` for each layer, ``gradient_norm/all`` for all of them together, and with
     ``ratios`` also ``update_ratio/NAME``: the norm of the step that the parameters make, divided by the norm of the
     parameters, in healthy runs about 0.001. The norms are computed within the step, at multiples of ``every`` only.
 
@@ -137,8 +137,8 @@ class GradientNorms(Observer):
         ...     observers=[fn.training.GradientNorms(every=2), fn.training.JSONLog("a.jsonl", every=2)])
         >>> import json, pathlib
         >>> row = json.loads(pathlib.Path("a.jsonl").read_text().splitlines()[0])
-        >>> [name for name in row if "norm" in name]
-        ['gradient_norm', 'gradient_norm/0', 'gradient_norm/2']
+        >>> sorted(name for name in row if "norm" in name)
+        ['gradient_norm/0', 'gradient_norm/2', 'gradient_norm/all']
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class _Norms:
     ratios: bool
 
     def __call__(self, before: TrainState, grads: Params, updates: Params) -> dict[str, Array]:
-        found = {"gradient_norm": global_norm(grads)}
+        found = {"gradient_norm/all": global_norm(grads)}
         found |= {f"gradient_norm/{name}": norm for name, norm in self.of(grads).items()}
         if self.ratios:
             sizes, steps = self.of(before.params), self.of(updates)

@@ -82,6 +82,15 @@ def test_the_order_of_observers_does_not_matter(tmp_path, log):
     assert {"a", "lr", "train/loss", "eval/loss"} <= set().union(*found[0])
 
 
+@pytest.mark.parametrize("log", LOGS)
+def test_what_is_reported_under_a_metrics_name_stands_beside_it(tmp_path, log):
+    path = path_of(log, tmp_path)
+    fit([log(path, every=2), Reports({"loss": 7.0}, every=2)], evaluation=None)
+    for row in rows_of(path):
+        assert row["train/loss"] < 7
+        assert row.get("loss", 7) == 7
+
+
 AWKWARD = [
     "a/b", "a,b", 'a"b', "a'b", "a b", "äöü 損失 ✓", "a;b\tc", "a\nb", "a\r\nb", "=1+1", "", "#", "\\", "\ud800",
     " leading", "nan", "None", "a\u2028b",

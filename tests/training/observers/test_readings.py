@@ -161,7 +161,7 @@ def test_norms_are_those_of_numpy(tmp_path, optimizer):
     assert [*found] == [3, 6, 9]
     for step, values in found.items():
         params, grads, updates = by_numpy(step)
-        expected = {"gradient_norm": norm(*jax.tree.leaves(grads))}
+        expected = {"gradient_norm/all": norm(*jax.tree.leaves(grads))}
         for layer in ("0", "2"):
             expected[f"gradient_norm/{layer}"] = norm(*grads[layer].values())
             ratio = norm(*updates[layer].values()) / norm(*params[layer].values())
@@ -176,7 +176,7 @@ def test_layers_by_pattern(tmp_path):
     _, grads, _ = by_numpy(5)
     assert found[5] == pytest.approx(
         {
-            "gradient_norm": norm(*jax.tree.leaves(grads)),
+            "gradient_norm/all": norm(*jax.tree.leaves(grads)),
             "gradient_norm/*weight": norm(grads["0"]["weight"], grads["2"]["weight"]),
             "gradient_norm/0.*": norm(*grads["0"].values()),
         },
@@ -216,4 +216,5 @@ def test_measured_numbers_are_logged_once_at_their_steps(tmp_path):
     log = JSONLog(tmp_path / "log.jsonl", every=2)
     fit([log, GradientNorms(every=3)], epochs=2, evaluation=None)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if "gradient_norm" in row] == [3, 6, 9]
+    assert [row["step"] for row in rows if "gradient_norm/all" in row] == [3, 6, 9]
+    assert not any(name.startswith("train/gradient") for row in rows for name in row)
