@@ -49,13 +49,14 @@ def summary(
 
     Example:
         >>> print(fn.summary(nn.Sequential(nn.Linear(784, 10), nn.ReLU()), (32, 784)))
-        layer         output           parameters     bytes
-        ───────────────────────────────────────────────────
+        layer         output           parameters     bytes  operations  activations
+        ────────────────────────────────────────────────────────────────────────────
         Sequential    float32[32, 10]
-          0 (Linear)  float32[32, 10]       7,850  30.7 KiB
-          1 (ReLU)    float32[32, 10]
-        ───────────────────────────────────────────────────
+          0 (Linear)  float32[32, 10]       7,850  30.7 KiB       502 k      1.2 KiB
+          1 (ReLU)    float32[32, 10]                                        1.2 KiB
+        ────────────────────────────────────────────────────────────────────────────
         7,850 parameters, 30.7 KiB
+        forward: 502 k operations, 2.5 KiB of activations
     """
     net = module if isinstance(module, Functional) else functionalize(module)
     layout = layout_of(net.module)

@@ -131,14 +131,14 @@ class Summary:
         device = self.device_bytes
         part = "" if device is None else f", {_size(device)} on a device"
         held = f"{self.parameters:,} parameters{buffers}, {_size(self.bytes)}{part}"
-        return "; ".join(text for text in (held, self._forward) if text)
+        return "\n".join(text for text in (held, self._forward) if text)
 
     @property
     def _forward(self) -> str:
         """What a call does, and what of it could not be counted."""
         if self.operations is None:
             return ""
-        told = [f"forward {_count(self.operations)} operations"]
+        told = [f"forward: {_count(self.operations)} operations"]
         told += [f"{_size(self.activation_bytes or 0)} of activations"]
         told += [f"one turn of each of {self.open_loops} loops"] if self.open_loops else []
         told += [f"without {', '.join(self.unknown)}"] if self.unknown else []
@@ -171,7 +171,8 @@ class Summary:
             + "</tr>"
             for row, cells in zip(self.rows, self._cells(), strict=True)
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._total}</p>"
+        total = html.escape(self._total).replace("\n", "<br>")
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{total}</p>"
 
 
 _NUMBERS = ("parameters", "bytes", "on a device", "operations", "activations")
