@@ -13,23 +13,32 @@ from funcnet.training.objective import Objective, accuracy, supervised
 from funcnet.training.pictures.curves import plot
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
+from funcnet.training.trials.batch_size import BatchSizeSearch, find_batch_size
+from funcnet.training.trials.learning_rate import RateSearch, find_learning_rate
+from funcnet.training.trials.one_batch import Overfit, overfit_one_batch
 
 __all__ = [
+    "BatchSizeSearch",
     "DynamicLossScale",
     "History",
     "Loop",
     "Objective",
     "Observer",
+    "Overfit",
     "Progress",
+    "RateSearch",
     "RunningMean",
     "TrainState",
     "accuracy",
     "dynamic_loss_scale",
     "evaluate",
+    "find_batch_size",
+    "find_learning_rate",
     "fit",
     "make_eval_step",
     "make_train_step",
     "metrics",
+    "overfit_one_batch",
     "pictures",
     "plot",
     "resume",
