@@ -91,6 +91,7 @@ class Overfit:
         axes[0, 0].axhline(self.target, color=PALETTE[6], linestyle="dotted", label="target")
         if (real[np.isfinite(real)] > 0).all() and self.target > 0:
             axes[0, 0].set_yscale("log")
+        axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
         label_axes(axes[0, 0], x="step", y="loss")
         axes[0, 0].legend(frameon=False, fontsize="small")
         return finished(figure, path)
