@@ -134,7 +134,7 @@ def find_batch_size(
 
     def expected() -> int | None:
         known = {size: needed for size, needed in search.needed.items() if needed is not None}
-        return None if limit is None else _crossing(known, limit)
+        return None if running or limit is None else _crossing(known, limit)
 
     start = max(rows_of(batch) // multiple_of, 1) * multiple_of
     size = _doubled_then_halved(

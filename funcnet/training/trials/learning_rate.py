@@ -163,7 +163,7 @@ def _rated_step(
     objective: Objective, optimizer: Any, run: TrainState, loss_scale: DynamicLossScale | None
 ) -> tuple[Callable[[TrainState, Any, Array], tuple[TrainState, Array]], TrainState]:
     """Return ``step(run, batch, rate)``, and the run with a state of the optimizer that the step takes."""
-    if not hasattr(optimizer, "update"):
+    if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
         return _step_of_factory(objective, optimizer, run, loss_scale)
     rates = _rates_of(run.opt_state)
     if not rates:
@@ -190,7 +190,7 @@ def _step_of_factory(
     objective: Objective, factory: Any, run: TrainState, loss_scale: DynamicLossScale | None
 ) -> tuple[Callable[[TrainState, Any, Array], tuple[TrainState, Array]], TrainState]:
     first: Any = factory(1.0) if callable(factory) else None
-    if not hasattr(first, "update"):
+    if isinstance(first, type) or not hasattr(first, "update"):
         raise TypeError(
             f"expected an optimizer, or a function lr -> optimizer; got {type(factory).__name__}"
         )

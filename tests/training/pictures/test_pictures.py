@@ -107,9 +107,8 @@ def test_the_palette_stays_apart_without_one_kind_of_cone(kind):
     seen = linear @ (np.linalg.inv(CONES) @ MISSING[kind] @ CONES).T
     seen = np.clip(seen, 0, 1) ** (1 / 2.2)
     distances = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
-    assert (
-        distances[~np.eye(len(seen), dtype=bool)].min() > 0.09
-    )  # red and green of full light are 0.02 apart
+    # of matplotlib's own first five colours the nearest are 0.08 apart
+    assert distances[~np.eye(len(seen), dtype=bool)].min() > 0.12
 
 
 # ---- curves --------------------------------------------------------------------------------------
