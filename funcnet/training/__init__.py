@@ -25,10 +25,14 @@ from funcnet.training.progress import Progress
 from funcnet.training.rescue import rescued
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
+from funcnet.training.trials.batch_size import BatchSizeSearch, find_batch_size
+from funcnet.training.trials.learning_rate import RateSearch, find_learning_rate
+from funcnet.training.trials.one_batch import Overfit, overfit_one_batch
 
 __all__ = [
     "CSVLog",
     "Checkpoints",
+    "BatchSizeSearch",
     "DynamicLossScale",
     "EarlyStop",
     "Epochs",
@@ -42,7 +46,9 @@ __all__ = [
     "Objective",
     "Observer",
     "Profile",
+    "Overfit",
     "Progress",
+    "RateSearch",
     "RunningMean",
     "Samples",
     "TensorBoardLog",
@@ -51,10 +57,13 @@ __all__ = [
     "accuracy",
     "dynamic_loss_scale",
     "evaluate",
+    "find_batch_size",
+    "find_learning_rate",
     "fit",
     "make_eval_step",
     "make_train_step",
     "metrics",
+    "overfit_one_batch",
     "pictures",
     "plot",
     "predict",

@@ -22,6 +22,7 @@ FOLDERS = (
     "parallel",
     "training",
     "training.metrics",
+    "training.pictures",
     "transforms",
 )
 
