@@ -14,15 +14,9 @@ from funcnet.core.errors import UnboundModuleError
 from funcnet.core.keys import is_key
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute
-from funcnet.module.binding import (
-    Binding,
-    Observer,
-    bind_node,
-    state_of,
-    unbind,
-    unbind_stored,
-    update_state,
-)
+from funcnet.module.binding.bind import bind_node
+from funcnet.module.binding.bound import Binding, Observer
+from funcnet.module.binding.unbind import state_of, unbind, unbind_stored, update_state
 from funcnet.module.description import Node, is_module, snapshot
 from funcnet.module.initial_values.lazy_shapes import learned_specs
 from funcnet.module.initialize import draw
