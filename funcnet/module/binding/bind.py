@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Key, Params, State
 from funcnet.core.keys import is_key
-from funcnet.module.binding.bound import Observer, Scope, bind_leaves
+from funcnet.module.binding.bound import OutputObserver, Scope, bind_leaves
 from funcnet.module.binding.unbind import unbind
 from funcnet.module.description import Node, is_module, snapshot
 from funcnet.module.layout import kind_of, placed
@@ -57,7 +57,7 @@ def bind_node(
     *,
     key: Key | None,
     train: bool,
-    observer: Observer | None,
+    observer: OutputObserver | None,
     placement: Placement | None = None,
     again: bool = False,
     precision: PrecisionPolicy | None = None,
@@ -83,7 +83,7 @@ def bind_node(
     scope = Scope(train, key, observer, layout, placement=placement)
     if precision is not None:
         scope.rounding = Rounding(precision)
-        leaves = precision.narrowed(layout, leaves, placement)
+        leaves = scope.rounding.parameters(layout, leaves, placement)
     if placement is not None:
         whole = taken(layout, placement, leaves)
         if again:

@@ -21,9 +21,9 @@ from funcnet.module.precision.policy import Rounding
 from funcnet.module.sharding.gathering import call_gathering, taken
 from funcnet.module.sharding.placement import Placement
 
-__all__ = ["Binding", "Observer", "Scope", "bind_leaves"]
+__all__ = ["Binding", "OutputObserver", "Scope", "bind_leaves"]
 
-Observer = Callable[[str, Module, Any], Any]
+OutputObserver = Callable[[str, Module, Any], Any]
 """``observer(path, module, output) -> output``, called as each module's call returns."""
 
 NOTE = "in funcnet module"
@@ -50,7 +50,7 @@ class Scope:
 
     train: bool
     key: Key | None
-    observer: Observer | None
+    observer: OutputObserver | None
     layout: Layout
     trace: Any = field(default_factory=trace_state)
     draws: dict[str, int] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Binding:
         gathering = self.scope.gathering
         return bool(gathering) and (id(self.node) in gathering or self.path in gathering)
 
-    def rebuilt(self, leaves: dict[int, Any], observer: Observer | None) -> Any:
+    def rebuilt(self, leaves: dict[int, Any], observer: OutputObserver | None) -> Any:
         """Bind the module anew, under the same paths and keys, in the trace that runs now."""
         scope = self.scope
         inner = Scope(scope.train, scope.key, observer, scope.layout, draws=scope.draws)

@@ -17,7 +17,9 @@ __all__ = ["assign_all", "state_of", "unbind", "unbind_stored", "update_state"]
 def unbind(module: Module) -> tuple[Params, State]:
     """Return the params and state that a bound module, or a part of one, now holds.
 
-    Paths are relative to the module given, so that the trees fit ``fn.functionalize(module)``.
+    Paths are relative to the module given, so that the trees fit ``fn.functionalize(module)``. In mixed precision
+    the parameters are given in 32 bits, and the part rounds them again: in a loop over steps that share them,
+    their gradient is a sum over the steps, which in 16 bits stops growing.
 
     Raises:
         UnboundModuleError: the module is a description.
@@ -38,6 +40,8 @@ def unbind(module: Module) -> tuple[Params, State]:
     found: dict[int, Any] = {}
     read(binding.node, module, found)
     layout = binding.node.layout
+    if (rounding := binding.scope.rounding) is not None:
+        found |= rounding.parameters_in_full(layout, found)
     return nested(layout.params_tree, found), nested(layout.state_tree, found)
 
 
