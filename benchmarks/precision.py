@@ -107,7 +107,10 @@ def kept(kind, build, batch, digits):
     """Return how many bytes JAX keeps for the backward pass, those of parameters left out."""
     run, _, objective = made(kind, build, 0)
     first = {"x": digits[0][:batch], "y": digits[1][:batch]}
-    loss = lambda params: objective(params, run.state, first, run.key, True)[0]
+
+    def loss(params):
+        return objective(params, run.state, first, run.key, True)[0]
+
     backward = jax.vjp(loss, run.params)[1]
     own = {id(array) for array in jax.tree.leaves((run.params, run.state))}
     found = {id(array): array.nbytes for array in jax.tree.leaves(backward)}

@@ -71,5 +71,7 @@ def add_bias(output: Array, bias: Array) -> Array:
     """
     if bias.dtype == at_least_float32(bias.dtype) or not is_float(bias):
         return output + bias  # its gradient is a sum in this dtype already; integers have none
-    wide = at_least_float32(output.dtype)  # the sum too: under vmap it is there that the bias is spread
+    wide = at_least_float32(
+        output.dtype
+    )  # the sum too: under vmap it is there that the bias is spread
     return (output.astype(wide) + bias.astype(wide)).astype(output.dtype)

@@ -110,7 +110,7 @@ class Rounding:
         """
         found: dict[int, Any] = {}
         for spec in layout.parameters.values():
-            leaf = leaves.get(id(spec))
+            leaf: Any = leaves.get(id(spec))
             if is_real(leaf) and leaf.dtype == self.precision.compute:
                 found[id(spec)] = self._widen(leaf)
         return found
