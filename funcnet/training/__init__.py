@@ -1,7 +1,7 @@
 """Train state, the loop, metrics, progress."""
 
 from funcnet.training import metrics, pictures
-from funcnet.training.loop.evaluation import evaluate
+from funcnet.training.loop.evaluation import evaluate, test
 from funcnet.training.loop.fit import fit
 from funcnet.training.loop.history import History
 from funcnet.training.loop.length import Epochs
@@ -11,6 +11,7 @@ from funcnet.training.loss_scaling import DynamicLossScale, dynamic_loss_scale
 from funcnet.training.metrics.running_mean import RunningMean
 from funcnet.training.objective import Objective, accuracy, supervised
 from funcnet.training.pictures.curves import plot
+from funcnet.training.predict import predict
 from funcnet.training.progress import Progress
 from funcnet.training.rescue import rescued
 from funcnet.training.steps import make_eval_step, make_train_step
@@ -36,6 +37,8 @@ __all__ = [
     "pictures",
     "plot",
     "rescued",
+    "predict",
     "resume",
     "supervised",
+    "test",
 ]

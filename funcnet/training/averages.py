@@ -59,7 +59,8 @@ def as_function(loss: Any) -> Callable[..., Any]:
 )  # the same function for the same layer, which caches of compiled steps know again
 def _bound(loss: LossLayer) -> BoundLoss:
     net = functionalize(loss)
-    params, state = net.init(jax.random.key(0))
+    with jax.ensure_compile_time_eval():  # what is kept must not belong to a trace
+        params, state = net.init(jax.random.key(0))
     if params:
         raise ValueError(
             f"{type(loss).__name__} has parameters of its own, which have to be trained: make it a part of the model, "
@@ -112,7 +113,6 @@ def weighed(
         [0.693, 2.0]
     """
     outputs, targets, valid = rows[:3]
-    function = as_function(function)
 
     def whole(**options: Any) -> tuple[Array, Any]:
         return _told(average_of(function, outputs, targets, **options))

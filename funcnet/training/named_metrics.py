@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from funcnet.core.aliases import PyTree
-from funcnet.training.averages import Rows, weighed
+from funcnet.training.averages import Rows, as_function, weighed
 from funcnet.training.metrics.base import Metric
 from funcnet.training.objective import Measured
 
@@ -58,7 +58,8 @@ class NamedMetrics:
                     f"scalar; {name!r} is a {type(metric).__name__}"
                 )
         objects = tuple(pair for pair in pairs if isinstance(pair[1], Metric))
-        return cls(objects, tuple(pair for pair in pairs if not isinstance(pair[1], Metric)))
+        functions = [pair for pair in pairs if not isinstance(pair[1], Metric)]
+        return cls(objects, tuple((name, as_function(function)) for name, function in functions))
 
     def check_names(self, taken: Mapping[str, Any]) -> None:
         """Raise if the objective reports something of a metric's name.

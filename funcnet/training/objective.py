@@ -97,10 +97,10 @@ def supervised(
     return Supervised(
         net,
         as_function(loss),
-        _getter("inputs", inputs),
-        _getter("targets", targets),
-        dict(metrics or {}),
-        None if weight is None else _getter("weight", weight),
+        entry_of("inputs", inputs),
+        entry_of("targets", targets),
+        {name: as_function(metric) for name, metric in (metrics or {}).items()},
+        None if weight is None else entry_of("weight", weight),
     )
 
 
@@ -241,14 +241,25 @@ def accuracy(logits: Array, targets: Array, *, where: Array | None = None) -> Ar
     return reduced(total, counts.sum(dtype=jnp.float32), jnp.float32)
 
 
-def _getter(name: str, source: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+def entry_of(name: str, source: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the function that takes a part of a batch, from its key or as it is.
+
+    Args:
+        name: of the argument, for messages.
+        source: a key, or a function of the batch.
+
+    Example:
+        >>> from funcnet.training.objective import entry_of
+        >>> entry_of("inputs", "x")({"x": 1, "y": 2})
+        1
+    """
     if callable(source):
         return source
 
     def take(batch: Any) -> Any:
         try:
             return batch[source]
-        except (KeyError, TypeError) as error:
+        except (KeyError, IndexError, TypeError) as error:
             entries = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
             raise KeyError(
                 f"a batch has no entry {source!r}: it has {entries}; pass {name}= a key, or a function of the batch"
