@@ -16,7 +16,7 @@ from funcnet.module import Functional
 from funcnet.parallel.rules.table import Rules
 from funcnet.training.loop.evaluation import is_first
 from funcnet.training.loop.on_mesh import cached, in_step, set_up
-from funcnet.training.loop.progress import Progress
+from funcnet.training.progress import Progress
 from funcnet.training.objective import (
     MarkedBatch,
     Supervised,
