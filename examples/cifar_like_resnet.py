@@ -1,9 +1,9 @@
 """Train a small ResNet on pictures of clothes, by the recipe that image models are trained with today.
 
-python examples/cifar_like_resnet.py               # Fashion-MNIST, if Debian's dataset-fashion-mnist is installed
-python examples/cifar_like_resnet.py --data DIR    # the four IDX files of Fashion-MNIST or MNIST, raw or gzipped
+python examples/cifar_like_resnet.py               # Fashion-MNIST of Debian's dataset-fashion-mnist
+python examples/cifar_like_resnet.py --data DIR    # its four IDX files, raw or gzipped
 
-Without either it takes the embedded digits. What one learns: images that are shifted and mirrored as they are loaded,
+Where neither is there it takes the embedded digits. What one learns: images that are shifted and mirrored as they are loaded,
 a learning rate that warms up and falls as a cosine, an average of the parameters that is better than the last ones
 (EMA), computation in 16 bits around parameters in 32, and a run that goes on where it stopped.
 """
@@ -11,12 +11,10 @@ a learning rate that warms up and falls as a cosine, an average of the parameter
 import argparse
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import funcnet as fn
 from funcnet import checkpoint, data, nn, optim, training
@@ -24,7 +22,22 @@ from funcnet import functional as F
 from funcnet.data import augment
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-CLOTHES = "T-shirt trousers pullover dress coat sandal shirt sneaker bag boot".split()
+CLOTHES = [
+    "T-shirt",
+    "trousers",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "boot",
+]
+GOOD = {
+    "clothes": "A linear model reaches 84 %, people who label them 83.5 %, large networks trained for hours 96 %.",
+    "digits": "Of 5,000 digits the nearest neighbour learns 94 %, a good network 99 %.",
+}
 
 
 class Block(nn.Module):
@@ -119,10 +132,22 @@ def main() -> None:
         evaluation=test_loader,
         checkpoint=args.out / "checkpoints",
     )
-    averaged = replace(run, params=run.opt_state.average)
+    average = run.opt_state.average
     last = training.evaluate(objective, run, test_loader)["accuracy"]
-    ema = training.evaluate(objective, averaged, test_loader)["accuracy"]
-    print(f"test accuracy: {ema:.2%} with averaged parameters, {last:.2%} with the last ones")
+    logits = training.predict(net, average, run.state, test_loader, inputs=images_of)
+    accuracy = (logits.argmax(1) == test[:]["label"]).mean()
+    print(f"\ntest accuracy: {accuracy:.2%} (of the last parameters, not averaged: {last:.2%})")
+    print(GOOD["clothes" if args.data else "digits"])
+
+    training.plot(history, args.out / "curves.png", log="loss")
+    names = CLOTHES if args.data else None
+    images, labels = test[:]["image"], test[:]["label"]
+    training.pictures.worst_mistakes(
+        images, labels, logits, args.out / "mistakes.png", names=names, columns=8
+    )
+    checkpoint.save_weights(args.out / "model.safetensors", model, average, run.state)
+    print(f"saved model.safetensors, curves.png and mistakes.png in {args.out}")
+    print("train on:", shlex.join(["python", *sys.argv, "--epochs", str(2 * epochs)]))
 
 
 if __name__ == "__main__":

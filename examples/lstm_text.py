@@ -7,21 +7,13 @@ What one learns: text to integers, padding that changes nothing (the LSTM is giv
 over time counts real words only), words left out at random against learning by heart, and metrics by class.
 """
 
-import argparse
 import re
-import shlex
-import sys
-from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import funcnet as fn
-from funcnet import data, nn, optim, training
-from funcnet import functional as F
+from funcnet import data, nn
 
 PADDING, UNKNOWN = 0, 1
 
