@@ -3,9 +3,9 @@
 python examples/cifar_like_resnet.py               # Fashion-MNIST of Debian's dataset-fashion-mnist
 python examples/cifar_like_resnet.py --data DIR    # its four IDX files, raw or gzipped
 
-Where neither is there it takes the embedded digits. What one learns: images that are shifted and mirrored as they are loaded,
-a learning rate that warms up and falls as a cosine, an average of the parameters that is better than the last ones
-(EMA), computation in 16 bits around parameters in 32, and a run that goes on where it stopped.
+Where neither is there it takes the embedded digits. What one learns: images that are shifted and mirrored as they are
+loaded, a learning rate that warms up and falls as a cosine, an average of the parameters that is better than the last
+ones (EMA), computation in 16 bits around parameters in 32, and a run that goes on where it stopped.
 """
 
 import argparse

@@ -84,13 +84,6 @@ def windows(text: str, length: int, batch_size: int, seed: int) -> tuple[Any, An
     return loader, data.DataLoader(rest, batch_size=64)
 
 
-def frequencies(loader: Any) -> float:
-    """Return the entropy of a text's characters: what each costs whoever knows how often they come, in nats."""
-    counts = np.bincount(loader.dataset[:]["tokens"].ravel())
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
-
-
 def write(net: fn.Functional, params: Any, prompt: str, length: int, context: int) -> str:
     """Let a model go on from a prompt, in one jitted loop."""
 
@@ -167,8 +160,9 @@ def main() -> None:
     for prompt, params in (("ROMEO:\n", run.params), ("The ", merged)):
         print(f"\n{write(net, params, prompt, 300, args.context)}\n---")
     sizes = [sum(a.size for a in jax.tree.leaves(tree)) for tree in (additions, run.params)]
-    share = frequencies(manual[1])
-    print(f"nats a character    plays  manual    ({share:.2f} of the manual by frequencies alone)")
+    counts = np.bincount(manual[1].dataset[:]["tokens"].ravel()) + 1e-9
+    alone = -(counts / counts.sum() * np.log(counts / counts.sum())).sum()
+    print(f"nats a character    plays  manual    ({alone:.2f} of the manual by frequencies alone)")
     print(
         f"before adapting     {before[0]:5.2f}  {before[1]:6.2f}    {sizes[1]:,} parameters, all trained"
     )
@@ -182,7 +176,7 @@ def main() -> None:
     figure, (axes,) = training.pictures.new_figure(1, 2)
     steps = [0, *history.series("step")]
     axes[0].plot(steps, [before[1], *history.series("eval/loss")], marker="o")
-    axes[0].axhline(share, color="black", linestyle="dotted", label="frequencies alone")
+    axes[0].axhline(alone, color="black", linestyle="dotted", label="frequencies alone")
     axes[0].legend()
     for place, (name, costs) in enumerate({"before": before, "after": after}.items()):
         spots = np.arange(2) + 0.4 * place

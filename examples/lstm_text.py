@@ -125,7 +125,7 @@ def main() -> None:
         loader,
         epochs=args.epochs,
         evaluation=test_loader,
-        metrics=[training.metrics.ROCAUC()],
+        metrics=[training.metrics.ROCAUC(bins=200)],
         checkpoint=args.out / "checkpoints",
     )
     logits = training.predict(net, run.params, run.state, test_loader, inputs=lambda batch: batch)
