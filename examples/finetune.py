@@ -72,8 +72,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60, help="of fine-tuning")
     parser.add_argument("--pretraining", type=int, default=8, help="epochs on the digits 0 to 4")
     parser.add_argument("--examples", type=int, default=10, help="of each of the digits 5 to 9")
+    parser.add_argument("--batch-size", type=int, default=25)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, default=1e-3, help="of whole networks")
+    parser.add_argument("--head-lr", type=float, default=1e-2, help="of heads of their own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
     args = parser.parse_args()
@@ -95,7 +97,7 @@ def main() -> None:
         few = digits(train, first, args.examples if first else None)
         shift = data.augment.On("image", data.augment.RandomCrop(28, padding=2))
         loader = data.DataLoader(
-            few, batch_size=50, shuffle=True, seed=args.seed, transforms=[shift]
+            few, batch_size=args.batch_size, shuffle=True, seed=args.seed, transforms=[shift]
         )
         return training.fit(
             objective,
@@ -117,8 +119,8 @@ def main() -> None:
     start, _ = checkpoint.load_weights(
         saved, model, strict=False, select="trunk.*", default=net.init(key)
     )
-    frozen = optim.groups({"trunk.*": None, "head.*": optim.adamw(args.lr)})
-    both = optim.groups({"trunk.*": {"lr_scale": 0.1}, "head.*": {}}, optim.adamw, lr=args.lr)
+    frozen = optim.groups({"trunk.*": None, "head.*": optim.adamw(args.head_lr)})
+    both = optim.groups({"trunk.*": {"lr_scale": 0.1}, "head.*": {}}, optim.adamw, lr=args.head_lr)
     found = {}
     _, found["from nothing"] = learn("scratch", optim.adamw(args.lr), 5, args.epochs)
     run, found["trunk frozen"] = learn("frozen", frozen, 5, args.epochs, start)
