@@ -136,7 +136,8 @@ def main() -> None:
     print("whoever does not look at the order has 50 %.")
 
     lengths = test[:]["length"]
-    edges = np.array([SHORTEST, 6, 9, 13, 20, 32, 48, args.words, args.words + 1])
+    edges = [n for n in (SHORTEST, 6, 9, 13, 20, 32, 48) if n < args.words]
+    edges += [args.words, args.words + 1]
     figure, axes = training.pictures.new_figure(size=(6, 3.4))
     for place, (low, high) in enumerate(itertools.pairwise(edges)):
         part = right[(lengths >= low) & (lengths < high)]
