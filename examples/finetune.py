@@ -41,10 +41,8 @@ class Classifier(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(2 * width * 7 * 7, 64),
-            nn.ReLU(),
         )
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(64, 5))
+        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(2 * width * 7 * 7, 5))
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map images ``(N, 1, 28, 28)`` to logits ``(N, 5)``."""
@@ -69,13 +67,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=60, help="of fine-tuning")
+    parser.add_argument("--epochs", type=int, default=40, help="of fine-tuning")
     parser.add_argument("--pretraining", type=int, default=8, help="epochs on the digits 0 to 4")
-    parser.add_argument("--examples", type=int, default=10, help="of each of the digits 5 to 9")
+    parser.add_argument("--examples", type=int, default=3, help="of each of the digits 5 to 9")
     parser.add_argument("--batch-size", type=int, default=25)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3, help="of whole networks")
-    parser.add_argument("--head-lr", type=float, default=1e-2, help="of heads of their own")
+    parser.add_argument("--head-lr", type=float, default=3e-3, help="of heads of their own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
     args = parser.parse_args()
@@ -120,7 +118,7 @@ def main() -> None:
         saved, model, strict=False, select="trunk.*", default=net.init(key)
     )
     frozen = optim.groups({"trunk.*": None, "head.*": optim.adamw(args.head_lr)})
-    both = optim.groups({"trunk.*": {"lr_scale": 0.1}, "head.*": {}}, optim.adamw, lr=args.head_lr)
+    both = optim.groups({"trunk.*": {"lr_scale": 0.2}, "head.*": {}}, optim.adamw, lr=args.head_lr)
     found = {}
     _, found["from nothing"] = learn("scratch", optim.adamw(args.lr), 5, args.epochs)
     run, found["trunk frozen"] = learn("frozen", frozen, 5, args.epochs, start)

@@ -68,7 +68,7 @@ def tiled(rows: Any) -> np.ndarray:
 
 
 def draw(net: VAE, digits: jax.Array, key: jax.Array, path: Path) -> None:
-    """Save what a model of arrays makes of digits ``(20, 28, 28)``, what it invents, and ways between digits."""
+    """Save what a model of arrays makes of digits ``(30, 28, 28)``, what it invents, and ways between digits."""
     means, _ = net.encode(digits)
     again = F.sigmoid(net.decode(means))
     invented = F.sigmoid(net.decode(jax.random.normal(key, (60, means.shape[1]))))
@@ -77,7 +77,7 @@ def draw(net: VAE, digits: jax.Array, key: jax.Array, path: Path) -> None:
     walked = F.sigmoid(net.decode(ways.reshape(60, -1)))
     pictures = {
         "digits, and what comes back": jnp.stack(
-            [digits[:10], again[:10], digits[10:], again[10:]]
+            [images[k : k + 10] for k in (0, 10, 20) for images in (digits, again)]
         ),
         "invented": invented.reshape(6, 10, 28, 28),
         "from one digit to another": walked.reshape(6, 10, 28, 28),
@@ -139,10 +139,12 @@ def main() -> None:
     print(f"pixels, {bound['codes']:.1f} for its code. Pixels that know of no others cost 206,")
     print("and the same model reaches about 100 on all of MNIST's 60,000 digits.")
 
-    digits = jnp.asarray(test[:20]["image"], jnp.float32) / 255
+    digits = jnp.asarray(test[:30]["image"], jnp.float32) / 255
     bound_model = fn.bind(model, run.params, run.state)
     draw(bound_model, digits, jax.random.key(args.seed + 1), args.out / "digits.png")
-    training.plot(history, args.out / "curves.png", units={"loss": "nats"})
+    training.plot(
+        history, args.out / "curves.png", units=dict.fromkeys(("loss", "pixels", "codes"), "nats")
+    )
     checkpoint.save_weights(args.out / "model.safetensors", model, run.params, run.state)
     print(f"saved model.safetensors, digits.png and curves.png in {args.out}")
     print("train on:", shlex.join(["python", *sys.argv, "--epochs", str(2 * args.epochs)]))

@@ -39,7 +39,7 @@ EXAMPLES = [
         r"test accuracy: ([\d.]+)%", 50, 100, ("curves.png", "mistakes.png"), data=True,
     ),
     Example(
-        "lstm_text", ("--width", "32", "--words", "16"), ("--epochs", "3"),
+        "lstm_text", ("--width", "32", "--words", "16"), ("--epochs", "6"),
         r"([\d.]+)% of \d+ speeches", 55, 100, ("curves.png", "lengths.png"),
     ),
     Example(
