@@ -225,7 +225,7 @@ class CountedEvaluation:
 
 
 def _weights(step: Any, metrics: NamedMetrics) -> Any:
-    """Return a function of a run and a batch that tells what each mean stands for: one object, which JAX traces once."""
+    """Return a function that tells what each mean stands for: one object, which JAX traces once."""
 
     def weights(run: TrainState, batch: Any) -> dict[str, Any]:
         return metrics.update(metrics.init(), step(run, batch))[1].weights

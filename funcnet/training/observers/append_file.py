@@ -11,7 +11,7 @@ __all__ = ["AppendFile", "free_folder", "free_name"]
 
 
 class AppendFile:
-    """A file that grows by whole pieces: each is handed to the system at once, without a buffer in this process.
+    r"""A file that grows by whole pieces: each is handed to the system at once, without a buffer in this process.
 
     As long as it is open no other run can open it, where the system has locks.
 
@@ -26,10 +26,10 @@ class AppendFile:
     Example:
         >>> from funcnet.training.observers.append_file import AppendFile
         >>> with AppendFile("runs/a.txt", "CSVLog") as file:
-        ...     file.append(b"one\\n")
-        ...     file.append(b"two\\n")
+        ...     file.append(b"one\n")
+        ...     file.append(b"two\n")
         >>> Path("runs/a.txt").read_text()
-        'one\\ntwo\\n'
+        'one\ntwo\n'
     """
 
     def __init__(self, path: str | os.PathLike[str], owner: str) -> None:
@@ -76,9 +76,10 @@ class AppendFile:
 
     def append_over(self, piece: bytes, size: int) -> None:
         """Put a piece in place of what comes behind the first ``size`` bytes: the last piece, made anew."""
-        with self._explained("write"):
-            os.ftruncate(self._handle, size)
-        self.size = size
+        if size != self.size:
+            with self._explained("write"):
+                os.ftruncate(self._handle, size)
+            self.size = size
         self.append(piece)
 
     def replace(self, content: bytes) -> None:
@@ -152,8 +153,7 @@ def free_folder(folder: Path) -> Path:
 
     Example:
         >>> from funcnet.training.observers.append_file import free_folder
-        >>> Path("runs").mkdir()
-        >>> free_folder(Path("runs")).name
+        >>> free_folder(Path()).name
         'earlier-1'
     """
     number = 1

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from funcnet.core.checks import check_choice, check_count, check_non_negative
+from funcnet.core.checks import check_choice, check_count, check_non_negative, check_positive
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.observers.log import check_every
 
@@ -79,8 +79,7 @@ class EarlyStop(Observer):
 
     Args:
         monitor: the metric, as records have it: ``"eval/loss"``, ``"train/accuracy"``.
-        patience: how many evaluations in a row (or epochs, of a training metric) may bring nothing better; the next
-            one stops the run.
+        patience: stop when so many evaluations in a row (or epochs, of a training metric) brought nothing better.
         mode: ``"min"`` or ``"max"``: which values are good; see `Monitor`.
         min_delta: by how much a value has to beat the best one.
         nan: whether a metric that is NaN stops the run at once. If not, it counts as no better.
@@ -101,9 +100,9 @@ class EarlyStop(Observer):
         >>> batches = [{"x": jnp.eye(4), "y": jnp.array([0, 1, 0, 1])}]
         >>> run, history = fn.training.fit(
         ...     objective, optim.sgd(0.0), run, batches, epochs=100, evaluation=batches, progress=False,
-        ...     observers=[fn.training.EarlyStop("eval/loss", patience=2)])  # it learns nothing
+        ...     observers=[fn.training.EarlyStop("eval/loss", patience=3)])  # it learns nothing
         >>> int(run.step), history.reason
-        (4, 'eval/loss has not improved on 0.6... of step 1 for 3 evaluations')
+        (4, 'eval/loss has not improved on 0.865249 of step 1 for 3 evaluations')
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class EarlyStop(Observer):
         every: int | None = None,
     ) -> None:
         check_count("patience", patience)
-        check_non_negative("patience", patience)
+        check_positive("patience", patience)
         self.monitor = Monitor(monitor, mode, min_delta)
         self.patience, self.nan = int(patience), nan
         self.every = check_every("every", every)
@@ -158,7 +157,7 @@ class EarlyStop(Observer):
             self.best, self.best_step, self.waited = value, loop.step, 0
         else:
             self.waited += 1
-        if self.waited > self.patience:
+        if self.waited >= self.patience:
             best = "no number" if self.best is None else f"{self.best:.6g} of step {self.best_step}"
             loop.stop(f"{name} has not improved on {best} for {self.waited} evaluations")
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from funcnet.core.files import as_path
@@ -61,6 +62,7 @@ class CSVLog(Log):
         """Open the file; keep of it what this run goes on from."""
         self.file = AppendFile(self.path, "CSVLog")
         self.columns: list[str] = []
+        self._last = _Last()
         try:
             if loop.began == 0:
                 self.file.move_aside()
@@ -68,6 +70,9 @@ class CSVLog(Log):
                 self.columns = rows[0]
                 kept = [row for row in rows[1:] if int(row[0]) <= loop.began]
                 self._replace(kept)
+                if kept:
+                    old = dict(zip(self.columns, kept[-1], strict=False))
+                    self._note({name: text for name, text in old.items() if text})
         except BaseException:
             self.file.close()
             raise
@@ -75,20 +80,29 @@ class CSVLog(Log):
     def write(self, loop: Loop, row: Mapping[str, Any]) -> None:
         """Write a row, and the columns that it needs."""
         numbers = {"step": loop.step, "epoch": loop.epoch, "seconds": round(loop.seconds, 3)}
-        numbers |= numbers_in(row)
-        new = [name for name in numbers if name not in self.columns]
-        if new:
+        found, again = numbers_in(row), self._last.step == loop.step
+        if not found:
+            return
+        numbers |= (self._last.entries if again else {}) | found
+        if new := [name for name in numbers if name not in self.columns]:
             old = _table(self.file.read(), self.path)[1:] if self.columns else []
             self.columns += new
-            self._replace([*old, [*map(str, self._in_order(numbers))]])
+            self._replace([*(old[:-1] if again else old), [*map(str, self._in_order(numbers))]])
         else:
-            self.file.append(_lines([self._in_order(numbers)]))
+            line = _lines([self._in_order(numbers)])
+            self.file.append_over(line, self._last.begins if again else self.file.size)
+        self._note(numbers)
+
+    def _note(self, entries: dict[str, Any]) -> None:
+        """Remember the last row: what else comes at its step joins it."""
+        length = len(_lines([self._in_order(entries)]))
+        self._last = _Last(int(entries["step"]), entries, self.file.size - length)
 
     def close(self, loop: Loop) -> None:
         """Close the file."""
         self.file.close()
 
-    def _in_order(self, numbers: Mapping[str, float]) -> list[float | str]:
+    def _in_order(self, numbers: Mapping[str, Any]) -> list[Any]:
         return [numbers.get(name, "") for name in self.columns]
 
     def _replace(self, rows: Iterable[list[str]]) -> None:
@@ -132,6 +146,7 @@ class JSONLog(Log):
     def open(self, loop: Loop) -> None:
         """Open the file; keep of it what this run goes on from."""
         self.file = AppendFile(self.path, "JSONLog")
+        self._last = _Last()
         try:
             if loop.began == 0:
                 self.file.move_aside()
@@ -139,6 +154,8 @@ class JSONLog(Log):
                 lines = _whole_lines(content).splitlines(keepends=True)
                 kept = [line for line in lines if _step_of(line, self.path) <= loop.began]
                 self.file.replace(b"".join(kept))
+                if kept:
+                    self._note(json.loads(kept[-1]), kept[-1])
         except BaseException:
             self.file.close()
             raise
@@ -147,13 +164,32 @@ class JSONLog(Log):
         """Write a line."""
         texts = {name: value for name, value in row.items() if isinstance(value, str)}
         found = {name: _in_json(value) for name, value in numbers_in(row).items()} | texts
-        first = {"step": loop.step, "epoch": loop.epoch, "seconds": round(loop.seconds, 3)}
-        line = json.dumps(first | found, ensure_ascii=False, allow_nan=False)
-        self.file.append(line.encode("utf-8", "replace") + b"\n")
+        if not found:
+            return
+        again = self._last.step == loop.step
+        entries = {"step": loop.step, "epoch": loop.epoch, "seconds": round(loop.seconds, 3)}
+        entries |= (self._last.entries if again else {}) | found
+        text = json.dumps(entries, ensure_ascii=False, allow_nan=False)
+        line = text.encode("utf-8", "replace") + b"\n"
+        self.file.append_over(line, self._last.begins if again else self.file.size)
+        self._note(entries, line)
+
+    def _note(self, entries: dict[str, Any], line: bytes) -> None:
+        """Remember the last line: what else comes at its step joins it."""
+        self._last = _Last(int(entries["step"]), entries, self.file.size - len(line))
 
     def close(self, loop: Loop) -> None:
         """Close the file."""
         self.file.close()
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The last row: its step, what it holds, and where it begins in the file."""
+
+    step: int = -1
+    entries: dict[str, Any] = field(default_factory=dict)
+    begins: int = 0
 
 
 def _whole_lines(content: bytes) -> bytes:
@@ -168,6 +204,7 @@ def _lines(rows: Iterable[Iterable[Any]]) -> bytes:
 
 
 def _table(content: bytes, path: Any) -> list[list[str]]:
+    rows: list[list[str]] = []
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
         wrong = bool(rows) and (tuple(rows[0][:3]) != _FIRST or not all(map(_has_step, rows[1:])))

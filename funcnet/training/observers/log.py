@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.checks import check_count, check_positive
 from funcnet.training.loop.observer import Loop, Observer
 
-__all__ = ["Log", "check_every", "numbers_in", "plain_number"]
+__all__ = ["Log", "check_every", "clean_text", "numbers_in", "plain_number"]
 
 
 class Log(Observer):
@@ -46,6 +47,7 @@ class Log(Observer):
     def __init__(self, every: int | None = 50) -> None:
         self.every = check_every("every", every)
         self._row: dict[str, Any] = {}
+        self._reported: set[str] = set()
         self._read = 0
         self._open = False
 
@@ -67,7 +69,9 @@ class Log(Observer):
 
     def on_step(self, loop: Loop) -> None:
         """Read the training metrics."""
-        self._row |= _training(loop.metrics)
+        # what an observer measures and reports itself is logged at its own steps
+        found = _training(loop.metrics)
+        self._row |= {n: v for n, v in found.items() if n not in self._reported}
         self._read = loop.step
 
     def on_evaluation(self, loop: Loop) -> None:
@@ -87,9 +91,11 @@ class Log(Observer):
 
     def on_report(self, loop: Loop) -> None:
         """Write the row."""
-        row, self._row = {**self._row, **loop.reported}, {}
+        self._reported |= loop.reported.keys()
+        row, self._row = self._row | loop.reported, {}
         if row and self._open:
-            self.write(loop, jax.device_get(row))
+            values = jax.device_get([*row.values()])  # of a dict it would sort the names
+            self.write(loop, dict(zip(map(clean_text, row), values, strict=True)))
 
     def on_end(self, loop: Loop) -> None:
         """Write what is left, and close."""
@@ -118,10 +124,29 @@ def plain_number(value: Any) -> int | float | None:
         (0.5, 3, None)
     """
     if isinstance(value, int | float):
-        return value
-    if isinstance(value, np.ndarray | np.generic | jax.Array) and value.ndim == 0:
-        return int(value) if np.issubdtype(value.dtype, np.integer) else float(value)
+        return int(value) if isinstance(value, bool) else value
+    if (
+        isinstance(value, np.ndarray | np.generic | jax.Array)
+        and value.ndim == 0
+        and _is_real(value)
+    ):
+        return float(value) if value.dtype.kind in "fV" else int(value)
     return None
+
+
+def _is_real(value: Any) -> bool:
+    return value.dtype.kind in "biuf" or jnp.issubdtype(value.dtype, jnp.floating)
+
+
+def clean_text(text: str) -> str:
+    """Replace what UTF-8 cannot write.
+
+    Example:
+        >>> from funcnet.training.observers.log import clean_text
+        >>> clean_text("caf\u00e9 \ud800").endswith(" ?")
+        True
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def numbers_in(row: Mapping[str, Any]) -> dict[str, int | float]:

@@ -1,6 +1,7 @@
 """What the optimizer does: its learning rates now, and how large gradients and updates are."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -34,15 +35,16 @@ class LearningRate(Observer):
         ValueError: raised by `fit`, the optimizer's state tells no such number.
 
     Example:
-        >>> net, optimizer = fn.functionalize(nn.Linear(4, 2)), optim.sgd(optim.schedules.linear(0.4, 0.0, 4))
+        >>> net, optimizer = fn.functionalize(nn.Linear(4, 2)), optim.sgd(lambda step: 0.4 - 0.1 * step)
         >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
         >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
         >>> batches = [{"x": jnp.eye(4), "y": jnp.array([0, 1, 0, 1])}] * 4
         >>> run, history = fn.training.fit(
         ...     objective, optimizer, run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.LearningRate(every=2), fn.training.JSONLog("a.jsonl", every=None)])
-        >>> import json
-        >>> [round(row["lr"], 2) for row in map(json.loads, open("a.jsonl")) if "lr" in row]
+        >>> import json, pathlib
+        >>> rows = [json.loads(line) for line in pathlib.Path("a.jsonl").read_text().splitlines()]
+        >>> [round(row["lr"], 2) for row in rows]
         [0.3, 0.1]
     """
 
@@ -67,8 +69,9 @@ class LearningRate(Observer):
         }
         if not found:
             raise ValueError(
-                f"the optimizer's state tells no {' or '.join(self.names)}; it has: {', '.join(known) or 'none'}. An "
-                "optimizer of Optax tells its numbers inside optax.inject_hyperparams(optax.adam)(learning_rate=...)"
+                f"the optimizer's state tells no {' or '.join(self.names)}; it has: {', '.join(known) or 'none'} "
+                "(names= chooses among these). An optimizer of Optax tells its numbers inside "
+                "optax.inject_hyperparams(optax.adam)(learning_rate=...)"
             )
         return found
 
@@ -94,8 +97,9 @@ def optimizer_numbers(opt_state: PyTree) -> dict[str, Any]:
     for path, node in nodes:
         for name, value in node.hyperparams.items():
             found[name if len(nodes) == 1 else join(path, name)] = value
-    scales = jax.tree.leaves(opt_state, is_leaf=_is_loss_scale)
-    found |= {"loss_scale": node.scale for node in scales if _is_loss_scale(node)}
+    scaled = filter(_is_loss_scale, jax.tree.leaves(opt_state, is_leaf=_is_loss_scale))
+    if (outer := next(scaled, None)) is not None:
+        found["loss_scale"] = outer.scale
     return {name: value for name, value in found.items() if jnp.ndim(value) == 0}
 
 
@@ -110,7 +114,7 @@ def _is_loss_scale(node: Any) -> bool:
 class GradientNorms(Observer):
     """Measure how large the gradients are, layer by layer, and if asked for, the updates beside the weights.
 
-    Logs then have ``gradient_norm/NAME`` for each layer, ``gradient_norm`` for all of them together, and with
+    Logs then have ``gradient_norm/NAME`` for each layer, ``gradient_norm/all`` for all of them together, and with
     ``ratios`` also ``update_ratio/NAME``: the norm of the step that the parameters make, divided by the norm of the
     parameters, in healthy runs about 0.001. The norms are computed within the step, at multiples of ``every`` only.
 
@@ -131,47 +135,60 @@ class GradientNorms(Observer):
         >>> run, history = fn.training.fit(
         ...     objective, optim.sgd(0.5), run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.GradientNorms(every=2), fn.training.JSONLog("a.jsonl", every=2)])
-        >>> import json
-        >>> [name for name in json.loads(open("a.jsonl").readline()) if "norm" in name]
-        ['gradient_norm', 'gradient_norm/0', 'gradient_norm/2']
+        >>> import json, pathlib
+        >>> row = json.loads(pathlib.Path("a.jsonl").read_text().splitlines()[0])
+        >>> sorted(name for name in row if "norm" in name)
+        ['gradient_norm/0', 'gradient_norm/2', 'gradient_norm/all']
     """
 
     def __init__(
         self, every: int = 100, layers: str | Iterable[str] | None = None, *, ratios: bool = False
     ) -> None:
         self.every = check_every("every", every)
-        self.layers = (layers,) if isinstance(layers, str) else layers and tuple(layers)
-        self.ratios = ratios
+        names = (layers,) if isinstance(layers, str) else layers
+        self._norms = _Norms(None if names is None else tuple(names), ratios)
+        self.measure = self._norms  # not a method of this object, which the next fit would not know
 
     def on_start(self, loop: Loop) -> None:
         """Meet patterns that match nothing before the first step."""
-        self._groups([path for path, _ in leaves_with_paths(loop.run.params)])
+        self._norms.groups([path for path, _ in leaves_with_paths(loop.run.params)])
 
     def measure(self, before: TrainState, grads: Params, updates: Params) -> dict[str, Array]:
         """Return the norms of a step."""
-        found = {"gradient_norm": global_norm(grads)}
-        found |= {f"gradient_norm/{name}": norm for name, norm in self._norms(grads).items()}
-        if self.ratios:
-            sizes, steps = self._norms(before.params), self._norms(updates)
-            found |= {
-                f"update_ratio/{name}": steps[name] / jnp.maximum(sizes[name], 1e-12)
-                for name in steps
-            }
-        return found
+        return self._norms(before, grads, updates)
 
     def on_step(self, loop: Loop) -> None:
         """Report them."""
         own = ("gradient_norm", "update_ratio")
         loop.report({n: v for n, v in loop.metrics.items() if n.partition("/")[0] in own})
 
-    def _norms(self, tree: PyTree) -> dict[str, Array]:
+
+@dataclass(frozen=True)
+class _Norms:
+    """What `GradientNorms` measures, known again by its settings: another fit compiles nothing again."""
+
+    layers: tuple[str, ...] | None
+    ratios: bool
+
+    def __call__(self, before: TrainState, grads: Params, updates: Params) -> dict[str, Array]:
+        found = {"gradient_norm/all": global_norm(grads)}
+        found |= {f"gradient_norm/{name}": norm for name, norm in self.of(grads).items()}
+        if self.ratios:
+            sizes, steps = self.of(before.params), self.of(updates)
+            found |= {
+                f"update_ratio/{name}": steps[name] / jnp.maximum(sizes[name], 1e-12)
+                for name in steps
+            }
+        return found
+
+    def of(self, tree: PyTree) -> dict[str, Array]:
         leaves = dict(leaves_with_paths(tree, is_leaf=_is_leaf))
         return {
             name: global_norm([leaves[path] for path in paths])
-            for name, paths in self._groups([*leaves]).items()
+            for name, paths in self.groups([*leaves]).items()
         }
 
-    def _groups(self, paths: list[str]) -> dict[str, list[str]]:
+    def groups(self, paths: list[str]) -> dict[str, list[str]]:
         if self.layers is not None:
             return {
                 pattern: sorted(select(pattern, paths), key=paths.index) for pattern in self.layers

@@ -39,8 +39,8 @@ class Samples(Observer):
         >>> run, history = fn.training.fit(
         ...     objective, optim.sgd(0.5), run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.JSONLog("a.jsonl", every=None), fn.training.Samples(look, every=2)])
-        >>> import json
-        >>> [json.loads(line)["samples/note"] for line in open("a.jsonl")]
+        >>> import json, pathlib
+        >>> [json.loads(line)["samples/note"] for line in pathlib.Path("a.jsonl").read_text().splitlines()]
         ['after 2 steps', 'after 4 steps']
     """
 
@@ -67,10 +67,8 @@ class Samples(Observer):
             self._call(loop)
 
     def on_epoch(self, loop: Loop) -> None:
-        """Call it, unless it is called by steps, or evaluations come by epochs."""
-        evaluated = any(
-            name.startswith("eval/") for record in loop.history.records for name in record
-        )
+        """Call it, unless it is called by steps, or after evaluations."""
+        evaluated = loop.settings.get("evaluation", False)
         if self.every is None and not evaluated:
             self._call(loop)
 

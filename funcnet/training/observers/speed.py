@@ -68,8 +68,8 @@ class Throughput(Observer):
         >>> run, history = fn.training.fit(
         ...     objective, optim.sgd(0.5), run, batches, epochs=1, progress=False,
         ...     observers=[fn.training.Throughput(every=4, peak=1e12), fn.training.JSONLog("a.jsonl", every=None)])
-        >>> import json
-        >>> sorted(json.loads(open("a.jsonl").readlines()[-1]))[:3]
+        >>> import json, pathlib
+        >>> sorted(json.loads(pathlib.Path("a.jsonl").read_text().splitlines()[-1]))[:3]
         ['epoch', 'peak_share', 'samples_per_second']
     """
 
@@ -207,15 +207,15 @@ class Profile(Observer):
     def on_step(self, loop: Loop) -> None:
         """Begin or end."""
         if self._recording and loop.step >= self.last:
-            self._end(loop)
+            self._finish(loop)
         elif loop.step == self.first - 1:
             self._begin(loop)
 
     def on_end(self, loop: Loop) -> None:
         """End a trace that the end of the run cuts short."""
         if self._recording:
-            self._end(loop)
-        elif loop.step < self.first and loop.error is None and not loop.interrupted:
+            self._finish(loop)
+        if loop.step < self.first and loop.error is None and not loop.interrupted:
             warnings.warn(
                 f"Profile recorded nothing: the run ended at step {loop.step}, before step {self.first}",
                 RuntimeWarning,
@@ -235,7 +235,7 @@ class Profile(Observer):
             ) from error
         self._recording = True
 
-    def _end(self, loop: Loop) -> None:
+    def _finish(self, loop: Loop) -> None:
         self._recording = False
         try:
             if loop.error is None:

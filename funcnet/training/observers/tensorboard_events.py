@@ -12,6 +12,7 @@ import numpy as np
 
 from funcnet.core.files import as_path
 from funcnet.training.observers.append_file import AppendFile, free_folder
+from funcnet.training.observers.log import clean_text
 
 __all__ = ["EventFolder", "histogram_value", "number_value", "picture_value", "text_value"]
 
@@ -111,7 +112,7 @@ def _record(event: bytes) -> bytes:
 
 def number_value(name: str, number: float) -> Any:
     """Make a point of a curve."""
-    return _protos().Summary.Value(tag=_clean(name), simple_value=number)
+    return _protos().Summary.Value(tag=name, simple_value=number)
 
 
 def text_value(name: str, text: str) -> Any:
@@ -126,7 +127,7 @@ def text_value(name: str, text: str) -> Any:
         dtype=DT_STRING, tensor_shape=shape, string_val=[text.encode("utf-8", "replace")]
     )
     metadata = create_summary_metadata(None, "")
-    return _protos().Summary.Value(tag=_clean(name), tensor=tensor, metadata=metadata)
+    return _protos().Summary.Value(tag=name, tensor=tensor, metadata=metadata)
 
 
 def picture_value(name: str, png: bytes, height: int, width: int, channels: int) -> Any:
@@ -134,7 +135,7 @@ def picture_value(name: str, png: bytes, height: int, width: int, channels: int)
     made = _protos().Summary.Image(
         height=height, width=width, colorspace=channels, encoded_image_string=png
     )
-    return _protos().Summary.Value(tag=_clean(name), image=made)
+    return _protos().Summary.Value(tag=name, image=made)
 
 
 def histogram_value(name: str, values: np.ndarray, buckets: int = 30) -> Any:
@@ -152,28 +153,29 @@ def histogram_value(name: str, values: np.ndarray, buckets: int = 30) -> Any:
         bucket_limit=edges[1:],
         bucket=counts,
     )
-    return _protos().Summary.Value(tag=_clean(name), histo=made)
+    return _protos().Summary.Value(tag=name, histo=made)
 
 
 def settings_values(settings: Mapping[str, Any]) -> list[Any]:
     """Make what TensorBoard's tab HPARAMS shows of a run: numbers, texts and booleans by name."""
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-    return [*hparams_pb({_clean(name): value for name, value in settings.items()}).value]
+    return [*hparams_pb({clean_text(name): value for name, value in settings.items()}).value]
 
 
 def end_values(failed: bool) -> list[Any]:
     """Make what says how a run ended."""
-    from tensorboard.plugins.hparams import api_pb2
-    from tensorboard.plugins.hparams.summary import session_end_pb
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-    status = "STATUS_FAILURE" if failed else "STATUS_SUCCESS"
-    return [*session_end_pb(api_pb2.Status.Value(status)).value]
-
-
-def _clean(text: str) -> str:
-    """Replace what UTF-8 cannot write."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    status = api_pb2.Status.Value("STATUS_FAILURE" if failed else "STATUS_SUCCESS")
+    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
+    made = _protos().Summary.Value(
+        tag=metadata.SESSION_END_INFO_TAG,
+        tensor=metadata.NULL_TENSOR,
+        metadata=metadata.create_summary_metadata(data),
+    )
+    return [made]
 
 
 def _move_aside(folder: Path, files: list[Path]) -> None:

@@ -13,6 +13,7 @@ from funcnet.core.paths import join, leaves_with_paths, select
 from funcnet.optim import hyperparams
 from funcnet.training.loop.observer import Loop
 from funcnet.training.observers.log import Log, plain_number
+from funcnet.training.observers.samples import as_pictures
 from funcnet.training.observers.tensorboard_events import (
     EventFolder,
     end_values,
@@ -127,7 +128,7 @@ def _values(name: str, item: Any) -> list[Any]:
     array = np.asarray(item)
     if array.ndim == 1:
         return [histogram_value(name, array)]
-    pictures = array[None] if array.ndim < 4 else array
+    pictures = as_pictures(array)
     names = [name] if len(pictures) == 1 else [f"{name}/{place}" for place in range(len(pictures))]
     return [_picture(*pair) for pair in zip(names, pictures, strict=True)]
 
@@ -135,7 +136,6 @@ def _values(name: str, item: Any) -> list[Any]:
 def _picture(name: str, pixels: np.ndarray) -> Any:
     from PIL import Image  # TensorBoard itself needs it
 
-    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     height, width, channels = pixels.shape
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, "png")
