@@ -118,7 +118,10 @@ def main() -> None:
         net = fn.mixed_precision(net)
     steps = epochs * len(loader)
     rate = optim.schedules.warmup_cosine(args.lr, steps // 10, steps)
-    optimizer = optim.average(optim.adamw(rate, weight_decay=0.05), decay=0.99)
+    adamw = optim.adamw(rate, weight_decay=0.05)
+    optimizer = optim.average(
+        adamw, decay=0.99, start=steps // 2
+    )  # early parameters would spoil it
     objective = training.supervised(
         net, F.cross_entropy, inputs=images_of, metrics={"accuracy": training.accuracy}
     )
@@ -130,6 +133,7 @@ def main() -> None:
         loader,
         epochs=epochs,
         evaluation=test_loader,
+        observers=[training.Throughput(every=50), training.CSVLog(args.out / "log.csv", every=50)],
         checkpoint=args.out / "checkpoints",
     )
     average = run.opt_state.average
@@ -146,7 +150,7 @@ def main() -> None:
         images, labels, logits, args.out / "mistakes.png", names=names, columns=8
     )
     checkpoint.save_weights(args.out / "model.safetensors", model, average, run.state)
-    print(f"saved model.safetensors, curves.png and mistakes.png in {args.out}")
+    print(f"saved model.safetensors, log.csv, curves.png and mistakes.png in {args.out}")
     print("train on:", shlex.join(["python", *sys.argv, "--epochs", str(2 * epochs)]))
 
 

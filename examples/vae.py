@@ -136,7 +136,9 @@ def main() -> None:
     )
     bound = training.evaluate(objective, run, test_loader)
     print(f"\na test digit costs at most {bound['loss']:.1f} nats: {bound['pixels']:.1f} for its")
-    print(f"pixels, {bound['codes']:.1f} for its code. Pixels that know of no others cost 205, and known ones")
+    print(
+        f"pixels, {bound['codes']:.1f} for its code. Pixels that know of no others cost 205, and known ones"
+    )
     print("46, because they are grey. With all of MNIST's 60,000 digits 100 to 106 are usual.")
 
     digits = jnp.asarray(test[:30]["image"], jnp.float32) / 255
