@@ -48,7 +48,7 @@ EXAMPLES = [
     ),
     Example(
         "finetune", ("--width", "8", "--pretraining", "2"), ("--epochs", "10"),
-        r"trunk at a tenth of the rate +([\d.]+)%", 40, 100, ("curves.png",), "pretrained.safetensors",
+        r"then the trunk, slowly +([\d.]+)%", 40, 100, ("curves.png",), "pretrained.safetensors",
     ),
     Example(
         "lora_gpt", ("--width", "32", "--layers", "1", "--steps", "80"), ("--adapting", "40"),
