@@ -3,8 +3,8 @@
 python examples/finetune.py
 python examples/finetune.py --examples 10 --epochs 80
 
-A network learns the digits 0 to 4 of 2,500 examples, and is saved. Then there are three examples each of the digits 5 to
-9. What one learns: a part of a file of weights, a trunk that stays as it is, groups of parameters with two learning
+A network learns the digits 0 to 4 of 2,500 examples, and is saved. Then there are three examples each of the digits 5
+to 9. What one learns: a part of a file of weights, a trunk that stays as it is, groups of parameters with two learning
 rates, and what all that gains over a start from nothing.
 """
 
