@@ -1,0 +1,205 @@
+"""Train a generator and a discriminator against each other, until the one draws handwritten digits.
+
+What one learns here: two networks with an optimizer each are one tree of parameters, one objective and one
+ordinary `training.fit`. `optim.groups` gives each player its optimizer, `fn.stop_gradient` hides from each
+loss the player that it must not move, and `optim.average` keeps the generator that is drawn with.
+
+python examples/gan.py                    # two minutes on two cores
+python examples/gan.py --epochs 80        # goes on from there
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+
+import funcnet as fn
+from funcnet import data, nn, optim, training
+from funcnet import functional as F
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+LATENT = 64
+
+
+class Generator(nn.Sequential):
+    """Map noise ``(N, 64)`` to images ``(N, 1, 28, 28)`` between -1 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Linear(LATENT, 64 * 7 * 7),
+            nn.Unflatten(1, (64, 7, 7)),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.Conv2d(64, 32 * 4, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 4, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.Tanh(),
+        )
+
+
+class Discriminator(nn.Sequential):
+    """Map images to how real they look ``(N, 1)``."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 32, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(0.3),
+            nn.Conv2d(32, 64, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(0.3),
+            nn.Flatten(),
+            nn.Linear(64 * 7 * 7, 1),
+        )
+
+
+class Players(nn.Module):
+    """Both networks: what is initialised, trained and kept as one."""
+
+    def __init__(self) -> None:
+        self.generator = Generator()
+        self.discriminator = Discriminator()
+
+
+def images_of(batch: Any) -> jax.Array:
+    """Scale bytes to between -1 and 1, with a channel axis."""
+    return (batch["image"].astype(jnp.float32) / 127.5 - 1)[:, None]
+
+
+def make_objective(model: Players) -> training.Objective:
+    """Make the sum of both players' losses, each blind to the other's parameters."""
+    generator = fn.functionalize(model.generator)
+    discriminator = fn.functionalize(model.discriminator)
+
+    def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any:
+        real = images_of(batch)
+        noise_key, *keys = jax.random.split(key, 3)
+        noise = jax.random.normal(noise_key, (len(real), LATENT))
+        fake, drawn = generator.apply(params["generator"], state["generator"], noise, train=train)
+
+        def score(judge: Any, images: jax.Array, key: Any) -> jax.Array:
+            return discriminator.apply(judge, {}, images, key=key, train=train)[0]
+
+        judge = params["discriminator"]
+        on_real, on_fake = (
+            score(judge, real, keys[0]),
+            score(judge, fn.stop_gradient(fake), keys[1]),
+        )
+        fooled = score(fn.stop_gradient(judge), fake, keys[1])
+        losses = {
+            "discriminator": F.softplus(-on_real).mean() + F.softplus(on_fake).mean(),
+            "generator": F.softplus(-fooled).mean(),
+            "told apart": ((on_real > 0).mean() + (on_fake < 0).mean()) / 2,
+        }
+        return losses["discriminator"] + losses["generator"], (losses, state | {"generator": drawn})
+
+    return objective
+
+
+def train_judge(train: Any, seed: int) -> Any:
+    """Train a classifier of real digits; return what maps images to its features ``(N, 64)`` and probabilities."""
+    trunk = [nn.Conv2d(1, 16, 4, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 4, stride=2)]
+    features = nn.Sequential(*trunk, nn.ReLU(), nn.Flatten(), nn.Linear(32 * 6 * 6, 64), nn.ReLU())
+    net = fn.functionalize(nn.Sequential(features, nn.Linear(64, 10)))
+    optimizer = optim.adamw(2e-3)
+    run = training.TrainState.create(net, optimizer, jax.random.key(seed))
+    objective = training.supervised(net, F.cross_entropy, inputs=images_of)
+    loader = data.DataLoader(train, batch_size=100, shuffle=True, seed=seed)
+    run, _ = training.fit(objective, optimizer, run, loader, epochs=5, progress=False)
+
+    @jax.jit
+    def judge(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        model = fn.bind(net.module, run.params)
+        seen = model[0](images)
+        return seen, jax.nn.softmax(model[1](seen))
+
+    return judge
+
+
+def frechet_distance(a: Any, b: Any) -> float:
+    """Measure how far apart two sets of features are: the Fréchet distance between Gaussians fitted to them."""
+    (a, b), means = np.asarray([a, b], np.float64), [a.mean(0), b.mean(0)]
+    covariances = np.cov(a.T), np.cov(b.T)
+    joint = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).real.clip(0)).sum()
+    return ((means[0] - means[1]) ** 2).sum() + sum(map(np.trace, covariances)) - 2 * joint
+
+
+def report(name: str, judge: Any, images: Any, reference: Any) -> None:
+    """Print what a classifier of real digits makes of images."""
+    features, probabilities = judge(images)
+    kinds = np.bincount(probabilities.argmax(1), minlength=10) / len(images)
+    print(
+        f"{name}: the classifier is {probabilities.max(1).mean():.1%} sure, rarest digit {kinds.min():.1%}, "
+        f"commonest {kinds.max():.1%}, Fréchet distance {frechet_distance(features, reference):.2f}"
+    )
+
+
+def draw(drawn: Any, real: Any, path: Path) -> None:
+    """Save drawn digits beside real ones."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.7), layout="constrained")
+    for axes, images, title in zip(panels, (drawn, real), ("drawn", "real"), strict=True):
+        rows = np.asarray(images[:100, 0]).reshape(10, 10, 28, 28).swapaxes(1, 2)
+        axes.imshow(rows.reshape(280, 280), cmap="gray_r")
+        axes.set(title=title, xticks=[], yticks=[])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Train, draw, judge."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/gan"))
+    args = parser.parse_args()
+    fn.keep_memory()
+
+    train, test = data.mnist()
+    loader = data.DataLoader(train, batch_size=64, shuffle=True, drop_last=True, seed=args.seed)
+    model = Players()
+    net = fn.functionalize(model)
+    players = {
+        "generator.*": optim.adam(5e-4, betas=(0.5, 0.999)),
+        "discriminator.*": optim.adam(5e-4, betas=(0.5, 0.999)),
+    }
+    optimizer = optim.average(optim.groups(players), 0.995)
+    run = training.TrainState.create(net, optimizer, jax.random.key(args.seed))
+    run, _ = training.fit(
+        make_objective(model), optimizer, run, loader, epochs=args.epochs, checkpoint=args.out
+    )
+
+    noise = jax.random.normal(jax.random.key(args.seed + 1), (1000, LATENT))
+    averaged = run.opt_state.average["generator"]
+    # with the statistics of these images, as the discriminator has seen the generator's
+    generator = fn.functionalize(model.generator)
+    drawn, _ = generator.apply(averaged, run.state["generator"], noise, train=True)
+    judge = train_judge(train, args.seed)
+    real, reference = images_of(test[:]), judge(images_of(train[:]))[0]
+    report("drawn digits", judge, drawn, reference)
+    report("real digits ", judge, real, reference)
+    report(
+        "plain noise ",
+        judge,
+        jax.random.uniform(jax.random.key(0), real.shape, minval=-1),
+        reference,
+    )
+    draw(drawn, real, args.out / "digits.png")
+    print(
+        f"go on: python examples/gan.py --epochs {2 * args.epochs} --seed {args.seed} --out {args.out}"
+    )
+
+
+if __name__ == "__main__":
+    main()
