@@ -80,8 +80,8 @@ def start(name="adamw"):
     return objective, optimizer, run
 
 
-class Stop(Exception):
-    pass
+class Stop(KeyboardInterrupt):
+    """Ends a run as a kill does: fit saves nothing after it."""
 
 
 class Ending:

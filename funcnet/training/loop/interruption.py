@@ -2,14 +2,24 @@
 
 import signal
 import threading
+from collections.abc import Sequence
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
 from funcnet.parallel import alive
 from funcnet.parallel.launch.steps import note_termination
-from funcnet.training.loop.agreement import Agreement
+from funcnet.training.loop.on_mesh import in_step
 
-__all__ = ["Interruption"]
+__all__ = ["Agreement", "Interruption"]
+
+_STOP, _INTERRUPT = 1, 2
+"""What a process may say: end in order, or end at once."""
 
 
 class Interruption:
@@ -38,6 +48,7 @@ class Interruption:
         self.noted: set[int] = set()
         self.stepping = False
         self.requested = False
+        self.stopping = False
 
     def __enter__(self) -> "Interruption":
         """Take over the signals, if this is the main thread and nobody else has."""
@@ -55,12 +66,27 @@ class Interruption:
         self.noted.add(number)
         self.requested = self.requested or self.agreement.alone
 
-    def agree(self, step: int) -> None:
-        """Tell the job that this process lives, and learn whether to stop; every process calls this at every step."""
+    def agree(self, step: int, stop: bool = False) -> None:
+        """Tell the job that this process lives, and learn whether to stop; every process calls this at every step.
+
+        Args:
+            step: how many steps are made.
+            stop: whether this process wants the run to end in order; ``stopping`` is then what all agree on.
+        """
         self.stepping = True
         ends = not alive(step)
-        asked = self.agreement.any(bool(self.noted))
-        self.requested = self.requested or ends or asked
+        self._hear(self.agreement.most(self._wish(stop)), ends)
+
+    def agree_now(self, stop: bool) -> None:
+        """Agree between two steps, where all processes wait for each other anyway."""
+        self._hear(self.agreement.most_now(self._wish(stop)), False)
+
+    def _wish(self, stop: bool) -> int:
+        return _INTERRUPT if self.noted else _STOP if stop else 0
+
+    def _hear(self, level: int, ends: bool) -> None:
+        self.requested = self.requested or ends or level == _INTERRUPT
+        self.stopping = self.stopping or level > 0
 
     def __exit__(
         self,
@@ -75,3 +101,50 @@ class Interruption:
             signal.signal(number, previous)
         if signal.SIGTERM in self.noted:
             signal.raise_signal(signal.SIGTERM)
+
+
+class Agreement:
+    """Tells every process at the same call the most that any process has said: 0 is nothing.
+
+    What is asked at one call is answered at the next: the exchange runs on the devices behind the step before it, and
+    a device that has a step ahead of it never waits for the host.
+
+    Example:
+        >>> from funcnet.training.loop.interruption import Agreement
+        >>> agreement = Agreement()
+        >>> agreement.most(0), agreement.most(2), agreement.most_now(1)
+        (0, 2, 1)
+    """
+
+    def __init__(self) -> None:
+        self.alone = jax.process_count() == 1
+        self.asked: Any = None
+        if not self.alone:
+            self.exchange, self.answers = _exchange()
+
+    def most(self, level: int) -> int:
+        """Speak for this process; every process has to call this as often.
+
+        Args:
+            level: what this process says, 0, 1 or 2.
+
+        Returns:
+            Of one process alone, ``level``; of several, the most that any said at the call before this one.
+        """
+        if self.alone:
+            return level
+        before, self.asked = self.asked, in_step(self.exchange(self.answers[level]))
+        return 0 if before is None else int(before)
+
+    def most_now(self, level: int) -> int:
+        """Speak for this process, and wait for what the others say at this call."""
+        return level if self.alone else int(self.exchange(self.answers[level]))
+
+
+def _exchange() -> tuple[Any, Sequence[jax.Array]]:
+    """Return a function of an answer on every device, and the answers 0, 1 and 2."""
+    mesh = jax.make_mesh((jax.device_count(),), ("all",), (AxisType.Auto,))
+    spread, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("all",), ()))
+    make = partial(jax.make_array_from_callback, (jax.device_count(),), spread)
+    answers = [make(lambda index, level=level: np.array([level], np.int32)) for level in range(3)]
+    return jax.jit(jnp.max, out_shardings=whole), answers

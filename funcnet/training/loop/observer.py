@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from funcnet.core.aliases import Array, Params
@@ -34,6 +35,7 @@ class Loop:
         error: what ended the run, in `Observer.on_end`.
         reason: why an observer stopped it.
         first: whether this process draws and writes.
+        reported: what observers found at this step, for logs; see `report`.
     """
 
     run: TrainState
@@ -53,6 +55,7 @@ class Loop:
     error: BaseException | None = None
     reason: str | None = None
     first: bool = True
+    reported: dict[str, Any] = field(default_factory=dict)
     read: Callable[[], dict[str, float]] = dict
 
     @property
@@ -62,6 +65,23 @@ class Loop:
         Reading waits for the device; what no one reads costs nothing.
         """
         return self.read()
+
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Add what an observer found at this step to what logs write; they come last, see `Observer.on_report`.
+
+        Args:
+            values: by the names that they shall have in a log, such as ``"lr"``: numbers, texts, or arrays that are
+                pictures; see `Samples`.
+
+        Raises:
+            ValueError: a name is one of those that each row has: ``step``, ``epoch``, ``seconds``.
+        """
+        taken = sorted({"step", "epoch", "seconds"} & set(values))
+        if taken:
+            raise ValueError(
+                f"each row of a log has a {', '.join(taken)} of its own: report another name"
+            )
+        self.reported.update(values)
 
     def stop(self, reason: str) -> None:
         """End the run after this step, in order: it is evaluated, kept, and returned.
@@ -97,6 +117,24 @@ class Observer:
 
     every: int | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Meet misspelt methods where they are written, because nothing would ever call them.
+
+        Raises:
+            TypeError: a method's name is close to one of these, or begins with ``on_``.
+        """
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            if not callable(value) or name in _METHODS or name.startswith("__"):
+                continue
+            close = get_close_matches(name, _METHODS, n=1, cutoff=0.8)
+            if name.startswith("on_") or close:
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise TypeError(
+                    f"{cls.__name__}.{name} would never be called: an observer's methods are {', '.join(_METHODS)}"
+                    f"{hint}"
+                )
+
     def on_start(self, loop: Loop) -> None:
         """Before the first step of a call; ``loop.began`` tells whether it goes on from a checkpoint."""
 
@@ -108,6 +146,9 @@ class Observer:
 
     def on_epoch(self, loop: Loop) -> None:
         """After a whole epoch, and its evaluation if there is one."""
+
+    def on_report(self, loop: Loop) -> None:
+        """Last of all at a step at which any observer was called, once: a log writes ``loop.reported``."""
 
     def on_end(self, loop: Loop) -> None:
         """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C or an error."""
@@ -125,3 +166,6 @@ class Observer:
 
     def load_state_dict(self, kept: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint kept."""
+
+
+_METHODS = [name for name, value in vars(Observer).items() if callable(value) and name[0] != "_"]

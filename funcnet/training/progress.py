@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "length_of"]
 
 
 class Progress:
@@ -102,7 +102,7 @@ class _Bar:
     """A bar of tqdm, redrawn in place."""
 
     def __init__(self, tqdm: Any, batches: Iterable[Any], label: str, done: int) -> None:
-        total = _length(batches)
+        total = length_of(batches)
         settings = {"desc": label, "unit": "batch", "leave": True, "dynamic_ncols": True}
         self.bar = tqdm(total=total, initial=done, **settings)
 
@@ -123,7 +123,7 @@ class _Lines:
     """Lines on standard error, for what cannot be redrawn."""
 
     def __init__(self, batches: Iterable[Any], label: str, every: float, done: int) -> None:
-        self.total = _length(batches)
+        self.total = length_of(batches)
         self.label = label
         self.done = done
         self.started = time.monotonic()
@@ -153,8 +153,14 @@ class _Lines:
         print(f"{line}, {text}" if text else line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _length(batches: Any) -> int | None:
-    """Return how many batches there are, if that is known: a loader of a stream has a ``len`` that does not know."""
+def length_of(batches: Any) -> int | None:
+    """Return how many batches there are, if that is known: a loader of a stream has a ``len`` that does not know.
+
+    Example:
+        >>> from funcnet.training.progress import length_of
+        >>> length_of([1, 2]), length_of(iter([1, 2]))
+        (2, None)
+    """
     try:
         return len(batches)
     except TypeError:
