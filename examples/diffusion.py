@@ -1,7 +1,7 @@
 """Train a small U-Net that turns noise into the handwritten digit one asks for, by flow matching.
 
-What one learns here: a generative model is an objective like any other. A point between noise and image goes in, the way
-from one to the other is the target; drawing follows that way from noise, a `fn.scan`. The random numbers of a
+What one learns here: a generative model is an objective like any other. A point between noise and image goes in, the
+way from one to the other is the target; drawing follows that way from noise, a `fn.scan`. The random numbers of a
 step come from the key that an objective is given, and `optim.average` keeps the weights that are drawn with.
 
 python examples/diffusion.py              # two minutes on two cores
@@ -12,21 +12,17 @@ Diffusion Guidance", 2022.
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 
 import funcnet as fn
 from funcnet import data, nn, optim, training
 from funcnet import functional as F
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
+from funcnet.training.pictures import finished, new_figure
 
 ANY = 10  # the label that asks for no digit
 WIDTH, KNOWN, STEPS, GUIDANCE = 32, 64, 25, 1.5
@@ -99,7 +95,7 @@ def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any
 @jax.jit
 def draw(params: Any, key: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Go from noise to the digits that are asked for; return them ``(N, 1, 28, 28)``, and the way there."""
-    direction = partial(fn.bind, net.module, params)()
+    direction = fn.bind(net.module, params, {})
     none = jnp.full_like(label, ANY)
 
     def move(x: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -125,7 +121,7 @@ def train_judge(train: Any, seed: int) -> Any:
 
     @jax.jit
     def read(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        model = fn.bind(judge.module, run.params)
+        model = fn.bind(judge.module, run.params, run.state)
         seen = model[0](images)
         return seen, jax.nn.softmax(model[1](seen))
 
@@ -141,15 +137,13 @@ def frechet_distance(a: Any, b: Any) -> float:
 
 def save_picture(drawn: jax.Array, way: jax.Array, path: Path) -> None:
     """Save the way from noise to each digit, and ten drawings of each."""
-    figure, panels = plt.subplots(1, 2, figsize=(9, 4.8), layout="constrained")
+    figure, panels = new_figure(1, 2, size=(9, 4.8), grid=False)
     titles = ("from noise to each digit", "ten drawings of each")
-    for axes, images, title in zip(panels, (way, drawn), titles, strict=True):
+    for axes, images, title in zip(panels[0], (way, drawn), titles, strict=True):
         rows = np.asarray(images).reshape(10, 10, 28, 28).swapaxes(1, 2).reshape(280, 280)
         axes.imshow(rows, cmap="gray_r", vmin=-1, vmax=1)
         axes.set(title=title, xticks=[], yticks=np.arange(14, 280, 28), yticklabels=range(10))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    finished(figure, path)
 
 
 def main() -> None:
@@ -184,7 +178,9 @@ def main() -> None:
             f"{name} digits: the classifier reads {(probabilities.argmax(1) == asked).mean():.1%} as asked, is "
             f"{probabilities.max(1).mean():.1%} sure, Fréchet distance {frechet_distance(features, reference):.2f}"
         )
-    print("good: numbers near those of real digits; those of noise: ")
+    print(
+        "good are numbers near those of the real digits, which the classifier has not seen either"
+    )
     stages = way[np.linspace(0, STEPS - 1, 10).astype(int)][:, ::50]  # (10 stages, 10 digits, ...)
     save_picture(
         drawn.reshape(10, 50, 28, 28)[:, :10], stages.swapaxes(0, 1), args.out / "digits.png"

@@ -14,15 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 
 import funcnet as fn
 from funcnet import data, nn, optim, training
 from funcnet import functional as F
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
+from funcnet.training.pictures import finished, new_figure
 
 LATENT = 64
 
@@ -118,7 +115,7 @@ def train_judge(train: Any, seed: int) -> Any:
 
     @jax.jit
     def judge(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        model = fn.bind(net.module, run.params)
+        model = fn.bind(net.module, run.params, run.state)
         seen = model[0](images)
         return seen, jax.nn.softmax(model[1](seen))
 
@@ -145,14 +142,12 @@ def report(name: str, judge: Any, images: Any, reference: Any) -> None:
 
 def draw(drawn: Any, real: Any, path: Path) -> None:
     """Save drawn digits beside real ones."""
-    figure, panels = plt.subplots(1, 2, figsize=(9, 4.7), layout="constrained")
-    for axes, images, title in zip(panels, (drawn, real), ("drawn", "real"), strict=True):
+    figure, panels = new_figure(1, 2, size=(9, 4.8), grid=False)
+    for axes, images, title in zip(panels[0], (drawn, real), ("drawn", "real"), strict=True):
         rows = np.asarray(images[:100, 0]).reshape(10, 10, 28, 28).swapaxes(1, 2)
         axes.imshow(rows.reshape(280, 280), cmap="gray_r")
         axes.set(title=title, xticks=[], yticks=[])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    finished(figure, path)
 
 
 def main() -> None:
