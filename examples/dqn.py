@@ -23,7 +23,7 @@ from funcnet import functional as F
 from funcnet.training.pictures import PALETTE, finished, label_axes, new_figure
 
 WORLDS, MEMORY, BATCH, CHUNK, LONGEST = 8, 50_000, 256, 10_000, 500
-DISCOUNT, EXPLORE, FOLLOW = 0.98, 0.1, 0.005
+DISCOUNT, EXPLORE, FOLLOW = 0.99, 0.1, 0.005
 
 
 def start(key: Any) -> jax.Array:
@@ -181,7 +181,7 @@ def main() -> None:
     args = parser.parse_args()
 
     learner, curve = begin(args.seed), []
-    with checkpoint.Checkpointer(args.out) as checkpointer:
+    with checkpoint.Checkpointer(args.out, best="mean") as checkpointer:
         kept = checkpointer.restore({"learner": learner, "curve": curve})
         if kept is not None:
             learner, curve = kept[0]["learner"], kept[0]["curve"]
@@ -189,17 +189,22 @@ def main() -> None:
             learner, found = learn(learner)
             done, mean = int(learner.written), float(found["mean"])
             curve = [*curve, (done, mean)]
-            checkpointer.save(done, {"learner": learner, "curve": curve})
+            checkpointer.save(done, {"learner": learner, "curve": curve}, metrics={"mean": mean})
             print(
                 f"{done:7,} steps: a game lasts {mean:.1f} steps, the shortest {int(found['shortest'])} "
                 f"(loss {float(found['loss']):.3f})",
                 flush=True,
             )
-    lasted, _ = play(learner.run.state, jax.random.split(jax.random.key(args.seed + 2), 1000))
+        best = checkpointer.best()
+    assert best is not None
+    policy = best.load({"learner": learner, "curve": curve})["learner"].run.state
+    lasted, _ = play(policy, jax.random.split(jax.random.key(args.seed + 2), 1000))
     mean = float(lasted.mean())
-    print(f"1,000 new games last {mean:.1f} steps in the mean; pushing at random lasts 22")
-    print(f"{'solved' if mean >= 475 else 'not solved'}: 475 of 500 is the mark")
-    draw(curve, learner.run.state, args.out / "cartpole.png")
+    print(
+        f"the network after {best.step:,} steps, which did best: 1,000 new games last {mean:.1f} steps in the mean\n"
+        f"{'solved' if mean >= 475 else 'not solved'}: 475 of 500 is the mark; pushing at random lasts 22"
+    )
+    draw(curve, policy, args.out / "cartpole.png")
     print(
         f"go on: python examples/dqn.py --steps {2 * args.steps} --seed {args.seed} --out {args.out}"
     )

@@ -1,4 +1,4 @@
-"""Train a generator and a discriminator against each other, until the one draws handwritten digits.
+"""Train a generator and a discriminator against each other, until the one draws the digits one asks for.
 
 What one learns here: two networks with an optimizer each are one tree of parameters, one objective and one
 ordinary `training.fit`. `optim.groups` gives each player its optimizer, `fn.stop_gradient` hides from each
@@ -24,12 +24,12 @@ from funcnet.training.pictures import finished, new_figure
 LATENT = 64
 
 
-class Generator(nn.Sequential):
-    """Map noise ``(N, 64)`` to images ``(N, 1, 28, 28)`` between -1 and 1."""
+class Generator(nn.Module):
+    """Map noise ``(N, 64)`` and labels ``(N,)`` to images ``(N, 1, 28, 28)`` between -1 and 1."""
 
     def __init__(self) -> None:
-        super().__init__(
-            nn.Linear(LATENT, 64 * 7 * 7),
+        self.layers = nn.Sequential(
+            nn.Linear(LATENT + 10, 64 * 7 * 7),
             nn.Unflatten(1, (64, 7, 7)),
             nn.BatchNorm2d(64),
             nn.ReLU(),
@@ -37,17 +37,24 @@ class Generator(nn.Sequential):
             nn.PixelShuffle(2),
             nn.BatchNorm2d(32),
             nn.ReLU(),
-            nn.Conv2d(32, 4, 3, padding=1),
+            nn.Conv2d(32, 8 * 4, 3, padding=1),
             nn.PixelShuffle(2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 1, 3, padding=1),
             nn.Tanh(),
         )
 
+    def __call__(self, noise: jax.Array, label: jax.Array) -> jax.Array:
+        """Draw."""
+        return self.layers(jnp.concatenate([noise, jax.nn.one_hot(label, 10)], 1))
 
-class Discriminator(nn.Sequential):
-    """Map images to how real they look ``(N, 1)``."""
+
+class Discriminator(nn.Module):
+    """Map images and labels ``(N,)`` to how real they look ``(N, 1)``: it has a score for each digit."""
 
     def __init__(self) -> None:
-        super().__init__(
+        self.layers = nn.Sequential(
             nn.Conv2d(1, 32, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
             nn.Dropout(0.3),
@@ -55,8 +62,12 @@ class Discriminator(nn.Sequential):
             nn.LeakyReLU(0.2),
             nn.Dropout(0.3),
             nn.Flatten(),
-            nn.Linear(64 * 7 * 7, 1),
+            nn.Linear(64 * 7 * 7, 10),
         )
+
+    def __call__(self, images: jax.Array, label: jax.Array) -> jax.Array:
+        """Score."""
+        return jnp.take_along_axis(self.layers(images), label[:, None], 1)
 
 
 class Players(nn.Module):
@@ -78,26 +89,27 @@ def make_objective(model: Players) -> training.Objective:
     discriminator = fn.functionalize(model.discriminator)
 
     def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any:
-        real = images_of(batch)
+        real, label = images_of(batch), batch["label"]
         noise_key, *keys = jax.random.split(key, 3)
         noise = jax.random.normal(noise_key, (len(real), LATENT))
-        fake, drawn = generator.apply(params["generator"], state["generator"], noise, train=train)
+        fake, buffers = generator.apply(
+            params["generator"], state["generator"], noise, label, train=train
+        )
 
         def score(judge: Any, images: jax.Array, key: Any) -> jax.Array:
-            return discriminator.apply(judge, {}, images, key=key, train=train)[0]
+            return discriminator.apply(judge, {}, images, label, key=key, train=train)[0]
 
         judge = params["discriminator"]
-        on_real, on_fake = (
-            score(judge, real, keys[0]),
-            score(judge, fn.stop_gradient(fake), keys[1]),
-        )
-        fooled = score(fn.stop_gradient(judge), fake, keys[1])
+        on_real = score(judge, real, keys[0])
+        on_fake = score(judge, fn.stop_gradient(fake), keys[1])  # moves the discriminator alone
+        fooled = score(fn.stop_gradient(judge), fake, keys[1])  # moves the generator alone
         losses = {
             "discriminator": F.softplus(-on_real).mean() + F.softplus(on_fake).mean(),
             "generator": F.softplus(-fooled).mean(),
-            "told apart": ((on_real > 0).mean() + (on_fake < 0).mean()) / 2,
+            "told_apart": ((on_real > 0).mean() + (on_fake < 0).mean()) / 2,
         }
-        return losses["discriminator"] + losses["generator"], (losses, state | {"generator": drawn})
+        loss = losses["discriminator"] + losses["generator"]
+        return loss, (losses, state | {"generator": buffers})
 
     return objective
 
@@ -106,47 +118,36 @@ def train_judge(train: Any, seed: int) -> Any:
     """Train a classifier of real digits; return what maps images to its features ``(N, 64)`` and probabilities."""
     trunk = [nn.Conv2d(1, 16, 4, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 4, stride=2)]
     features = nn.Sequential(*trunk, nn.ReLU(), nn.Flatten(), nn.Linear(32 * 6 * 6, 64), nn.ReLU())
-    net = fn.functionalize(nn.Sequential(features, nn.Linear(64, 10)))
+    judge = fn.functionalize(nn.Sequential(features, nn.Linear(64, 10)))
     optimizer = optim.adamw(2e-3)
-    run = training.TrainState.create(net, optimizer, jax.random.key(seed))
-    objective = training.supervised(net, F.cross_entropy, inputs=images_of)
+    run = training.TrainState.create(judge, optimizer, jax.random.key(seed))
+    goal = training.supervised(judge, F.cross_entropy, inputs=images_of)
     loader = data.DataLoader(train, batch_size=100, shuffle=True, seed=seed)
-    run, _ = training.fit(objective, optimizer, run, loader, epochs=5, progress=False)
+    run, _ = training.fit(goal, optimizer, run, loader, epochs=5, progress=False)
 
     @jax.jit
-    def judge(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        model = fn.bind(net.module, run.params, run.state)
+    def read(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        model = fn.bind(judge.module, run.params, run.state)
         seen = model[0](images)
         return seen, jax.nn.softmax(model[1](seen))
 
-    return judge
+    return read
 
 
 def frechet_distance(a: Any, b: Any) -> float:
     """Measure how far apart two sets of features are: the Fréchet distance between Gaussians fitted to them."""
-    (a, b), means = np.asarray([a, b], np.float64), [a.mean(0), b.mean(0)]
-    covariances = np.cov(a.T), np.cov(b.T)
+    means, covariances = [a.mean(0), b.mean(0)], [np.cov(a.T), np.cov(b.T)]
     joint = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).real.clip(0)).sum()
-    return ((means[0] - means[1]) ** 2).sum() + sum(map(np.trace, covariances)) - 2 * joint
+    return float(((means[0] - means[1]) ** 2).sum() + sum(map(np.trace, covariances)) - 2 * joint)
 
 
-def report(name: str, judge: Any, images: Any, reference: Any) -> None:
-    """Print what a classifier of real digits makes of images."""
-    features, probabilities = judge(images)
-    kinds = np.bincount(probabilities.argmax(1), minlength=10) / len(images)
-    print(
-        f"{name}: the classifier is {probabilities.max(1).mean():.1%} sure, rarest digit {kinds.min():.1%}, "
-        f"commonest {kinds.max():.1%}, Fréchet distance {frechet_distance(features, reference):.2f}"
-    )
-
-
-def draw(drawn: Any, real: Any, path: Path) -> None:
-    """Save drawn digits beside real ones."""
+def save_picture(drawn: Any, real: Any, path: Path) -> None:
+    """Save ten drawings of each digit beside ten real ones."""
     figure, panels = new_figure(1, 2, size=(9, 4.8), grid=False)
     for axes, images, title in zip(panels[0], (drawn, real), ("drawn", "real"), strict=True):
-        rows = np.asarray(images[:100, 0]).reshape(10, 10, 28, 28).swapaxes(1, 2)
-        axes.imshow(rows.reshape(280, 280), cmap="gray_r")
-        axes.set(title=title, xticks=[], yticks=[])
+        rows = np.asarray(images).reshape(10, 10, 28, 28).swapaxes(1, 2).reshape(280, 280)
+        axes.imshow(rows, cmap="gray_r", vmin=-1, vmax=1)
+        axes.set(title=title, xticks=[], yticks=np.arange(14, 280, 28), yticklabels=range(10))
     finished(figure, path)
 
 
@@ -175,22 +176,24 @@ def main() -> None:
         make_objective(model), optimizer, run, loader, epochs=args.epochs, checkpoint=args.out
     )
 
-    noise = jax.random.normal(jax.random.key(args.seed + 1), (1000, LATENT))
-    averaged = run.opt_state.average["generator"]
-    # with the statistics of these images, as the discriminator has seen the generator's
-    generator = fn.functionalize(model.generator)
-    drawn, _ = generator.apply(averaged, run.state["generator"], noise, train=True)
-    judge = train_judge(train, args.seed)
-    real, reference = images_of(test[:]), judge(images_of(train[:]))[0]
-    report("drawn digits", judge, drawn, reference)
-    report("real digits ", judge, real, reference)
-    report(
-        "plain noise ",
-        judge,
-        jax.random.uniform(jax.random.key(0), real.shape, minval=-1),
-        reference,
+    test = test[np.argsort(test[:]["label"], kind="stable")]  # 100 of each digit, in order
+    label, real = test["label"], images_of(test)
+    noise = jax.random.normal(jax.random.key(args.seed + 1), (len(label), LATENT))
+    averaged, buffers = run.opt_state.average["generator"], run.state["generator"]
+    drawn, _ = fn.functionalize(model.generator).apply(averaged, buffers, noise, label)
+    read = train_judge(train, args.seed)
+    reference, _ = read(images_of(train[:]))
+    for name, images in (("drawn", drawn), ("real ", real)):
+        features, probabilities = read(images)
+        print(
+            f"{name} digits: the classifier reads {(probabilities.argmax(1) == label).mean():.1%} as asked, is "
+            f"{probabilities.max(1).mean():.1%} sure, Fréchet distance {frechet_distance(features, reference):.1f}"
+        )
+    print(
+        "good are numbers near those of the real digits, which the classifier has not seen either"
     )
-    draw(drawn, real, args.out / "digits.png")
+    first = np.arange(0, len(label), 100)[:, None] + np.arange(10)
+    save_picture(drawn[first], real[first], args.out / "digits.png")
     print(
         f"go on: python examples/gan.py --epochs {2 * args.epochs} --seed {args.seed} --out {args.out}"
     )
