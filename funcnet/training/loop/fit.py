@@ -117,6 +117,7 @@ def fit(
     """
     length = check_length(epochs, steps, seconds, evaluate_every, evaluation)
     _check_pieces(objective, optimizer, run)
+    _check_options(loss_scale, on_epoch)
     watching, named = check_observers(observers), NamedMetrics.of(metrics)
     _check_sources(batches, evaluation, length)
     if override and checkpoint is None:
@@ -176,6 +177,17 @@ def _settings(
         "processes": jax.process_count(),
         "platform": jax.default_backend(),
     }
+
+
+def _check_options(loss_scale: Any, on_epoch: Any) -> None:
+    if loss_scale is not None and not isinstance(loss_scale, DynamicLossScale):
+        raise TypeError(
+            f"loss_scale is made by training.dynamic_loss_scale({loss_scale!r}), which TrainState.create is given, too"
+        )
+    if on_epoch is not None and not callable(on_epoch):
+        raise TypeError(
+            f"on_epoch is a function of the run and the epoch's record; got {on_epoch!r}"
+        )
 
 
 def _check_pieces(objective: Any, optimizer: Any, run: Any) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from types import FrameType, TracebackType
@@ -13,13 +14,16 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet.parallel import alive
-from funcnet.parallel.launch.steps import note_termination
+from funcnet.parallel.launch.steps import THIS_PROCESS, note_termination
 from funcnet.training.loop.on_mesh import in_step
 
 __all__ = ["Agreement", "Interruption"]
 
 _STOP, _INTERRUPT = 1, 2
 """What a process may say: end in order, or end at once."""
+
+_BETWEEN = 0.1
+"""Seconds between two calls of `alive` where it need not be called at each step."""
 
 
 class Interruption:
@@ -49,6 +53,7 @@ class Interruption:
         self.stepping = False
         self.requested = False
         self.stopping = False
+        self._next_alive = 0.0
 
     def __enter__(self) -> "Interruption":
         """Take over the signals, if this is the main thread and nobody else has."""
@@ -74,8 +79,16 @@ class Interruption:
             stop: whether this process wants the run to end in order; ``stopping`` is then what all agree on.
         """
         self.stepping = True
-        ends = not alive(step)
-        self._hear(self.agreement.most(self._wish(stop)), ends)
+        self._hear(self.agreement.most(self._wish(stop)), self._job_ends(step))
+
+    def _job_ends(self, step: int) -> bool:
+        # a process alone that has the signals itself tells only how long its steps take, and not each of them
+        if self.agreement.alone and THIS_PROCESS.member is None and self._previous:
+            now = time.monotonic()
+            if now < self._next_alive:
+                return False
+            self._next_alive = now + _BETWEEN
+        return not alive(step)
 
     def agree_now(self, stop: bool) -> None:
         """Agree between two steps, where all processes wait for each other anyway."""

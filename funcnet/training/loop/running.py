@@ -168,7 +168,7 @@ class Running:
             elif self.ended:
                 break
         if not place.batches:
-            raise ValueError("batches is empty: there is nothing to train on")
+            raise ValueError(_nothing_to_train_on(self.batches, place.epoch, self.training.steps))
         place.trained = True
         if keeper is not None and self.interruption.requested:
             keeper.after_step(self.training.steps, True)
@@ -218,11 +218,12 @@ class Running:
             raise
         place.batches += 1
         loop.run, loop.step, loop.batch = training.run, training.steps, batch
-        loop.samples += number_of_rows(batch)
         loop.seconds = time.monotonic() - self.started
         bar.show(self._means)
-        if loop.step >= self.watchers.next_step:
-            self.watchers.after_step()
+        if self.watchers.observers:
+            loop.samples += number_of_rows(batch)
+            if loop.step >= self.watchers.next_step:
+                self.watchers.after_step()
         self.interruption.agree(loop.step, self._wishes_end())
         self._look_whether_ended()
         if not self.interruption.requested and (self._is_turn() or self.ended):
@@ -387,6 +388,16 @@ def _shapes(batch: Any) -> str:
             return f"{self.leaf.dtype}{[*self.leaf.shape]}"
 
     return repr(jax.tree.map(Shape, batch))
+
+
+def _nothing_to_train_on(batches: Any, epoch: int, steps: int) -> str:
+    if epoch == 1:
+        return "batches is empty: there is nothing to train on"
+    kind = type(batches).__name__
+    return (
+        f"batches ({kind}) ended after {steps} steps and has nothing for epoch {epoch}, as an iterator that is used up: "
+        "pass something that can be iterated over again, such as a DataLoader or a list, or batches without an end"
+    )
 
 
 def _nothing_to_evaluate(evaluation: Any) -> str:

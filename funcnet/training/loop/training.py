@@ -102,6 +102,7 @@ class Training:
         self.measured: Sequence[Array] = ()
         self.measures: tuple[Measure, ...] = ()
         self._compiled: Any = None
+        self._together = False
         self._names: list[list[str]] = []
         self._since = self.steps
         self._read: tuple[int, Any] = (-1, None)
@@ -124,7 +125,8 @@ class Training:
             self._compiled, self.run, self.tally, self.counted, self.measured,
             batch=batch, known=self._known,
         )  # fmt: skip
-        in_step(self.tally)
+        if self._together:
+            in_step(self.tally)
         self.steps += 1
 
     def _begin(self, batch: Any) -> None:
@@ -150,6 +152,7 @@ class Training:
             measured = [jnp.zeros(len(names), jnp.float32) for names in self._names]
         self.tally, self.counted, self.measured = setup.place_whole((tally, counted, measured))
         self._compiled = compiled
+        self._together = len(self.run.step.sharding.device_set) > 1
 
     def read(self) -> Tally | None:
         """Bring the tally to the host, waiting for the device; None before the first step."""

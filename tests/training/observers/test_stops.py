@@ -47,7 +47,8 @@ def expected_stop(values, patience, mode, min_delta, nan):
 
 
 VALUES = {
-    "falls": [5, 4, 3, 2, 1, 0.5, 0.25], "rises": [1, 2, 3, 4, 5, 6, 7], "flat": [1] * 7, "nan": [3, 2, NAN, 1, NAN, NAN, NAN],
+    "falls": [5, 4, 3, 2, 1, 0.5, 0.25], "rises": [1, 2, 3, 4, 5, 6, 7], "flat": [1] * 7,
+    "nan": [3, 2, NAN, 1, NAN, NAN, NAN],
     "nan first": [NAN, 3, 2, 1, 0, 0, 0], "infinite": [math.inf, math.inf, 3, math.inf, 2, -math.inf, 0],
     "waves": [3, 2, 4, 1.9, 5, 1.85, 6],
 }  # fmt: skip
@@ -72,7 +73,8 @@ def test_early_stop_stops_where_a_plain_count_says(name, patience, mode, delta, 
 
 
 @pytest.mark.parametrize(("name", "mode"), [
-    ("eval/loss", "min"), ("eval/accuracy", "max"), ("train/mse", "min"), ("eval/error_rate", "min"), ("eval/auc", "max"),
+    ("eval/loss", "min"), ("eval/accuracy", "max"), ("train/mse", "min"), ("eval/error_rate", "min"),
+    ("eval/auc", "max"),
 ])  # fmt: skip
 def test_the_mode_follows_from_the_name(name, mode):
     assert EarlyStop(name).monitor.mode == mode == KeepBest(name).monitor.mode
