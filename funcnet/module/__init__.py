@@ -8,7 +8,8 @@ from funcnet.module.observe import capture, intervene
 from funcnet.module.precision.mixed_precision import mixed_precision
 from funcnet.module.specs import Buffer, Parameter
 from funcnet.module.state_dict import load_state_dict, state_dict
-from funcnet.module.summary import Summary, SummaryRow, summary
+from funcnet.module.summaries.summary import summary
+from funcnet.module.summaries.table import Summary, SummaryRow
 
 __all__ = [
     "Buffer",

@@ -24,8 +24,12 @@ from funcnet.training.progress import Progress
 from funcnet.training.rescue import rescued
 from funcnet.training.steps import make_eval_step, make_train_step
 from funcnet.training.train_state import TrainState
+from funcnet.training.trials.batch_size import BatchSizeSearch, find_batch_size
+from funcnet.training.trials.learning_rate import RateSearch, find_learning_rate
+from funcnet.training.trials.one_batch import Overfit, overfit_one_batch
 
 __all__ = [
+    "BatchSizeSearch",
     "CSVLog",
     "Checkpoints",
     "DynamicLossScale",
@@ -40,8 +44,10 @@ __all__ = [
     "Loop",
     "Objective",
     "Observer",
+    "Overfit",
     "Profile",
     "Progress",
+    "RateSearch",
     "RunningMean",
     "Samples",
     "TensorBoardLog",
@@ -50,10 +56,13 @@ __all__ = [
     "accuracy",
     "dynamic_loss_scale",
     "evaluate",
+    "find_batch_size",
+    "find_learning_rate",
     "fit",
     "make_eval_step",
     "make_train_step",
     "metrics",
+    "overfit_one_batch",
     "pictures",
     "plot",
     "rescued",

@@ -21,6 +21,8 @@ RANKS = {
     "export": 4,
     "parallel": 4,
     "training": 5,
+    "summary": 5,
+    "doctor": 6,
 }
 
 

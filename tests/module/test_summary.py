@@ -82,7 +82,7 @@ def test_a_model_on_a_mesh_tells_what_a_device_holds():
     assert found["layers.0"] == (48, 48, "")
     assert (summary.bytes, summary.device_bytes) == (164, 148)
     assert "on a device" in str(summary).splitlines()[0]
-    assert str(summary).endswith("164 B, 148 B on a device")
+    assert str(summary).splitlines()[-2].endswith("164 B, 148 B on a device")
     assert "<td>weight (1, 3)</td>" in summary._repr_html_()
     plain = fn.summary(net, (5, 3))
     assert plain.device_bytes is None

@@ -234,8 +234,13 @@ class Operation:
         JAX writes ``transpose(jvp(layers.0))``, ``layers.0/vmap()`` and ``layers.0/rematted_computation``. If it
         stops doing so, the report of a NaN names the operation and the line, but no module.
         """
+        return next(iter(reversed(self.scopes)), "")
+
+    @property
+    def scopes(self) -> list[str]:
+        """All scopes around it within its program, outermost first; see `scope`."""
         names = [name for name, opens in _SCOPE.findall(self._scopes) if not opens]
-        return next((name for name in reversed(names) if name != "rematted_computation"), "")
+        return [name for name in names if name != "rematted_computation"]
 
     @property
     def is_transposed(self) -> bool:

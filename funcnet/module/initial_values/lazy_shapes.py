@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.errors import ModuleDefinitionError
+from funcnet.core.jax_internals.programs import Program, trace
 from funcnet.module.binding import Binding, Scope, bind_leaves
 from funcnet.module.description import Node, specs_of
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module
 from funcnet.module.specs import Spec, is_spec
 
-__all__ = ["abstract_call", "learned_specs"]
+__all__ = ["abstract_call", "learned_specs", "traced_call"]
 
 
 def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -28,6 +29,17 @@ def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
     Arrays may be given as ``jax.ShapeDtypeStruct``.
     """
+    call, arrays = _of_arrays(function, args, kwargs)
+    return jax.eval_shape(call, arrays)
+
+
+def traced_call(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Program, Any]:
+    """Do the same, and return the program too: ``(program, shapes)``."""
+    return trace(*_of_arrays(function, args, kwargs))
+
+
+def _of_arrays(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return a function of the arrays among arguments, which are passed as a list, and that list."""
     leaves, tree = jax.tree.flatten((args, kwargs))
     dynamic = [
         i for i, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
@@ -40,7 +52,7 @@ def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         full_args, full_kwargs = jax.tree.unflatten(tree, filled)
         return function(*full_args, **full_kwargs)
 
-    return jax.eval_shape(call, [leaves[i] for i in dynamic])
+    return call, [leaves[i] for i in dynamic]
 
 
 def learned_specs(node: Node, method: str, args: Any, kwargs: Any) -> dict[str, Spec]:

@@ -121,6 +121,9 @@ def attention_maps(
     width, height = (1.2 + 0.14 * min(number, _MOST_TOKENS) for number in (columns, lines))
     size = (max(width * heads + 1.0, 4.0), max(height, 1.8) * len(maps) + 0.4 * bool(title))
     figure, grid = new_figure(len(maps), heads, size=size, grid=False)
+    # of cividis everybody sees the same order of brightness
+    shown: Any = {"cmap": "cividis", "interpolation": "nearest", "aspect": "auto", "vmin": 0}
+    shown["vmax"] = largest or 1.0
     image: Any = None
     for row, (name, value) in zip(grid, maps.items(), strict=True):
         tokens = _tokens(value.shape[1:], queries, keys)
@@ -128,11 +131,12 @@ def attention_maps(
             if head >= len(value):
                 axes.remove()
                 continue
-            image = axes.imshow(value[head], vmin=0, vmax=largest or 1.0, aspect="auto")
+            image = axes.imshow(value[head], **shown)
             label = ", ".join(text for text in (name, f"head {head}") if text)
             label_axes(axes, shortened(label, 30), x="key", y="query" if head == 0 else "")
+            axes.title.set_fontsize("small")
             _name_tokens(axes, *tokens, first=head == 0)
-    figure.colorbar(image, ax=figure.axes, label="weight (fraction)")
+    figure.colorbar(image, ax=figure.axes, label="weight (fraction)", aspect=30)
     if title:
         figure.suptitle(title, parse_math=False)
     return finished(figure, path)

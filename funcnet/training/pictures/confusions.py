@@ -59,9 +59,11 @@ def confusion_matrix(
     side = max(3.0, cell * number)
     figure, grid = new_figure(size=(side + 1.8, side + 0.9), grid=False)
     axes = grid[0, 0]
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1 if counted else None)
+    image = axes.imshow(
+        shares, cmap="Blues", vmin=0, vmax=1 if counted else None, interpolation="nearest"
+    )
     share = "share of the true class (fraction)" if counted else "share (fraction)"
-    figure.colorbar(image, ax=axes, shrink=0.8, label=share)
+    figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, label=share)
     _name_classes(axes, number, names)
     if written:
         _write_numbers(axes, values, image, counted)

@@ -91,7 +91,7 @@ def plot(
     x = x or _place(runs)
     panels = _panels(_selected(_curves(runs, x), names))
     log, units = _listed(log), units or {}
-    columns = min(len(panels), 3)
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = -(-len(panels) // columns)
     beside = max(map(_width_beside, panels.values()))
     one_legend = beside > 0 and len({tuple(c.label for c in cs) for cs in panels.values()}) == 1

@@ -25,7 +25,7 @@ def filter_images(
 ) -> "Figure":
     """Draw what the filters of a first layer look for.
 
-    Filters over three channels are drawn in colours, where mid-grey is zero; others one image a channel, blue where
+    Filters over three channels are drawn in colours, where mid-grey is zero; others one image a channel, purple where
     the weight is negative and orange where it is positive. All share one scale, from minus to plus the largest weight.
 
     Args:
@@ -68,9 +68,13 @@ def filter_images(
     for axes, image in zip(grid.flat, images, strict=False):
         axes.set_axis_off()
         if coloured:
-            axes.imshow(np.clip(np.nan_to_num(image) / (2 * largest) + 0.5, 0, 1))
+            axes.imshow(
+                np.clip(np.nan_to_num(image) / (2 * largest) + 0.5, 0, 1), interpolation="nearest"
+            )
         else:
-            drawn = axes.imshow(image, cmap="PuOr_r", vmin=-largest, vmax=largest)
+            drawn = axes.imshow(
+                image, cmap="PuOr_r", vmin=-largest, vmax=largest, interpolation="nearest"
+            )
     for axes in grid.flat[len(images) :]:
         axes.remove()
     if drawn is not None:

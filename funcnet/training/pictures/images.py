@@ -72,7 +72,7 @@ def image_grid(
     for place, axes in enumerate(grid.flat):
         axes.set_axis_off()
         if place < len(colours):
-            axes.imshow(colours[place])
+            axes.imshow(colours[place], interpolation="nearest")
         if titles is not None and place < len(colours):
             axes.set_title(titles[place], fontsize=7, pad=2, parse_math=False)
     for axes in grid.flat[len(colours) :]:

@@ -47,8 +47,6 @@ _LOOK: dict[str, Any] = {
     "font.size": 10.0,
     "grid.alpha": 0.3,
     "grid.linewidth": 0.6,
-    "image.cmap": "cividis",  # the same order of brightness for everybody
-    "image.interpolation": "nearest",
     "lines.linewidth": 1.6,
 }
 
