@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 __all__ = ["History"]
 
 _SHOWN = 12
@@ -18,6 +20,7 @@ class History:
             the means of ``train/`` are of what came since the record before.
         interrupted: whether Ctrl-C, or the end of a job of several processes, ended it.
         reason: why an observer stopped it, see `Loop.stop`.
+        arrays: the newest values of metrics that are arrays, such as ``"eval/confusion_matrix"``: records hold floats.
 
     Example:
         >>> fn.training.History([{"epoch": 1, "step": 5, "seconds": 0.21, "train/loss": 1.5}])
@@ -28,6 +31,7 @@ class History:
     records: list[dict[str, float]] = field(default_factory=list)
     interrupted: bool = False
     reason: str | None = None
+    arrays: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     def series(self, name: str) -> list[float]:
         """Return one metric over the records that have it, such as ``"eval/accuracy"``.

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.training.averages import number_of_rows
 from funcnet.training.loop.evaluation import Evaluation, is_first
@@ -274,8 +275,7 @@ class Running:
         """Make the record of this step, with an evaluation if it is wanted and not made yet."""
         record = self._record()
         if evaluate and self._lacks_evaluation():
-            results = self._evaluate()
-            record |= {f"eval/{name}": value for name, value in results.items()}
+            record |= self._named("eval", self._evaluate())
             self.place.evaluated = self.training.steps
             if self.keeper is not None:
                 self.keeper.evaluated()
@@ -285,8 +285,7 @@ class Running:
         """Return the record of this step: a new one, unless it has one."""
         place, records = self.place, self.history.records
         if not records or records[-1]["step"] != self.training.steps:
-            values = self._means() | self.training.read_counted()
-            means = {f"train/{name}": value for name, value in values.items()}
+            means = self._named("train", self._means() | self.training.read_counted())
             now = time.monotonic() - self.started
             seconds = now - place.recorded_at
             record = {
@@ -300,7 +299,14 @@ class Running:
         self.loop.record = records[-1]
         return records[-1]
 
-    def _evaluate(self) -> dict[str, float]:
+    def _named(self, part: str, values: dict[str, Any]) -> dict[str, float]:
+        """Return the floats under their names in a record; what is an array goes to the history."""
+        named = {f"{part}/{name}": value for name, value in values.items()}
+        arrays = {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+        self.history.arrays |= arrays
+        return {name: value for name, value in named.items() if name not in arrays}
+
+    def _evaluate(self) -> dict[str, Any]:
         assert self.evaluation is not None
         seen: list[Any] = [None]
 
