@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.training.averages import number_of_rows
+from funcnet.training.errors import nothing_to_evaluate_on, nothing_to_train_on, shapes_of
 from funcnet.training.loop.evaluation import Evaluation, is_first
 from funcnet.training.loop.history import History
 from funcnet.training.loop.interruption import Interruption
@@ -169,7 +170,7 @@ class Running:
             elif self.ended:
                 break
         if not place.batches:
-            raise ValueError(_nothing_to_train_on(self.batches, place.epoch, self.training.steps))
+            raise ValueError(nothing_to_train_on(self.batches, place.epoch, self.training.steps))
         place.trained = True
         if keeper is not None and self.interruption.requested:
             keeper.after_step(self.training.steps, True)
@@ -198,7 +199,7 @@ class Running:
             self._report(evaluate=True)
         self.watchers.report()
         if self.keeper is not None:
-            self.keeper.whole_epoch(self.training.run, self._position(), record)
+            self.keeper.whole_epoch(self.training.run, self._position())
         if self.on_epoch is not None:
             # a copy: the next step donates the original
             self.on_epoch(jax.tree.map(jnp.copy, self.training.run), record)
@@ -214,7 +215,7 @@ class Running:
             training.step(bar.call, batch)
         except BaseException as error:
             error.add_note(
-                f"in epoch {place.epoch}, at step {training.steps}, with a batch of {_shapes(batch)}"
+                f"in epoch {place.epoch}, at step {training.steps}, with a batch of {shapes_of(batch)}"
             )
             raise
         place.batches += 1
@@ -321,15 +322,16 @@ class Running:
         except Exception as error:
             error.add_note(
                 f"in the evaluation after step {self.training.steps}, in epoch {self.place.epoch}, with a batch of "
-                f"{_shapes(seen[0])}"
+                f"{shapes_of(seen[0])}"
             )
             raise
         if not results:
-            raise ValueError(_nothing_to_evaluate(self.evaluation))
+            raise ValueError(nothing_to_evaluate_on(self.evaluation))
         return results
 
-    def _print(self, label: str, record: dict[str, float]) -> None:
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if "/" in name)
+    def _print(self, label: str, record: dict[str, Any]) -> None:
+        numbers = {n: value for n, value in record.items() if "/" in n and not jnp.ndim(value)}
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         print(f"{label}: {shown}  ({record['seconds']:.1f} s)", flush=True)  # noqa: T201
 
     # ---- checkpoints -----------------------------------------------------------------------------
@@ -349,6 +351,9 @@ class Running:
         """Keep what was trained before an error: with the error, and in the checkpoint if there is one."""
         step = self.training.steps
         attach_run(error, self.training.run, self.history)
+        if not any("in epoch" in note for note in getattr(error, "__notes__", ())):
+            # such as what the device does behind the host
+            error.add_note(f"noticed in epoch {self.place.epoch}, after step {step}")
         if step == self.loop.began:
             return
         impatient = isinstance(error, KeyboardInterrupt)
@@ -379,37 +384,3 @@ class Running:
             return "; fit(..., checkpoint=folder) would have kept it"
         steps = self.keeper.checkpointer.steps()
         return f"; the last checkpoint is of step {steps[-1]}" if steps else ""
-
-
-def _shapes(batch: Any) -> str:
-    """Write a batch with shapes in place of arrays: ``{'image': uint8[128, 28, 28]}``."""
-
-    class Shape:
-        def __init__(self, leaf: Any) -> None:
-            self.leaf = leaf
-
-        def __repr__(self) -> str:
-            if not hasattr(self.leaf, "shape"):
-                return type(self.leaf).__name__
-            return f"{self.leaf.dtype}{[*self.leaf.shape]}"
-
-    return repr(jax.tree.map(Shape, batch))
-
-
-def _nothing_to_train_on(batches: Any, epoch: int, steps: int) -> str:
-    if epoch == 1:
-        return "batches is empty: there is nothing to train on"
-    kind = type(batches).__name__
-    return (
-        f"batches ({kind}) ended after {steps} steps and has nothing for epoch {epoch}, as an iterator that is used up: "
-        "pass something that can be iterated over again, such as a DataLoader or a list, or batches without an end"
-    )
-
-
-def _nothing_to_evaluate(evaluation: Any) -> str:
-    if isinstance(evaluation, Iterator):
-        return (
-            f"evaluation is an iterator ({type(evaluation).__name__}) and was empty after the first evaluation: pass "
-            "something that can be iterated over again, such as a DataLoader or a list"
-        )
-    return "evaluation is empty: there is nothing to evaluate on"
