@@ -182,14 +182,15 @@ def main() -> None:
 
     learner, curve = begin(args.seed), []
     with checkpoint.Checkpointer(args.out, best="mean") as checkpointer:
-        kept = checkpointer.restore({"learner": learner, "curve": curve})
+        kept = checkpointer.restore(learner)
         if kept is not None:
-            learner, curve = kept[0]["learner"], kept[0]["curve"]
+            learner, curve = kept[0], kept[1].metadata["curve"]
         while int(learner.written) < args.steps:
             learner, found = learn(learner)
             done, mean = int(learner.written), float(found["mean"])
             curve = [*curve, (done, mean)]
-            checkpointer.save(done, {"learner": learner, "curve": curve}, metrics={"mean": mean})
+            numbers, notes = {"mean": mean}, {"curve": curve}
+            checkpointer.save(done, learner, metrics=numbers, metadata=notes)
             print(
                 f"{done:7,} steps: a game lasts {mean:.1f} steps, the shortest {int(found['shortest'])} "
                 f"(loss {float(found['loss']):.3f})",
@@ -197,7 +198,7 @@ def main() -> None:
             )
         best = checkpointer.best()
     assert best is not None
-    policy = best.load({"learner": learner, "curve": curve})["learner"].run.state
+    policy = best.load(learner).run.state
     lasted, _ = play(policy, jax.random.split(jax.random.key(args.seed + 2), 1000))
     mean = float(lasted.mean())
     print(

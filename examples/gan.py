@@ -176,7 +176,7 @@ def main() -> None:
         make_objective(model), optimizer, run, loader, epochs=args.epochs, checkpoint=args.out
     )
 
-    test = test[np.argsort(test[:]["label"], kind="stable")]  # 100 of each digit, in order
+    test = test[np.argsort(test[:]["label"], kind="stable")]  # one digit after another
     label, real = test["label"], images_of(test)
     noise = jax.random.normal(jax.random.key(args.seed + 1), (len(label), LATENT))
     averaged, buffers = run.opt_state.average["generator"], run.state["generator"]
@@ -192,7 +192,7 @@ def main() -> None:
     print(
         "good are numbers near those of the real digits, which the classifier has not seen either"
     )
-    first = np.arange(0, len(label), 100)[:, None] + np.arange(10)
+    first = np.searchsorted(label, np.arange(10))[:, None] + np.arange(10)
     save_picture(drawn[first], real[first], args.out / "digits.png")
     print(
         f"go on: python examples/gan.py --epochs {2 * args.epochs} --seed {args.seed} --out {args.out}"
