@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.checks import check_choice, check_positive
+from funcnet.training.averages import number_of_rows
 from funcnet.training.loss_scaling import DynamicLossScale
-from funcnet.training.objective import Objective, rows_of
+from funcnet.training.objective import Objective
 from funcnet.training.steps import make_train_step
 from funcnet.training.train_state import TrainState
 from funcnet.training.trials.losses import copied
@@ -100,7 +101,7 @@ def find_batch_size(
     check_choice("by", by, (None, "analysis", "running"))
     check_positive("largest", largest)
     check_positive("multiple_of", multiple_of)
-    rows_of(batch)
+    number_of_rows(batch)
     copied(run)  # whether it is one
     limit = _left_on_the_device(run) if limit is None else limit
     if by == "analysis" and limit is None:
@@ -136,7 +137,7 @@ def find_batch_size(
         known = {size: needed for size, needed in search.needed.items() if needed is not None}
         return None if running or limit is None else _crossing(known, limit)
 
-    start = max(rows_of(batch) // multiple_of, 1) * multiple_of
+    start = max(number_of_rows(batch) // multiple_of, 1) * multiple_of
     size = _doubled_then_halved(
         fits, expected, start, multiple_of, largest // multiple_of * multiple_of
     )
