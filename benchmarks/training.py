@@ -106,13 +106,13 @@ def main() -> None:
     clock = time.process_time if args.processor else time.perf_counter
     with tempfile.TemporaryDirectory() as name:
         sides = {
-            (label, steps): make(steps)
+            f"{label}: {steps}": make(steps)
             for label, make in kinds(pieces, Path(name)).items()
             for steps in lengths
         }
         runs = interleave(sides, rounds=args.rounds, clock=clock)
-    labels = [label for label, steps in sides if steps == args.steps]
-    short, long = ({label: runs[label, steps] for label in labels} for steps in lengths)
+    labels = [name.rpartition(":")[0] for name in sides][::2]
+    short, long = ({label: runs[f"{label}: {steps}"] for label in labels} for steps in lengths)
     each = {label: (long[label] - short[label]) / (2 * args.steps) for label in labels}
     print(table("a step", each, "by hand"))
     begins = {label: short[label] - each[label] * args.steps for label in labels}
