@@ -93,6 +93,16 @@ def test_fit_in_parts_gives_the_history_of_the_whole(devices):
         np.testing.assert_allclose(history.series(name), expected.series(name), rtol=1e-5)
 
 
+def test_explicit_axes_are_refused():
+    objective = training.supervised(
+        SIMPLE, F.cross_entropy, inputs="x", targets="class", microbatches=2
+    )
+    run = training.TrainState.create(SIMPLE, optim.sgd(0.1), jax.random.key(0))
+    mesh = jax.make_mesh((4,), ("data",))
+    with pytest.raises(ValueError, match="which parallel.mesh makes"):
+        training.fit(objective, optim.sgd(0.1), run, [samples()], epochs=1, mesh=mesh)
+
+
 def test_metric_objects_count_all_parts_once():
     objective = training.supervised(
         SIMPLE, F.cross_entropy, inputs="x", targets="class", microbatches=3
