@@ -99,7 +99,7 @@ def test_explicit_axes_are_refused():
     )
     run = training.TrainState.create(SIMPLE, optim.sgd(0.1), jax.random.key(0))
     mesh = jax.make_mesh((4,), ("data",))
-    with pytest.raises(ValueError, match="which parallel.mesh makes"):
+    with pytest.raises(ValueError, match=r"which parallel\.mesh makes"):
         training.fit(objective, optim.sgd(0.1), run, [samples()], epochs=1, mesh=mesh)
 
 
