@@ -1,7 +1,7 @@
 """Train state, the loop, metrics, progress."""
 
 from funcnet.training import metrics, pictures
-from funcnet.training.loop.evaluation import evaluate
+from funcnet.training.loop.evaluation import evaluate, test
 from funcnet.training.loop.fit import fit
 from funcnet.training.loop.history import History
 from funcnet.training.loop.length import Epochs
@@ -20,6 +20,7 @@ from funcnet.training.observers.samples import Samples
 from funcnet.training.observers.speed import Profile, Throughput
 from funcnet.training.observers.tensorboard_log import TensorBoardLog
 from funcnet.training.pictures.curves import plot
+from funcnet.training.predict import predict
 from funcnet.training.progress import Progress
 from funcnet.training.rescue import rescued
 from funcnet.training.steps import make_eval_step, make_train_step
@@ -56,7 +57,9 @@ __all__ = [
     "metrics",
     "pictures",
     "plot",
+    "predict",
     "rescued",
     "resume",
     "supervised",
+    "test",
 ]

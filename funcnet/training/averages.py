@@ -59,7 +59,8 @@ def as_function(loss: Any) -> Callable[..., Any]:
 )  # the same function for the same layer, which caches of compiled steps know again
 def _bound(loss: LossLayer) -> BoundLoss:
     net = functionalize(loss)
-    params, state = net.init(jax.random.key(0))
+    with jax.ensure_compile_time_eval():  # what is kept must not belong to a trace
+        params, state = net.init(jax.random.key(0))
     if params:
         raise ValueError(
             f"{type(loss).__name__} has parameters of its own, which have to be trained: make it a part of the model, "
@@ -112,7 +113,6 @@ def weighed(
         [0.693, 2.0]
     """
     outputs, targets, valid = rows[:3]
-    function = as_function(function)
 
     def whole(**options: Any) -> tuple[Array, Any]:
         return _told(average_of(function, outputs, targets, **options))
@@ -157,6 +157,9 @@ def _of_real_rows(function: Any, rows: Rows, by_rows: bool) -> tuple[Array, Weig
         kept = [leaf[None] if has else leaf for leaf, has in zip(row, has_rows, strict=True)]
         return average_of(function, *tree.unflatten(kept))
 
+    if not any(has_rows[: tree.children()[0].num_leaves]):
+        # the model put all rows together, those that fill the batch with them: nothing can be said of the others
+        return jnp.full_like(jnp.asarray(function(outputs, targets)), jnp.nan), rows.number()
     each = jax.vmap(one, in_axes=[0 if has else None for has in has_rows])(*leaves)
     told = isinstance(each, Average)
     dtype = each.value.dtype if told else each.dtype

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from funcnet.core.aliases import PyTree
-from funcnet.training.averages import Rows, weighed
+from funcnet.training.averages import as_function, weighed
 from funcnet.training.metrics.base import Metric
 from funcnet.training.objective import Measured
 
@@ -58,7 +59,8 @@ class NamedMetrics:
                     f"scalar; {name!r} is a {type(metric).__name__}"
                 )
         objects = tuple(pair for pair in pairs if isinstance(pair[1], Metric))
-        return cls(objects, tuple(pair for pair in pairs if not isinstance(pair[1], Metric)))
+        functions = [pair for pair in pairs if not isinstance(pair[1], Metric)]
+        return cls(objects, tuple((name, as_function(function)) for name, function in functions))
 
     def check_names(self, taken: Mapping[str, Any]) -> None:
         """Raise if the objective reports something of a metric's name.
@@ -96,11 +98,11 @@ class NamedMetrics:
         metrics, weights = dict(found.metrics), dict(found.weights)
         for name, function in self.functions:
             metrics[name], weights[name] = weighed(function, rows)
-        state = {
-            name: metric.update(state[name], rows.outputs, rows.targets, where=rows.valid)
-            for name, metric in self.objects
-        }
-        return state, Measured(metrics, weights, Rows(*rows))
+        for name, metric in self.objects:
+            with _naming(name):
+                counted = metric.update(state[name], rows.outputs, rows.targets, where=rows.valid)
+            state = {**state, name: counted}
+        return state, Measured(metrics, weights, rows)
 
     def read(self, state: PyTree) -> dict[str, Any]:
         """Return the values: floats, and arrays where a metric has one for each class, or pair of classes.
@@ -112,11 +114,8 @@ class NamedMetrics:
         """
         found: dict[str, Any] = {}
         for name, metric in self.objects:
-            try:
+            with _naming(name):
                 value = metric.compute(state[name])
-            except ValueError as error:
-                error.add_note(f"(the metric {name!r} of metrics=)")
-                raise
             found |= _flat(name, jax.device_get(value))
         return found
 
@@ -127,6 +126,16 @@ class NamedMetrics:
             for name, metric in self.objects
             for text in metric.problems(state[name])
         ]
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Have an error say which of the metrics raised it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(f"(the metric {name!r} of metrics=)")
+        raise
 
 
 def _pairs(metrics: Any) -> list[tuple[str, Any]]:

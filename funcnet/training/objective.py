@@ -48,7 +48,8 @@ def supervised(
     Where a batch says which of its rows are real (``batch["valid"]``, as a loader with ``pad_last=True``
     does), the others count neither for the loss nor for the metrics, in training and in evaluation: a
     function that takes ``where=`` is given the mask ``(N,)``; any other is called on the whole batch if all rows
-    are real, else on each row alone, and put together by what each row stands for.
+    are real, else on each row alone, and put together by what each row stands for. Of a loss that the model computed
+    itself rows cannot be left out: it is ``nan`` where some are not real.
 
     The mean over batches that `fit` and `evaluate` report weighs each batch by what its loss is the mean of, so that
     it is the loss of all samples at once. A loss of funcnet that is returned as it is says so itself: elements,
@@ -97,10 +98,10 @@ def supervised(
     return Supervised(
         net,
         as_function(loss),
-        _getter("inputs", inputs),
-        _getter("targets", targets),
-        dict(metrics or {}),
-        None if weight is None else _getter("weight", weight),
+        entry_of("inputs", inputs),
+        entry_of("targets", targets),
+        {name: as_function(metric) for name, metric in (metrics or {}).items()},
+        None if weight is None else entry_of("weight", weight),
     )
 
 
@@ -241,14 +242,25 @@ def accuracy(logits: Array, targets: Array, *, where: Array | None = None) -> Ar
     return reduced(total, counts.sum(dtype=jnp.float32), jnp.float32)
 
 
-def _getter(name: str, source: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+def entry_of(name: str, source: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the function that takes a part of a batch, from its key or as it is.
+
+    Args:
+        name: of the argument, for messages.
+        source: a key, or a function of the batch.
+
+    Example:
+        >>> from funcnet.training.objective import entry_of
+        >>> entry_of("inputs", "x")({"x": 1, "y": 2})
+        1
+    """
     if callable(source):
         return source
 
     def take(batch: Any) -> Any:
         try:
             return batch[source]
-        except (KeyError, TypeError) as error:
+        except (KeyError, IndexError, TypeError) as error:
             entries = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
             raise KeyError(
                 f"a batch has no entry {source!r}: it has {entries}; pass {name}= a key, or a function of the batch"

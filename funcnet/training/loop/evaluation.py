@@ -1,5 +1,6 @@
 """Evaluation: the means of an objective's metrics over all samples."""
 
+import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -18,7 +19,7 @@ from funcnet.training.objective import Objective
 from funcnet.training.progress import Progress
 from funcnet.training.train_state import TrainState
 
-__all__ = ["Evaluation", "evaluate", "is_first", "values_of"]
+__all__ = ["Evaluation", "evaluate", "is_first", "table", "test", "values_of"]
 
 
 def evaluate(
@@ -70,6 +71,68 @@ def evaluate(
     run, batches = setup.place_run(run), setup.place_batches(batches)
     evaluation = Evaluation(setup, NamedMetrics.of(metrics))
     return evaluation.over(run, batches, "evaluating", progress and is_first())
+
+
+def test(
+    objective: Objective,
+    run: TrainState,
+    batches: Iterable[Any],
+    *,
+    metrics: Mapping[str, Any] | Sequence[Any] | None = None,  # noqa: PT028
+    progress: bool = False,  # noqa: PT028
+    mesh: Mesh | None = None,  # noqa: PT028
+    rules: Rules | None = None,  # noqa: PT028
+) -> dict[str, Any]:
+    """Evaluate, and print the result as a table; of several processes the first prints.
+
+    Args:
+        objective: see `evaluate`, as for all that follows.
+        run: whose params and state are evaluated.
+        batches: an iterable of pytrees.
+        metrics: names to metrics, or a list of metrics.
+        progress: whether to draw a bar.
+        mesh: see `fit`.
+        rules: likewise.
+
+    Returns:
+        What `evaluate` returns.
+
+    Example:
+        >>> net = fn.functionalize(nn.Linear(4, 3))
+        >>> run = fn.training.TrainState.create(net, optim.sgd(0.1), jax.random.key(0))
+        >>> objective = fn.training.supervised(net, F.mse_loss, inputs="x", targets="y")
+        >>> outputs = net.apply(run.params, run.state, jnp.zeros((2, 4)))[0]
+        >>> batches = [{"x": jnp.zeros((2, 4)), "y": outputs}]
+        >>> results = fn.training.test(objective, run, batches, metrics=[fn.training.metrics.MAE()])
+        loss  0.0000
+        mae   0.0000
+    """
+    options: Any = {"metrics": metrics, "progress": progress, "mesh": mesh, "rules": rules}
+    results = evaluate(objective, run, batches, **options)
+    if is_first():
+        print(table(results), flush=True)  # noqa: T201
+    return results
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Write results as lines of names and values, arrays below their names.
+
+    Example:
+        >>> from funcnet.training.loop.evaluation import table
+        >>> print(table({"loss": 0.25, "confusion": np.eye(2, dtype=int)}))
+        loss       0.2500
+        confusion
+          [[1 0]
+           [0 1]]
+    """
+    width = max((len(name) for name in results), default=0)
+    return "\n".join(_line(name, value, width) for name, value in results.items())
+
+
+def _line(name: str, value: Any, width: int) -> str:
+    if np.ndim(value):
+        return f"{name}\n{textwrap.indent(np.array2string(value, precision=4), '  ')}"
+    return f"{name:{width}}  {value:.4f}"
 
 
 @lru_cache(

@@ -1,7 +1,6 @@
 """History: what a run reported."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,11 +16,11 @@ class History:
 
     Attributes:
         records: one dict for each end of an epoch and each evaluation within one, at most one a step: ``epoch``,
-            ``step``, ``seconds``, and each metric as ``train/loss``, ``eval/accuracy``, and so on: a float, or an
-            array of a metric that has a value for each class. ``seconds`` and what begins with ``train/`` are of what
-            came since the record before.
+            ``step``, ``seconds``, and each metric as ``train/loss``, ``eval/accuracy``, and so on. ``seconds`` and
+            what begins with ``train/`` are of what came since the record before.
         interrupted: whether Ctrl-C, or the end of a job of several processes, ended it.
         reason: why an observer stopped it, see `Loop.stop`.
+        arrays: the newest values of metrics that are arrays, such as ``"eval/confusion_matrix"``: records hold floats.
 
     Example:
         >>> fn.training.History([{"epoch": 1, "step": 5, "seconds": 0.21, "train/loss": 1.5}])
@@ -29,11 +28,12 @@ class History:
             1     5     0.21         1.5
     """
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[dict[str, float]] = field(default_factory=list)
     interrupted: bool = False
     reason: str | None = None
+    arrays: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
 
-    def series(self, name: str) -> list[Any]:
+    def series(self, name: str) -> list[float]:
         """Return one metric over the records that have it, such as ``"eval/accuracy"``.
 
         Raises:
@@ -62,9 +62,7 @@ class History:
         return "\n".join(lines)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: float | None) -> str:
     if value is None:
         return ""
-    if np.ndim(value):
-        return "x".join(map(str, np.shape(value))) + " array"
     return str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import numpy as np
 
 from funcnet.checkpoint import Checkpointer, Saved
 from funcnet.optim import with_hyperparams
@@ -210,11 +209,7 @@ class Keeper:
 
     def _metrics(self, record: Mapping[str, float]) -> dict[str, float] | None:
         """Return the numbers that checkpoints are compared by; None where the evaluation that gives them is to come."""
-        metrics = {
-            name: float(value)
-            for name, value in record.items()
-            if "/" in name and not np.ndim(value)
-        }
+        metrics = {name: value for name, value in record.items() if "/" in name}
         wanted = self.checkpointer.best_metric
         if wanted is None or wanted in metrics:
             return metrics or None

@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.training.averages import number_of_rows
 from funcnet.training.errors import nothing_to_evaluate_on, nothing_to_train_on, shapes_of
 from funcnet.training.loop.evaluation import Evaluation, is_first
 from funcnet.training.loop.history import History
-from funcnet.training.loop.interruption import Interruption
+from funcnet.training.loop.interruption import STOPPED, TIME_IS_OVER, Interruption
 from funcnet.training.loop.length import Length
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.loop.on_mesh import Setup
@@ -21,7 +22,7 @@ from funcnet.training.loop.watching import Watchers
 from funcnet.training.loss_scaling import DynamicLossScale
 from funcnet.training.named_metrics import NamedMetrics
 from funcnet.training.objective import Supervised
-from funcnet.training.progress import Progress, length_of
+from funcnet.training.progress import Progress, known_length
 from funcnet.training.rescue import attach_run, lost_because
 from funcnet.training.train_state import TrainState
 
@@ -124,6 +125,7 @@ class Running:
 
     def _epochs(self) -> None:
         place = self.place
+        self._agree_now()
         if place.batches and not place.trained and self._is_turn():
             self._report(evaluate=True)  # an interruption came before it
         while not self.ended and (place.trained or not self._reached()):
@@ -140,6 +142,8 @@ class Running:
                 self._record()
         if self.watchers.pending:
             self.watchers.report()
+        if self.interruption.stopping == STOPPED:
+            self.loop.stop("another process stopped the run")  # unless this one has a reason
         self.history.reason = self.loop.reason
 
     def _bar(self) -> Progress:
@@ -164,7 +168,7 @@ class Running:
             self._step(bar, batch)
             if keeper is not None:
                 keeper.after_step(self.training.steps, self.ended)
-            elif self.ended and place.batches != length_of(self.batches):
+            elif self.ended and place.batches != known_length(self.batches):
                 return
             elif self.ended:
                 break
@@ -225,27 +229,27 @@ class Running:
             loop.samples += number_of_rows(batch)
             if loop.step >= self.watchers.next_step:
                 self.watchers.after_step()
-        self.interruption.agree(loop.step, self._wishes_end())
+        self.interruption.agree(loop.step, self._wish())
         self._look_whether_ended()
         if not self.interruption.requested and (self._is_turn() or self.ended):
             self._report(evaluate=True)
             self._agree_now()
 
-    def _wishes_end(self) -> bool:
-        """Tell what this process alone may want: an observer's stop, or the end of its seconds."""
+    def _wish(self) -> int:
+        """Return what this process alone may want: an observer's stop, or the end of its seconds."""
+        if self.loop.reason is not None:
+            return STOPPED
         seconds = self.length.seconds
-        return self.loop.reason is not None or (
-            seconds is not None and self.loop.seconds >= seconds
-        )
+        return TIME_IS_OVER if seconds is not None and self.loop.seconds >= seconds else 0
 
     def _agree_now(self) -> None:
-        self.interruption.agree_now(self._wishes_end())
+        self.interruption.agree_now(self._wish())
         self._look_whether_ended()
 
     def _look_whether_ended(self) -> None:
         steps = self.length.steps
         made = self.training.steps - self.place.began
-        self.ended = self.interruption.stopping or (steps is not None and made >= steps)
+        self.ended = self.interruption.stopping > 0 or (steps is not None and made >= steps)
 
     def _reached(self, epochs: int | None = None) -> bool:
         """Tell whether the length is reached, with some number of whole epochs."""
@@ -275,8 +279,7 @@ class Running:
         """Make the record of this step, with an evaluation if it is wanted and not made yet."""
         record = self._record()
         if evaluate and self._lacks_evaluation():
-            results = self._evaluate()
-            record |= {f"eval/{name}": value for name, value in results.items()}
+            record |= self._named("eval", self._evaluate())
             self.place.evaluated = self.training.steps
             if self.keeper is not None:
                 self.keeper.evaluated()
@@ -286,8 +289,7 @@ class Running:
         """Return the record of this step: a new one, unless it has one."""
         place, records = self.place, self.history.records
         if not records or records[-1]["step"] != self.training.steps:
-            values = self._means() | self.training.read_counted()
-            means = {f"train/{name}": value for name, value in values.items()}
+            means = self._named("train", self._means() | self.training.read_counted())
             now = time.monotonic() - self.started
             seconds = now - place.recorded_at
             record = {
@@ -301,7 +303,14 @@ class Running:
         self.loop.record = records[-1]
         return records[-1]
 
-    def _evaluate(self) -> dict[str, float]:
+    def _named(self, part: str, values: dict[str, Any]) -> dict[str, float]:
+        """Return the floats under their names in a record; what is an array goes to the history."""
+        named = {f"{part}/{name}": value for name, value in values.items()}
+        arrays = {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+        self.history.arrays |= arrays
+        return {name: value for name, value in named.items() if name not in arrays}
+
+    def _evaluate(self) -> dict[str, Any]:
         assert self.evaluation is not None
         seen: list[Any] = [None]
 
@@ -323,9 +332,8 @@ class Running:
             raise ValueError(nothing_to_evaluate_on(self.evaluation))
         return results
 
-    def _print(self, label: str, record: dict[str, Any]) -> None:
-        numbers = {n: value for n, value in record.items() if "/" in n and not jnp.ndim(value)}
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+    def _print(self, label: str, record: dict[str, float]) -> None:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if "/" in name)
         print(f"{label}: {shown}  ({record['seconds']:.1f} s)", flush=True)  # noqa: T201
 
     # ---- checkpoints -----------------------------------------------------------------------------
