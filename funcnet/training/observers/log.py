@@ -10,7 +10,14 @@ import numpy as np
 from funcnet.core.checks import check_count, check_positive
 from funcnet.training.loop.observer import Loop, Observer
 
-__all__ = ["Log", "check_every", "clean_text", "numbers_in", "plain_number"]
+__all__ = [
+    "Log",
+    "check_every",
+    "clean_text",
+    "numbers_in",
+    "plain_number",
+    "whole_on_host",
+]
 
 
 class Log(Observer):
@@ -70,8 +77,8 @@ class Log(Observer):
     def on_step(self, loop: Loop) -> None:
         """Read the training metrics."""
         # what an observer measures and reports itself is logged at its own steps
-        found = {n: v for n, v in loop.metrics.items() if n not in self._reported}
-        self._row |= _training(found)
+        found = _training(loop.metrics)
+        self._row |= {n: v for n, v in found.items() if n not in self._reported}
         self._read = loop.step
 
     def on_evaluation(self, loop: Loop) -> None:
@@ -91,11 +98,11 @@ class Log(Observer):
 
     def on_report(self, loop: Loop) -> None:
         """Write the row."""
-        row, self._row = {**self._row, **loop.reported}, {}
         self._reported |= loop.reported.keys()
+        row, self._row = self._row | loop.reported, {}
         if row and self._open:
-            row = {clean_text(name): value for name, value in row.items()}
-            self.write(loop, jax.device_get(row))
+            values = jax.device_get([*row.values()])  # of a dict it would sort the names
+            self.write(loop, dict(zip(map(clean_text, row), values, strict=True)))
 
     def on_end(self, loop: Loop) -> None:
         """Write what is left, and close."""
@@ -143,8 +150,8 @@ def clean_text(text: str) -> str:
 
     Example:
         >>> from funcnet.training.observers.log import clean_text
-        >>> clean_text("caf\u00e9 \ud800").endswith(" ?")
-        True
+        >>> clean_text("half a pair: " + chr(0xD800))
+        'half a pair: ?'
     """
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -159,6 +166,23 @@ def numbers_in(row: Mapping[str, Any]) -> dict[str, int | float]:
     """
     pairs = ((name, plain_number(value)) for name, value in row.items())
     return {name: value for name, value in pairs if value is not None}
+
+
+def whole_on_host(leaf: Any) -> Any:
+    """Return an array as NumPy's, with the parts that other processes hold: all of them call this.
+
+    Example:
+        >>> from funcnet.training.observers.log import whole_on_host
+        >>> whole_on_host(jnp.ones(2)).tolist()
+        [1.0, 1.0]
+    """
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    if not leaf.is_fully_addressable and not leaf.is_fully_replicated:
+        from jax.experimental.multihost_utils import process_allgather
+
+        return np.asarray(process_allgather(leaf, tiled=True))
+    return np.asarray(leaf)
 
 
 def check_every(name: str, every: int | None) -> int | None:

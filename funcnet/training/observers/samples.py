@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from funcnet.training.loop.observer import Loop, Observer
-from funcnet.training.observers.log import check_every, plain_number
+from funcnet.training.observers.log import check_every, plain_number, whole_on_host
 from funcnet.training.train_state import TrainState
 
 __all__ = ["Samples", "as_pictures"]
@@ -82,8 +81,8 @@ class Samples(Observer):
         named = found if isinstance(found, Mapping) else {"": found}
         loop.report(
             {
-                f"{self.name}/{name}" if name else self.name: _checked(value, name)
-                for name, value in jax.device_get(dict(named)).items()
+                f"{self.name}/{name}" if name else self.name: _checked(whole_on_host(value), name)
+                for name, value in named.items()
             }
         )
 

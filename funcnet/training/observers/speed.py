@@ -12,7 +12,9 @@ import numpy as np
 from funcnet.core.aliases import PyTree
 from funcnet.core.checks import check_count, check_positive
 from funcnet.core.files import as_path
+from funcnet.optim import LossScaleState
 from funcnet.training.loop.observer import Loop, Observer
+from funcnet.training.loss_scaling import DynamicLossScale
 from funcnet.training.observers.log import check_every
 from funcnet.training.steps import make_train_step
 
@@ -129,11 +131,18 @@ class Throughput(Observer):
 
     def _counted(self, loop: Loop) -> float:
         if self._operations is None:
-            step = make_train_step(loop.objective, loop.optimizer)
+            step = make_train_step(loop.objective, loop.optimizer, loss_scale=_scale_around(loop))
             shapes: PyTree = jax.tree.map(_shape_of, (loop.run, loop.batch))
             cost: Any = jax.jit(step).lower(*shapes).cost_analysis()
             self._operations = float((cost or {}).get("flops", 0.0))
         return self._operations
+
+
+def _scale_around(loop: Loop) -> DynamicLossScale | None:
+    """Find out whether `fit` was given a loss scale, which is around the optimizer then."""
+    state, own = loop.run.opt_state, jax.eval_shape(loop.optimizer.init, loop.run.params)
+    scaled = isinstance(state, LossScaleState) and not isinstance(own, LossScaleState)
+    return DynamicLossScale() if scaled else None
 
 
 def peak_of(array: jax.Array) -> float | None:

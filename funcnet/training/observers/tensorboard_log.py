@@ -12,7 +12,7 @@ from funcnet.core.files import as_path
 from funcnet.core.paths import join, leaves_with_paths, select
 from funcnet.optim import hyperparams
 from funcnet.training.loop.observer import Loop
-from funcnet.training.observers.log import Log, plain_number
+from funcnet.training.observers.log import Log, plain_number, whole_on_host
 from funcnet.training.observers.samples import as_pictures
 from funcnet.training.observers.tensorboard_events import (
     EventFolder,
@@ -98,7 +98,7 @@ class TensorBoardLog(Log):
     def _take_histograms(self, loop: Loop) -> None:
         if self.histograms and self._shown != loop.step:
             self._shown = loop.step
-            found = {f"params/{path}": _on_host(leaf) for path, leaf in self._chosen(loop)}
+            found = {f"params/{path}": whole_on_host(leaf) for path, leaf in self._chosen(loop)}
             self._row |= {name: leaf.ravel() for name, leaf in found.items()}
 
     def _chosen(self, loop: Loop) -> list[tuple[str, Any]]:
@@ -140,15 +140,6 @@ def _picture(name: str, pixels: np.ndarray) -> Any:
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, "png")
     return picture_value(name, file.getvalue(), height, width, channels)
-
-
-def _on_host(leaf: Any) -> np.ndarray:
-    """Return a parameter as NumPy's, with parts that other processes hold."""
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        from jax.experimental.multihost_utils import process_allgather
-
-        return np.asarray(process_allgather(leaf, tiled=True))
-    return np.asarray(leaf)
 
 
 def _numbers_of(loop: Loop) -> dict[str, Any]:

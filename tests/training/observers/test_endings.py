@@ -138,7 +138,7 @@ def check_left(name, observer, folder, step):
     elif rows:
         expected = {
             "LearningRate": {"lr"},
-            "GradientNorms": {"gradient_norm", "gradient_norm/0", "update_ratio/2"},
+            "GradientNorms": {"gradient_norm/all", "gradient_norm/0", "update_ratio/2"},
             "Samples": {"samples/norm", "samples/note"},
             "Throughput": {"samples_per_second", "seconds_per_step", "tokens_per_second", "peak_share"},
         }.get(name, set())  # fmt: skip
