@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["Progress", "length_of"]
+__all__ = ["Progress", "known_length"]
 
 
 class Progress:
@@ -104,7 +104,7 @@ class _Bar:
     """A bar of tqdm, redrawn in place."""
 
     def __init__(self, tqdm: Any, batches: Iterable[Any], label: str, done: int) -> None:
-        total = length_of(batches)
+        total = known_length(batches)
         settings = {"desc": label, "unit": "batch", "leave": True, "dynamic_ncols": True}
         self.bar = tqdm(total=total, initial=done, **settings)
 
@@ -125,7 +125,7 @@ class _Lines:
     """Lines on standard error, for what cannot be redrawn."""
 
     def __init__(self, batches: Iterable[Any], label: str, every: float, done: int) -> None:
-        self.total = length_of(batches)
+        self.total = known_length(batches)
         self.label = label
         self.done = done
         self.started = time.monotonic()
@@ -155,12 +155,12 @@ class _Lines:
         print(f"{line}, {text}" if text else line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def length_of(batches: Any) -> int | None:
+def known_length(batches: Any) -> int | None:
     """Return how many batches there are, if that is known: a loader of a stream has a ``len`` that does not know.
 
     Example:
-        >>> from funcnet.training.progress import length_of
-        >>> length_of([1, 2]), length_of(iter([1, 2]))
+        >>> from funcnet.training.progress import known_length
+        >>> known_length([1, 2]), known_length(iter([1, 2]))
         (2, None)
     """
     try:

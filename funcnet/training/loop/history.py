@@ -19,7 +19,7 @@ class History:
     Attributes:
         records: one dict for each end of an epoch and each evaluation within one, at most one a step: ``epoch``,
             ``step``, ``seconds``, and each metric as ``train/loss``, ``eval/accuracy``, and so on. ``seconds`` and
-            the means of ``train/`` are of what came since the record before.
+            what begins with ``train/`` are of what came since the record before.
         interrupted: whether Ctrl-C, or the end of a job of several processes, ended it.
         reason: why an observer stopped it, see `Loop.stop`.
         arrays: the newest values of metrics that are arrays, such as ``"eval/confusion_matrix"``: records hold floats.

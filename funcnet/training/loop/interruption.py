@@ -17,10 +17,10 @@ from funcnet.parallel import alive
 from funcnet.parallel.launch.steps import THIS_PROCESS, note_termination
 from funcnet.training.loop.on_mesh import in_step
 
-__all__ = ["Agreement", "Interruption"]
+__all__ = ["INTERRUPTED", "STOPPED", "TIME_IS_OVER", "Agreement", "Interruption"]
 
-_STOP, _INTERRUPT = 1, 2
-"""What a process may say: end in order, or end at once."""
+TIME_IS_OVER, STOPPED, INTERRUPTED = 1, 2, 3
+"""What a process may say: its seconds are over, an observer stopped it, a signal came; of several the last counts."""
 
 _BETWEEN = 0.1
 """Seconds between two calls of `alive` where it need not be called at each step."""
@@ -52,7 +52,7 @@ class Interruption:
         self.noted: set[int] = set()
         self.stepping = False
         self.requested = False
-        self.stopping = False
+        self.stopping = 0
         self._next_alive = 0.0
 
     def __enter__(self) -> "Interruption":
@@ -71,15 +71,16 @@ class Interruption:
         self.noted.add(number)
         self.requested = self.requested or self.agreement.alone
 
-    def agree(self, step: int, stop: bool = False) -> None:
+    def agree(self, step: int, wish: int = 0) -> None:
         """Tell the job that this process lives, and learn whether to stop; every process calls this at every step.
 
         Args:
             step: how many steps are made.
-            stop: whether this process wants the run to end in order; ``stopping`` is then what all agree on.
+            wish: whether this process wants the run to end in order, `TIME_IS_OVER` or `STOPPED`; ``stopping`` is then
+                what all agree on.
         """
         self.stepping = True
-        self._hear(self.agreement.most(self._wish(stop)), self._job_ends(step))
+        self._hear(self.agreement.most(self._with_signals(wish)), self._job_ends(step))
 
     def _job_ends(self, step: int) -> bool:
         # a process alone that has the signals itself tells only how long its steps take, and not each of them
@@ -90,16 +91,16 @@ class Interruption:
             self._next_alive = now + _BETWEEN
         return not alive(step)
 
-    def agree_now(self, stop: bool) -> None:
+    def agree_now(self, wish: int) -> None:
         """Agree between two steps, where all processes wait for each other anyway."""
-        self._hear(self.agreement.most_now(self._wish(stop)), False)
+        self._hear(self.agreement.most_now(self._with_signals(wish)), False)
 
-    def _wish(self, stop: bool) -> int:
-        return _INTERRUPT if self.noted else _STOP if stop else 0
+    def _with_signals(self, wish: int) -> int:
+        return INTERRUPTED if self.noted else wish
 
     def _hear(self, level: int, ends: bool) -> None:
-        self.requested = self.requested or ends or level == _INTERRUPT
-        self.stopping = self.stopping or level > 0
+        self.stopping = max(self.stopping, level, INTERRUPTED * ends)
+        self.requested = self.requested or self.stopping == INTERRUPTED
 
     def __exit__(
         self,
@@ -139,7 +140,7 @@ class Agreement:
         """Speak for this process; every process has to call this as often.
 
         Args:
-            level: what this process says, 0, 1 or 2.
+            level: what this process says, from 0 to 3.
 
         Returns:
             Of one process alone, ``level``; of several, the most that any said at the call before this one.
@@ -155,9 +156,9 @@ class Agreement:
 
 
 def _exchange() -> tuple[Any, Sequence[jax.Array]]:
-    """Return a function of an answer on every device, and the answers 0, 1 and 2."""
+    """Return a function of an answer on every device, and the answers from 0 to 3."""
     mesh = jax.make_mesh((jax.device_count(),), ("all",), (AxisType.Auto,))
     spread, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("all",), ()))
     make = partial(jax.make_array_from_callback, (jax.device_count(),), spread)
-    answers = [make(lambda index, level=level: np.array([level], np.int32)) for level in range(3)]
+    answers = [make(lambda index, level=level: np.array([level], np.int32)) for level in range(4)]
     return jax.jit(jnp.max, out_shardings=whole), answers

@@ -18,7 +18,8 @@ class Loop:
     """A run under way, as observers see it.
 
     Attributes:
-        run: the train state after the last step. The next step gives its arrays up: copy what is to be kept.
+        run: the train state after the last step. The next step gives its arrays up: copy what is to be kept, with
+            ``jax.tree.map(jnp.copy, loop.run)``.
         step: how many steps the run has made, ``int(run.step)`` without waiting for the device.
         epoch: the one under way, from 1.
         batch: what the last step was given.
@@ -95,7 +96,11 @@ class Loop:
 class Observer:
     """Something that looks at a run; every method may be left out.
 
-    What an observer raises ends the run as any error does, and names the observer.
+    At a step, all observers' `on_step` come first, then the evaluation and `on_evaluation`, then `on_epoch` if the step
+    is the last of an epoch, then `on_report`, each in the order of the list; a checkpoint of the step holds what their
+    `state_dict` says after all that. What an observer raises ends the run as any error does, and names the observer.
+    Of several processes each has its observers: one that writes asks ``loop.first``, and one that reads arrays reads
+    them in all processes.
 
     Attributes:
         every: `on_step` is called after each step whose number is a multiple of it; None: never.
@@ -136,7 +141,7 @@ class Observer:
                 )
 
     def on_start(self, loop: Loop) -> None:
-        """Before the first step of a call; ``loop.began`` tells whether it goes on from a checkpoint."""
+        """Before the first step of a call, after `load_state_dict`; ``loop.began`` is the step that it goes on from."""
 
     def on_step(self, loop: Loop) -> None:
         """After every `every`-th step."""
@@ -151,12 +156,21 @@ class Observer:
         """Last of all at a step at which any observer was called, once: a log writes ``loop.reported``."""
 
     def on_end(self, loop: Loop) -> None:
-        """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C or an error."""
+        """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C, SIGTERM or an error.
+
+        It is called if `on_start` was, after the last checkpoint. ``loop.error``, ``loop.interrupted`` and
+        ``loop.reason`` tell how the run ended.
+        """
 
     def measure(self, before: TrainState, grads: Params, updates: Params) -> Mapping[str, Array]:
         """Return scalars of a step, traced into it: what `Loop.metrics` then holds at the steps of `every`.
 
-        A pure function. At other steps it is not computed.
+        A pure function, compiled once. At other steps it is not computed.
+
+        Args:
+            before: the train state that the step began with.
+            grads: of the parameters, as the optimizer was given them.
+            updates: what was added to the parameters.
         """
         return {}
 

@@ -177,15 +177,11 @@ class Keeper:
     def settle(self, run: TrainState, place: FitPosition) -> None:
         """Save what was noted."""
         place.skip = 0
-        self._save(run, place, self.waiting or {}, None)
+        self._save(run, place, self.waiting or {})
 
-    def whole_epoch(self, run: TrainState, place: FitPosition, record: Mapping[str, float]) -> None:
-        """Save behind an epoch, with its metrics."""
-        metrics = {name: value for name, value in record.items() if "/" in name}
-        wanted = self.checkpointer.best_metric
-        if wanted is not None and f"eval/{wanted}" in metrics:
-            metrics[wanted] = metrics[f"eval/{wanted}"]
-        self._save(run, place, self._positions(), metrics)
+    def whole_epoch(self, run: TrainState, place: FitPosition) -> None:
+        """Save behind an epoch."""
+        self._save(run, place, self._positions())
 
     def failed(self, run: TrainState, place: FitPosition) -> None:
         """Save what was trained before an error, unless that is done; the batches go on after the last step's."""
@@ -197,19 +193,31 @@ class Keeper:
             positions, place.skip = self.origin, place.batches - self.passed
         if "evaluation" in self.origin:
             positions = {**positions, "evaluation": self.origin["evaluation"]}
-        self._save(run, place, positions, None)
+        self._save(run, place, positions)
 
     def evaluated(self) -> None:
         """Note where the evaluation's batches are after it."""
         self.origin = {**self.origin, **self._positions(["evaluation"])}
 
-    def _save(self, run: TrainState, place: FitPosition, positions: Any, metrics: Any) -> None:
+    def _save(self, run: TrainState, place: FitPosition, positions: Any) -> None:
         self.waiting = None
         step = int(run.step)
-        self.checkpointer.save(
-            step, {"run": run, "place": place, **positions}, metrics=metrics or None
-        )
+        record = place.records[-1] if place.records else {}
+        metrics = self._metrics(record) if record.get("step") == step else None
+        self.checkpointer.save(step, {"run": run, "place": place, **positions}, metrics=metrics)
         self.saved = (step, place.epoch, place.trained)
+
+    def _metrics(self, record: Mapping[str, float]) -> dict[str, float] | None:
+        """Return the numbers that checkpoints are compared by; None where the evaluation that gives them is to come."""
+        metrics = {name: value for name, value in record.items() if "/" in name}
+        wanted = self.checkpointer.best_metric
+        if wanted is None or wanted in metrics:
+            return metrics or None
+        if f"eval/{wanted}" in metrics:
+            return metrics | {wanted: metrics[f"eval/{wanted}"]}
+        evaluated = any(name.startswith("eval/") for name in metrics)
+        comes = self.sources["evaluation"] is not None and not evaluated
+        return None if comes else metrics
 
     def _positions(self, names: Iterable[str] = ("batches", "evaluation")) -> dict[str, Any]:
         found = {name: _position(self.sources[name]) for name in names}

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.training.averages import number_of_rows
+from funcnet.training.errors import nothing_to_evaluate_on, nothing_to_train_on, shapes_of
 from funcnet.training.loop.evaluation import Evaluation, is_first
 from funcnet.training.loop.history import History
-from funcnet.training.loop.interruption import Interruption
+from funcnet.training.loop.interruption import STOPPED, TIME_IS_OVER, Interruption
 from funcnet.training.loop.length import Length
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.loop.on_mesh import Setup
@@ -20,7 +21,7 @@ from funcnet.training.loop.watching import Watchers
 from funcnet.training.loss_scaling import DynamicLossScale
 from funcnet.training.named_metrics import NamedMetrics
 from funcnet.training.objective import Supervised
-from funcnet.training.progress import Progress, length_of
+from funcnet.training.progress import Progress, known_length
 from funcnet.training.rescue import attach_run, lost_because
 from funcnet.training.train_state import TrainState
 
@@ -123,6 +124,7 @@ class Running:
 
     def _epochs(self) -> None:
         place = self.place
+        self._agree_now()
         if place.batches and not place.trained and self._is_turn():
             self._report(evaluate=True)  # an interruption came before it
         while not self.ended and (place.trained or not self._reached()):
@@ -139,6 +141,8 @@ class Running:
                 self._record()
         if self.watchers.pending:
             self.watchers.report()
+        if self.interruption.stopping == STOPPED:
+            self.loop.stop("another process stopped the run")  # unless this one has a reason
         self.history.reason = self.loop.reason
 
     def _bar(self) -> Progress:
@@ -163,12 +167,12 @@ class Running:
             self._step(bar, batch)
             if keeper is not None:
                 keeper.after_step(self.training.steps, self.ended)
-            elif self.ended and place.batches != length_of(self.batches):
+            elif self.ended and place.batches != known_length(self.batches):
                 return
             elif self.ended:
                 break
         if not place.batches:
-            raise ValueError("batches is empty: there is nothing to train on")
+            raise ValueError(nothing_to_train_on(self.batches, place.epoch, self.training.steps))
         place.trained = True
         if keeper is not None and self.interruption.requested:
             keeper.after_step(self.training.steps, True)
@@ -197,7 +201,7 @@ class Running:
             self._report(evaluate=True)
         self.watchers.report()
         if self.keeper is not None:
-            self.keeper.whole_epoch(self.training.run, self._position(), record)
+            self.keeper.whole_epoch(self.training.run, self._position())
         if self.on_epoch is not None:
             # a copy: the next step donates the original
             self.on_epoch(jax.tree.map(jnp.copy, self.training.run), record)
@@ -213,7 +217,7 @@ class Running:
             training.step(bar.call, batch)
         except BaseException as error:
             error.add_note(
-                f"in epoch {place.epoch}, at step {training.steps}, with a batch of {_shapes(batch)}"
+                f"in epoch {place.epoch}, at step {training.steps}, with a batch of {shapes_of(batch)}"
             )
             raise
         place.batches += 1
@@ -224,27 +228,27 @@ class Running:
             loop.samples += number_of_rows(batch)
             if loop.step >= self.watchers.next_step:
                 self.watchers.after_step()
-        self.interruption.agree(loop.step, self._wishes_end())
+        self.interruption.agree(loop.step, self._wish())
         self._look_whether_ended()
         if not self.interruption.requested and (self._is_turn() or self.ended):
             self._report(evaluate=True)
             self._agree_now()
 
-    def _wishes_end(self) -> bool:
-        """Tell what this process alone may want: an observer's stop, or the end of its seconds."""
+    def _wish(self) -> int:
+        """Return what this process alone may want: an observer's stop, or the end of its seconds."""
+        if self.loop.reason is not None:
+            return STOPPED
         seconds = self.length.seconds
-        return self.loop.reason is not None or (
-            seconds is not None and self.loop.seconds >= seconds
-        )
+        return TIME_IS_OVER if seconds is not None and self.loop.seconds >= seconds else 0
 
     def _agree_now(self) -> None:
-        self.interruption.agree_now(self._wishes_end())
+        self.interruption.agree_now(self._wish())
         self._look_whether_ended()
 
     def _look_whether_ended(self) -> None:
         steps = self.length.steps
         made = self.training.steps - self.place.began
-        self.ended = self.interruption.stopping or (steps is not None and made >= steps)
+        self.ended = self.interruption.stopping > 0 or (steps is not None and made >= steps)
 
     def _reached(self, epochs: int | None = None) -> bool:
         """Tell whether the length is reached, with some number of whole epochs."""
@@ -313,11 +317,11 @@ class Running:
         except Exception as error:
             error.add_note(
                 f"in the evaluation after step {self.training.steps}, in epoch {self.place.epoch}, with a batch of "
-                f"{_shapes(seen[0])}"
+                f"{shapes_of(seen[0])}"
             )
             raise
         if not results:
-            raise ValueError(_nothing_to_evaluate(self.evaluation))
+            raise ValueError(nothing_to_evaluate_on(self.evaluation))
         return results
 
     def _print(self, label: str, record: dict[str, float]) -> None:
@@ -341,6 +345,9 @@ class Running:
         """Keep what was trained before an error: with the error, and in the checkpoint if there is one."""
         step = self.training.steps
         attach_run(error, self.training.run, self.history)
+        if not any("in epoch" in note for note in getattr(error, "__notes__", ())):
+            # such as what the device does behind the host
+            error.add_note(f"noticed in epoch {self.place.epoch}, after step {step}")
         if step == self.loop.began:
             return
         impatient = isinstance(error, KeyboardInterrupt)
@@ -371,27 +378,3 @@ class Running:
             return "; fit(..., checkpoint=folder) would have kept it"
         steps = self.keeper.checkpointer.steps()
         return f"; the last checkpoint is of step {steps[-1]}" if steps else ""
-
-
-def _shapes(batch: Any) -> str:
-    """Write a batch with shapes in place of arrays: ``{'image': uint8[128, 28, 28]}``."""
-
-    class Shape:
-        def __init__(self, leaf: Any) -> None:
-            self.leaf = leaf
-
-        def __repr__(self) -> str:
-            if not hasattr(self.leaf, "shape"):
-                return type(self.leaf).__name__
-            return f"{self.leaf.dtype}{[*self.leaf.shape]}"
-
-    return repr(jax.tree.map(Shape, batch))
-
-
-def _nothing_to_evaluate(evaluation: Any) -> str:
-    if isinstance(evaluation, Iterator):
-        return (
-            f"evaluation is an iterator ({type(evaluation).__name__}) and was empty after the first evaluation: pass "
-            "something that can be iterated over again, such as a DataLoader or a list"
-        )
-    return "evaluation is empty: there is nothing to evaluate on"

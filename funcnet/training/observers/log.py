@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.checks import check_count, check_positive
@@ -134,7 +135,7 @@ def plain_number(value: Any) -> int | float | None:
 
 
 def _is_real(value: Any) -> bool:
-    return value.dtype.kind in "biuf" or jax.dtypes.issubdtype(value.dtype, np.floating)
+    return value.dtype.kind in "biuf" or jnp.issubdtype(value.dtype, jnp.floating)
 
 
 def clean_text(text: str) -> str:

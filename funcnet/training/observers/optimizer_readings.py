@@ -1,6 +1,7 @@
 """What the optimizer does: its learning rates now, and how large gradients and updates are."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -68,8 +69,9 @@ class LearningRate(Observer):
         }
         if not found:
             raise ValueError(
-                f"the optimizer's state tells no {' or '.join(self.names)}; it has: {', '.join(known) or 'none'}. An "
-                "optimizer of Optax tells its numbers inside optax.inject_hyperparams(optax.adam)(learning_rate=...)"
+                f"the optimizer's state tells no {' or '.join(self.names)}; it has: {', '.join(known) or 'none'} "
+                "(names= chooses among these). An optimizer of Optax tells its numbers inside "
+                "optax.inject_hyperparams(optax.adam)(learning_rate=...)"
             )
         return found
 
@@ -143,38 +145,50 @@ class GradientNorms(Observer):
         self, every: int = 100, layers: str | Iterable[str] | None = None, *, ratios: bool = False
     ) -> None:
         self.every = check_every("every", every)
-        self.layers = (layers,) if isinstance(layers, str) else layers and tuple(layers)
-        self.ratios = ratios
+        names = (layers,) if isinstance(layers, str) else layers
+        self._norms = _Norms(None if names is None else tuple(names), ratios)
+        self.measure = self._norms  # not a method of this object, which the next fit would not know
 
     def on_start(self, loop: Loop) -> None:
         """Meet patterns that match nothing before the first step."""
-        self._groups([path for path, _ in leaves_with_paths(loop.run.params)])
+        self._norms.groups([path for path, _ in leaves_with_paths(loop.run.params)])
 
     def measure(self, before: TrainState, grads: Params, updates: Params) -> dict[str, Array]:
         """Return the norms of a step."""
-        found = {"gradient_norm": global_norm(grads)}
-        found |= {f"gradient_norm/{name}": norm for name, norm in self._norms(grads).items()}
-        if self.ratios:
-            sizes, steps = self._norms(before.params), self._norms(updates)
-            found |= {
-                f"update_ratio/{name}": steps[name] / jnp.maximum(sizes[name], 1e-12)
-                for name in steps
-            }
-        return found
+        return self._norms(before, grads, updates)
 
     def on_step(self, loop: Loop) -> None:
         """Report them."""
         own = ("gradient_norm", "update_ratio")
         loop.report({n: v for n, v in loop.metrics.items() if n.partition("/")[0] in own})
 
-    def _norms(self, tree: PyTree) -> dict[str, Array]:
+
+@dataclass(frozen=True)
+class _Norms:
+    """What `GradientNorms` measures, known again by its settings: another fit compiles nothing again."""
+
+    layers: tuple[str, ...] | None
+    ratios: bool
+
+    def __call__(self, before: TrainState, grads: Params, updates: Params) -> dict[str, Array]:
+        found = {"gradient_norm": global_norm(grads)}
+        found |= {f"gradient_norm/{name}": norm for name, norm in self.of(grads).items()}
+        if self.ratios:
+            sizes, steps = self.of(before.params), self.of(updates)
+            found |= {
+                f"update_ratio/{name}": steps[name] / jnp.maximum(sizes[name], 1e-12)
+                for name in steps
+            }
+        return found
+
+    def of(self, tree: PyTree) -> dict[str, Array]:
         leaves = dict(leaves_with_paths(tree, is_leaf=_is_leaf))
         return {
             name: global_norm([leaves[path] for path in paths])
-            for name, paths in self._groups([*leaves]).items()
+            for name, paths in self.groups([*leaves]).items()
         }
 
-    def _groups(self, paths: list[str]) -> dict[str, list[str]]:
+    def groups(self, paths: list[str]) -> dict[str, list[str]]:
         if self.layers is not None:
             return {
                 pattern: sorted(select(pattern, paths), key=paths.index) for pattern in self.layers

@@ -67,10 +67,8 @@ class Samples(Observer):
             self._call(loop)
 
     def on_epoch(self, loop: Loop) -> None:
-        """Call it, unless it is called by steps, or evaluations come by epochs."""
-        evaluated = any(
-            name.startswith("eval/") for record in loop.history.records for name in record
-        )
+        """Call it, unless it is called by steps, or after evaluations."""
+        evaluated = loop.settings.get("evaluation", False)
         if self.every is None and not evaluated:
             self._call(loop)
 

@@ -215,7 +215,7 @@ class Profile(Observer):
         """End a trace that the end of the run cuts short."""
         if self._recording:
             self._finish(loop)
-        elif loop.step < self.first and loop.error is None and not loop.interrupted:
+        if loop.step < self.first and loop.error is None and not loop.interrupted:
             warnings.warn(
                 f"Profile recorded nothing: the run ended at step {loop.step}, before step {self.first}",
                 RuntimeWarning,

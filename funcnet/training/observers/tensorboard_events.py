@@ -165,11 +165,17 @@ def settings_values(settings: Mapping[str, Any]) -> list[Any]:
 
 def end_values(failed: bool) -> list[Any]:
     """Make what says how a run ended."""
-    from tensorboard.plugins.hparams import api_pb2
-    from tensorboard.plugins.hparams.summary import session_end_pb
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-    status = "STATUS_FAILURE" if failed else "STATUS_SUCCESS"
-    return [*session_end_pb(api_pb2.Status.Value(status)).value]
+    status = api_pb2.Status.Value("STATUS_FAILURE" if failed else "STATUS_SUCCESS")
+    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
+    made = _protos().Summary.Value(
+        tag=metadata.SESSION_END_INFO_TAG,
+        tensor=metadata.NULL_TENSOR,
+        metadata=metadata.create_summary_metadata(data),
+    )
+    return [made]
 
 
 def _move_aside(folder: Path, files: list[Path]) -> None:
