@@ -116,14 +116,8 @@ class AppendFile:
                 os.close(old)
 
     def close(self) -> None:
-        """Have everything reach the disk, and let others open the file."""
-        if self._handle < 0:
-            return
-        try:
-            os.fsync(self._handle)
-        except OSError:  # a pipe, or a system that cannot
-            pass
-        finally:
+        """Let others open the file."""
+        if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 

@@ -4,16 +4,17 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 
-from funcnet.core.aliases import PyTree
 from funcnet.core.checks import check_count, check_positive
 from funcnet.core.files import as_path
 from funcnet.optim import LossScaleState
 from funcnet.training.loop.observer import Loop, Observer
+from funcnet.training.loop.on_mesh import cached
 from funcnet.training.loss_scaling import DynamicLossScale
 from funcnet.training.observers.log import check_every
 from funcnet.training.steps import make_train_step
@@ -131,11 +132,21 @@ class Throughput(Observer):
 
     def _counted(self, loop: Loop) -> float:
         if self._operations is None:
-            step = make_train_step(loop.objective, loop.optimizer, loss_scale=_scale_around(loop))
-            shapes: PyTree = jax.tree.map(_shape_of, (loop.run, loop.batch))
-            cost: Any = jax.jit(step).lower(*shapes).cost_analysis()
-            self._operations = float((cost or {}).get("flops", 0.0))
+            leaves, structure = jax.tree.flatten((loop.run, loop.batch))
+            shapes = (structure, tuple(map(_shape_of, leaves)))
+            pieces = (loop.objective, loop.optimizer, _scale_around(loop))
+            self._operations = float(cached(_operations, *pieces, *shapes))
         return self._operations
+
+
+@lru_cache(maxsize=16)  # another run of the same does not count again
+def _operations(
+    objective: Any, optimizer: Any, scale: DynamicLossScale | None, structure: Any, shapes: Any
+) -> float:
+    """Count the operations of a step: XLA's count, before it is compiled."""
+    step = make_train_step(objective, optimizer, loss_scale=scale)
+    cost: Any = jax.jit(step).lower(*jax.tree.unflatten(structure, shapes)).cost_analysis()
+    return (cost or {}).get("flops", 0.0)
 
 
 def _scale_around(loop: Loop) -> DynamicLossScale | None:

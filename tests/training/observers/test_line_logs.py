@@ -263,6 +263,12 @@ def test_what_a_killed_process_began_to_write_is_removed(tmp_path, log, torn):
     assert [row["step"] for row in rows_of(path)] == [2, 4]
 
 
+def test_half_a_header_is_removed(tmp_path):
+    (tmp_path / "a.csv").write_text("step,epo")
+    fit([CSVLog(tmp_path / "a.csv", every=2)], run=at(2), steps=2, evaluation=None)
+    assert [row["step"] for row in rows_of(tmp_path / "a.csv")] == [4]
+
+
 def test_an_unwritable_place_is_met_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("")
     for log in LOGS:
