@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import AxisType
 
 from funcnet.core.aliases import Array, Key, Params, State
 from funcnet.core.dtypes import at_least_float32
@@ -35,6 +36,9 @@ def gradient_in_parts(
 
     Returns:
         The gradient, what was measured in the whole batch, and the state after it.
+
+    Raises:
+        ValueError: the batch lies on a mesh with explicit axes.
 
     Example:
         >>> from funcnet.training.microbatches import gradient_in_parts
@@ -90,6 +94,11 @@ def _split(batch: Any, count: int) -> Any:
 
     def split(leaf: Any) -> Array:
         leaf = jnp.asarray(leaf)
+        if AxisType.Explicit in (jax.typeof(leaf).sharding.mesh.axis_types or ()):
+            raise ValueError(
+                "microbatches cut batches on one device, or on a mesh with automatic axes, which parallel.mesh makes; "
+                "the batch lies on one with explicit axes"
+            )
         if not leaf.ndim:
             return jnp.broadcast_to(leaf, (count,))
         return leaf.reshape(size // count, count, *leaf.shape[1:]).swapaxes(0, 1)

@@ -71,7 +71,9 @@ SIMPLE = fn.functionalize(nn.Linear(4, 3))
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_fit_in_parts_gives_the_history_of_the_whole(devices):
+def test_fit_in_parts_gives_the_history_of_the_whole(devices, request):
+    if devices == 1 and request.config.getoption("grid") != "full":
+        pytest.skip("--grid=full: two devices show it")
     mesh = None if devices == 1 else parallel.mesh(data=devices, devices=jax.devices()[:devices])
 
     def fitted(microbatches, mesh):
@@ -91,6 +93,16 @@ def test_fit_in_parts_gives_the_history_of_the_whole(devices):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     for name in ("train/loss", "eval/loss"):
         np.testing.assert_allclose(history.series(name), expected.series(name), rtol=1e-5)
+
+
+def test_explicit_axes_are_refused():
+    objective = training.supervised(
+        SIMPLE, F.cross_entropy, inputs="x", targets="class", microbatches=2
+    )
+    run = training.TrainState.create(SIMPLE, optim.sgd(0.1), jax.random.key(0))
+    mesh = jax.make_mesh((4,), ("data",))
+    with pytest.raises(ValueError, match=r"which parallel\.mesh makes"):
+        training.fit(objective, optim.sgd(0.1), run, [samples()], epochs=1, mesh=mesh)
 
 
 def test_metric_objects_count_all_parts_once():

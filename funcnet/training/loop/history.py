@@ -52,6 +52,11 @@ class History:
         Args:
             part: ``"train"`` or ``"eval"``.
             values: of metrics.
+
+        Example:
+            >>> history = fn.training.History()
+            >>> history.named("eval", {"loss": 0.5, "matrix": np.eye(2)}), sorted(history.arrays)
+            ({'eval/loss': 0.5}, ['eval/matrix'])
         """
         whole = {f"{part}/{name}": value for name, value in values.items()}
         arrays = {name: value for name, value in whole.items() if isinstance(value, np.ndarray)}

@@ -1,13 +1,16 @@
 """A file that grows by whole pieces, of which a killed process loses at most the last one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from funcnet.core.files import as_path, write_atomically
 
 __all__ = ["AppendFile", "free_folder", "free_name"]
+
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 class AppendFile:
@@ -39,13 +42,13 @@ class AppendFile:
             self._open()
 
     def _open(self) -> None:
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        handle = os.open(self.path, _FLAGS, 0o666)
         try:
-            _lock(self._handle, self.path, self.owner)
+            _lock(handle, self.path, self.owner)
         except BaseException:
-            os.close(self._handle)
+            os.close(handle)
             raise
-        self.size = os.fstat(self._handle).st_size
+        self._handle, self.size = handle, os.fstat(handle).st_size
 
     def __enter__(self) -> "AppendFile":
         return self
@@ -85,12 +88,7 @@ class AppendFile:
     def replace(self, content: bytes) -> None:
         """Put another content in place of the old; a crash leaves the one or the other."""
         with self._explained("write"):
-            write_atomically(self.path, content)
-            old = self._handle
-            try:
-                self._open()
-            finally:
-                os.close(old)
+            self._swap(lambda: write_atomically(self.path, content))
 
     def move_aside(self) -> Path | None:
         """Begin an empty file; what the old one held stays beside it, as ``name.1.csv``, ``name.2.csv`` ...
@@ -102,23 +100,24 @@ class AppendFile:
             return None
         with self._explained("write"):
             aside = free_name(self.path)
-            self.path.rename(aside)
-            old = self._handle
-            try:
-                self._open()
-            finally:
-                os.close(old)
+            self._swap(lambda: self.path.rename(aside))
         return aside
 
-    def close(self) -> None:
-        """Have everything reach the disk, and let others open the file."""
-        if self._handle < 0:
-            return
+    def _swap(self, change: Callable[[], object]) -> None:
+        """Change what is at the path and open that; the old file stays locked until the new one is."""
+        old, at_once = self._handle, os.name == "nt"  # which does not replace what is open
+        if at_once:
+            os.close(old)
         try:
-            os.fsync(self._handle)
-        except OSError:  # a pipe, or a system that cannot
-            pass
+            change()
+            self._open()
         finally:
+            if not at_once and self._handle != old:
+                os.close(old)
+
+    def close(self) -> None:
+        """Let others open the file."""
+        if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 

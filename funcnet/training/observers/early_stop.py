@@ -84,7 +84,7 @@ class EarlyStop(Observer):
         min_delta: by how much a value has to beat the best one.
         nan: whether a metric that is NaN stops the run at once. If not, it counts as no better.
         every: look at the training metrics at multiples of so many steps, too, and stop where one of them is not
-            finite; None: at records only.
+            finite, except those with a ``/`` in their names, such as `GradientNorms` measures; None: at records only.
 
     Attributes:
         best: the best value so far; None before the first.
@@ -133,7 +133,9 @@ class EarlyStop(Observer):
 
     def on_step(self, loop: Loop) -> None:
         """Stop where a training metric is not finite."""
-        bad = {name: value for name, value in loop.metrics.items() if not math.isfinite(value)}
+        # the norms of a step that a loss scale skips are infinite, and no reason to stop
+        means = {name: value for name, value in loop.metrics.items() if "/" not in name}
+        bad = {name: value for name, value in means.items() if not math.isfinite(value)}
         if bad:
             said = ", ".join(f"{name} is {value}" for name, value in bad.items())
             loop.stop(f"{said} at step {loop.step}")

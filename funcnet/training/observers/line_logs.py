@@ -84,8 +84,12 @@ class CSVLog(Log):
         if not found:
             return
         numbers |= (self._last.entries if again else {}) | found
-        if new := [name for name in numbers if name not in self.columns]:
-            old = _table(self.file.read(), self.path)[1:] if self.columns else []
+        new = [name for name in numbers if name not in self.columns]
+        if new and not self.columns:
+            self.columns = new
+            self.file.append_over(_lines([new, self._in_order(numbers)]), 0)
+        elif new:
+            old = _table(self.file.read(), self.path)[1:]
             self.columns += new
             self._replace([*(old[:-1] if again else old), [*map(str, self._in_order(numbers))]])
         else:

@@ -150,8 +150,8 @@ def clean_text(text: str) -> str:
 
     Example:
         >>> from funcnet.training.observers.log import clean_text
-        >>> clean_text("caf\u00e9 \ud800").endswith(" ?")
-        True
+        >>> clean_text("half a pair: " + chr(0xD800))
+        'half a pair: ?'
     """
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 

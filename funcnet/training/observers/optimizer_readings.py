@@ -1,6 +1,6 @@
 """What the optimizer does: its learning rates now, and how large gradients and updates are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,24 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Params, PyTree
 from funcnet.core.leaf_kinds import is_none
 from funcnet.core.paths import join, leaves_with_paths, matches, select
-from funcnet.optim import LossScaleState, RowSparse, global_norm, hyperparams
+from funcnet.optim import LossScaleState, RowSparse, RuleState, global_norm, hyperparams
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.observers.log import check_every
 from funcnet.training.train_state import TrainState
 
 __all__ = ["GradientNorms", "LearningRate", "optimizer_numbers"]
 
-_RATES = ("lr", "*.lr", "learning_rate", "*.learning_rate", "loss_scale")
+_RATES = (
+    "lr",
+    "learning_rate",
+    "d",
+    "eta",
+    "*.lr",
+    "*.learning_rate",
+    "*.d",
+    "*.eta",
+    "loss_scale",
+)
 
 
 class LearningRate(Observer):
@@ -25,7 +35,8 @@ class LearningRate(Observer):
 
     It is read from the optimizer's state, so that it is right for schedules, for numbers set by hand
     (`optim.with_hyperparams`) and for any optimizer of `funcnet.optim` within chains, groups and wrappers, and for
-    Optax's with ``optax.inject_hyperparams``. With a dynamic loss scale ``loss_scale`` is reported, too.
+    Optax's with ``optax.inject_hyperparams``. Prodigy has ``d`` beside it, by which it multiplies ``lr``, and ASGD
+    ``eta``, to which ``lr`` has fallen. With a dynamic loss scale ``loss_scale`` is reported, too.
 
     Args:
         every: at multiples of how many steps.
@@ -92,15 +103,28 @@ def optimizer_numbers(opt_state: PyTree) -> dict[str, Any]:
         several = isinstance(value, tuple)
         parts = enumerate(value) if several else [("", value)]
         found |= {join(name, str(part)): number for part, number in parts}
-    injected = leaves_with_paths(opt_state, is_leaf=_is_injected)
-    nodes = [(path, node) for path, node in injected if _is_injected(node)]
-    for path, node in nodes:
-        for name, value in node.hyperparams.items():
-            found[name if len(nodes) == 1 else join(path, name)] = value
+    found |= _numbers_at(opt_state, _is_injected, lambda node: node.hyperparams)
+    found |= _numbers_at(opt_state, _is_rule_state, lambda node: node.memory)
     scaled = filter(_is_loss_scale, jax.tree.leaves(opt_state, is_leaf=_is_loss_scale))
     if (outer := next(scaled, None)) is not None:
         found["loss_scale"] = outer.scale
     return {name: value for name, value in found.items() if jnp.ndim(value) == 0}
+
+
+def _numbers_at(
+    tree: PyTree, is_node: Callable[[Any], bool], numbers: Callable[[Any], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the numbers of some nodes; a name that several have is preceded by the path."""
+    nodes = [
+        (path, node) for path, node in leaves_with_paths(tree, is_leaf=is_node) if is_node(node)
+    ]
+    found = [(path, name, value) for path, node in nodes for name, value in numbers(node).items()]
+    names = [name for _, name, _ in found]
+    return {name if names.count(name) == 1 else join(path, name): v for path, name, v in found}
+
+
+def _is_rule_state(node: Any) -> bool:
+    return isinstance(node, RuleState)
 
 
 def _is_injected(node: Any) -> bool:

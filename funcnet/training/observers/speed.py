@@ -4,15 +4,18 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 
-from funcnet.core.aliases import PyTree
 from funcnet.core.checks import check_count, check_positive
 from funcnet.core.files import as_path
+from funcnet.optim import LossScaleState
 from funcnet.training.loop.observer import Loop, Observer
+from funcnet.training.loop.on_mesh import cached
+from funcnet.training.loss_scaling import DynamicLossScale
 from funcnet.training.observers.log import check_every
 from funcnet.training.steps import make_train_step
 
@@ -129,11 +132,28 @@ class Throughput(Observer):
 
     def _counted(self, loop: Loop) -> float:
         if self._operations is None:
-            step = make_train_step(loop.objective, loop.optimizer)
-            shapes: PyTree = jax.tree.map(_shape_of, (loop.run, loop.batch))
-            cost: Any = jax.jit(step).lower(*shapes).cost_analysis()
-            self._operations = float((cost or {}).get("flops", 0.0))
+            leaves, structure = jax.tree.flatten((loop.run, loop.batch))
+            shapes = (structure, tuple(map(_shape_of, leaves)))
+            pieces = (loop.objective, loop.optimizer, _scale_around(loop))
+            self._operations = float(cached(_operations, *pieces, *shapes))
         return self._operations
+
+
+@lru_cache(maxsize=16)  # another run of the same does not count again
+def _operations(
+    objective: Any, optimizer: Any, scale: DynamicLossScale | None, structure: Any, shapes: Any
+) -> float:
+    """Count the operations of a step: XLA's count, before it is compiled."""
+    step = make_train_step(objective, optimizer, loss_scale=scale)
+    cost: Any = jax.jit(step).lower(*jax.tree.unflatten(structure, shapes)).cost_analysis()
+    return (cost or {}).get("flops", 0.0)
+
+
+def _scale_around(loop: Loop) -> DynamicLossScale | None:
+    """Find out whether `fit` was given a loss scale, which is around the optimizer then."""
+    state, own = loop.run.opt_state, jax.eval_shape(loop.optimizer.init, loop.run.params)
+    scaled = isinstance(state, LossScaleState) and not isinstance(own, LossScaleState)
+    return DynamicLossScale() if scaled else None
 
 
 def peak_of(array: jax.Array) -> float | None:

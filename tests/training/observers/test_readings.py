@@ -12,9 +12,9 @@ import pytest
 
 import funcnet as fn
 from funcnet import optim
-from funcnet.training import GradientNorms, History, JSONLog, LearningRate, Loop
+from funcnet.training import GradientNorms, History, JSONLog, LearningRate, Loop, Throughput
 from funcnet.training.observers.optimizer_readings import optimizer_numbers
-from tests.training.observers.runs import OBJECTIVE, batches, by_hand, fit, new_run
+from tests.training.observers.runs import NET, OBJECTIVE, batches, by_hand, fit, new_run
 
 
 def logged(folder, observer, **options):
@@ -127,10 +127,26 @@ def test_rates_that_optax_injects(tmp_path):
 
 
 def test_a_dynamic_loss_scale_is_reported(tmp_path):
+    """And so are norms of gradients without it, and the share of the peak."""
     scale = fn.training.dynamic_loss_scale(init_scale=4.0)
-    optimizer = scale.wrap(optim.sgd(0.1))
-    found = logged(tmp_path, LearningRate(every=5), optimizer=optimizer, epochs=1)
-    assert found == {5: {"lr": pytest.approx(0.1), "loss_scale": 4.0}}
+    run = fn.training.TrainState.create(NET, SGD, jax.random.key(0), loss_scale=scale)
+    log = JSONLog(tmp_path / "log.jsonl", every=None)
+    others = [LearningRate(every=3), GradientNorms(every=3), Throughput(every=3, peak=1e12)]
+    fit([log, *others], optimizer=SGD, run=run, loss_scale=scale, evaluation=None)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    first, second = (row for row in rows if row["step"] in (3, 6))
+    assert (first["lr"], first["loss_scale"]) == (pytest.approx(0.1), 4.0)
+    _, grads, _ = by_numpy(3)
+    assert first["gradient_norm/all"] == pytest.approx(norm(*jax.tree.leaves(grads)), rel=1e-5)
+    assert second["peak_share"] > 0
+
+
+@pytest.mark.parametrize(("make", "names"), [
+    (lambda: optim.prodigy(1.0), {"lr", "d"}), (lambda: optim.asgd(0.1), {"lr", "eta"}),
+    (lambda: optim.groups({"*bias": {}, "*": {}}, optim.prodigy, lr=1.0), {"*bias.lr", "*.lr", "*bias.d", "*.d"}),
+])  # fmt: skip
+def test_what_multiplies_the_rate_is_reported(make, names):
+    assert set(told(make().init({"w": jnp.ones(2), "bias": jnp.ones(1)}))) == names
 
 
 # ---- gradients -----------------------------------------------------------------------------------
