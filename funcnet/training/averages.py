@@ -16,7 +16,7 @@ from funcnet.functional.losses.reductions import Average, average_of
 from funcnet.module import Functional, functionalize
 from funcnet.nn.losses.base import LossLayer
 
-__all__ = ["BoundLoss", "Rows", "as_function", "number_of_rows", "weighed"]
+__all__ = ["BoundLoss", "Outcome", "as_function", "number_of_rows", "weighed"]
 
 Weight = Array | None
 """What a mean stands for: rows, tokens, class weights; None of a sum, which adds up over batches."""
@@ -69,7 +69,7 @@ def _bound(loss: LossLayer) -> BoundLoss:
     return BoundLoss(net, state)
 
 
-class Rows(NamedTuple):
+class Outcome(NamedTuple):
     """A batch as losses and metrics see it.
 
     Attributes:
@@ -95,7 +95,7 @@ class Rows(NamedTuple):
 
 
 def weighed(
-    function: Callable[..., Any], rows: Rows, *, by_rows: bool = False
+    function: Callable[..., Any], rows: Outcome, *, by_rows: bool = False
 ) -> tuple[Array, Weight]:
     """Return what a loss or metric gives for the real rows of a batch, and what that stands for.
 
@@ -104,11 +104,11 @@ def weighed(
     Args:
         function: ``function(outputs, targets) -> scalar``, maybe with ``where=``.
         rows: the batch.
-        by_rows: whether `Rows.weights` say what the mean stands for, whatever the loss tells itself.
+        by_rows: whether `Outcome.weights` say what the mean stands for, whatever the loss tells itself.
 
     Example:
-        >>> from funcnet.training.averages import Rows, weighed
-        >>> rows = Rows(jnp.zeros((3, 2)), jnp.array([0, 1, -100]))
+        >>> from funcnet.training.averages import Outcome, weighed
+        >>> rows = Outcome(jnp.zeros((3, 2)), jnp.array([0, 1, -100]))
         >>> [round(float(number), 3) for number in weighed(F.cross_entropy, rows)]
         [0.693, 2.0]
     """
@@ -141,7 +141,7 @@ def weighed(
     return value, None if kinds[0] is None else weight
 
 
-def _of_real_rows(function: Any, rows: Rows, by_rows: bool) -> tuple[Array, Weight]:
+def _of_real_rows(function: Any, rows: Outcome, by_rows: bool) -> tuple[Array, Weight]:
     """Call a function on each row alone, and put the real ones together.
 
     A padded row is a copy of a real one, so nothing it computes is not finite unless theirs is.
@@ -184,7 +184,7 @@ def _told(found: Any) -> tuple[Array, Any]:
     return jnp.asarray(found), ...
 
 
-def _standing(found: tuple[Array, Any], own: Array | None, rows: Rows) -> tuple[Array, Weight]:
+def _standing(found: tuple[Array, Any], own: Array | None, rows: Outcome) -> tuple[Array, Weight]:
     value, weight = found
     if weight is None and own is not None:
         raise ValueError(

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from funcnet.core.aliases import PyTree
-from funcnet.training.averages import as_function, weighed
+from funcnet.functional.explicit_meshes import let_xla_place
+from funcnet.training.averages import Outcome, as_function, weighed
 from funcnet.training.metrics.base import Metric
 from funcnet.training.objective import Measured
 
@@ -47,7 +48,7 @@ class NamedMetrics:
         Example:
             >>> from funcnet.training.named_metrics import NamedMetrics
             >>> M = fn.training.metrics
-            >>> found = NamedMetrics.of([M.FBeta(3), M.ROCAUC(), fn.training.accuracy])
+            >>> found = NamedMetrics.of([M.FBeta(3), M.ROCAUC(bins=100), fn.training.accuracy])
             >>> [name for name, _ in (*found.objects, *found.functions)]
             ['f_beta', 'roc_auc', 'accuracy']
         """
@@ -100,8 +101,7 @@ class NamedMetrics:
             metrics[name], weights[name] = weighed(function, rows)
         for name, metric in self.objects:
             with _naming(name):
-                counted = metric.update(state[name], rows.outputs, rows.targets, where=rows.valid)
-            state = {**state, name: counted}
+                state = {**state, name: _counted(metric, state[name], rows)}
         return state, Measured(metrics, weights, rows)
 
     def read(self, state: PyTree) -> dict[str, Any]:
@@ -126,6 +126,17 @@ class NamedMetrics:
             for name, metric in self.objects
             for text in metric.problems(state[name])
         ]
+
+
+def _counted(metric: Metric, state: PyTree, rows: Outcome) -> PyTree:
+    """Count a batch; on a mesh with explicit axes, too, where most of what metrics do has no type of its own."""
+    leaves, tree = jax.tree.flatten((state, rows.outputs, rows.targets, rows.valid))
+
+    def update(*leaves: Any) -> PyTree:
+        state, outputs, targets, valid = tree.unflatten(leaves)
+        return metric.update(state, outputs, targets, where=valid)
+
+    return let_xla_place(update, *leaves, kept=())
 
 
 @contextmanager

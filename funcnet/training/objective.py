@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, Protocol
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Params, State
+from funcnet.core.checks import check_positive
 from funcnet.data.devices.padding import mark_rows
 from funcnet.functional.losses.reductions import reduced
 from funcnet.module import Functional
-from funcnet.training.averages import Rows, as_function, number_of_rows, weighed
+from funcnet.training.averages import Outcome, as_function, number_of_rows, weighed
 from funcnet.training.metrics.base import Metric
 
 __all__ = ["MarkedBatch", "Objective", "Supervised", "accuracy", "supervised", "with_rows"]
@@ -42,6 +43,7 @@ def supervised(
     targets: str | Callable[[Any], Any] = "label",
     metrics: Mapping[str, Callable[..., Array]] | None = None,
     weight: str | Callable[[Any], Any] | None = None,
+    microbatches: int = 1,
 ) -> "Supervised":
     """Make the objective of a model that predicts targets from inputs.
 
@@ -66,13 +68,16 @@ def supervised(
         weight: what each row of a batch stands for in the loss, and in metrics that do not say so themselves: the key
             of a batch's array ``(N,)``, or of one for each token ``(N, T)`` such as a mask, or a function from a batch
             to it.
+        microbatches: in how many parts a training step computes the gradient, one after another, for less memory: it
+            is that of the whole batch, also where one part has more tokens than another. Layers that look at all rows,
+            such as ``nn.BatchNorm1d``, see a part.
 
     Returns:
         An `Objective`.
 
     Raises:
         TypeError: ``net`` is a model, or a metric is one that adds up over batches by itself.
-        ValueError: the loss is a layer with parameters.
+        ValueError: the loss is a layer with parameters, or ``microbatches`` is below 1.
 
     Example:
         >>> net = fn.functionalize(nn.Linear(4, 3))
@@ -88,6 +93,7 @@ def supervised(
         raise TypeError(
             f"supervised takes net = fn.functionalize(model) first, and then the loss; got {type(net).__name__}"
         )
+    check_positive("microbatches", microbatches)
     for name, metric in (metrics or {}).items():
         if isinstance(metric, Metric):
             raise TypeError(
@@ -102,6 +108,7 @@ def supervised(
         entry_of("targets", targets),
         {name: as_function(metric) for name, metric in (metrics or {}).items()},
         None if weight is None else entry_of("weight", weight),
+        microbatches,
     )
 
 
@@ -134,7 +141,7 @@ class Measured(NamedTuple):
 
     metrics: Metrics
     weights: dict[str, Any]
-    rows: Rows | None = None
+    rows: Outcome | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +154,7 @@ class Supervised:
     targets: Callable[[Any], Any]
     metrics: Mapping[str, Callable[..., Array]] = field(default_factory=dict)
     row_weights: Callable[[Any], Any] | None = None
+    microbatches: int = 1
 
     def __call__(
         self, params: Params, state: State, batch: Any, key: Key | None, train: bool
@@ -161,7 +169,7 @@ class Supervised:
         """Compute what a call does, with what each mean stands for, and what the model gave."""
         valid, batch = valid_rows(batch), unmarked(batch)
         outputs, state = self.net.apply(params, state, self.inputs(batch), key=key, train=train)
-        rows = Rows(outputs, self.targets(batch), valid, self._weights(batch))
+        rows = Outcome(outputs, self.targets(batch), valid, self._weights(batch))
         value, weight = weighed(self.loss, rows, by_rows=self.row_weights is not None)
         if value.ndim:
             raise ValueError(
@@ -180,7 +188,7 @@ class Supervised:
             return number_of_rows(targets)
         if weights is None:
             return jnp.asarray(valid).sum()
-        return Rows(None, targets, valid, weights).number()
+        return Outcome(None, targets, valid, weights).number()
 
     def _weights(self, batch: Any) -> Array | None:
         if self.row_weights is None:

@@ -11,7 +11,8 @@ from funcnet.optim import LossScaleState, apply_updates, scale_loss
 from funcnet.optim.gradients.conjugate import conjugated
 from funcnet.optim.wrappers.loss_scale import unscale_gradients
 from funcnet.training.loss_scaling import DynamicLossScale, scale_of
-from funcnet.training.objective import Measured, Metrics, Objective, measured
+from funcnet.training.microbatches import gradient_in_parts
+from funcnet.training.objective import Measured, Metrics, Objective, Supervised, measured
 from funcnet.training.train_state import TrainState
 
 __all__ = [
@@ -103,11 +104,17 @@ def make_measured_step(
         scaler = scale_of(run.opt_state)
         key = jax.random.fold_in(run.key, run.step)
 
-        def loss(params: Any) -> tuple[Array, tuple[Measured, Any]]:
-            value, aux = measured(objective, params, run.state, batch, key, True)
+        def loss(
+            params: Any, state: Any, batch: Any, key: Any
+        ) -> tuple[Array, tuple[Measured, Any]]:
+            value, aux = measured(objective, params, state, batch, key, True)
             return value if scaler is None else scale_loss(scaler, value), aux
 
-        (_, (found, state)), grads = jax.value_and_grad(loss, has_aux=True)(run.params)
+        where = (run.params, run.state, batch, key)
+        if isinstance(objective, Supervised) and objective.microbatches > 1:
+            grads, found, state = gradient_in_parts(loss, *where, objective.microbatches)
+        else:
+            (_, (found, state)), grads = jax.value_and_grad(loss, has_aux=True)(*where)
         # JAX's gradient for a complex parameter is the conjugate of the direction of steepest ascent
         grads = conjugated(grads)
         updates, opt_state = optimizer.update(grads, run.opt_state, run.params)

@@ -69,6 +69,15 @@ def test_metrics_are_those_of_all_samples_at_once(devices, pad_last, request):
         assert isinstance(found[name], float) == (np.ndim(value) == 0)
 
 
+def test_on_a_mesh_with_explicit_axes():
+    mesh = jax.make_mesh((4,), ("data",))
+    chosen = {name: METRICS[name] for name in ("f1", "matrix", "score", "acc")}
+    chosen["auc"] = M.ROCAUC(classes=CLASSES, capacity=16)
+    found = training.evaluate(OBJECTIVE, RUN, loader(), metrics=chosen, mesh=mesh)
+    for name, value in values_at_once(chosen).items():
+        np.testing.assert_allclose(found[name], value, rtol=2e-6, err_msg=name)
+
+
 class Narrow(fn.Module):
     """Outputs of 16 bits that no rounding changes, so that only what counts them may lose digits."""
 

@@ -92,6 +92,10 @@ def test_by_rules_and_of_a_sharded_model():
     check(training.predict(net, *net.init(jax.random.key(0)), SOURCES["dicts"]()))
 
 
+def test_on_a_mesh_with_explicit_axes():
+    check(predict(SOURCES["dicts"](), mesh=jax.make_mesh((4,), ("data",))))
+
+
 def test_a_function_of_the_batch():
     double = lambda batch: batch["image"] * 2
     check(predict(SOURCES["dicts"](), inputs=double), X * 2)

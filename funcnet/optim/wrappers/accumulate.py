@@ -28,7 +28,8 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
     Between steps the updates change nothing. The mean is taken in at least 32 bits; a gradient of
     ``None`` adds nothing to it. Where all
     micro-batches are at hand at once, ``value_and_grad(..., microbatches=k)`` does the same
-    without a buffer in the state.
+    without a buffer in the state; so does ``training.supervised(..., microbatches=k)``, which also
+    weighs each by what its loss is the mean of, such as tokens.
 
     Args:
         optimizer: the optimizer inside.

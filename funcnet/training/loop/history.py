@@ -1,6 +1,8 @@
 """History: what a run reported."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +45,23 @@ class History:
         if name not in known:
             raise KeyError(f"no metric {name!r}; there are: {', '.join(known) or 'none yet'}")
         return [record[name] for record in self.records if name in record]
+
+    def named(self, part: str, values: Mapping[str, Any]) -> dict[str, float]:
+        """Return floats as a record names them, and keep what is an array.
+
+        Args:
+            part: ``"train"`` or ``"eval"``.
+            values: of metrics.
+
+        Example:
+            >>> history = fn.training.History()
+            >>> history.named("eval", {"loss": 0.5, "matrix": np.eye(2)}), sorted(history.arrays)
+            ({'eval/loss': 0.5}, ['eval/matrix'])
+        """
+        whole = {f"{part}/{name}": value for name, value in values.items()}
+        arrays = {name: value for name, value in whole.items() if isinstance(value, np.ndarray)}
+        self.arrays |= arrays
+        return {name: value for name, value in whole.items() if name not in arrays}
 
     def __repr__(self) -> str:
         """Return a table of the records; of many, the first and the last ones."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcnet.training.averages import number_of_rows
 from funcnet.training.errors import nothing_to_evaluate_on, nothing_to_train_on, shapes_of
@@ -279,7 +278,7 @@ class Running:
         """Make the record of this step, with an evaluation if it is wanted and not made yet."""
         record = self._record()
         if evaluate and self._lacks_evaluation():
-            record |= self._named("eval", self._evaluate())
+            record |= self.history.named("eval", self._evaluate())
             self.place.evaluated = self.training.steps
             if self.keeper is not None:
                 self.keeper.evaluated()
@@ -289,7 +288,7 @@ class Running:
         """Return the record of this step: a new one, unless it has one."""
         place, records = self.place, self.history.records
         if not records or records[-1]["step"] != self.training.steps:
-            means = self._named("train", self._means() | self.training.read_counted())
+            means = self.history.named("train", self._means() | self.training.read_counted())
             now = time.monotonic() - self.started
             seconds = now - place.recorded_at
             record = {
@@ -302,13 +301,6 @@ class Running:
             place.recorded, place.recorded_at = self.training.read(), now
         self.loop.record = records[-1]
         return records[-1]
-
-    def _named(self, part: str, values: dict[str, Any]) -> dict[str, float]:
-        """Return the floats under their names in a record; what is an array goes to the history."""
-        named = {f"{part}/{name}": value for name, value in values.items()}
-        arrays = {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
-        self.history.arrays |= arrays
-        return {name: value for name, value in named.items() if name not in arrays}
 
     def _evaluate(self) -> dict[str, Any]:
         assert self.evaluation is not None

@@ -35,8 +35,12 @@ def _train_functions(
     loss_scale: DynamicLossScale | None,
     whole: NamedSharding | None,
     measures: tuple[Measure, ...],
-) -> tuple[CountedStep, Any, Any, set[Any]]:
+) -> tuple[CountedStep, Any, Any, Any, set[Any]]:
     step = CountedStep(objective, optimizer, metrics, loss_scale, whole)
+
+    def values(run: TrainState, batch: Any) -> list[Mapping[str, Array]]:
+        taken = step.step(run, batch)[1]
+        return [measure(run, taken.grads, taken.updates) for measure, _ in measures]
 
     def moved(
         run: TrainState, tally: Tally, counted: PyTree, measured: Sequence[Array], batch: Any
@@ -49,7 +53,8 @@ def _train_functions(
         measured = measured if whole is None else leaf_constrained(measured, whole)
         return after, tally, counted, measured
 
-    return step, jax.jit(moved, donate_argnums=(0, 1, 2, 3)), jax.jit(metrics.init), set()
+    compiled = jax.jit(moved, donate_argnums=(0, 1, 2, 3))
+    return step, compiled, values, jax.jit(metrics.init), set()
 
 
 def _measured(measure: Any, every: int, old: Array, before: TrainState, taken: Taken) -> Array:
@@ -106,6 +111,7 @@ class Training:
         self._names: list[list[str]] = []
         self._since = self.steps
         self._read: tuple[int, Any] = (-1, None)
+        self._values: tuple[int, list[tuple[int, dict[str, float]]]] = (-1, [])
         self._warned = False
 
     def restore(self, tally: Tally | None, counted: PyTree, measured: Sequence[Array]) -> None:
@@ -132,16 +138,12 @@ class Training:
     def _begin(self, batch: Any) -> None:
         """Make the step, and what it adds to, for batches like this one."""
         setup = self.setup
-        plain, compiled, self._init, self._known = cached(
+        plain, compiled, values, self._init, self._known = cached(
             _train_functions, setup.objective, setup.optimizer, self.metrics, self.loss_scale,
             setup.whole, self.measures,
         )  # fmt: skip
         tally = plain.start(self.run, batch) if self.tally is None else self.tally
         counted = self._init() if self.counted is None else self.counted
-
-        def values(run: TrainState, batch: Any) -> list[Mapping[str, Array]]:
-            taken = plain.step(run, batch)[1]
-            return [measure(run, taken.grads, taken.updates) for measure, _ in self.measures]
 
         found = jax.eval_shape(values, self.run, batch) if self.measures else []
         self._names = [sorted(one) for one in found]
@@ -162,14 +164,21 @@ class Training:
         return self._read[1]
 
     def read_measured(self) -> list[tuple[int, dict[str, float]]]:
-        """Read what each observer measured last, with the step at which it did so."""
-        rows = jax.device_get(self.measured) if self._names else []
-        found = []
+        """Read what each observer measured last, with the step at which it did so; what is older comes first."""
+        if not self._names:
+            return []
+        if self._values[0] != self.steps:
+            self._values = (self.steps, self._measured_now())
+        return self._values[1]
+
+    def _measured_now(self) -> list[tuple[int, dict[str, float]]]:
+        found: list[tuple[int, dict[str, float]]] = []
+        rows = jax.device_get(self.measured)
         for (_, every), names, row in zip(self.measures, self._names, rows, strict=True):
             when = self.steps - self.steps % every
             if when > self._since:
                 found.append((when, dict(zip(names, row.tolist(), strict=True))))
-        return found
+        return sorted(found, key=lambda one: one[0])
 
     def read_counted(self) -> dict[str, Any]:
         """Return the values of the metrics since they were read last, and begin anew."""

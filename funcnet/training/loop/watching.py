@@ -197,7 +197,7 @@ class Watchers:
             if window.tally is not None:
                 totals -= window.tally.read()
             means = totals.means()
-            for when, values in sorted(self._measured(), key=lambda one: one[0]):
+            for when, values in self._measured():
                 if when > window.step:
                     means |= values
             self._windows[place] = window = Window(tally, step, means)

@@ -6,7 +6,7 @@ from tests.several_processes import run_together
 
 
 def test_one_process_ends_the_run_of_all(tmp_path):
-    run_together("tests.training.loop.stopped_child", 2, 2, tmp_path, tmp_path)
+    run_together("tests.training.loop.stopped_child", 2, 2, tmp_path, tmp_path, limit=300.0)
     found, other = (
         json.loads((tmp_path / f"stopped-{process}.json").read_text()) for process in range(2)
     )
