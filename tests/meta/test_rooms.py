@@ -37,6 +37,7 @@ FUNCTIONS = {
 """The functions of layers (without ``1d``, ``2d``, ``3d``) whose own names do not tell which."""
 
 SAME_NAME_TWICE = {
+    "Profile": "where a loader's time goes, and a trace of a run's steps: each in its own namespace",
     "add_arguments": "every subcommand of `python -m funcnet.export` has one",
     "constant": "PyTorch's name of an initializer, the field's name of a schedule: both are public API",
     "linear": "PyTorch's name of a function, the field's name of a schedule: both are public API",

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from funcnet import training
 from tests.several_processes import run_together
+from tests.training.test_metrics_of_a_run import METRICS, NET, OBJECTIVE, RUN, samples
 from tests.training.test_on_mesh import RULES, Ending, Stop, close, fit, loader, mesh_of
 
 EPOCHS = 5
@@ -35,3 +37,16 @@ def test_two_processes_and_one_make_one_run(tmp_path):
     assert "epoch 4/4: train/accuracy" in said[0]
     assert "epoch" not in said[1]
     close(fit(epochs=EPOCHS, checkpoint=tmp_path / "run"), expected)
+
+
+def test_two_processes_evaluate_and_predict_as_one(tmp_path):
+    run_together("tests.training.averages_child", 2, 2, tmp_path, tmp_path)
+    found = [json.loads((tmp_path / f"found-{process}.json").read_text()) for process in range(2)]
+    assert found[0] == found[1]
+    metrics = {name: METRICS[name] for name in ("acc", "matrix", "score")}
+    expected = training.evaluate(OBJECTIVE, RUN, [samples()], metrics=metrics)
+    assert found[0]["values"].keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[0]["values"][name], value, rtol=2e-6, err_msg=name)
+    outputs = NET.apply(RUN.params, RUN.state, samples()["x"])[0]
+    np.testing.assert_allclose(found[0]["outputs"], outputs, rtol=1e-5)
