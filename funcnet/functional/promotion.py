@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import as_floats, at_least_float32, is_float, spread, widest
+from funcnet.core.dtypes import as_floats, at_least_float32, is_float, widest
 
 __all__ = ["add_bias", "with_parameters"]
 
@@ -71,4 +71,7 @@ def add_bias(output: Array, bias: Array) -> Array:
     """
     if bias.dtype == at_least_float32(bias.dtype) or not is_float(bias):
         return output + bias  # its gradient is a sum in this dtype already; integers have none
-    return output + spread(bias, output.shape, output.dtype)
+    wide = at_least_float32(
+        output.dtype
+    )  # the sum too: under vmap it is there that the bias is spread
+    return (output.astype(wide) + bias.astype(wide)).astype(output.dtype)

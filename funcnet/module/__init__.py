@@ -1,6 +1,7 @@
 """The one idea: descriptions that become pure functions and plain parameter pytrees."""
 
-from funcnet.module.binding import bind, unbind, update_state
+from funcnet.module.binding.bind import bind
+from funcnet.module.binding.unbind import unbind, update_state
 from funcnet.module.functional_call import functional_call
 from funcnet.module.functionalize import Functional, functionalize
 from funcnet.module.module import Module

@@ -14,15 +14,9 @@ from funcnet.core.errors import UnboundModuleError
 from funcnet.core.keys import is_key
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import missing_attribute
-from funcnet.module.binding import (
-    Binding,
-    Observer,
-    bind_node,
-    state_of,
-    unbind,
-    unbind_stored,
-    update_state,
-)
+from funcnet.module.binding.bind import bind_node
+from funcnet.module.binding.bound import Binding, OutputObserver
+from funcnet.module.binding.unbind import state_of, unbind, unbind_stored, update_state
 from funcnet.module.description import Node, is_module, snapshot
 from funcnet.module.initial_values.lazy_shapes import learned_specs
 from funcnet.module.initialize import draw
@@ -267,7 +261,7 @@ class PureModule:
 
     def apply_observed(
         self,
-        observer: Observer | None,
+        observer: OutputObserver | None,
         params: Params,
         state: State,
         /,
@@ -309,7 +303,7 @@ APPLYS_OWN = frozenset({"key", "train"})
 """Keywords of `PureModule.apply`; a call that has arguments of these names is given them too."""
 
 
-def _seen_by(around: Binding | None) -> Observer | None:
+def _seen_by(around: Binding | None) -> OutputObserver | None:
     """Return who sees the modules of a part that is applied on its own, under their paths in the whole."""
     observer = None if around is None else around.scope.observer
     if around is None or observer is None:
@@ -357,7 +351,7 @@ class TransformedPart:
         self.observer = observer
         watched = copies is not None and isinstance(observer, Observation)
         self.indices = jnp.arange(copies) if watched else None
-        self.region: Observer | None = None
+        self.region: OutputObserver | None = None
 
     def __call__(
         self, params: Params, state: State, key: Key | None, index: Any, *args: Any, **kwargs: Any

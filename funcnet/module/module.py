@@ -22,7 +22,7 @@ from funcnet.module.precision.policy import ComputesIn
 from funcnet.module.specs import is_buffer, is_spec
 
 if TYPE_CHECKING:
-    from funcnet.module.binding import Binding
+    from funcnet.module.binding.bound import Binding
 
 __all__ = ["Module"]
 
@@ -206,7 +206,7 @@ class Module:
         """Copy and pickle a bound module as its description and its arrays, which stay tied."""
         if "_binding" not in vars(self):
             return super().__reduce_ex__(protocol)
-        from funcnet.module.binding import rebound, taken_apart  # built on this file
+        from funcnet.module.binding.bind import rebound, taken_apart  # built on this file
 
         return rebound, taken_apart(self)
 

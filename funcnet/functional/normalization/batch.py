@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
-from funcnet.core.dtypes import widened, widest
+from funcnet.core.dtypes import at_least_float32, widened, widest
 from funcnet.functional.explicit_meshes import devices_of, let_xla_place
 from funcnet.functional.normalization.standardize import running_average
+from funcnet.functional.residuals import keeping_arguments, row
 
 __all__ = ["batch_norm", "batch_norm_update"]
 
@@ -92,7 +93,7 @@ def batch_norm(
     _check_eps(eps, training)
     _check_channels(x, axes, running_mean, running_var, weight, bias)
     if training:
-        return _affine(x, _statistics(x, axes, axis_name), weight, bias, eps, axes).astype(dtype)
+        return _by_own_statistics(dtype, x, weight, bias, eps, axes, axis_name)[0]
     if running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless training=True")
     mean, var = jax.lax.stop_gradient((running_mean, running_var))
@@ -148,8 +149,7 @@ def batch_norm_update(
     axes = _reduced_axes(x, channels_last)
     _check_eps(eps, training=True)
     _check_channels(x, axes, running_mean, running_var, weight, bias)
-    statistics = _statistics(x, axes, axis_name)
-    output = _affine(x, statistics, weight, bias, eps, axes).astype(dtype)
+    output, statistics = _by_own_statistics(dtype, x, weight, bias, eps, axes, axis_name)
     if statistics.shift is None:  # an empty batch says nothing
         return output, running_mean, running_var
     mean, var = jax.lax.stop_gradient((statistics.mean + statistics.shift, statistics.var))
@@ -162,6 +162,42 @@ def batch_norm_update(
     )
 
 
+def _by_own_statistics(
+    dtype: Any,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    axes: tuple[int, ...],
+    axis_name: AxisName | None,
+) -> tuple[Array, ChannelStatistics]:
+    """Standardize by the batch's statistics. For the gradient of an input of 16 bits no array of 32 is kept."""
+    settings = {"eps": eps, "axes": axes, "axis_name": axis_name}
+    if x.dtype == dtype or 0 in x.shape:
+        output, statistics = _standardized(x, weight, bias, **settings)
+        return output.astype(dtype), statistics
+    output, (shift, mean, var, _) = _standardized_again(x.astype(dtype), weight, bias, **settings)
+    size = _size_of(x, axes) * (1 if axis_name is None else jax.lax.axis_size(axis_name))
+    return output, ChannelStatistics(shift, mean, var, size)
+
+
+def _standardized(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    *,
+    eps: float,
+    axes: tuple[int, ...],
+    axis_name: AxisName | None,
+) -> tuple[Array, ChannelStatistics]:
+    wide = x.astype(at_least_float32(x.dtype))
+    statistics = _statistics(wide, axes, axis_name)
+    return _affine(wide, statistics, weight, bias, eps, axes).astype(x.dtype), statistics
+
+
+_standardized_again = keeping_arguments(_standardized, surely=True)
+
+
 def _bessel(size: Any, dtype: Any) -> float | Array:
     """Return ``n / (n - 1)``, by which a variance of ``n`` numbers is that of what they were drawn from."""
     if not isinstance(size, int):  # a length that an export leaves open
@@ -171,7 +207,7 @@ def _bessel(size: Any, dtype: Any) -> float | Array:
 
 
 def _statistics(x: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> ChannelStatistics:
-    size = math.prod(x.shape[axis] for axis in axes)
+    size = _size_of(x, axes)
     if size == 0:
         neutral = jnp.zeros(_channels(x, axes), x.dtype)
         return ChannelStatistics(None, neutral, neutral, 0)
@@ -188,7 +224,12 @@ def _statistics(x: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> 
     mean, square = centred.mean(axes), (centred * centred).mean(axes)
     if axis_name is not None:
         mean, square = jax.lax.pmean((mean, square), axis_name)
+    mean, square = row(mean), row(square)
     return ChannelStatistics(shift, mean, square - mean * mean, size)
+
+
+def _size_of(x: Array, axes: tuple[int, ...]) -> int:
+    return math.prod(x.shape[axis] for axis in axes)
 
 
 def _typical_mean(x: Array, axes: tuple[int, ...]) -> Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from funcnet.core.errors import ModuleDefinitionError
 from funcnet.core.jax_internals.programs import Program, trace
-from funcnet.module.binding import Binding, Scope, bind_leaves
+from funcnet.module.binding.bound import Binding, Scope, bind_leaves
 from funcnet.module.description import Node, specs_of
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module

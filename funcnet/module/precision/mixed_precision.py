@@ -1,9 +1,9 @@
 """mixed_precision: a model that keeps its parameters in 32 bits and computes in 16."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import jax.numpy as jnp
 
@@ -17,8 +17,8 @@ from funcnet.module.precision.policy import ComputesIn, PrecisionPolicy
 
 __all__ = ["mixed_precision"]
 
-Keep = str | type[Module]
-"""A glob on dotted paths, or a class of layers."""
+Keep = str | type[Module] | Callable[[str, Module], bool]
+"""A glob on dotted paths, a class of layers, or a function of path and layer."""
 
 
 def mixed_precision(
@@ -33,14 +33,27 @@ def mixed_precision(
     checkpoint: the two models share them. In a call
 
     - parameters are rounded once, as the call begins; on a mesh before they are gathered, which moves half the
-      bytes;
+      bytes. A part that is taken out by `unbind` has them in 32 bits, and rounds them where it is called, so that
+      steps of a loop which share them (`nn.Scan`) sum their gradients in 32 bits;
     - floats that enter a module are rounded, so that what the model's own code widens (``x + self.table``) is
       narrow again in the next layer; `summary` shows where that happens, and JAX refuses it where
       ``jax_numpy_dtype_promotion`` is ``"strict"``;
-    - normalization layers keep their parameters and compute in 32 bits, whatever their names; so do softmax and
-      loss layers, and losses return 32 bits (`Module.computes_in`); sums are in 32 bits everywhere;
+    - what a layer adds to that is in the table (`Module.computes_in`);
     - what ``keep`` names computes in 32 bits, with all that lies in it, and what it returns is rounded;
-    - buffers stay as they are. So do integers, keys and complex numbers.
+    - buffers stay as they are. So do integers, keys, complex numbers, and floats of 8 bits.
+
+    ==========================================  ==================  ==================  ==========================
+    layers                                      parameters          computed in         returned
+    ==========================================  ==================  ==================  ==========================
+    linear, convolutions, attention, recurrent  16 bits             products of 16      16 bits
+                                                                    bits, sums of 32
+    embeddings                                  16 bits             looked up           16 bits
+    activations, pooling, dropout, resizing     16 bits             32 bits             16 bits
+    softmax and its like                        none                32 bits             16 bits
+    normalization                               32 bits             32 bits             as given: 16 bits
+    losses, with the layers that they own       32 bits             32 bits             32 bits
+    what ``keep`` names                         32 bits             32 bits             16 bits
+    ==========================================  ==================  ==================  ==========================
 
     A value that was rounded and is handed on as it is is not rounded where 32 bits are asked for: a module that is
     kept sees the model's own input in full, and what it returns leaves the model in full.
@@ -48,9 +61,10 @@ def mixed_precision(
     Args:
         net: what `functionalize` or `parallel.shard` returned, also for the other way round.
         compute: ``jnp.bfloat16``; or ``jnp.float16``, whose gradients need a scale: `training.dynamic_loss_scale`.
-        keep: globs on dotted paths of modules or parameters, where ``*`` also crosses dots, and classes of layers:
-            what stays in 32 bits besides. A floating input that must not be rounded, such as a time, is one for a
-            module that is kept.
+        keep: what stays in 32 bits besides, one or several: globs on dotted paths of modules or parameters, where
+            ``*`` also crosses dots; classes of layers; functions ``(path, layer) -> bool``. Name here the module that
+            takes a floating input which must not be rounded, such as a time; and a parameter that the model's own
+            code spreads over a batch (``x + self.table``), because its gradient is a sum in its own dtype.
         outputs: the dtype of the floats that the model returns, float32, so that losses outside of it are computed
             in 32 bits: a loss has the dtype of its inputs. (PyTorch's ``autocast`` returns 16 bits, and widens in its
             own losses instead.) None leaves them as they are.
@@ -91,7 +105,7 @@ def mixed_precision(
             "mixed_precision takes a whole model: this is a part of a bound one, which computes as the whole does"
         )
     layout = pure.node.layout
-    chosen = (keep,) if isinstance(keep, str | type) else tuple(keep)
+    chosen = (keep,) if isinstance(keep, str) or callable(keep) else tuple(keep)
     modules = _modules(layout, chosen)
     arrays = _arrays(layout, modules, chosen)
     precision = PrecisionPolicy(
@@ -176,9 +190,12 @@ def _chosen_modules(layout: Layout, item: Any) -> set[str]:
             kinds = sorted({type(module).__name__ for module in layout.modules.values()})
             raise ValueError(f"keep names {item.__name__}, but there are only {', '.join(kinds)}")
         return found
+    if callable(item):
+        return _answered(layout, cast(Callable[[str, Module], Any], item))
     if not isinstance(item, str):
         raise TypeError(
-            f"keep takes globs on dotted paths, such as '*.head', and classes of layers; got {item!r}"
+            "keep takes globs on dotted paths, such as '*.head', classes of layers, and functions of a path and a "
+            f"layer; got {item!r}"
         )
     found = {
         path
@@ -187,6 +204,26 @@ def _chosen_modules(layout: Layout, item: Any) -> set[str]:
     }
     if not found and not _chosen_arrays(layout, item):
         select(item, [path for path in (*layout.modules, *layout.parameters) if path])
+    return found
+
+
+def _answered(layout: Layout, function: Callable[[str, Module], Any]) -> set[str]:
+    """Return the modules for which a function says yes."""
+    answers: dict[str, Any] = {
+        path: function(path, module) for path, module in layout.modules.items()
+    }
+    for path, answer in answers.items():
+        if answer is not True and answer is not False:
+            raise TypeError(
+                f"a function for keep returns True or False; got {answer!r} for {path!r}"
+            )
+    found = {path for path, answer in answers.items() if answer}
+    if not found:
+        kinds = sorted({type(module).__name__ for module in layout.modules.values()})
+        raise ValueError(
+            f"the function given as keep chose none of {len(answers)} modules: it is called with a path, such as "
+            f"{max(answers, key=len)!r}, and a layer; there are {', '.join(kinds)}"
+        )
     return found
 
 

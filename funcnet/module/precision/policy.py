@@ -45,21 +45,6 @@ class PrecisionPolicy:
         """Name the dtype."""
         return f"PrecisionPolicy({self.compute.name})"
 
-    def narrowed(
-        self, layout: Layout, leaves: dict[int, Any], placement: Placement | None
-    ) -> dict[int, Any]:
-        """Return a model's arrays, by the ``id`` of their specs, with its parameters in 16 bits.
-
-        On a mesh what is rounded lies where it is stored: XLA would else gather first, and round afterwards.
-        """
-        found: dict[int, Any] = {}
-        for path, spec in layout.parameters.items():
-            old = leaves.get(id(spec))
-            if path in self.arrays or (new := self.narrow(old)) is old:
-                continue
-            found[id(spec)] = new if placement is None else placement.kept(new, path)
-        return leaves | found
-
     def narrow(self, leaf: Any) -> Any:
         """Round an array of real floats to 16 bits; anything else stays."""
         if not is_real(leaf) or leaf.dtype == self.compute:
@@ -99,6 +84,36 @@ class Rounding:
     def again(self) -> "Rounding":
         """Begin anew in the trace that runs now."""
         return Rounding(self.precision, given_wide=self.given_wide)
+
+    def parameters(
+        self, layout: Layout, leaves: dict[int, Any], placement: Placement | None
+    ) -> dict[int, Any]:
+        """Return a model's arrays, by the ``id`` of their specs, with its parameters in 16 bits.
+
+        On a mesh what is rounded lies where it is stored: XLA would else gather first, and round afterwards.
+        """
+        found: dict[int, Any] = {}
+        for path, spec in layout.parameters.items():
+            old = leaves.get(id(spec))
+            if path in self.precision.arrays or (new := self.precision.narrow(old)) is old:
+                continue
+            if placement is not None:
+                new = placement.kept(new, path)
+            self.exact[id(new)] = new, old
+            found[id(spec)] = new
+        return leaves | found
+
+    def parameters_in_full(self, layout: Layout, leaves: dict[int, Any]) -> dict[int, Any]:
+        """Return those parameters of a part that were rounded as they were before, or at least in their dtype.
+
+        Where they were gathered in 16 bits, only these bits are there.
+        """
+        found: dict[int, Any] = {}
+        for spec in layout.parameters.values():
+            leaf: Any = leaves.get(id(spec))
+            if is_real(leaf) and leaf.dtype == self.precision.compute:
+                found[id(spec)] = self._widen(leaf)
+        return found
 
     def given(self, path: str, arguments: Any) -> Any:
         """Return what a module is called with, in the dtype that it computes in."""

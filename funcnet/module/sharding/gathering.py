@@ -18,7 +18,7 @@ from funcnet.module.layout import Layout
 from funcnet.module.observe import Observation
 
 if TYPE_CHECKING:
-    from funcnet.module.binding import Binding
+    from funcnet.module.binding.bound import Binding
     from funcnet.module.sharding.placement import Placement, ShardedArray
 
 __all__ = [

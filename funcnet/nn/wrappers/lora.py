@@ -12,7 +12,7 @@ from funcnet.core.checks import check_positive, check_probability
 from funcnet.core.paths import nest, select
 from funcnet.functional.dropout import dropout as drop
 from funcnet.module import Module, Parameter
-from funcnet.module.binding import describe
+from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import placed
 from funcnet.module.specs import is_spec

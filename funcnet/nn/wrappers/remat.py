@@ -8,7 +8,7 @@ import numpy as np
 
 from funcnet.core.aliases import Key, Params, State
 from funcnet.module import Module
-from funcnet.module.binding import infers_shapes
+from funcnet.module.binding.bind import infers_shapes
 from funcnet.module.functionalize import TransformedPart
 from funcnet.nn.wrappers.base import ModuleWrapper, policy_of
 

@@ -7,7 +7,7 @@ import jax
 from funcnet.core.aliases import Key, Params, State
 from funcnet.core.checks import check_positive
 from funcnet.module import Module
-from funcnet.module.binding import infers_shapes
+from funcnet.module.binding.bind import infers_shapes
 from funcnet.module.functionalize import TransformedPart
 from funcnet.nn.wrappers.base import (
     Keep,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import PyTree
 from funcnet.module import Module
-from funcnet.module.binding import infers_shapes
+from funcnet.module.binding.bind import infers_shapes
 from funcnet.module.functionalize import TransformedPart
 from funcnet.nn.wrappers.base import (
     Keep,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 from jax.sharding import Mesh
 
 from funcnet.module import Functional, Module
-from funcnet.module.binding import describe
+from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced, snapshot
 from funcnet.nn.wrappers.repeat import Repeat
 from funcnet.parallel.pipeline.repeat import pipelined_copy, pipelines

@@ -6,7 +6,7 @@ import jax
 from jax.sharding import Mesh
 
 from funcnet.core.aliases import Key, Params, State
-from funcnet.module.binding import infers_shapes
+from funcnet.module.binding.bind import infers_shapes
 from funcnet.module.functionalize import TransformedPart
 from funcnet.module.layout import Layout
 from funcnet.nn.wrappers.base import check_same_structure, keeping, policy_of

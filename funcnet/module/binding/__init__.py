@@ -1,0 +1,1 @@
+"""From a description and its trees to an ordinary object that holds arrays, and back."""
