@@ -49,7 +49,9 @@ def describe_contents(path: str | os.PathLike[str], depth: int | None = None) ->
     if place.is_dir() and not _holds_model(place):
         return describe_path(place)
     arrays = open_arrays(place)
-    notes = [f"  {name}: {_cut(text)}" for name, text in getattr(arrays, "metadata", {}).items()]
+    written = getattr(arrays, "metadata", {})
+    # that its arrays are PyTorch's says every file that has a header
+    notes = [f"  {name}: {_cut(text)}" for name, text in written.items() if name != "format"]
     return "\n".join(
         [_table(arrays, depth), _totals(arrays), *(["notes:", *notes] if notes else [])]
     )

@@ -30,9 +30,9 @@ from funcnet.training.trials.learning_rate import RateSearch, find_learning_rate
 from funcnet.training.trials.one_batch import Overfit, overfit_one_batch
 
 __all__ = [
+    "BatchSizeSearch",
     "CSVLog",
     "Checkpoints",
-    "BatchSizeSearch",
     "DynamicLossScale",
     "EarlyStop",
     "Epochs",
@@ -45,8 +45,8 @@ __all__ = [
     "Loop",
     "Objective",
     "Observer",
-    "Profile",
     "Overfit",
+    "Profile",
     "Progress",
     "RateSearch",
     "RunningMean",

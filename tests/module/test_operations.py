@@ -1,6 +1,8 @@
 """Operations and bytes of summaries, met with counts by hand: sizes are drawn, formulas are written out."""
 
+import importlib
 import math
+import pkgutil
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,9 @@ import funcnet as fn
 from funcnet import nn
 from funcnet.core.jax_internals.programs import trace
 from funcnet.module.summaries.counting import count_operations
+from tests.nn import rows
+from tests.parity.inputs import arrays
+from tests.parity.ours import module_of
 
 
 def counted(function, *shapes):
@@ -250,3 +255,25 @@ def test_mixed_precision_halves_activations_and_leaves_operations():
     mixed = fn.summary(fn.mixed_precision(fn.functionalize(model)), (2, 4))
     assert mixed.operations == plain.operations
     assert mixed.activation_bytes * 2 == plain.activation_bytes
+
+
+# ---- every layer ---------------------------------------------------------------------------------
+
+
+def families():
+    return sorted(found.name for found in pkgutil.iter_modules(rows.__path__))
+
+
+@pytest.mark.parametrize("family", families())
+def test_every_layer_and_function_can_be_counted(family, x64):
+    """One row of each name; nothing in any is unknown."""
+    known = {}
+    for row in getattr(importlib.import_module(f"tests.nn.rows.{family}"), "ROWS", ()):
+        row = getattr(row, "values", (row,))[0]
+        if not (row.error or row.ours):
+            known.setdefault(row.name, row)
+    for name, row in known.items():
+        inputs, keywords = arrays(row, 0)[:2]
+        summary = fn.summary(module_of(row), *inputs, **keywords)
+        assert (summary.unknown, summary.open_loops) == ((), 0), name
+        assert summary.activation_bytes > 0, name

@@ -149,7 +149,7 @@ _COUNTS: dict[str, Callable[[Operation], int]] = {
 }
 
 _EACH = frozenset({
-    "abs", "acos", "acosh", "add", "add_any", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
+    "abs", "acos", "acosh", "add", "add_any", "add_jaxvals", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
     "bessel_i1e", "cbrt", "ceil", "clamp", "cos", "cosh", "digamma", "div", "erf", "erf_inv", "erfc", "exp",
     "exp2", "expm1", "floor", "igamma", "igamma_grad_a", "igammac", "imag", "lgamma", "log", "log1p", "log2",
     "logistic", "max", "min", "mul", "neg", "nextafter", "one_minus_square", "polygamma", "pow", "real", "rem",

@@ -164,7 +164,7 @@ def _selected(curves: dict[str, list[_Curve]], names: Any) -> list[_Curve]:
 
 def _panels(curves: list[_Curve]) -> dict[str, list[_Curve]]:
     panels: dict[str, list[_Curve]] = {}
-    for curve in curves:
+    for curve in sorted(curves, key=lambda curve: curve.panel != "loss"):  # the loss comes first
         panels.setdefault(curve.panel, []).append(curve)
     return panels
 

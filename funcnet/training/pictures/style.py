@@ -119,6 +119,13 @@ def label_axes(axes: "Axes", title: str = "", *, x: str = "", y: str = "") -> No
         title: above it.
         x: what goes to the right, with its unit: ``"time (s)"``.
         y: what goes up.
+
+    Example:
+        >>> from funcnet.training.pictures import label_axes, new_figure
+        >>> axes = new_figure()[1][0, 0]
+        >>> label_axes(axes, x="price ($)", y="demand (1/day)")
+        >>> axes.get_xlabel()
+        'price ($)'
     """
     axes.set_title(title, parse_math=False)
     axes.set_xlabel(x, parse_math=False)

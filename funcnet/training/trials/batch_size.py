@@ -1,5 +1,6 @@
 """find_batch_size: the largest batch whose training step fits into the device's memory."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.checks import check_choice, check_positive
-from funcnet.training.averages import number_of_rows
 from funcnet.training.loss_scaling import DynamicLossScale
-from funcnet.training.objective import Objective
+from funcnet.training.objective import Objective, Supervised
 from funcnet.training.steps import make_train_step
 from funcnet.training.train_state import TrainState
 from funcnet.training.trials.losses import copied
@@ -78,7 +78,8 @@ def find_batch_size(
         batch: one batch, of any size: its arrays' first axes are the rows.
         limit: the bytes that a step may use; a CPU, which tells no limit, needs it.
         largest: where to end, such as the number of samples.
-        multiple_of: which sizes to try, such as the number of devices.
+        multiple_of: which sizes to try, such as the number of devices; of an objective in microbatches also their
+            number.
         by: ``"analysis"`` or ``"running"``; None: the first, where the device tells its memory or there is a limit.
         loss_scale: as of `make_train_step`.
 
@@ -101,7 +102,9 @@ def find_batch_size(
     check_choice("by", by, (None, "analysis", "running"))
     check_positive("largest", largest)
     check_positive("multiple_of", multiple_of)
-    number_of_rows(batch)
+    rows = _rows_in(batch)
+    if isinstance(objective, Supervised):
+        multiple_of = math.lcm(multiple_of, objective.microbatches)
     copied(run)  # whether it is one
     limit = _left_on_the_device(run) if limit is None else limit
     if by == "analysis" and limit is None:
@@ -137,7 +140,7 @@ def find_batch_size(
         known = {size: needed for size, needed in search.needed.items() if needed is not None}
         return None if running or limit is None else _crossing(known, limit)
 
-    start = max(number_of_rows(batch) // multiple_of, 1) * multiple_of
+    start = max(rows // multiple_of, 1) * multiple_of
     size = _doubled_then_halved(
         fits, expected, start, multiple_of, largest // multiple_of * multiple_of
     )
@@ -175,6 +178,16 @@ def _crossing(needed: dict[int, int], limit: int) -> int | None:
     small, large = sorted(needed)[-2:]
     slope = (needed[large] - needed[small]) / (large - small)
     return int(large + (limit - needed[large]) / slope) if slope > 0 else None
+
+
+def _rows_in(batch: Any) -> int:
+    lengths = {len(leaf) for leaf in jax.tree.leaves(batch) if getattr(leaf, "ndim", 0)}
+    if len(lengths) != 1:
+        raise ValueError(
+            f"a batch's arrays have the rows as their first axes; got lengths {sorted(lengths)}, so it is not known "
+            "how a larger batch looks"
+        )
+    return lengths.pop()
 
 
 def _of_size(batch: Any, size: int, *, abstract: bool) -> Any:

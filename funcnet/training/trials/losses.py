@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Params, State
 from funcnet.training.loss_scaling import DynamicLossScale
-from funcnet.training.objective import Metrics, Objective
+from funcnet.training.objective import Metrics, Objective, Supervised
 from funcnet.training.steps import make_train_step
 from funcnet.training.train_state import TrainState
 
@@ -26,7 +26,9 @@ def loss_step(
         loss, (_, state) = objective(params, state, batch, key, train)
         return loss, ({"loss": loss}, state)
 
-    plain = make_train_step(told, optimizer, loss_scale=loss_scale)
+    # what `supervised` makes reports its loss itself, and may compute it in parts
+    telling = objective if isinstance(objective, Supervised) else told
+    plain = make_train_step(telling, optimizer, loss_scale=loss_scale)
 
     def step(run: TrainState, batch: Any) -> tuple[TrainState, Array]:
         run, metrics = plain(run, batch)

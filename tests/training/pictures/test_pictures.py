@@ -182,8 +182,8 @@ def test_groups_of_one_metric_share_a_panel():
         {"step": i, "grad_norm/a": 1.0, "grad_norm/b": 2.0, "train/loss": 0.0} for i in range(3)
     ]
     figure = fn.training.plot(records)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["grad norm", "loss"]
-    assert len(figure.axes[0].lines) == 2
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "grad norm"]
+    assert len(figure.axes[1].lines) == 2
     assert len(fn.training.plot(records, names="grad_norm/a").axes[0].lines) == 1
 
 

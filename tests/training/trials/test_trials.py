@@ -329,6 +329,23 @@ def test_where_memory_ends_is_caught(monkeypatch):
     assert 18 <= found.size <= 20
 
 
+def test_microbatches_divide_what_is_tried():
+    _, run, optimizer, batch = wide()
+    net = fn.functionalize(nn.Linear(2048, 2))
+    objective = fn.training.supervised(net, F.cross_entropy, microbatches=3)
+    found = find_batch_size(objective, optimizer, run, batch, limit=2**20, multiple_of=2)
+    assert found.size % 6 == 0 < found.size
+    batch = {name: leaf[:3] for name, leaf in batch.items()}
+    assert overfit_one_batch(objective, optimizer, run, batch).can_learn
+
+
+def test_a_batch_without_a_number_of_rows_is_refused():
+    objective, run, optimizer, batch = wide()
+    for wrong in ({**batch, "label": np.zeros(3)}, {"image": 1.0}):
+        with pytest.raises(ValueError, match="not known how a larger batch looks"):
+            find_batch_size(objective, optimizer, run, wrong, limit=2**20)
+
+
 def test_other_errors_are_not_taken_for_the_end_of_memory():
     _, run, optimizer, batch = wide()
 
