@@ -1,18 +1,17 @@
 """Objectives: the function of params and a batch that training makes small."""
 
-import copy
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, Params, State
 from funcnet.data.devices.padding import mark_rows
+from funcnet.functional.losses.reductions import reduced
 from funcnet.module import Functional
-from funcnet.nn.losses.base import LossLayer
+from funcnet.training.averages import Rows, as_function, number_of_rows, weighed
+from funcnet.training.metrics.base import Metric
 
 __all__ = ["MarkedBatch", "Objective", "Supervised", "accuracy", "supervised", "with_rows"]
 
@@ -24,7 +23,8 @@ class Objective(Protocol):
 
     ``loss`` is a scalar mean over the batch, ``metrics`` a flat dict of such means to report, ``state`` the
     model's new buffers. `supervised` makes one; a function written by hand will do as well. An object may
-    also have a method ``weight(batch)``: how many samples the means stand for (default: the batch's rows).
+    also have a method ``weight(batch)``: how much the means stand for, such as a number of tokens, or a dict of such
+    numbers by the metrics' names (default: the batch's rows that are real).
     """
 
     def __call__(
@@ -41,23 +41,38 @@ def supervised(
     inputs: str | Callable[[Any], Any] = "image",
     targets: str | Callable[[Any], Any] = "label",
     metrics: Mapping[str, Callable[..., Array]] | None = None,
+    weight: str | Callable[[Any], Any] | None = None,
 ) -> "Supervised":
     """Make the objective of a model that predicts targets from inputs.
 
     Where a batch says which of its rows are real (``batch["valid"]``, as a loader with ``pad_last=True``
     does), the others count neither for the loss nor for the metrics, in training and in evaluation: a
     function that takes ``where=`` is given the mask ``(N,)``; any other is called on the whole batch if all rows
-    are real, else on each row alone, which is the mean if it is one over rows.
+    are real, else on each row alone, and put together by what each row stands for. Of a loss that the model computed
+    itself rows cannot be left out: it is ``nan`` where some are not real.
+
+    The mean over batches that `fit` and `evaluate` report weighs each batch by what its loss is the mean of, so that
+    it is the loss of all samples at once. A loss of funcnet that is returned as it is says so itself: elements,
+    tokens that are not ignored, weights of classes; with ``reduction="sum"`` batches add up. A loss that is computed
+    further, written by hand or jitted stands for its rows, unless ``weight`` says otherwise.
 
     Args:
         net: from `funcnet.functionalize`.
-        loss: ``loss(outputs, targets) -> scalar``, the mean over the batch, such as ``F.cross_entropy``.
+        loss: ``loss(outputs, targets) -> scalar``, the mean over the batch, such as ``F.cross_entropy``, or a layer
+            such as ``nn.CrossEntropyLoss()``.
         inputs: the key of a batch's inputs, or a function from a batch to them (to scale images, say).
         targets: likewise for the targets.
-        metrics: names to functions ``metric(outputs, targets) -> scalar``.
+        metrics: names to functions ``metric(outputs, targets) -> scalar``; each weighs as a loss does.
+        weight: what each row of a batch stands for in the loss, and in metrics that do not say so themselves: the key
+            of a batch's array ``(N,)``, or of one for each token ``(N, T)`` such as a mask, or a function from a batch
+            to it.
 
     Returns:
         An `Objective`.
+
+    Raises:
+        TypeError: ``net`` is a model, or a metric is one that adds up over batches by itself.
+        ValueError: the loss is a layer with parameters.
 
     Example:
         >>> net = fn.functionalize(nn.Linear(4, 3))
@@ -73,8 +88,20 @@ def supervised(
         raise TypeError(
             f"supervised takes net = fn.functionalize(model) first, and then the loss; got {type(net).__name__}"
         )
+    for name, metric in (metrics or {}).items():
+        if isinstance(metric, Metric):
+            raise TypeError(
+                f"metrics of an objective are functions (outputs, targets) -> scalar; {name!r} is a "
+                f"{type(metric).__name__}, which adds up over batches: pass it to fit(..., metrics=[...]) and "
+                "evaluate(..., metrics=[...])"
+            )
     return Supervised(
-        net, loss, _getter("inputs", inputs), _getter("targets", targets), dict(metrics or {})
+        net,
+        as_function(loss),
+        entry_of("inputs", inputs),
+        entry_of("targets", targets),
+        {name: as_function(metric) for name, metric in (metrics or {}).items()},
+        None if weight is None else entry_of("weight", weight),
     )
 
 
@@ -96,6 +123,20 @@ def with_rows(batch: Any, valid: Any, marked: bool) -> "MarkedBatch":
     return MarkedBatch(mark_rows(batch, valid, marked) if marked else batch, valid)
 
 
+class Measured(NamedTuple):
+    """What an objective found in a batch.
+
+    Attributes:
+        metrics: scalars by name.
+        weights: what each stands for; None of a sum, which adds up over batches.
+        rows: what the model gave and what was true; None of an objective written by hand.
+    """
+
+    metrics: Metrics
+    weights: dict[str, Any]
+    rows: Rows | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Supervised:
     """What `supervised` makes: an `Objective` that knows how many samples a batch holds."""
@@ -105,29 +146,52 @@ class Supervised:
     inputs: Callable[[Any], Any]
     targets: Callable[[Any], Any]
     metrics: Mapping[str, Callable[..., Array]] = field(default_factory=dict)
+    row_weights: Callable[[Any], Any] | None = None
 
     def __call__(
         self, params: Params, state: State, batch: Any, key: Key | None, train: bool
     ) -> tuple[Array, tuple[Metrics, State]]:
         """Compute the loss, the metrics and the new buffers."""
-        valid = valid_rows(batch)
-        batch = batch.batch if isinstance(batch, MarkedBatch) else batch
+        value, (found, state) = self.measure(params, state, batch, key, train)
+        return value, (found.metrics, state)
+
+    def measure(
+        self, params: Params, state: State, batch: Any, key: Key | None, train: bool
+    ) -> tuple[Array, tuple[Measured, State]]:
+        """Compute what a call does, with what each mean stands for, and what the model gave."""
+        valid, batch = valid_rows(batch), unmarked(batch)
         outputs, state = self.net.apply(params, state, self.inputs(batch), key=key, train=train)
-        wanted = self.targets(batch)
-        value = _mean(self.loss, outputs, wanted, valid)
+        rows = Rows(outputs, self.targets(batch), valid, self._weights(batch))
+        value, weight = weighed(self.loss, rows, by_rows=self.row_weights is not None)
         if value.ndim:
             raise ValueError(
                 f"the loss must be a scalar, the mean over the batch; got shape {value.shape}: use reduction='mean'"
             )
-        reported = {"loss": value}
+        found = Measured({"loss": value}, {"loss": weight}, rows)
         for name, metric in self.metrics.items():
-            reported[name] = _mean(metric, outputs, wanted, valid)
-        return value, (reported, state)
+            found.metrics[name], found.weights[name] = weighed(metric, rows)
+        return value, (found, state)
 
     def weight(self, batch: Any) -> Array | int:
-        """Return how many samples of a batch are real."""
-        valid = valid_rows(batch)
-        return rows_of(self.targets(batch)) if valid is None else valid.sum()
+        """Return how many samples of a batch are real, or what ``weight`` says of them together."""
+        valid, batch = valid_rows(batch), unmarked(batch)
+        targets, weights = self.targets(batch), self._weights(batch)
+        if weights is None and valid is None:
+            return number_of_rows(targets)
+        if weights is None:
+            return jnp.asarray(valid).sum()
+        return Rows(None, targets, valid, weights).number()
+
+    def _weights(self, batch: Any) -> Array | None:
+        if self.row_weights is None:
+            return None
+        weights = jnp.asarray(self.row_weights(batch))
+        if not weights.ndim:
+            raise ValueError(
+                "weight= takes one number for each row of a batch, (N,), or for each row and token, (N, T), so that "
+                "padded rows can be left out; got a scalar: leave out its sum"
+            )
+        return weights.astype(jnp.float32).reshape(weights.shape[0], -1).sum(1)
 
 
 def accuracy(logits: Array, targets: Array, *, where: Array | None = None) -> Array:
@@ -168,69 +232,35 @@ def accuracy(logits: Array, targets: Array, *, where: Array | None = None) -> Ar
             f"and ones (N,); got logits {logits.shape} and targets {targets.shape}. For targets (N, 1) write "
             "targets[:, 0]; for logits (N, 1) of one class write logits[:, 0]"
         )
-    right = right.astype(jnp.float32)
     if where is None:
-        return right.mean()
-    count = jnp.broadcast_to(_column(where, right.ndim), right.shape).astype(jnp.float32)
-    return (right * count).sum() / jnp.maximum(count.sum(), 1)
+        return reduced(right.sum(dtype=jnp.float32), right.size, jnp.float32)
+    where = jnp.asarray(where, bool)
+    counts = jnp.broadcast_to(
+        where.reshape(*where.shape, *(1,) * (right.ndim - where.ndim)), right.shape
+    )
+    total = (right & counts).sum(dtype=jnp.float32)
+    return reduced(total, counts.sum(dtype=jnp.float32), jnp.float32)
 
 
-def _mean(function: Callable[..., Array], outputs: Any, targets: Any, valid: Array | None) -> Array:
-    """Return the mean that a loss or metric takes over the rows that are real."""
-    if valid is None:
-        return function(outputs, targets)
-    taken = _arguments(function)
-    if "where" in taken and (terms := _terms(function, outputs, targets, taken)) is not None:
-        mask = jnp.broadcast_to(_column(valid, terms.ndim), terms.shape)
-        return function(outputs, targets, where=mask)
-    if "where" in taken:
-        return function(outputs, targets, where=valid)
+def entry_of(name: str, source: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the function that takes a part of a batch, from its key or as it is.
 
-    def one(output: Any, target: Any) -> Array:
-        row = jax.tree.map(lambda leaf: leaf[None], (output, target))
-        return function(*row)
+    Args:
+        name: of the argument, for messages.
+        source: a key, or a function of the batch.
 
-    def by_rows() -> Array:
-        # a padded row is a copy of a real one, so nothing it computes is not finite unless theirs is
-        each = jax.vmap(one)(outputs, targets)
-        count = valid.astype(each.dtype)
-        return jnp.where(valid, each, 0).sum() / jnp.maximum(count.sum(), 1)
-
-    # most batches have no padding: what looks at all rows together is then given all of them
-    return jax.lax.cond(valid.all(), lambda: function(outputs, targets), by_rows)
-
-
-def _terms(function: Any, outputs: Any, targets: Any, taken: set[str]) -> Any:
-    """Return the shape of what a loss of funcnet takes the mean of: its mask has a value for each; None of others."""
-    if "reduction" in taken:
-        return jax.eval_shape(lambda: function(outputs, targets, reduction="none"))
-    if not isinstance(function, LossLayer):
-        return None
-    unreduced: Any = copy.copy(function)
-    unreduced.reduction = "none"
-    return jax.eval_shape(lambda: unreduced(outputs, targets))
-
-
-def _column(valid: Array, axes: int) -> Array:
-    """Give a mask of rows as many axes as what it masks."""
-    return valid.reshape(valid.shape[0], *(1,) * (axes - 1))
-
-
-def _arguments(function: Callable[..., Any]) -> set[str]:
-    try:
-        return set(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        return set()
-
-
-def _getter(name: str, source: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    Example:
+        >>> from funcnet.training.objective import entry_of
+        >>> entry_of("inputs", "x")({"x": 1, "y": 2})
+        1
+    """
     if callable(source):
         return source
 
     def take(batch: Any) -> Any:
         try:
             return batch[source]
-        except (KeyError, TypeError) as error:
+        except (KeyError, IndexError, TypeError) as error:
             entries = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
             raise KeyError(
                 f"a batch has no entry {source!r}: it has {entries}; pass {name}= a key, or a function of the batch"
@@ -259,27 +289,50 @@ def valid_rows(batch: Any) -> Array | None:
     return jnp.asarray(mask)
 
 
-def rows_of(tree: Any) -> int:
-    """Return the number of samples of a batch: the length of its arrays' first axis.
+def unmarked(batch: Any) -> Any:
+    """Return a batch as it came, without the mask that `fit` put beside it.
 
-    Raises:
-        ValueError: the arrays do not agree.
+    Example:
+        >>> from funcnet.training.objective import MarkedBatch, unmarked
+        >>> unmarked(MarkedBatch({"x": 1}, 2)), unmarked({"x": 1})
+        ({'x': 1}, {'x': 1})
     """
-    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(tree) if getattr(leaf, "ndim", 0)}
-    if len(lengths) > 1:
-        raise ValueError(
-            f"a batch's arrays have first axes of {sorted(lengths)}, so its number of samples is not known: let them "
-            "agree, or give the objective a method weight(batch), as training.supervised's has"
+    return batch.batch if isinstance(batch, MarkedBatch) else batch
+
+
+def measured(
+    objective: Objective, params: Params, state: State, batch: Any, key: Key | None, train: bool
+) -> tuple[Array, tuple[Measured, State]]:
+    """Call an objective; say what each of its means stands for.
+
+    Example:
+        >>> from funcnet.training.objective import measured
+        >>> objective = lambda params, state, batch, key, train: (params, ({"loss": params}, state))
+        >>> _, (found, _) = measured(objective, 2.0, {}, jnp.ones((4, 3)), None, False)
+        >>> found.metrics, found.weights
+        ({'loss': 2.0}, {'loss': 4})
+    """
+    if isinstance(objective, Supervised):
+        return objective.measure(params, state, batch, key, train)
+    loss, (metrics, state) = objective(params, state, batch, key, train)
+    weight = weight_of(objective, batch)
+    if not isinstance(weight, Mapping):
+        weight = dict.fromkeys(metrics, weight)
+    missing = sorted(metrics.keys() - weight.keys())
+    if missing:
+        raise KeyError(
+            f"weight(batch) of the objective gives a dict without {', '.join(missing)}: name all metrics, or return "
+            "one number for all"
         )
-    return lengths.pop() if lengths else 1
+    return loss, (Measured(dict(metrics), {name: weight[name] for name in metrics}), state)
 
 
-def weight_of(objective: Objective, batch: Any) -> Array | int:
-    """Return how many samples an objective's means over a batch stand for."""
+def weight_of(objective: Objective, batch: Any) -> Any:
+    """Return how many samples an objective's means over a batch stand for, or a dict of that by name."""
     if isinstance(objective, Supervised):
         return objective.weight(batch)
     weight = getattr(objective, "weight", None)  # optional: a function has none
     if callable(weight):
-        return weight(batch)  # pyright: ignore[reportReturnType]
+        return weight(batch)
     valid = valid_rows(batch)
-    return rows_of(batch) if valid is None else valid.sum()
+    return number_of_rows(batch) if valid is None else valid.sum()

@@ -159,16 +159,16 @@ class Ending:
 
 
 def test_a_run_goes_on_on_another_mesh(tmp_path, alone):
-    def part(name, count, **axes):
+    def part(name, batches, count, **axes):
         mesh = mesh_of(count, **axes)
         with fn.checkpoint.Checkpointer(tmp_path, every=1) as checkpointer:
             options = {"checkpoint": checkpointer, "mesh": mesh, "rules": RULES[name]}
             with pytest.raises(Stop):
-                fit(batches=Ending(loader(), 2), **options)
+                fit(batches=batches, **options)
             return checkpointer.latest().step
 
-    assert part("data", 4, data=4) == 1
-    assert part("fsdp", 2, data=2) == 4
+    assert part("data", Ending(loader(), 2), 4, data=4) == 2
+    assert part("fsdp", Ending(loader(), 1, begins=2), 2, data=2) == 4
     close(fit(checkpoint=tmp_path), alone)  # and on one device
 
 

@@ -1,6 +1,7 @@
 """A run that ended anywhere goes on as if it had not: parameters, optimizer, order, dropout, means, history."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -80,8 +81,8 @@ def start(name="adamw"):
     return objective, optimizer, run
 
 
-class Stop(Exception):
-    pass
+class Stop(KeyboardInterrupt):
+    """Ends a run as a kill does: fit saves nothing after it."""
 
 
 class Ending:
@@ -115,12 +116,18 @@ def records_of(history):
 
 
 @cache
-def unbroken(source, optimizer="adamw", epochs=EPOCHS):
+def unbroken(source, optimizer="adamw", epochs=EPOCHS, evaluate_every=None):
     objective, optimizer, run = start(optimizer)
     batches = SOURCES[source]()
     return training.fit(
-        objective, optimizer, run, batches, epochs=epochs, evaluation=listed(), progress=False
-    )
+        objective, optimizer, run, batches, epochs=epochs, evaluation=shuffled(),
+        evaluate_every=evaluate_every, progress=False,
+    )  # fmt: skip
+
+
+def shuffled():
+    """Batches to evaluate on whose order, and so their rounding, depends on how often they were given out."""
+    return data.DataLoader(data.ArrayDataset(examples()), BATCH, shuffle=True, seed=5)
 
 
 def part(source, folder, after=None, every=2, optimizer="adamw", **settings):
@@ -133,7 +140,7 @@ def part(source, folder, after=None, every=2, optimizer="adamw", **settings):
             optimizer,
             run,
             batches,
-            **{"epochs": EPOCHS, "evaluation": listed(), "progress": False, **settings},
+            **{"epochs": EPOCHS, "evaluation": shuffled(), "progress": False, **settings},
             checkpoint=checkpointer,
         )
 
@@ -150,6 +157,49 @@ def test_a_run_that_broke_off_goes_on_as_if_it_had_not(source, every, tmp_path):
     equal(run, again)
     assert records_of(history) == records_of(continued)
     assert len(history.records) == EPOCHS
+
+
+class Failure(Exception):
+    """An error after which fit saves what it can."""
+
+
+class Failing(Ending):
+    def __iter__(self):
+        try:
+            yield from super().__iter__()
+        except Stop:
+            raise Failure from None
+
+
+@pytest.mark.parametrize("ending", [Ending, Failing], ids=["killed", "failed"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_evaluations_within_an_epoch_are_made_once(source, ending, tmp_path, monkeypatch):
+    run, history = unbroken(source, evaluate_every=4)
+    monkeypatch.setitem(globals(), "Ending", ending)
+    for after in (4, 6, 1, 3):
+        with pytest.raises((Stop, Failure)):
+            part(source, tmp_path, after, 2, evaluate_every=4)
+    again, continued = part(source, tmp_path, None, 2, evaluate_every=4)
+    equal(run, again)
+    assert records_of(history) == records_of(continued)
+    assert [record["step"] for record in continued.records] == [4, 6, 8, 12, 16, 18]
+
+
+@pytest.mark.parametrize("source", ["loader", "list", "stream", "prefetched"])
+def test_an_error_loses_no_step(source, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "Ending", Failing)
+    steps = []
+    for after in (3, 2, 4, 3):
+        with pytest.raises(Failure):
+            # what a source without a position makes again is passed over, and counts here
+            part(source, tmp_path, after, None)
+        steps.append(checkpoint.Checkpointer(tmp_path).latest().step)
+    assert steps == sorted(steps)
+    assert steps[0] == 3
+    again, continued = part(source, tmp_path, None, None)
+    run, history = unbroken(source)
+    equal(run, again)
+    assert records_of(history) == records_of(continued)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -289,9 +339,11 @@ def test_a_run_resumes_onto_a_mesh(tmp_path):
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.training.test_resuming import part, np, jax
+from tests.training.test_resuming import part, training, np, jax
 print("begun", flush=True)
-run, history = part("prefetched", sys.argv[2], every=1, epochs=12)
+log = training.JSONLog(sys.argv[4], every=5)
+options = {"every": 1, "epochs": 12, "evaluate_every": 4, "observers": [log]}
+run, history = part("prefetched", sys.argv[2], **options)
 np.savez(sys.argv[3], *map(np.asarray, jax.tree.leaves(run.params)))
 """
 
@@ -299,7 +351,8 @@ np.savez(sys.argv[3], *map(np.asarray, jax.tree.leaves(run.params)))
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_killed_process_goes_on(tmp_path, rng, pytestconfig):
     root, result = Path(__file__).parents[2], tmp_path / "result.npz"
-    command = [sys.executable, "-c", CHILD, str(root), str(tmp_path / "run"), str(result)]
+    log = tmp_path / "log.jsonl"
+    command = [sys.executable, "-c", CHILD, str(root), str(tmp_path / "run"), str(result), str(log)]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     kills = 20 if pytestconfig.getoption("grid") == "full" else 2
     for attempt in itertools.count():
@@ -316,3 +369,8 @@ def test_a_killed_process_goes_on(tmp_path, rng, pytestconfig):
     expected, _ = unbroken("prefetched", epochs=12)
     with np.load(result) as found:
         equal(expected.params, [found[name] for name in found.files])
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(set(steps))
+    assert [row["step"] for row in rows if "eval/loss" in row] == [*range(4, 72, 4), 72]
+    assert [row["step"] for row in rows if "train/loss" in row] == [*range(5, 72, 5), 72]

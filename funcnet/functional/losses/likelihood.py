@@ -15,6 +15,7 @@ from funcnet.functional.losses.reductions import (
     check_one_shape,
     mask_operands,
     reduce_loss,
+    reduced,
     resolve_reduction,
     widened_with_labels,
 )
@@ -39,8 +40,9 @@ def kl_div(
         target: probabilities of the same shape, or their logarithms if ``log_target``.
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
-        reduction: also ``"batchmean"``, the sum divided by the length of the first axis: the
-            divergence of the mathematical definition. ``"mean"`` divides by all elements.
+        reduction: also ``"batchmean"``, the sum divided by the length of the first axis, without what
+            ``where`` leaves out whole: the divergence of the mathematical definition. ``"mean"`` divides
+            by all elements.
         log_target: whether the target holds logarithms: ``exp(t) (t - x)``.
         where: mask of the elements that count.
 
@@ -70,8 +72,16 @@ def kl_div(
         loss = jax.scipy.special.xlogy(y, y) - y * x
     if reduction == "batchmean":
         total = reduce_loss(loss, loss.dtype, "sum", where)
-        return (total / x.shape[0] if x.ndim else total).astype(dtype)
+        return reduced(total, _rows_that_count(where, x), dtype)
     return reduce_loss(loss, dtype, reduction, where)
+
+
+def _rows_that_count(where: ArrayLike | None, x: Array) -> Array | int:
+    """Count the entries of the first axis of which something counts; one of a number."""
+    if where is None or not x.ndim:
+        return x.shape[0] if x.ndim else 1
+    rows = jnp.broadcast_to(jnp.asarray(where, bool), x.shape).any(tuple(range(1, x.ndim)))
+    return jnp.sum(rows, dtype=x.dtype)
 
 
 def poisson_nll_loss(

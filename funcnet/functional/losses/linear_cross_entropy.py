@@ -21,7 +21,7 @@ from funcnet.functional.losses.cross_entropy import (
     read_class_targets,
     true_class_losses,
 )
-from funcnet.functional.losses.reductions import reduce_loss, resolve_reduction
+from funcnet.functional.losses.reductions import reduce_loss, reduced, resolve_reduction
 
 __all__ = ["LinearCrossEntropyOptions", "linear_cross_entropy"]
 
@@ -192,9 +192,8 @@ def linear_cross_entropy(
         total = partial(_total, losses, (factor, summed), rows)
         arrays = (input, linear_weight, jnp.asarray(target), counts, linear_bias, weight)
     loss = let_xla_place(total, *arrays, kept=0)
-    if reduction == "mean":
-        loss = loss / jnp.sum(shares, dtype=loss.dtype)
-    return loss.astype(dtype)
+    by = jnp.sum(shares, dtype=loss.dtype) if reduction == "mean" else None
+    return reduced(loss, by, dtype)
 
 
 def _sizes(input: Array, linear_weight: Array) -> tuple[int, int, int]:

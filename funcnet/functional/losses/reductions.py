@@ -10,7 +10,9 @@ many as there are. A mask or a weight may be spread, and never makes the loss la
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,14 +22,35 @@ from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import at_least_float32, widened
 
 __all__ = [
+    "Average",
+    "average_of",
     "check_one_shape",
     "mask_operands",
     "mask_vectors",
     "reduce_loss",
     "resolve_reduction",
+    "reduced",
     "spread_weight",
     "widened_with_labels",
 ]
+
+
+class Average(NamedTuple):
+    """A loss that was reduced, and what it is made of.
+
+    Attributes:
+        value: the scalar that the loss returned.
+        total: the sum that it comes from, in 32 bits at least.
+        weight: what the sum was divided by; None if it is a sum.
+    """
+
+    value: Array
+    total: Array
+    weight: Array | float | None
+
+
+_HEARD: ContextVar[list[Average] | None] = ContextVar("heard", default=None)
+"""What `average_of` listens to: None while it does not."""
 
 
 def resolve_reduction(
@@ -183,11 +206,51 @@ def reduce_loss(
         return loss.astype(dtype)
     wide = at_least_float32(loss.dtype)
     total = jnp.sum(loss, dtype=wide)
-    if reduction == "mean":
-        if weight is not None:
-            total = total / jnp.sum(jnp.broadcast_to(weight, loss.shape), dtype=wide, where=where)
-        elif where is not None:
-            total = total / jnp.sum(where, dtype=wide)
-        else:
-            total = total / loss.size
-    return total.astype(dtype)
+    if reduction == "sum":
+        return reduced(total, None, dtype)
+    if weight is not None:
+        by = jnp.sum(jnp.broadcast_to(weight, loss.shape), dtype=wide, where=where)
+    else:
+        by = loss.size if where is None else jnp.sum(where, dtype=wide)
+    return reduced(total, by, dtype)
+
+
+def reduced(total: Array, by: Array | float | None, dtype: Any) -> Array:
+    """Divide a sum of losses, and let `average_of` know by what.
+
+    Args:
+        total: the sum.
+        by: what to divide by; None leaves the sum.
+        dtype: of the result.
+
+    Example:
+        >>> from funcnet.functional.losses.reductions import reduced
+        >>> float(reduced(jnp.array(6.0), 3, jnp.float32))
+        2.0
+    """
+    value = (total if by is None else total / by).astype(dtype)
+    heard = _HEARD.get()
+    if heard is not None:
+        heard.append(Average(value, total, by))
+    return value
+
+
+def average_of(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call a loss; return an `Average` if it returns one of this package's losses as it is, else what it returns.
+
+    A loss that computes with the loss it got, or that is jitted, does not say what its mean was divided by.
+
+    Example:
+        >>> from funcnet.functional.losses.reductions import average_of
+        >>> found = average_of(lambda x, y: F.nll_loss(x, y), jnp.zeros((3, 2)), jnp.array([0, 1, -100]))
+        >>> float(found.weight)
+        2.0
+    """
+    heard: list[Average] = []
+    before = _HEARD.set(heard)
+    try:
+        value = function(*args, **options)
+    finally:
+        _HEARD.reset(before)
+    # the newest first: what was reduced before may have been an ingredient
+    return next((found for found in reversed(heard) if found.value is value), value)

@@ -2,14 +2,28 @@
 
 import signal
 import threading
+import time
+from collections.abc import Sequence
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
-from funcnet.parallel import alive
-from funcnet.parallel.launch.steps import note_termination
-from funcnet.training.loop.agreement import Agreement
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-__all__ = ["Interruption"]
+from funcnet.parallel import alive
+from funcnet.parallel.launch.steps import THIS_PROCESS, note_termination
+from funcnet.training.loop.on_mesh import in_step
+
+__all__ = ["INTERRUPTED", "STOPPED", "TIME_IS_OVER", "Agreement", "Interruption"]
+
+TIME_IS_OVER, STOPPED, INTERRUPTED = 1, 2, 3
+"""What a process may say: its seconds are over, an observer stopped it, a signal came; of several the last counts."""
+
+_BETWEEN = 0.1
+"""Seconds between two calls of `alive` where it need not be called at each step."""
 
 
 class Interruption:
@@ -38,6 +52,8 @@ class Interruption:
         self.noted: set[int] = set()
         self.stepping = False
         self.requested = False
+        self.stopping = 0
+        self._next_alive = 0.0
 
     def __enter__(self) -> "Interruption":
         """Take over the signals, if this is the main thread and nobody else has."""
@@ -55,12 +71,36 @@ class Interruption:
         self.noted.add(number)
         self.requested = self.requested or self.agreement.alone
 
-    def agree(self, step: int) -> None:
-        """Tell the job that this process lives, and learn whether to stop; every process calls this at every step."""
+    def agree(self, step: int, wish: int = 0) -> None:
+        """Tell the job that this process lives, and learn whether to stop; every process calls this at every step.
+
+        Args:
+            step: how many steps are made.
+            wish: whether this process wants the run to end in order, `TIME_IS_OVER` or `STOPPED`; ``stopping`` is then
+                what all agree on.
+        """
         self.stepping = True
-        ends = not alive(step)
-        asked = self.agreement.any(bool(self.noted))
-        self.requested = self.requested or ends or asked
+        self._hear(self.agreement.most(self._with_signals(wish)), self._job_ends(step))
+
+    def _job_ends(self, step: int) -> bool:
+        # a process alone that has the signals itself tells only how long its steps take, and not each of them
+        if self.agreement.alone and THIS_PROCESS.member is None and self._previous:
+            now = time.monotonic()
+            if now < self._next_alive:
+                return False
+            self._next_alive = now + _BETWEEN
+        return not alive(step)
+
+    def agree_now(self, wish: int) -> None:
+        """Agree between two steps, where all processes wait for each other anyway."""
+        self._hear(self.agreement.most_now(self._with_signals(wish)), False)
+
+    def _with_signals(self, wish: int) -> int:
+        return INTERRUPTED if self.noted else wish
+
+    def _hear(self, level: int, ends: bool) -> None:
+        self.stopping = max(self.stopping, level, INTERRUPTED * ends)
+        self.requested = self.requested or self.stopping == INTERRUPTED
 
     def __exit__(
         self,
@@ -75,3 +115,50 @@ class Interruption:
             signal.signal(number, previous)
         if signal.SIGTERM in self.noted:
             signal.raise_signal(signal.SIGTERM)
+
+
+class Agreement:
+    """Tells every process at the same call the most that any process has said: 0 is nothing.
+
+    What is asked at one call is answered at the next: the exchange runs on the devices behind the step before it, and
+    a device that has a step ahead of it never waits for the host.
+
+    Example:
+        >>> from funcnet.training.loop.interruption import Agreement
+        >>> agreement = Agreement()
+        >>> agreement.most(0), agreement.most(2), agreement.most_now(1)
+        (0, 2, 1)
+    """
+
+    def __init__(self) -> None:
+        self.alone = jax.process_count() == 1
+        self.asked: Any = None
+        if not self.alone:
+            self.exchange, self.answers = _exchange()
+
+    def most(self, level: int) -> int:
+        """Speak for this process; every process has to call this as often.
+
+        Args:
+            level: what this process says, from 0 to 3.
+
+        Returns:
+            Of one process alone, ``level``; of several, the most that any said at the call before this one.
+        """
+        if self.alone:
+            return level
+        before, self.asked = self.asked, in_step(self.exchange(self.answers[level]))
+        return 0 if before is None else int(before)
+
+    def most_now(self, level: int) -> int:
+        """Speak for this process, and wait for what the others say at this call."""
+        return level if self.alone else int(self.exchange(self.answers[level]))
+
+
+def _exchange() -> tuple[Any, Sequence[jax.Array]]:
+    """Return a function of an answer on every device, and the answers from 0 to 3."""
+    mesh = jax.make_mesh((jax.device_count(),), ("all",), (AxisType.Auto,))
+    spread, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("all",), ()))
+    make = partial(jax.make_array_from_callback, (jax.device_count(),), spread)
+    answers = [make(lambda index, level=level: np.array([level], np.int32)) for level in range(4)]
+    return jax.jit(jnp.max, out_shardings=whole), answers

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from funcnet.core.aliases import Array, Params
@@ -17,7 +18,8 @@ class Loop:
     """A run under way, as observers see it.
 
     Attributes:
-        run: the train state after the last step. The next step gives its arrays up: copy what is to be kept.
+        run: the train state after the last step. The next step gives its arrays up: copy what is to be kept, with
+            ``jax.tree.map(jnp.copy, loop.run)``.
         step: how many steps the run has made, ``int(run.step)`` without waiting for the device.
         epoch: the one under way, from 1.
         batch: what the last step was given.
@@ -34,6 +36,7 @@ class Loop:
         error: what ended the run, in `Observer.on_end`.
         reason: why an observer stopped it.
         first: whether this process draws and writes.
+        reported: what observers found at this step, for logs; see `report`.
     """
 
     run: TrainState
@@ -53,6 +56,7 @@ class Loop:
     error: BaseException | None = None
     reason: str | None = None
     first: bool = True
+    reported: dict[str, Any] = field(default_factory=dict)
     read: Callable[[], dict[str, float]] = dict
 
     @property
@@ -62,6 +66,23 @@ class Loop:
         Reading waits for the device; what no one reads costs nothing.
         """
         return self.read()
+
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Add what an observer found at this step to what logs write; they come last, see `Observer.on_report`.
+
+        Args:
+            values: by the names that they shall have in a log, such as ``"lr"``: numbers, texts, or arrays that are
+                pictures; see `Samples`.
+
+        Raises:
+            ValueError: a name is one of those that each row has: ``step``, ``epoch``, ``seconds``.
+        """
+        taken = sorted({"step", "epoch", "seconds"} & set(values))
+        if taken:
+            raise ValueError(
+                f"each row of a log has a {', '.join(taken)} of its own: report another name"
+            )
+        self.reported.update(values)
 
     def stop(self, reason: str) -> None:
         """End the run after this step, in order: it is evaluated, kept, and returned.
@@ -75,7 +96,11 @@ class Loop:
 class Observer:
     """Something that looks at a run; every method may be left out.
 
-    What an observer raises ends the run as any error does, and names the observer.
+    At a step, all observers' `on_step` come first, then the evaluation and `on_evaluation`, then `on_epoch` if the step
+    is the last of an epoch, then `on_report`, each in the order of the list; a checkpoint of the step holds what their
+    `state_dict` says after all that. What an observer raises ends the run as any error does, and names the observer.
+    Of several processes each has its observers: one that writes asks ``loop.first``, and one that reads arrays reads
+    them in all processes.
 
     Attributes:
         every: `on_step` is called after each step whose number is a multiple of it; None: never.
@@ -97,8 +122,26 @@ class Observer:
 
     every: int | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Meet misspelt methods where they are written, because nothing would ever call them.
+
+        Raises:
+            TypeError: a method's name is close to one of these, or begins with ``on_``.
+        """
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            if not callable(value) or name in _METHODS or name.startswith("__"):
+                continue
+            close = get_close_matches(name, _METHODS, n=1, cutoff=0.8)
+            if name.startswith("on_") or close:
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise TypeError(
+                    f"{cls.__name__}.{name} would never be called: an observer's methods are {', '.join(_METHODS)}"
+                    f"{hint}"
+                )
+
     def on_start(self, loop: Loop) -> None:
-        """Before the first step of a call; ``loop.began`` tells whether it goes on from a checkpoint."""
+        """Before the first step of a call, after `load_state_dict`; ``loop.began`` is the step that it goes on from."""
 
     def on_step(self, loop: Loop) -> None:
         """After every `every`-th step."""
@@ -109,13 +152,25 @@ class Observer:
     def on_epoch(self, loop: Loop) -> None:
         """After a whole epoch, and its evaluation if there is one."""
 
+    def on_report(self, loop: Loop) -> None:
+        """Last of all at a step at which any observer was called, once: a log writes ``loop.reported``."""
+
     def on_end(self, loop: Loop) -> None:
-        """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C or an error."""
+        """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C, SIGTERM or an error.
+
+        It is called if `on_start` was, after the last checkpoint. ``loop.error``, ``loop.interrupted`` and
+        ``loop.reason`` tell how the run ended.
+        """
 
     def measure(self, before: TrainState, grads: Params, updates: Params) -> Mapping[str, Array]:
         """Return scalars of a step, traced into it: what `Loop.metrics` then holds at the steps of `every`.
 
-        A pure function. At other steps it is not computed.
+        A pure function, compiled once. At other steps it is not computed.
+
+        Args:
+            before: the train state that the step began with.
+            grads: of the parameters, as the optimizer was given them.
+            updates: what was added to the parameters.
         """
         return {}
 
@@ -125,3 +180,6 @@ class Observer:
 
     def load_state_dict(self, kept: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint kept."""
+
+
+_METHODS = [name for name, value in vars(Observer).items() if callable(value) and name[0] != "_"]

@@ -37,6 +37,11 @@ class Setup:
     pads: bool = False
     by_rules: bool = False
 
+    @property
+    def whole(self) -> NamedSharding | None:
+        """Return the sharding of what every device holds; None without a mesh."""
+        return None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec())
+
     def place_run(self, run: TrainState) -> TrainState:
         """Put a run where it belongs; arrays that lie on the mesh already stay if no rule says otherwise."""
         if self.mesh is None:
@@ -54,10 +59,10 @@ class Setup:
 
     def place_whole(self, tree: PyTree) -> PyTree:
         """Put what is not on the mesh whole on every device: what a step is given is alike at every step."""
-        mesh = self.mesh
-        if mesh is None:
+        whole = self.whole
+        if whole is None:
             return tree
-        devices, whole = {*mesh.devices.flat}, NamedSharding(mesh, PartitionSpec())
+        devices = whole.device_set
 
         def place(leaf: Any) -> Any:
             there = isinstance(leaf, jax.Array) and leaf.sharding.device_set == devices

@@ -2,16 +2,16 @@
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from funcnet.checkpoint import Checkpointer, Saved
 from funcnet.optim import with_hyperparams
-from funcnet.training.metrics.running_mean import RunningMean
+from funcnet.training.loop.tally import Tally
+from funcnet.training.loop.watching import KeptObserver
 from funcnet.training.train_state import TrainState
 
 __all__ = ["FitPosition", "Keeper", "resume"]
@@ -25,24 +25,38 @@ class FitPosition:
     Attributes:
         epoch: the one under way, from 1.
         batches: how many of it are trained on.
+        skip: how many of these the loader, put where it was, gives out again.
         trained: whether those were all; what is left of the epoch is its evaluation.
-        seconds: spent on it.
-        mean: of its metrics so far.
-        first_bad: the first step with a metric that was not finite, or -1.
-        records: of the epochs before.
+        began: the step that the first of the calls began at.
+        seconds: spent on all calls so far.
+        evaluated: the last step that was followed by an evaluation, or -1.
+        tally: of the metrics so far.
+        counted: the state of the metrics since the last record.
+        measured: what each observer measured last.
+        recorded: what the tally was at the last record, on the host.
+        recorded_at: the seconds then.
+        records: so far.
+        observers: what `Watchers.state` gave.
     """
 
     epoch: int = 1
     batches: int = 0
+    skip: int = 0
     trained: bool = False
+    began: int = 0
     seconds: float = 0.0
-    mean: RunningMean | None = None
-    first_bad: Any = field(default_factory=lambda: jnp.full((), -1, jnp.int32))
+    evaluated: int = -1
+    tally: Tally | None = None
+    counted: Any = None
+    measured: list[Any] = field(default_factory=list)
+    recorded: Tally | None = None
+    recorded_at: float = 0.0
     records: list[dict[str, float]] = field(default_factory=list)
+    observers: list[KeptObserver] = field(default_factory=list)
 
-    def next_epoch(self, record: dict[str, float]) -> "FitPosition":
-        """Begin the next epoch."""
-        return FitPosition(self.epoch + 1, records=[*self.records, record])
+    def next_epoch(self) -> None:
+        """Go on to the beginning of the next epoch."""
+        self.epoch, self.batches, self.skip, self.trained = self.epoch + 1, 0, 0, False
 
 
 def resume(
@@ -111,6 +125,9 @@ class Keeper:
         self.checkpointer = Checkpointer(checkpoint) if self.owned else checkpoint
         self.sources = {"batches": batches, "evaluation": evaluation}
         self.waiting: dict[str, Any] | None = None
+        self.origin: dict[str, Any] = {}
+        self.passed = 0
+        self.saved: tuple[int, int, bool] | None = None
 
     def __enter__(self) -> "Keeper":
         return self
@@ -123,25 +140,34 @@ class Keeper:
             self.checkpointer.wait()
 
     def resume(
-        self, run: TrainState, override: Mapping[str, Any] | None = None, strict: bool = True
+        self,
+        run: TrainState,
+        override: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        place: FitPosition | None = None,
     ) -> tuple[TrainState, FitPosition]:
         """Return the latest run and its place, or those that begin."""
-        place, kept = FitPosition(), {}
+        at = FitPosition() if place is None else place
+        kept: dict[str, Any] = {}
         found = self.checkpointer.restore({"run": run}, select="run.*", strict=strict)
         if found is not None:
             tree, saved = found
             _check_ahead(saved, run)
             beside = sorted({name.partition(".")[0] for name in saved.names} - {"run"})
             kept = saved.load(select=[f"{glob.escape(name)}*" for name in beside])
-            run, place = tree["run"], kept.get("place", place)
+            run, at = tree["run"], kept.get("place", at)
         if override:
             run = replace(run, opt_state=with_hyperparams(run.opt_state, override))
         self._put(kept)  # last: what fails leaves the loaders where they were
-        return run, place
+        return run, at
 
     def skipped(self, place: FitPosition) -> int:
         """Count the batches to pass over: those trained on, of a source that does not know its position."""
-        return 0 if _has_position(self.sources["batches"]) else place.batches
+        return place.skip if _has_position(self.sources["batches"]) else place.batches
+
+    def begin_epoch(self, place: FitPosition) -> None:
+        """Note where the batches are before they are asked for, to be found again if one of them fails."""
+        self.origin, self.passed = self._positions(), place.batches - place.skip
 
     def after_step(self, step: int, asked: bool) -> None:
         """Note where the batches are, if a checkpoint is due or asked for."""
@@ -150,23 +176,51 @@ class Keeper:
 
     def settle(self, run: TrainState, place: FitPosition) -> None:
         """Save what was noted."""
-        self._save(run, place, self.waiting or {}, None)
+        place.skip = 0
+        self._save(run, place, self.waiting or {})
 
-    def whole_epoch(self, run: TrainState, place: FitPosition, record: Mapping[str, float]) -> None:
-        """Save behind an epoch, with its metrics."""
+    def whole_epoch(self, run: TrainState, place: FitPosition) -> None:
+        """Save behind an epoch."""
+        self._save(run, place, self._positions())
+
+    def failed(self, run: TrainState, place: FitPosition) -> None:
+        """Save what was trained before an error, unless that is done; the batches go on after the last step's."""
+        if self.saved == (int(run.step), place.epoch, place.trained):
+            return
+        if place.trained:
+            positions = self._positions()
+        else:
+            positions, place.skip = self.origin, place.batches - self.passed
+        if "evaluation" in self.origin:
+            positions = {**positions, "evaluation": self.origin["evaluation"]}
+        self._save(run, place, positions)
+
+    def evaluated(self) -> None:
+        """Note where the evaluation's batches are after it."""
+        self.origin = {**self.origin, **self._positions(["evaluation"])}
+
+    def _save(self, run: TrainState, place: FitPosition, positions: Any) -> None:
+        self.waiting = None
+        step = int(run.step)
+        record = place.records[-1] if place.records else {}
+        metrics = self._metrics(record) if record.get("step") == step else None
+        self.checkpointer.save(step, {"run": run, "place": place, **positions}, metrics=metrics)
+        self.saved = (step, place.epoch, place.trained)
+
+    def _metrics(self, record: Mapping[str, float]) -> dict[str, float] | None:
+        """Return the numbers that checkpoints are compared by; None where the evaluation that gives them is to come."""
         metrics = {name: value for name, value in record.items() if "/" in name}
         wanted = self.checkpointer.best_metric
-        if wanted is not None and f"eval/{wanted}" in metrics:
-            metrics[wanted] = metrics[f"eval/{wanted}"]
-        self._save(run, place, self._positions(), metrics)
+        if wanted is None or wanted in metrics:
+            return metrics or None
+        if f"eval/{wanted}" in metrics:
+            return metrics | {wanted: metrics[f"eval/{wanted}"]}
+        evaluated = any(name.startswith("eval/") for name in metrics)
+        comes = self.sources["evaluation"] is not None and not evaluated
+        return None if comes else metrics
 
-    def _save(self, run: TrainState, place: FitPosition, positions: Any, metrics: Any) -> None:
-        self.waiting = None
-        tree = {"run": run, "place": place, **positions}
-        self.checkpointer.save(int(run.step), tree, metrics=metrics)
-
-    def _positions(self) -> dict[str, Any]:
-        found = {name: _position(source) for name, source in self.sources.items()}
+    def _positions(self, names: Iterable[str] = ("batches", "evaluation")) -> dict[str, Any]:
+        found = {name: _position(self.sources[name]) for name in names}
         return {name: position for name, position in found.items() if position is not None}
 
     def _put(self, kept: Mapping[str, Any]) -> None:

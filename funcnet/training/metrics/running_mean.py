@@ -20,7 +20,8 @@ __all__ = ["Mean", "RunningMean", "Sum"]
 class RunningMean:
     """Means of named scalars over batches, each weighted by its number of samples.
 
-    Immutable, and a pytree: `add` inside a jitted step, `compute` when the numbers are wanted.
+    Sums have twice float32's digits, so that the mean is right after any number of batches. Immutable, and a pytree:
+    `add` inside a jitted step, `compute` when the numbers are wanted.
 
     Example:
         >>> mean = fn.training.RunningMean.zeros(["loss"])
@@ -29,31 +30,38 @@ class RunningMean:
         {'loss': 2.0}
     """
 
-    totals: dict[str, Array]
-    weight: Array
+    totals: dict[str, Total]
+    weight: Total
 
     @classmethod
     def zeros(cls, names: Any) -> "RunningMean":
         """Start with nothing added."""
-        return cls({name: jnp.zeros((), jnp.float32) for name in names}, jnp.zeros((), jnp.float32))
+        return cls({name: Total.zeros() for name in names}, Total.zeros())
 
     def add(self, metrics: Mapping[str, Array], weight: float | Array) -> "RunningMean":
         """Add one batch's means, each standing for ``weight`` samples."""
         weight = jnp.asarray(weight, jnp.float32)
         # a batch of no weight may have means that are not numbers
-        totals = {
-            name: total + jnp.where(weight > 0, jnp.asarray(metrics[name], jnp.float32) * weight, 0)
-            for name, total in self.totals.items()
+        terms = {
+            name: jnp.where(weight > 0, jnp.asarray(metrics[name], jnp.float32) * weight, 0)
+            for name in self.totals
         }
-        return RunningMean(totals, self.weight + weight)
+        totals = {name: total.add(terms[name], ()) for name, total in self.totals.items()}
+        return RunningMean(totals, self.weight.add(weight, ()))
 
     def compute(self) -> dict[str, float]:
         """Read the means; before anything was added they are ``nan``."""
-        weight = float(self.weight)
+        totals, weight = jax.device_get((self.totals, self.weight))
+        divisor = _wide(weight)
         return {
-            name: float(total) / weight if weight else float("nan")
-            for name, total in self.totals.items()
+            name: _wide(total) / divisor if divisor else float("nan")
+            for name, total in totals.items()
         }
+
+
+def _wide(total: Total) -> float:
+    """Read a total with all its digits."""
+    return float(total.sum) + float(total.error)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "known_length"]
 
 
 class Progress:
@@ -69,6 +69,8 @@ class Progress:
             batch: the last one, whose shapes are looked at.
             known: the shapes met so far, which the caller keeps from epoch to epoch.
         """
+        if self._display is None and known:
+            return step(*args, batch)
         signature = tuple(
             (leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch) if hasattr(leaf, "dtype")
         )
@@ -102,7 +104,7 @@ class _Bar:
     """A bar of tqdm, redrawn in place."""
 
     def __init__(self, tqdm: Any, batches: Iterable[Any], label: str, done: int) -> None:
-        total = _length(batches)
+        total = known_length(batches)
         settings = {"desc": label, "unit": "batch", "leave": True, "dynamic_ncols": True}
         self.bar = tqdm(total=total, initial=done, **settings)
 
@@ -123,7 +125,7 @@ class _Lines:
     """Lines on standard error, for what cannot be redrawn."""
 
     def __init__(self, batches: Iterable[Any], label: str, every: float, done: int) -> None:
-        self.total = _length(batches)
+        self.total = known_length(batches)
         self.label = label
         self.done = done
         self.started = time.monotonic()
@@ -153,8 +155,14 @@ class _Lines:
         print(f"{line}, {text}" if text else line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _length(batches: Any) -> int | None:
-    """Return how many batches there are, if that is known: a loader of a stream has a ``len`` that does not know."""
+def known_length(batches: Any) -> int | None:
+    """Return how many batches there are, if that is known: a loader of a stream has a ``len`` that does not know.
+
+    Example:
+        >>> from funcnet.training.progress import known_length
+        >>> known_length([1, 2]), known_length(iter([1, 2]))
+        (2, None)
+    """
     try:
         return len(batches)
     except TypeError:

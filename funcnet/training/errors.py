@@ -1,0 +1,64 @@
+"""What errors within a run say: the shapes of a batch, and why there was none."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+__all__ = ["nothing_to_evaluate_on", "nothing_to_train_on", "shapes_of"]
+
+
+class _Shape:
+    """An array, written as its dtype and shape."""
+
+    def __init__(self, leaf: Any) -> None:
+        self.leaf = leaf
+
+    def __repr__(self) -> str:
+        if not hasattr(self.leaf, "shape"):
+            return type(self.leaf).__name__
+        return f"{self.leaf.dtype}{[*self.leaf.shape]}"
+
+
+def shapes_of(batch: Any) -> str:
+    """Write a batch with shapes in place of arrays.
+
+    Example:
+        >>> from funcnet.training.errors import shapes_of
+        >>> shapes_of({"image": np.zeros((128, 28, 28), np.uint8), "label": np.zeros(128, np.int32)})
+        "{'image': uint8[128, 28, 28], 'label': int32[128]}"
+    """
+    return repr(jax.tree.map(_Shape, batch))
+
+
+def nothing_to_train_on(batches: Any, epoch: int, steps: int) -> str:
+    """Say why an epoch had no batch.
+
+    Example:
+        >>> from funcnet.training.errors import nothing_to_train_on
+        >>> nothing_to_train_on([], 1, 0)
+        'batches is empty: there is nothing to train on'
+    """
+    if epoch == 1:
+        return "batches is empty: there is nothing to train on"
+    return (
+        f"batches ({type(batches).__name__}) ended after {steps} steps and has nothing for epoch {epoch}, as an "
+        "iterator that is used up: pass something that can be iterated over again, such as a DataLoader or a list, or "
+        "batches without an end"
+    )
+
+
+def nothing_to_evaluate_on(evaluation: Any) -> str:
+    """Say why an evaluation had no batch.
+
+    Example:
+        >>> from funcnet.training.errors import nothing_to_evaluate_on
+        >>> nothing_to_evaluate_on([])
+        'evaluation is empty: there is nothing to evaluate on'
+    """
+    if isinstance(evaluation, Iterator):
+        return (
+            f"evaluation is an iterator ({type(evaluation).__name__}) and was empty after the first evaluation: pass "
+            "something that can be iterated over again, such as a DataLoader or a list"
+        )
+    return "evaluation is empty: there is nothing to evaluate on"
