@@ -106,3 +106,23 @@ def test_a_checkpoint_between_a_bad_step_and_the_next(tmp_path):
     assert int(run.opt_state.skipped) == len(BAD)
     # grows after each two good steps, of which there are 0; 2, 3; 5
     assert float(run.opt_state.scale) == 2.0**13
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_fit_takes_the_scale_with_each_optimizer(name):
+    """It takes the steps that `make_train_step` makes, the skipped ones among them."""
+    scale, optimizer = training.dynamic_loss_scale(2.0**19), INSIDE[name]()
+    net = fn.mixed_precision(fn.functionalize(nn.Linear(4, 3)), jnp.float16)
+    goal = training.supervised(net, F.cross_entropy, inputs="x", targets="y")
+    start = training.TrainState.create(net, optimizer, KEY, loss_scale=scale)
+    run, _ = training.fit(
+        goal, optimizer, start, BATCHES, epochs=1, progress=False, loss_scale=scale
+    )
+    step = jax.jit(training.make_train_step(goal, optimizer, loss_scale=scale))
+    right = start
+    for batch in BATCHES:
+        right, _ = step(right, batch)
+    assert 0 < int(run.opt_state.skipped) < len(BATCHES)
+    for one, other in zip(jax.tree.leaves(run), jax.tree.leaves(right), strict=True):
+        if not jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(one, other, rtol=1e-5)
