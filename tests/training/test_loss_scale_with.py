@@ -111,7 +111,7 @@ def test_a_checkpoint_between_a_bad_step_and_the_next(tmp_path):
 @pytest.mark.parametrize("name", INSIDE)
 def test_fit_takes_the_scale_with_each_optimizer(name):
     """It takes the steps that `make_train_step` makes, the skipped ones among them."""
-    scale, optimizer = training.dynamic_loss_scale(2.0**19), INSIDE[name]()
+    scale, optimizer = training.dynamic_loss_scale(2.0**17), INSIDE[name]()
     net = fn.mixed_precision(fn.functionalize(nn.Linear(4, 3)), jnp.float16)
     goal = training.supervised(net, F.cross_entropy, inputs="x", targets="y")
     start = training.TrainState.create(net, optimizer, KEY, loss_scale=scale)
