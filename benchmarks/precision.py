@@ -3,10 +3,10 @@
     python benchmarks/precision.py [--epochs 10] [--seeds 5] [--batch 64] [--markdown FILE]
 
 Accuracy is that of a small network after some epochs, for funcnet in float32, bfloat16, and float16 with a loss
-scale, and for the same network in PyTorch in float32 and under ``torch.autocast``, from the same batches. Memory is of
-one training step of larger models, and does not depend on how busy the machine is: what each library keeps for the
-backward pass, parameters left out; and XLA's own count of a compiled step's temporaries, which on CPUs hold copies in
-32 bits, because there products of 16 bits are computed so.
+scale, and for the same network in PyTorch in float32 and under ``torch.autocast``, from the same weights and batches.
+Memory is of one training step of larger models, and does not depend on how busy the machine is: what each library
+keeps for the backward pass, parameters left out; and XLA's own count of a compiled step's temporaries, which on CPUs
+hold copies in 32 bits, because there products of 16 bits are computed so.
 """
 
 import argparse
@@ -127,8 +127,9 @@ def train_theirs(kind, seed, given, digits):
     """Train in PyTorch."""
     import torch
 
-    torch.manual_seed(seed)
     model = small(torch.nn)
+    start = fn.state_dict(small(nn), *fn.functionalize(small(nn)).init(jax.random.key(seed)))
+    model.load_state_dict({name: torch.tensor(np.asarray(value)) for name, value in start.items()})
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     images, labels = (torch.tensor(array) for array in digits)
     for rows in batches(given.epochs, given.batch, seed):
