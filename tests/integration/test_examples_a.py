@@ -47,7 +47,7 @@ EXAMPLES = [
         r"costs at most ([\d.]+) nats", 90, 203, ("curves.png", "digits.png"),
     ),
     Example(
-        "finetune", ("--width", "8", "--pretraining", "2"), ("--epochs", "10"),
+        "finetune", ("--width", "8", "--pretraining", "2", "--head-lr", "0.01"), ("--epochs", "20"),
         r"then the trunk, slowly +([\d.]+)%", 40, 100, ("curves.png",), "pretrained.safetensors",
     ),
     Example(
