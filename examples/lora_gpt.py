@@ -173,7 +173,12 @@ def main() -> None:
 
     figure, (axes,) = training.pictures.new_figure(1, 2)
     steps = [0, *history.series("step")]
-    axes[0].plot(steps, [before[1], *history.series("eval/loss")], marker="o")
+    axes[0].plot(
+        steps,
+        [before[1], *history.series("eval/loss")],
+        marker="o",
+        color=training.pictures.PALETTE[0],
+    )
     axes[0].axhline(alone, color="black", linestyle="dotted", label="frequencies alone")
     axes[0].legend()
     for place, (name, costs) in enumerate({"before": before, "after": after}.items()):
