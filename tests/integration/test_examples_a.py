@@ -43,11 +43,11 @@ EXAMPLES = [
         r"([\d.]+)% of \d+ speeches", 55, 100, ("curves.png", "lengths.png"),
     ),
     Example(
-        "vae", ("--width", "64", "--codes", "8"), ("--epochs", "4"),
-        r"costs at most ([\d.]+) nats", 90, 190, ("curves.png", "digits.png"),
+        "vae", ("--width", "64", "--codes", "8"), ("--epochs", "6"),
+        r"costs at most ([\d.]+) nats", 90, 203, ("curves.png", "digits.png"),
     ),
     Example(
-        "finetune", ("--width", "8", "--pretraining", "2"), ("--epochs", "10"),
+        "finetune", ("--width", "8", "--pretraining", "2", "--head-lr", "0.01"), ("--epochs", "20"),
         r"then the trunk, slowly +([\d.]+)%", 40, 100, ("curves.png",), "pretrained.safetensors",
     ),
     Example(
