@@ -69,7 +69,11 @@ def test_awkward_names(tmp_path, reader):
 def test_histograms_hold_the_parameters(tmp_path, reader):
     run, _ = fit([TensorBoardLog(tmp_path, histograms=["*weight", "0.bias"])], epochs=2)
     found = reader(tmp_path)
-    assert sorted(found.Tags()["histograms"]) == ["params/0.bias", "params/0.weight", "params/2.weight"]
+    assert sorted(found.Tags()["histograms"]) == [
+        "params/0.bias",
+        "params/0.weight",
+        "params/2.weight",
+    ]
     for name in found.Tags()["histograms"]:
         events = found.Histograms(name)
         assert [event.step for event in events] == [5, 10]
