@@ -97,7 +97,7 @@ def begin(seed: int) -> Learner:
     return Learner(run, worlds, jnp.zeros(WORLDS, jnp.int32), memory, jnp.zeros((), jnp.int32))
 
 
-def act_and_learn(learner: Learner, _: Any) -> tuple[Learner, jax.Array]:
+def act_and_learn(learner: Learner, _: Any) -> tuple[Learner, None]:
     """Act once in every world, remember it, and make one step of training."""
     run, worlds, ages, memory, written = learner
     keys = jax.random.split(jax.random.fold_in(run.key, run.step), 4)
@@ -112,12 +112,12 @@ def act_and_learn(learner: Learner, _: Any) -> tuple[Learner, jax.Array]:
     written = written + WORLDS
 
     chosen = jax.random.randint(keys[2], (BATCH,), 0, jnp.minimum(written, MEMORY))
-    run, metrics = train_step(run, {name: array[chosen] for name, array in memory.items()})
+    run, _ = train_step(run, {name: array[chosen] for name, array in memory.items()})
 
     over = fell | (ages >= LONGEST)  # after 500 steps a game ends, though nothing fell
     fresh = fn.vmap(start)(jax.random.split(keys[3], WORLDS))
     worlds = jnp.where(over[:, None], fresh, after)
-    return Learner(run, worlds, jnp.where(over, 0, ages), memory, written), metrics["loss"]
+    return Learner(run, worlds, jnp.where(over, 0, ages), memory, written), None
 
 
 @jax.jit
@@ -137,14 +137,14 @@ def play(params: Any, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 @jax.jit
-def learn(learner: Learner) -> tuple[Learner, dict[str, jax.Array]]:
+def learn(learner: Learner) -> tuple[Learner, jax.Array]:
     """Make 10,000 steps in the worlds, then play 100 games with the slower network."""
-    learner, losses = fn.scan(act_and_learn, learner, None, length=CHUNK // WORLDS)
+    learner, _ = fn.scan(act_and_learn, learner, None, length=CHUNK // WORLDS)
     lasted, _ = play(learner.run.state, jax.random.split(jax.random.key(0), 100))
-    return learner, {"mean": lasted.mean(), "shortest": lasted.min(), "loss": losses.mean()}
+    return learner, lasted.mean()
 
 
-def draw(curve: list[tuple[int, float]], policy: Any, path: Path) -> None:
+def draw(curve: list[list[float]], policy: Any, path: Path) -> None:
     """Save how long games lasted as it learned, and what the network would do where."""
     figure, axes = new_figure(1, 2, size=(9, 3.8))
     left, right = axes[0]
@@ -186,16 +186,11 @@ def main() -> None:
         if kept is not None:
             learner, curve = kept[0], kept[1].metadata["curve"]
         while int(learner.written) < args.steps:
-            learner, found = learn(learner)
-            done, mean = int(learner.written), float(found["mean"])
-            curve = [*curve, (done, mean)]
-            numbers, notes = {"mean": mean}, {"curve": curve}
-            checkpointer.save(done, learner, metrics=numbers, metadata=notes)
-            print(
-                f"{done:7,} steps: a game lasts {mean:.1f} steps, the shortest {int(found['shortest'])} "
-                f"(loss {float(found['loss']):.3f})",
-                flush=True,
-            )
+            learner, mean = learn(learner)
+            curve = [*curve, [int(learner.written), float(mean)]]
+            notes: Any = {"metrics": {"mean": mean}, "metadata": {"curve": curve}}
+            checkpointer.save(curve[-1][0], learner, **notes)
+            print(f"{curve[-1][0]:7,} steps: a game lasts {mean:.1f} steps", flush=True)
         best = checkpointer.best()
     assert best is not None
     policy = best.load(learner).run.state
