@@ -56,9 +56,8 @@ class Learner(NamedTuple):
     written: jax.Array
 
 
-net = fn.functionalize(
-    nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
-)
+hidden = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
+net = fn.functionalize(nn.Sequential(hidden, nn.Linear(64, 2)))
 optimizer = optim.adam(5e-4)
 
 
@@ -155,12 +154,10 @@ def draw(curve: list[list[float]], policy: Any, path: Path) -> None:
     label_axes(left, "Learning", x="steps in the worlds", y="mean length of 100 games (steps)")
 
     angles, turns = np.meshgrid(np.linspace(-12, 12, 121), np.linspace(-115, 115, 121))
-    zero = np.zeros_like(angles)
-    worlds = np.stack([zero, zero, np.deg2rad(angles), np.deg2rad(turns)], -1).reshape(-1, 4)
-    worth = np.asarray(value(policy, jnp.asarray(worlds))).reshape(*angles.shape, 2)
+    worlds = np.stack([0 * angles, 0 * turns, np.deg2rad(angles), np.deg2rad(turns)], -1)
+    worth = np.asarray(value(policy, worlds.astype(np.float32)))
     better = worth[..., 1] - worth[..., 0]
-    reach = np.abs(better).max()
-    shown = right.pcolormesh(angles, turns, better, cmap="PuOr", vmin=-reach, vmax=reach)
+    shown = right.pcolormesh(angles, turns, better, cmap="PuOr", vmin=-1, vmax=1)
     figure.colorbar(shown, label="worth of pushing right, less that of left")
     (lasted,), (game,) = play(policy, jax.random.split(jax.random.key(1), 1))
     way = np.rad2deg(game[: int(lasted), 2:])
@@ -172,9 +169,7 @@ def draw(curve: list[list[float]], policy: Any, path: Path) -> None:
 
 def main() -> None:
     """Learn, play, draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description="Balance a pole on a cart by deep Q-learning.")
     parser.add_argument("--steps", type=int, default=200_000, help="in all worlds together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/dqn"))
@@ -195,15 +190,14 @@ def main() -> None:
     assert best is not None
     policy = best.load(learner).run.state
     lasted, _ = play(policy, jax.random.split(jax.random.key(args.seed + 2), 1000))
-    mean = float(lasted.mean())
+    mean = lasted.mean()
     print(
         f"the network after {best.step:,} steps, which did best: 1,000 new games last {mean:.1f} steps in the mean\n"
         f"{'solved' if mean >= 475 else 'not solved'}: 475 of 500 is the mark; pushing at random lasts 22"
     )
     draw(curve, policy, args.out / "cartpole.png")
-    print(
-        f"go on: python examples/dqn.py --steps {2 * args.steps} --seed {args.seed} --out {args.out}"
-    )
+    more = f"--steps {2 * args.steps} --seed {args.seed} --out {args.out}"
+    print(f"go on: python examples/dqn.py {more}")
 
 
 if __name__ == "__main__":
