@@ -104,15 +104,12 @@ def act_and_learn(learner: Learner, _: Any) -> tuple[Learner, None]:
     guessed = jax.random.randint(keys[1], (WORLDS,), 0, 2)
     action = jnp.where(explore, guessed, value(run.params, worlds).argmax(1))
     after = fn.vmap(push)(worlds, action)
-    fell, ages = fn.vmap(fallen)(after), ages + 1
+    fell, ages, written = fn.vmap(fallen)(after), ages + 1, written + WORLDS
     seen = {"before": worlds, "action": action, "after": after, "fell": fell}
-    places = (written + jnp.arange(WORLDS)) % MEMORY
+    places = (written - 1 - jnp.arange(WORLDS)) % MEMORY
     memory = {name: memory[name].at[places].set(seen[name]) for name in memory}
-    written = written + WORLDS
-
     chosen = jax.random.randint(keys[2], (BATCH,), 0, jnp.minimum(written, MEMORY))
     run, _ = train_step(run, {name: array[chosen] for name, array in memory.items()})
-
     over = fell | (ages >= LONGEST)  # after 500 steps a game ends, though nothing fell
     fresh = fn.vmap(start)(jax.random.split(keys[3], WORLDS))
     worlds = jnp.where(over[:, None], fresh, after)
@@ -145,8 +142,7 @@ def learn(learner: Learner) -> tuple[Learner, jax.Array]:
 
 def draw(curve: list[list[float]], policy: Any, path: Path) -> None:
     """Save how long games lasted as it learned, and what the network would do where."""
-    figure, axes = new_figure(1, 2, size=(9, 3.8))
-    left, right = axes[0]
+    figure, ((left, right),) = new_figure(1, 2, size=(9, 3.8))
     left.plot(*zip(*curve, strict=True), color=PALETTE[0], marker="o", markersize=3)
     left.axhline(475, color=PALETTE[1], linestyle="--", label="solved: 475")
     left.set_ylim(0, 515)
@@ -177,8 +173,7 @@ def main() -> None:
 
     learner, curve = begin(args.seed), []
     with checkpoint.Checkpointer(args.out, best="mean") as checkpointer:
-        kept = checkpointer.restore(learner)
-        if kept is not None:
+        if kept := checkpointer.restore(learner):
             learner, curve = kept[0], kept[1].metadata["curve"]
         while int(learner.written) < args.steps:
             learner, mean = learn(learner)

@@ -179,7 +179,7 @@ def main() -> None:
     for name, values in curves.items():
         print(f"  {name}: {values[INNER_STEPS]:.1%} (after one step {values[1]:.1%})")
     print(
-        f"Guessing gives {1 / WAYS:.1%}. Good is 90% for kinds trained on; seven kinds are too few to learn from how to\n"
+        f"Guessing gives {1 / WAYS:.1%}. Good is 90% for kinds trained on; seven are too few to learn from how to\n"
         "read kinds never seen: there a few points above the random start are what there is to gain."
     )
     first = jax.tree.map(lambda array: array[0], known)
