@@ -66,7 +66,7 @@ def value(params: Any, world: jax.Array) -> jax.Array:
     return net.apply(params, {}, world / jnp.array([2.4, 2.0, 0.2, 2.0]))[0]
 
 
-def objective(params: Any, target: Any, batch: Any, key: Any, train: bool) -> Any:
+def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any:
     """Move the worth of what was done towards what a slower network says of the world after it.
 
     The slower network is what else the run remembers: it stands where other models have their buffers. A fall is
@@ -75,11 +75,11 @@ def objective(params: Any, target: Any, batch: Any, key: Any, train: bool) -> An
     best = value(params, batch["after"]).argmax(
         1
     )  # double Q-learning: one chooses, the other values
-    worth = jnp.take_along_axis(value(target, batch["after"]), best[:, None], 1)[:, 0]
+    worth = jnp.take_along_axis(value(state, batch["after"]), best[:, None], 1)[:, 0]
     goal = fn.stop_gradient(jnp.where(batch["fell"], -1.0, DISCOUNT * worth))
     guess = jnp.take_along_axis(value(params, batch["before"]), batch["action"][:, None], 1)[:, 0]
     loss = F.mse_loss(guess, goal)
-    slower = jax.tree.map(lambda old, new: old + FOLLOW * (new - old), target, params)
+    slower = jax.tree.map(lambda old, new: old + FOLLOW * (new - old), state, params)
     return loss, ({"loss": loss}, slower)
 
 
@@ -151,7 +151,7 @@ def draw(curve: list[list[float]], policy: Any, path: Path) -> None:
 
     angles, turns = np.meshgrid(np.linspace(-12, 12, 121), np.linspace(-115, 115, 121))
     worlds = np.stack([0 * angles, 0 * turns, np.deg2rad(angles), np.deg2rad(turns)], -1)
-    worth = np.asarray(value(policy, worlds.astype(np.float32)))
+    worth = np.asarray(value(policy, jnp.asarray(worlds)))
     better = worth[..., 1] - worth[..., 0]
     shown = right.pcolormesh(angles, turns, better, cmap="PuOr", vmin=-1, vmax=1)
     figure.colorbar(shown, label="worth of pushing right, less that of left")

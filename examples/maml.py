@@ -46,7 +46,7 @@ class Tasks:
         kinds = []
         for kind in rng.permutation(list(self.images))[:WAYS]:
             images = rng.choice(self.images[kind], SHOTS + QUERIES, replace=False)
-            kinds.append(np.rot90(images, rng.integers(4) * self.turn, (1, 2)))
+            kinds.append(np.rot90(images, int(rng.integers(4)) * self.turn, (1, 2)))
         images, labels = (
             np.stack(kinds, 1),
             np.broadcast_to(np.arange(WAYS), (SHOTS + QUERIES, WAYS)),
