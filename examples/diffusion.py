@@ -121,7 +121,7 @@ def train_judge(train: Any, seed: int) -> Any:
 
     @jax.jit
     def read(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        model = fn.bind(judge.module, run.params, run.state)
+        model: Any = fn.bind(judge.module, run.params, run.state)
         seen = model[0](images)
         return seen, jax.nn.softmax(model[1](seen))
 

@@ -56,9 +56,8 @@ class Learner(NamedTuple):
     written: jax.Array
 
 
-net = fn.functionalize(
-    nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
-)
+hidden = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
+net = fn.functionalize(nn.Sequential(hidden, nn.Linear(64, 2)))
 optimizer = optim.adam(5e-4)
 
 
@@ -67,7 +66,7 @@ def value(params: Any, world: jax.Array) -> jax.Array:
     return net.apply(params, {}, world / jnp.array([2.4, 2.0, 0.2, 2.0]))[0]
 
 
-def objective(params: Any, target: Any, batch: Any, key: Any, train: bool) -> Any:
+def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any:
     """Move the worth of what was done towards what a slower network says of the world after it.
 
     The slower network is what else the run remembers: it stands where other models have their buffers. A fall is
@@ -76,11 +75,11 @@ def objective(params: Any, target: Any, batch: Any, key: Any, train: bool) -> An
     best = value(params, batch["after"]).argmax(
         1
     )  # double Q-learning: one chooses, the other values
-    worth = jnp.take_along_axis(value(target, batch["after"]), best[:, None], 1)[:, 0]
+    worth = jnp.take_along_axis(value(state, batch["after"]), best[:, None], 1)[:, 0]
     goal = fn.stop_gradient(jnp.where(batch["fell"], -1.0, DISCOUNT * worth))
     guess = jnp.take_along_axis(value(params, batch["before"]), batch["action"][:, None], 1)[:, 0]
     loss = F.mse_loss(guess, goal)
-    slower = jax.tree.map(lambda old, new: old + FOLLOW * (new - old), target, params)
+    slower = jax.tree.map(lambda old, new: old + FOLLOW * (new - old), state, params)
     return loss, ({"loss": loss}, slower)
 
 
@@ -97,7 +96,7 @@ def begin(seed: int) -> Learner:
     return Learner(run, worlds, jnp.zeros(WORLDS, jnp.int32), memory, jnp.zeros((), jnp.int32))
 
 
-def act_and_learn(learner: Learner, _: Any) -> tuple[Learner, jax.Array]:
+def act_and_learn(learner: Learner, _: Any) -> tuple[Learner, None]:
     """Act once in every world, remember it, and make one step of training."""
     run, worlds, ages, memory, written = learner
     keys = jax.random.split(jax.random.fold_in(run.key, run.step), 4)
@@ -105,19 +104,16 @@ def act_and_learn(learner: Learner, _: Any) -> tuple[Learner, jax.Array]:
     guessed = jax.random.randint(keys[1], (WORLDS,), 0, 2)
     action = jnp.where(explore, guessed, value(run.params, worlds).argmax(1))
     after = fn.vmap(push)(worlds, action)
-    fell, ages = fn.vmap(fallen)(after), ages + 1
+    fell, ages, written = fn.vmap(fallen)(after), ages + 1, written + WORLDS
     seen = {"before": worlds, "action": action, "after": after, "fell": fell}
-    places = (written + jnp.arange(WORLDS)) % MEMORY
+    places = (written - 1 - jnp.arange(WORLDS)) % MEMORY
     memory = {name: memory[name].at[places].set(seen[name]) for name in memory}
-    written = written + WORLDS
-
     chosen = jax.random.randint(keys[2], (BATCH,), 0, jnp.minimum(written, MEMORY))
-    run, metrics = train_step(run, {name: array[chosen] for name, array in memory.items()})
-
+    run, _ = train_step(run, {name: array[chosen] for name, array in memory.items()})
     over = fell | (ages >= LONGEST)  # after 500 steps a game ends, though nothing fell
     fresh = fn.vmap(start)(jax.random.split(keys[3], WORLDS))
     worlds = jnp.where(over[:, None], fresh, after)
-    return Learner(run, worlds, jnp.where(over, 0, ages), memory, written), metrics["loss"]
+    return Learner(run, worlds, jnp.where(over, 0, ages), memory, written), None
 
 
 @jax.jit
@@ -137,17 +133,16 @@ def play(params: Any, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 @jax.jit
-def learn(learner: Learner) -> tuple[Learner, dict[str, jax.Array]]:
+def learn(learner: Learner) -> tuple[Learner, jax.Array]:
     """Make 10,000 steps in the worlds, then play 100 games with the slower network."""
-    learner, losses = fn.scan(act_and_learn, learner, None, length=CHUNK // WORLDS)
+    learner, _ = fn.scan(act_and_learn, learner, None, length=CHUNK // WORLDS)
     lasted, _ = play(learner.run.state, jax.random.split(jax.random.key(0), 100))
-    return learner, {"mean": lasted.mean(), "shortest": lasted.min(), "loss": losses.mean()}
+    return learner, lasted.mean()
 
 
-def draw(curve: list[tuple[int, float]], policy: Any, path: Path) -> None:
+def draw(curve: list[list[float]], policy: Any, path: Path) -> None:
     """Save how long games lasted as it learned, and what the network would do where."""
-    figure, axes = new_figure(1, 2, size=(9, 3.8))
-    left, right = axes[0]
+    figure, ((left, right),) = new_figure(1, 2, size=(9, 3.8))
     left.plot(*zip(*curve, strict=True), color=PALETTE[0], marker="o", markersize=3)
     left.axhline(475, color=PALETTE[1], linestyle="--", label="solved: 475")
     left.set_ylim(0, 515)
@@ -155,12 +150,10 @@ def draw(curve: list[tuple[int, float]], policy: Any, path: Path) -> None:
     label_axes(left, "Learning", x="steps in the worlds", y="mean length of 100 games (steps)")
 
     angles, turns = np.meshgrid(np.linspace(-12, 12, 121), np.linspace(-115, 115, 121))
-    zero = np.zeros_like(angles)
-    worlds = np.stack([zero, zero, np.deg2rad(angles), np.deg2rad(turns)], -1).reshape(-1, 4)
-    worth = np.asarray(value(policy, jnp.asarray(worlds))).reshape(*angles.shape, 2)
+    worlds = np.stack([0 * angles, 0 * turns, np.deg2rad(angles), np.deg2rad(turns)], -1)
+    worth = np.asarray(value(policy, jnp.asarray(worlds)))
     better = worth[..., 1] - worth[..., 0]
-    reach = np.abs(better).max()
-    shown = right.pcolormesh(angles, turns, better, cmap="PuOr", vmin=-reach, vmax=reach)
+    shown = right.pcolormesh(angles, turns, better, cmap="PuOr", vmin=-1, vmax=1)
     figure.colorbar(shown, label="worth of pushing right, less that of left")
     (lasted,), (game,) = play(policy, jax.random.split(jax.random.key(1), 1))
     way = np.rad2deg(game[: int(lasted), 2:])
@@ -172,9 +165,7 @@ def draw(curve: list[tuple[int, float]], policy: Any, path: Path) -> None:
 
 def main() -> None:
     """Learn, play, draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description="Balance a pole on a cart by deep Q-learning.")
     parser.add_argument("--steps", type=int, default=200_000, help="in all worlds together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/dqn"))
@@ -182,33 +173,26 @@ def main() -> None:
 
     learner, curve = begin(args.seed), []
     with checkpoint.Checkpointer(args.out, best="mean") as checkpointer:
-        kept = checkpointer.restore(learner)
-        if kept is not None:
+        if kept := checkpointer.restore(learner):
             learner, curve = kept[0], kept[1].metadata["curve"]
         while int(learner.written) < args.steps:
-            learner, found = learn(learner)
-            done, mean = int(learner.written), float(found["mean"])
-            curve = [*curve, (done, mean)]
-            numbers, notes = {"mean": mean}, {"curve": curve}
-            checkpointer.save(done, learner, metrics=numbers, metadata=notes)
-            print(
-                f"{done:7,} steps: a game lasts {mean:.1f} steps, the shortest {int(found['shortest'])} "
-                f"(loss {float(found['loss']):.3f})",
-                flush=True,
-            )
+            learner, mean = learn(learner)
+            curve = [*curve, [int(learner.written), float(mean)]]
+            notes: Any = {"metrics": {"mean": mean}, "metadata": {"curve": curve}}
+            checkpointer.save(curve[-1][0], learner, **notes)
+            print(f"{curve[-1][0]:7,} steps: a game lasts {mean:.1f} steps", flush=True)
         best = checkpointer.best()
     assert best is not None
     policy = best.load(learner).run.state
     lasted, _ = play(policy, jax.random.split(jax.random.key(args.seed + 2), 1000))
-    mean = float(lasted.mean())
+    mean = lasted.mean()
     print(
         f"the network after {best.step:,} steps, which did best: 1,000 new games last {mean:.1f} steps in the mean\n"
         f"{'solved' if mean >= 475 else 'not solved'}: 475 of 500 is the mark; pushing at random lasts 22"
     )
     draw(curve, policy, args.out / "cartpole.png")
-    print(
-        f"go on: python examples/dqn.py --steps {2 * args.steps} --seed {args.seed} --out {args.out}"
-    )
+    more = f"--steps {2 * args.steps} --seed {args.seed} --out {args.out}"
+    print(f"go on: python examples/dqn.py {more}")
 
 
 if __name__ == "__main__":

@@ -70,12 +70,9 @@ class Discriminator(nn.Module):
         return jnp.take_along_axis(self.layers(images), label[:, None], 1)
 
 
-class Players(nn.Module):
-    """Both networks: what is initialised, trained and kept as one."""
-
-    def __init__(self) -> None:
-        self.generator = Generator()
-        self.discriminator = Discriminator()
+generator, discriminator = fn.functionalize(Generator()), fn.functionalize(Discriminator())
+players = {"generator": generator.module, "discriminator": discriminator.module}
+net = fn.functionalize(nn.ModuleDict(players))  # what is initialised, trained and kept as one
 
 
 def images_of(batch: Any) -> jax.Array:
@@ -83,35 +80,28 @@ def images_of(batch: Any) -> jax.Array:
     return (batch["image"].astype(jnp.float32) / 127.5 - 1)[:, None]
 
 
-def make_objective(model: Players) -> training.Objective:
-    """Make the sum of both players' losses, each blind to the other's parameters."""
-    generator = fn.functionalize(model.generator)
-    discriminator = fn.functionalize(model.discriminator)
+def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any:
+    """Return the sum of both players' losses, each blind to the other's parameters."""
+    real, label = images_of(batch), batch["label"]
+    noise_key, *keys = jax.random.split(key, 3)
+    noise = jax.random.normal(noise_key, (len(real), LATENT))
+    drawing = params["generator"], state["generator"]
+    fake, buffers = generator.apply(*drawing, noise, label, train=train)
 
-    def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any:
-        real, label = images_of(batch), batch["label"]
-        noise_key, *keys = jax.random.split(key, 3)
-        noise = jax.random.normal(noise_key, (len(real), LATENT))
-        fake, buffers = generator.apply(
-            params["generator"], state["generator"], noise, label, train=train
-        )
+    def score(judge: Any, images: jax.Array, key: Any) -> jax.Array:
+        return discriminator.apply(judge, {}, images, label, key=key, train=train)[0]
 
-        def score(judge: Any, images: jax.Array, key: Any) -> jax.Array:
-            return discriminator.apply(judge, {}, images, label, key=key, train=train)[0]
-
-        judge = params["discriminator"]
-        on_real = score(judge, real, keys[0])
-        on_fake = score(judge, fn.stop_gradient(fake), keys[1])  # moves the discriminator alone
-        fooled = score(fn.stop_gradient(judge), fake, keys[1])  # moves the generator alone
-        losses = {
-            "discriminator": F.softplus(-on_real).mean() + F.softplus(on_fake).mean(),
-            "generator": F.softplus(-fooled).mean(),
-            "told_apart": ((on_real > 0).mean() + (on_fake < 0).mean()) / 2,
-        }
-        loss = losses["discriminator"] + losses["generator"]
-        return loss, (losses, state | {"generator": buffers})
-
-    return objective
+    judge = params["discriminator"]
+    on_real = score(judge, real, keys[0])
+    on_fake = score(judge, fn.stop_gradient(fake), keys[1])  # moves the discriminator alone
+    fooled = score(fn.stop_gradient(judge), fake, keys[1])  # moves the generator alone
+    losses = {
+        "discriminator": F.softplus(-on_real).mean() + F.softplus(on_fake).mean(),
+        "generator": F.softplus(-fooled).mean(),
+        "told_apart": ((on_real > 0).mean() + (on_fake < 0).mean()) / 2,
+    }
+    loss = losses["discriminator"] + losses["generator"]
+    return loss, (losses, state | {"generator": buffers})
 
 
 def train_judge(train: Any, seed: int) -> Any:
@@ -127,7 +117,7 @@ def train_judge(train: Any, seed: int) -> Any:
 
     @jax.jit
     def read(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        model = fn.bind(judge.module, run.params, run.state)
+        model: Any = fn.bind(judge.module, run.params, run.state)
         seen = model[0](images)
         return seen, jax.nn.softmax(model[1](seen))
 
@@ -164,23 +154,19 @@ def main() -> None:
 
     train, test = data.mnist()
     loader = data.DataLoader(train, batch_size=64, shuffle=True, drop_last=True, seed=args.seed)
-    model = Players()
-    net = fn.functionalize(model)
-    players = {
-        "generator.*": optim.adam(5e-4, betas=(0.5, 0.999)),
-        "discriminator.*": optim.adam(5e-4, betas=(0.5, 0.999)),
-    }
-    optimizer = optim.average(optim.groups(players), 0.995)
+    adam = optim.adam(5e-4, betas=(0.5, 0.999))
+    optimizers = {"generator.*": adam, "discriminator.*": adam}
+    optimizer = optim.average(optim.groups(optimizers), 0.995)
     run = training.TrainState.create(net, optimizer, jax.random.key(args.seed))
     run, _ = training.fit(
-        make_objective(model), optimizer, run, loader, epochs=args.epochs, checkpoint=args.out
+        objective, optimizer, run, loader, epochs=args.epochs, checkpoint=args.out
     )
 
     test = test[np.argsort(test[:]["label"], kind="stable")]  # one digit after another
     label, real = test["label"], images_of(test)
     noise = jax.random.normal(jax.random.key(args.seed + 1), (len(label), LATENT))
     averaged, buffers = run.opt_state.average["generator"], run.state["generator"]
-    drawn, _ = fn.functionalize(model.generator).apply(averaged, buffers, noise, label)
+    drawn, _ = generator.apply(averaged, buffers, noise, label)
     read = train_judge(train, args.seed)
     reference, _ = read(images_of(train[:]))
     for name, images in (("drawn", drawn), ("real ", real)):

@@ -17,8 +17,8 @@ EXAMPLES = str(Path(__file__).parents[2] / "examples")
 SHORT = {
     "dqn": ("cartpole.png", {"CHUNK": 80}, "--steps", 80),
     "diffusion": ("digits.png", {"WIDTH": 8, "STEPS": 2}, "--epochs", 1),
-    "gan": ("digits.png", {"LATENT": 4}, "--epochs", 1),
-    "maml": ("unseen_digits.png", {"INNER_STEPS": 1}, "--steps", 2),
+    "gan": ("digits.png", {}, "--epochs", 1),
+    "maml": ("new_tasks.png", {"INNER_STEPS": 1}, "--steps", 2),
 }
 """By example: its picture, what is less in it here, and the least length."""
 
