@@ -309,9 +309,18 @@ def unmarked(batch: Any) -> Any:
 
 
 def measured(
-    objective: Objective, params: Params, state: State, batch: Any, key: Key | None, train: bool
+    objective: Objective,
+    params: Params,
+    state: State,
+    batch: Any,
+    key: Key | None,
+    train: bool,
+    weighed: bool = True,
 ) -> tuple[Array, tuple[Measured, State]]:
     """Call an objective; say what each of its means stands for.
+
+    A step that adds no means up has no need to know: without ``weighed``, a batch may be any pytree to an objective
+    written by hand.
 
     Example:
         >>> from funcnet.training.objective import measured
@@ -323,6 +332,8 @@ def measured(
     if isinstance(objective, Supervised):
         return objective.measure(params, state, batch, key, train)
     loss, (metrics, state) = objective(params, state, batch, key, train)
+    if not weighed:
+        return loss, (Measured(dict(metrics), {}), state)
     weight = weight_of(objective, batch)
     if not isinstance(weight, Mapping):
         weight = dict.fromkeys(metrics, weight)

@@ -52,7 +52,7 @@ def make_train_step(
         >>> int(run.step)
         1
     """
-    whole = make_measured_step(objective, optimizer, loss_scale=loss_scale)
+    whole = make_measured_step(objective, optimizer, loss_scale=loss_scale, weighed=False)
 
     def step(run: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         run, taken = whole(run, batch)
@@ -76,7 +76,11 @@ class Taken(NamedTuple):
 
 
 def make_measured_step(
-    objective: Objective, optimizer: Any, *, loss_scale: DynamicLossScale | None = None
+    objective: Objective,
+    optimizer: Any,
+    *,
+    loss_scale: DynamicLossScale | None = None,
+    weighed: bool = True,
 ) -> Callable[[TrainState, Any], tuple[TrainState, Taken]]:
     """Make the step of `make_train_step`, which also tells gradients, updates and what the means stand for.
 
@@ -107,7 +111,7 @@ def make_measured_step(
         def loss(
             params: Any, state: Any, batch: Any, key: Any
         ) -> tuple[Array, tuple[Measured, Any]]:
-            value, aux = measured(objective, params, state, batch, key, True)
+            value, aux = measured(objective, params, state, batch, key, True, weighed)
             return value if scaler is None else scale_loss(scaler, value), aux
 
         where = (run.params, run.state, batch, key)
@@ -147,11 +151,13 @@ def make_eval_step(objective: Objective) -> Callable[[TrainState, Any], Metrics]
         >>> sorted(step(run, {"x": jnp.ones((2, 4)), "y": jnp.array([0, 1])}))
         ['loss']
     """
-    whole = make_measured_eval_step(objective)
+    whole = make_measured_eval_step(objective, weighed=False)
     return lambda run, batch: whole(run, batch).metrics
 
 
-def make_measured_eval_step(objective: Objective) -> Callable[[TrainState, Any], Measured]:
+def make_measured_eval_step(
+    objective: Objective, *, weighed: bool = True
+) -> Callable[[TrainState, Any], Measured]:
     """Make the step of `make_eval_step`, which also tells what the means stand for.
 
     Example:
@@ -165,6 +171,6 @@ def make_measured_eval_step(objective: Objective) -> Callable[[TrainState, Any],
     """
 
     def step(run: TrainState, batch: Any) -> Measured:
-        return measured(objective, run.params, run.state, batch, None, False)[1][0]
+        return measured(objective, run.params, run.state, batch, None, False, weighed)[1][0]
 
     return step

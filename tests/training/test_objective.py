@@ -130,3 +130,22 @@ def test_accuracy_refuses_what_would_broadcast(logits, targets):
         training.accuracy(jnp.zeros(logits), jnp.zeros(targets, jnp.int32))
     with pytest.raises(ValueError, match="class indices as integers"):
         training.accuracy(jnp.zeros((3, 2)), jnp.zeros(3))
+
+
+def test_a_batch_may_carry_what_has_no_rows():
+    """An objective written by hand may be given another net's parameters in its batch."""
+
+    def objective(params, state, batch, key, train):
+        loss = ((batch["x"] @ params - batch["other"]["bias"]) ** 2).mean()
+        return loss, ({"loss": loss}, state)
+
+    optimizer = optim.sgd(0.1)
+    params = jnp.ones(3)
+    run = training.TrainState(params, {}, optimizer.init(params), jnp.int32(0), jax.random.key(0))
+    batch = {"x": jnp.ones((4, 3)), "other": {"bias": jnp.zeros(1), "weight": jnp.ones((7, 2))}}
+    after, found = jax.jit(training.make_train_step(objective, optimizer))(run, batch)
+    assert found["loss"] == 9.0
+    np.testing.assert_allclose(after.params, 1 - 0.1 * 6 * np.ones(3), rtol=1e-6)
+    assert jax.jit(training.make_eval_step(objective))(run, batch)["loss"] == 9.0
+    with pytest.raises(ValueError, match="weight"):
+        training.evaluate(objective, run, [batch])

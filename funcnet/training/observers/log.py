@@ -6,8 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from funcnet.core.checks import check_count, check_positive
+from funcnet.core.shardings import put_on
 from funcnet.training.loop.observer import Loop, Observer
 
 __all__ = [
@@ -179,9 +181,8 @@ def whole_on_host(leaf: Any) -> Any:
     if not isinstance(leaf, jax.Array):
         return leaf
     if not leaf.is_fully_addressable and not leaf.is_fully_replicated:
-        from jax.experimental.multihost_utils import process_allgather
-
-        return np.asarray(process_allgather(leaf, tiled=True))
+        assert isinstance(leaf.sharding, NamedSharding)  # what fit puts on a mesh
+        leaf = put_on(leaf, NamedSharding(leaf.sharding.mesh, PartitionSpec()))
     return np.asarray(leaf)
 
 
