@@ -238,11 +238,12 @@ class Profile(Observer):
             check_count(name, number)
             check_positive(name, number)
         self.folder, self.first, self.last = as_path(folder), int(first), int(first + steps - 1)
-        self.every = 1
+        self.every = None
         self._recording = False
 
     def on_start(self, loop: Loop) -> None:
-        """Begin if the next step is the first one."""
+        """Begin if the next step is the first one; else be called before it, and not after the last."""
+        self.every = self.first - 1 if loop.began < self.first - 1 else None
         if loop.began == self.first - 1:
             self._begin(loop)
 
@@ -265,6 +266,7 @@ class Profile(Observer):
             )
 
     def _begin(self, loop: Loop) -> None:
+        self.every = 1 if loop.first else None
         if not loop.first:
             return
         jax.block_until_ready(loop.run)
@@ -278,7 +280,7 @@ class Profile(Observer):
         self._recording = True
 
     def _finish(self, loop: Loop) -> None:
-        self._recording = False
+        self._recording, self.every = False, None
         try:
             if loop.error is None:
                 jax.block_until_ready(loop.run)

@@ -179,6 +179,18 @@ def test_a_trace_has_the_steps_asked_for(tmp_path):
     jax.profiler.stop_trace()
 
 
+def test_outside_of_its_steps_nobody_calls_a_profile(tmp_path, monkeypatch):
+    called = []
+    real = Profile.on_step
+    monkeypatch.setattr(
+        Profile, "on_step", lambda self, loop: called.append(loop.step) or real(self, loop)
+    )
+    profile = Profile(tmp_path, first=4, steps=2)
+    for _ in range(2):  # the same object again
+        fit([profile], evaluation=None)
+    assert called == [3, 4, 5, 3, 4, 5]
+
+
 def test_a_trace_ends_with_the_run_whatever_ends_it(tmp_path):
     with pytest.raises(RuntimeError, match="on purpose"):
         fit([Profile(tmp_path / "a", first=2, steps=100), At(4, fail)])
@@ -309,6 +321,14 @@ def test_what_it_returns_is_checked_and_copied(tmp_path):
             fit([Samples(lambda run, wrong=wrong: wrong)])
     with pytest.raises(TypeError, match="takes a function"):
         Samples(3)
+
+
+def test_figures_of_pyplot_are_closed(tmp_path):
+    from matplotlib import pyplot
+
+    found = logged(tmp_path, Samples(lambda run: pyplot.figure(figsize=(1, 1), dpi=50), every=5))
+    assert [values["samples"].shape for values in found.values()] == [(1, 50, 50, 3)] * 2
+    assert pyplot.get_fignums() == []
 
 
 @pytest.mark.parametrize(("array", "expected"), [
