@@ -16,7 +16,7 @@ from funcnet.training.observers.log import clean_text
 
 __all__ = [
     "EventFolder",
-    "check_installed",
+    "check_tensorboard",
     "histogram_value",
     "number_value",
     "picture_value",
@@ -217,7 +217,7 @@ class _Protos:
         self.HistogramProto: Any = summary_pb2.HistogramProto
 
 
-def check_installed() -> None:
+def check_tensorboard() -> None:
     """Complain if the package ``tensorboard`` is not installed, before there is anything to write.
 
     Raises:
