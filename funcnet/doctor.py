@@ -295,7 +295,8 @@ def _gib(size: float) -> str:
 
 def _run() -> int:
     found = examine()
-    sys.stdout.write(f"{found}\n")
+    encoding = sys.stdout.encoding or "utf-8"  # which may have no sign for a letter in a path
+    sys.stdout.write(f"{str(found).encode(encoding, 'backslashreplace').decode(encoding)}\n")
     sys.stdout.flush()
     if found.hangs:
         os._exit(1)  # a thread that hangs would keep the process

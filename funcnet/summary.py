@@ -34,8 +34,13 @@ def _run(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
         return 1
-    sys.stdout.write(f"{text}\n")
+    _say(text)
     return 0
+
+
+def _say(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"  # which may have no sign for a letter in a name
+    sys.stdout.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
 
 
 if __name__ == "__main__":

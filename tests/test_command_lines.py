@@ -1,6 +1,7 @@
 """``python -m funcnet.summary`` and ``python -m funcnet.doctor``: what they print, and what they exit with."""
 
 import importlib
+import io
 import os
 import re
 import runpy
@@ -112,6 +113,15 @@ def test_what_is_not_there_gives_one_line(tmp_path, monkeypatch, capsys):
     status, printed = listed(tmp_path / "nothing", monkeypatch, capsys)
     assert (status, printed.out, printed.err.count("\n")) == (1, "", 1)
     assert "there is no file or folder" in printed.err
+
+
+def test_a_terminal_of_few_letters_is_no_error(tmp_path, monkeypatch, capsys):
+    fn.checkpoint.save_arrays(tmp_path / "m.safetensors", {"größe": np.ones(3, np.float32)})
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    assert listed(tmp_path / "m.safetensors", monkeypatch, capsys)[0] == 0
+    ascii_only.seek(0)
+    assert "gr\\xf6\\xdfe" in ascii_only.read()
 
 
 # ---- funcnet.doctor ------------------------------------------------------------------------------

@@ -120,6 +120,11 @@ def _attention(operation: Operation) -> int:
     return 4 * _size(query) * key.shape[1]
 
 
+def _attention_back(operation: Operation) -> int:
+    """Five products of the same size: the scores once more, and the four of their and the values' gradients."""
+    return _attention(operation) // 2 * 5
+
+
 _COUNTS: dict[str, Callable[[Operation], int]] = {
     "conv_general_dilated": _convolution,
     "cumlogsumexp": _running,
@@ -145,6 +150,7 @@ _COUNTS: dict[str, Callable[[Operation], int]] = {
     "scatter_min": _scattered,
     "scatter_mul": _scattered,
     "scatter_sub": _scattered,
+    "unknown:dot_product_attention_bwd_wrapper": _attention_back,
     "unknown:dot_product_attention_fwd_wrapper": _attention,
 }
 

@@ -39,6 +39,17 @@ class Monitor:
         self.mode = mode or ("min" if _LESS_IS_BETTER.search(name) else "max")
         self.seen = -1
 
+    def check_evaluated(self, loop: Loop, owner: str) -> None:
+        """Complain of a metric of evaluations in a run without any, before its first step.
+
+        Raises:
+            KeyError: there never will be such a metric.
+        """
+        if self.name.startswith("eval/") and loop.settings.get("evaluation") is False:
+            raise KeyError(
+                f"{owner} watches {self.name!r}, but nothing is evaluated: give fit evaluation=, or watch 'train/loss'"
+            )
+
     def better(self, value: float, best: float | None) -> bool:
         """Tell whether a value is better than the best one so far; NaN never is."""
         if math.isnan(value) or best is None:
@@ -63,12 +74,10 @@ class Monitor:
 
     def _check_comes(self, loop: Loop, owner: str) -> None:
         evaluated = any(name.startswith("eval/") for name in loop.record)
-        expected = loop.settings.get("evaluation") is not False
-        if self.name.startswith("eval/") and not evaluated and expected:
+        if self.name.startswith("eval/") and not evaluated:
             return  # this epoch ends without an evaluation
         there = ", ".join(name for name in loop.record if "/" in name) or "none"
-        hint = "" if evaluated or not self.name.startswith("eval/") else ": give fit evaluation="
-        raise KeyError(f"{owner} watches {self.name!r}, but the metrics are {there}{hint}")
+        raise KeyError(f"{owner} watches {self.name!r}, but the metrics are {there}")
 
 
 class EarlyStop(Observer):
@@ -128,6 +137,7 @@ class EarlyStop(Observer):
 
     def on_start(self, loop: Loop) -> None:
         """Begin anew, unless the run goes on."""
+        self.monitor.check_evaluated(loop, "EarlyStop")
         if loop.began == 0:
             self._forget()
 

@@ -107,6 +107,7 @@ class KeepBest(Observer):
 
     def on_start(self, loop: Loop) -> None:
         """Begin anew, unless the run goes on."""
+        self.monitor.check_evaluated(loop, "KeepBest")
         self._like = jax.tree.map(_shape_of, loop.run)
         if loop.began == 0:
             self._forget()

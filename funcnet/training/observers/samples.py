@@ -1,5 +1,6 @@
 """Samples: what a function makes of the run now and then, for the logs."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,9 +17,9 @@ class Samples(Observer):
     """Call a function of the run now and then, and have the logs write what it returns.
 
     A number, a text, a picture (an array ``(H, W)`` or ``(H, W, C)``, or several ``(N, H, W, C)``, with 1, 3 or 4
-    channels, whole numbers from 0 to 255 or floats from 0 to 1), a figure of matplotlib, or an array with one axis,
-    of which TensorBoard makes a histogram; or a dict of these by name. `CSVLog` writes the numbers, `JSONLog` numbers
-    and texts, `TensorBoardLog` everything.
+    channels, whole numbers from 0 to 255 or floats from 0 to 1), a figure of matplotlib (which is closed), or an
+    array with one axis, of which TensorBoard makes a histogram; or a dict of these by name. `CSVLog` writes the
+    numbers, `JSONLog` numbers and texts, `TensorBoardLog` everything.
 
     Args:
         function: ``function(run)``. It is not to keep the run's arrays: the next step gives them up.
@@ -105,6 +106,8 @@ def _checked(value: Any, name: str) -> Any:
 def _pixels_of(figure: Any) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close(figure)  # which would keep every one of them for ever
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[None, ..., :3].copy()

@@ -1,6 +1,7 @@
 """How fast a run is: samples and tokens a second, the share of the machine's peak, and a trace of single steps."""
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import numpy as np
 
 from funcnet.core.checks import check_count, check_positive
 from funcnet.core.files import as_path
+from funcnet.core.jax_internals.programs import trace
+from funcnet.module.summaries.counting import count_operations
 from funcnet.optim import LossScaleState
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.loop.on_mesh import cached
@@ -22,7 +25,9 @@ from funcnet.training.steps import make_train_step
 __all__ = ["Profile", "Throughput", "peak_of"]
 
 _PEAKS = {
+    "GB200": 2500e12,
     "B200": 2250e12,
+    "GH200": 989e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
@@ -32,26 +37,38 @@ _PEAKS = {
     "L40": 181e12,
     "L4": 121e12,
     "A40": 150e12,
+    "A30": 165e12,
+    "A10G": 70e12,
     "A10": 125e12,
     "V100": 125e12,
     "T4": 65e12,
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
+    "MI300X": 1307e12,
     "TPU v6": 918e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
     "TPU v5p": 459e12,
-    "TPU v5": 197e12,
+    "TPU v5": 459e12,  # as JAX calls v5p
+    "TPU v4 lite": 138e12,
     "TPU v4": 275e12,
 }
-"""Dense operations a second in 16 bits with sums in 32, by a part of the device's name, as vendors give them."""
+"""Dense operations a second in 16 bits with sums in 32, by words of the device's name, as vendors give them."""
+
+_SLOWER = re.compile(r"\b(MIG|Laptop|Max-Q|Mobile|4090 D)\b")
+"""Words of the names of devices that are slower than the one they are called after."""
 
 
 class Throughput(Observer):
     """Report how fast the run is: ``samples_per_second``, ``seconds_per_step``, and more if it is known.
 
     ``tokens_per_second`` if ``tokens`` says how to count them. ``peak_share``, the share of the machine's peak, where
-    the peak is given or the device is a known GPU or TPU: operations a step, as XLA counts those of the whole
-    training step, divided by its time and by the peak of all its devices. The known peaks are those of dense products
-    in 16 bits. XLA counts the body of a loop once, and a custom kernel not at all.
+    the peak is given or the device is a known GPU or TPU: operations of the whole training step, divided by its time
+    and by the peak of all its devices. The known peaks are those of dense products in 16 bits.
+
+    Operations are counted as `funcnet.summary` counts them, in the traced step: those of a loop as often as it turns
+    (`nn.Repeat`, `nn.Scan`, microbatches), where XLA's own count has them once; what is computed again in the backward
+    pass counts again. A loop that no one knows the length of counts as one turn, and a custom kernel not at all.
 
     Time is taken from one report to the next, after the device has finished; evaluations are left out, and so is
     what comes before the first multiple of ``every``, where the step is compiled. Of several processes each counts
@@ -143,10 +160,9 @@ class Throughput(Observer):
 def _operations(
     objective: Any, optimizer: Any, scale: DynamicLossScale | None, structure: Any, shapes: Any
 ) -> float:
-    """Count the operations of a step: XLA's count, before it is compiled."""
+    """Count the operations of a step, without compiling it: XLA would count the body of a loop once."""
     step = make_train_step(objective, optimizer, loss_scale=scale)
-    cost: Any = jax.jit(step).lower(*jax.tree.unflatten(structure, shapes)).cost_analysis()
-    return (cost or {}).get("flops", 0.0)
+    return count_operations(trace(step, *jax.tree.unflatten(structure, shapes))[0]).total
 
 
 def _scale_around(loop: Loop) -> DynamicLossScale | None:
@@ -164,8 +180,14 @@ def peak_of(array: jax.Array) -> float | None:
         >>> peak_of(jax.device_put(1.0, jax.devices("cpu")[0])) is None
         True
     """
-    kind = next(iter(array.sharding.device_set)).device_kind
-    return next((peak for name, peak in _PEAKS.items() if name in kind), None)
+    return _peak_of_kind(next(iter(array.sharding.device_set)).device_kind)
+
+
+def _peak_of_kind(kind: str) -> float | None:
+    if _SLOWER.search(kind):
+        return None
+    # whole words: an RTX A4000 is no A40, a T400 no T4
+    return next((peak for name, peak in _PEAKS.items() if re.search(rf"\b{name}\b", kind)), None)
 
 
 def _tokens(tokens: str | Callable[[Any], Any], batch: Any) -> float:
@@ -216,11 +238,12 @@ class Profile(Observer):
             check_count(name, number)
             check_positive(name, number)
         self.folder, self.first, self.last = as_path(folder), int(first), int(first + steps - 1)
-        self.every = 1
+        self.every = None
         self._recording = False
 
     def on_start(self, loop: Loop) -> None:
-        """Begin if the next step is the first one."""
+        """Begin if the next step is the first one; else be called before it, and not after the last."""
+        self.every = self.first - 1 if loop.began < self.first - 1 else None
         if loop.began == self.first - 1:
             self._begin(loop)
 
@@ -243,6 +266,7 @@ class Profile(Observer):
             )
 
     def _begin(self, loop: Loop) -> None:
+        self.every = 1 if loop.first else None
         if not loop.first:
             return
         jax.block_until_ready(loop.run)
@@ -256,7 +280,7 @@ class Profile(Observer):
         self._recording = True
 
     def _finish(self, loop: Loop) -> None:
-        self._recording = False
+        self._recording, self.every = False, None
         try:
             if loop.error is None:
                 jax.block_until_ready(loop.run)

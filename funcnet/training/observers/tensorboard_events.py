@@ -14,7 +14,14 @@ from funcnet.core.files import as_path
 from funcnet.training.observers.append_file import AppendFile, free_folder
 from funcnet.training.observers.log import clean_text
 
-__all__ = ["EventFolder", "histogram_value", "number_value", "picture_value", "text_value"]
+__all__ = [
+    "EventFolder",
+    "check_tensorboard",
+    "histogram_value",
+    "number_value",
+    "picture_value",
+    "text_value",
+]
 
 _ENDING = ".funcnet"
 """The end of the names of files that are ours: those of other programs in the same folder stay as they are."""
@@ -143,7 +150,7 @@ def histogram_value(name: str, values: np.ndarray, buckets: int = 30) -> Any:
     values = np.abs(values) if np.iscomplexobj(values) else values
     values = values.astype(np.float64).ravel()
     values = values[np.isfinite(values)]
-    counts, edges = np.histogram(values, buckets) if values.size else (np.zeros(1), np.zeros(2))
+    counts, edges = _buckets(values, buckets)
     made = _protos().HistogramProto(
         min=values.min(initial=edges[-1]),
         max=values.max(initial=edges[0]),
@@ -154,6 +161,16 @@ def histogram_value(name: str, values: np.ndarray, buckets: int = 30) -> Any:
         bucket=counts,
     )
     return _protos().Summary.Value(tag=name, histo=made)
+
+
+def _buckets(values: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Count values by buckets; those that lie too close together for that are in one."""
+    if not values.size:
+        return np.zeros(1), np.zeros(2)
+    try:
+        return np.histogram(values, number)
+    except ValueError:
+        return np.array([values.size]), np.array([values.min(), values.max()])
 
 
 def settings_values(settings: Mapping[str, Any]) -> list[Any]:
@@ -198,6 +215,15 @@ class _Protos:
         self.SessionLog: Any = event_pb2.SessionLog
         self.Summary: Any = summary_pb2.Summary
         self.HistogramProto: Any = summary_pb2.HistogramProto
+
+
+def check_tensorboard() -> None:
+    """Complain if the package ``tensorboard`` is not installed, before there is anything to write.
+
+    Raises:
+        ImportError: it is not.
+    """
+    _protos()
 
 
 def _protos() -> _Protos:

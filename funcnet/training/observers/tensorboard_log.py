@@ -16,6 +16,7 @@ from funcnet.training.observers.log import Log, plain_number, whole_on_host
 from funcnet.training.observers.samples import as_pictures
 from funcnet.training.observers.tensorboard_events import (
     EventFolder,
+    check_tensorboard,
     end_values,
     histogram_value,
     number_value,
@@ -71,6 +72,7 @@ class TensorBoardLog(Log):
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(every)
+        check_tensorboard()
         self.folder = as_path(folder)
         self.histograms = [histograms] if isinstance(histograms, str) else [*(histograms or ())]
         self.settings = dict(settings or {})

@@ -55,7 +55,7 @@ def read_records(source: Source) -> Records:
 
 def _logged(path: Path) -> list[Mapping[str, Any]]:
     # what has no end of line was cut off, and a number of it may have lost digits
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = [f"{line}\n" for line in path.read_text("utf-8").split("\n")[:-1]]
     if path.suffix == ".csv":
         found: list[Mapping[str, Any]] = list(csv.DictReader(lines))
     elif path.suffix in {".jsonl", ".json"}:

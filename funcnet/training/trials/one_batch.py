@@ -143,11 +143,10 @@ def overfit_one_batch(
     moved = jax.tree.map(lambda leaf: jnp.zeros((), jnp.bool_), run.params)
     losses: list[float] = []
     for _ in range(steps + 1):
-        before = jax.tree.map(jnp.copy, now.params) if len(losses) < 3 else None
         now, loss = step(now, batch)
         losses.append(float(loss))
-        if before is not None:
-            moved = _moved(moved, before, now.params)
+        # after each step: of accumulated gradients, warm-ups and skipped steps the first ones move nothing
+        moved = _moved(moved, run.params, now.params)
         target = _target(losses[0]) if target is None else target
         if losses[-1] <= target or not math.isfinite(losses[-1]):
             break

@@ -38,6 +38,9 @@ ENDINGS = {
     "by hand": {"objective": by_hand},
 }
 
+SOME = ["steps", "stop", "interrupted", "error", "mesh"]
+"""Those that CI makes; the others take a compilation each, or end as one of these does."""
+
 
 def once(observers, at=None, mesh=None, **options):
     """Make a run as an ending says; return it, and an error if there was one."""
@@ -70,13 +73,14 @@ def made(names, folder):
 
 
 def pytest_generate_tests(metafunc):
-    """All observers at once, in CI; with --grid=full each alone, too."""
+    """All observers at once, in CI, in some kinds of runs; with --grid=full each alone, too, in all kinds."""
+    full = metafunc.config.getoption("grid") == "full"
     if "names" in metafunc.fixturenames:
-        alone = OBSERVERS if metafunc.config.getoption("grid") == "full" else []
-        metafunc.parametrize("names", ["all", *alone])
+        metafunc.parametrize("names", ["all", *(OBSERVERS if full else [])])
+    if "ending" in metafunc.fixturenames:
+        metafunc.parametrize("ending", ENDINGS if full else SOME)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
 def test_observers_change_nothing_and_leave_readable_files(tmp_path, names, ending):
     observers = made(names, tmp_path)
     logs = [fn.training.JSONLog(tmp_path / "all.jsonl", every=2)]

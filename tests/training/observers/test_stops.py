@@ -96,8 +96,9 @@ def test_a_loss_that_is_no_number_stops_at_a_step():
 
 
 def test_a_metric_that_never_comes_is_an_error_that_lists_them():
-    with pytest.raises(KeyError, match=r"train/loss.*give fit evaluation="):
-        fit([EarlyStop("eval/loss")], evaluation=None)
+    for observer in (EarlyStop("eval/loss"), KeepBest("eval/loss")):
+        with pytest.raises(KeyError, match=r"give fit evaluation=.*train/loss"):
+            fit([At(1, fail), observer], evaluation=None)  # before the first step
     with pytest.raises(KeyError, match=r"watches 'eval/acc', but the metrics are .*eval/accuracy"):
         fit([KeepBest("eval/acc")])
     with pytest.raises(KeyError, match="'loss'"):

@@ -255,7 +255,14 @@ def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatc
     events = sys.modules["funcnet.training.observers.tensorboard_events"]
     monkeypatch.setattr(events, "_LOADED", [])
     with pytest.raises(ImportError, match="pip install tensorboard"):
-        fit([TensorBoardLog(tmp_path)])
+        TensorBoardLog(tmp_path)  # made before anything is loaded or compiled
+
+
+def test_values_too_close_together_for_buckets_are_in_one():
+    events = sys.modules["funcnet.training.observers.tensorboard_events"]
+    for values in (np.array([1.0, np.nextafter(1.0, 2.0)]), np.full(3, 1e20, np.float32)):
+        made = events.histogram_value("a", values).histo
+        assert sum(made.bucket) == made.num == len(values)
 
 
 def test_json_has_the_texts_too(tmp_path):

@@ -1,5 +1,6 @@
 """Pictures of awkward data: what is drawn is read back from the figure, and files are whole or not there."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import funcnet as fn
 from funcnet import nn
 from funcnet.training import pictures
 from funcnet.training.pictures.images import as_colours
+from funcnet.training.pictures.records import read_records
 
 pytest.importorskip("matplotlib")
 
@@ -203,6 +205,12 @@ def test_logs_are_read_as_far_as_they_are_whole(tmp_path):
     for path in (csv, jsonl):
         lines = fn.training.plot(path).axes[0].lines
         np.testing.assert_array_equal(lines[0].get_xydata(), [[1, 2.5], [2, np.nan]])
+
+
+def test_signs_that_separate_lines_elsewhere_do_not_in_a_log(tmp_path):
+    lines = [json.dumps({"step": 1, "loss": 2.0, "note": "a\u2028b\x85c"}, ensure_ascii=False)]
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines, '{"step": 2, "lo']), "utf-8")
+    assert read_records(tmp_path / "a.jsonl") == [{"step": 1.0, "loss": 2.0}]
 
 
 def test_a_log_that_went_back_to_a_checkpoint_forgets_what_was_undone(tmp_path):

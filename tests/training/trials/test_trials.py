@@ -105,6 +105,12 @@ def test_parameters_that_get_no_gradient_are_named():
     assert "2 parameters have not moved" in str(found)
 
 
+def test_parameters_that_first_move_later_have_moved():
+    optimizer = optim.accumulate(optim.sgd(1.0), 8)
+    objective, run = made(optimizer)
+    assert overfit_one_batch(objective, optimizer, run, BATCH, steps=12).unmoved == ()
+
+
 def test_an_objective_without_a_metric_of_the_loss_will_do():
     def objective(params, state, batch, key, train):
         return ((params["weight"] - batch) ** 2).sum(), ({}, state)
@@ -156,7 +162,7 @@ def quadratic(curvature):
     return objective
 
 
-@pytest.mark.parametrize("curvature", [0.1, 1.0, 100.0])
+@pytest.mark.parametrize("curvature", [0.1, 100.0])
 def test_the_suggestion_scales_with_the_problem(curvature, unchanged, tmp_path):
     optimizer = optim.sgd(0.1)
     _, run = made(optimizer)
@@ -267,8 +273,7 @@ def wide(rows=4, features=2048):
     return (*made(optimizer, nn.Linear(features, 2)), optimizer, batch)
 
 
-@pytest.mark.parametrize("multiple_of", [1, 6])
-@pytest.mark.parametrize("limit", [2**19, 2**21])
+@pytest.mark.parametrize(("limit", "multiple_of"), [(2**19, 6), (2**21, 1)])
 def test_the_size_fits_and_an_eighth_more_does_not(limit, multiple_of, unchanged):
     objective, run, optimizer, batch = wide()
     found = find_batch_size(
