@@ -1,5 +1,6 @@
 """Events as TensorBoard reads them: records with checksums, and what goes into them."""
 
+import importlib
 import os
 import socket
 import struct
@@ -124,16 +125,13 @@ def number_value(name: str, number: float) -> Any:
 
 def text_value(name: str, text: str) -> Any:
     """Make a text, in Markdown."""
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-    from tensorboard.compat.proto.types_pb2 import DT_STRING
-    from tensorboard.plugins.text.metadata import create_summary_metadata
-
-    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
-    tensor = TensorProto(
-        dtype=DT_STRING, tensor_shape=shape, string_val=[text.encode("utf-8", "replace")]
+    dimensions = _part("compat.proto.tensor_shape_pb2").TensorShapeProto
+    tensor = _part("compat.proto.tensor_pb2").TensorProto(
+        dtype=_part("compat.proto.types_pb2").DT_STRING,
+        tensor_shape=dimensions(dim=[dimensions.Dim(size=1)]),
+        string_val=[text.encode("utf-8", "replace")],
     )
-    metadata = create_summary_metadata(None, "")
+    metadata = _part("plugins.text.metadata").create_summary_metadata(None, "")
     return _protos().Summary.Value(tag=name, tensor=tensor, metadata=metadata)
 
 
@@ -175,16 +173,19 @@ def _buckets(values: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 def settings_values(settings: Mapping[str, Any]) -> list[Any]:
     """Make what TensorBoard's tab HPARAMS shows of a run: numbers, texts and booleans by name."""
-    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-
+    hparams_pb = _part("plugins.hparams.summary_v2").hparams_pb
     return [*hparams_pb({clean_text(name): value for name, value in settings.items()}).value]
 
 
 def end_values(failed: bool) -> list[Any]:
     """Make what says how a run ended."""
-    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-
-    status = api_pb2.Status.Value("STATUS_FAILURE" if failed else "STATUS_SUCCESS")
+    metadata, plugin_data_pb2 = (
+        _part("plugins.hparams.metadata"),
+        _part("plugins.hparams.plugin_data_pb2"),
+    )
+    status = _part("plugins.hparams.api_pb2").Status.Value(
+        "STATUS_FAILURE" if failed else "STATUS_SUCCESS"
+    )
     end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
     data = plugin_data_pb2.HParamsPluginData(session_end_info=end)
     made = _protos().Summary.Value(
@@ -201,12 +202,18 @@ def _move_aside(folder: Path, files: list[Path]) -> None:
         path.rename(aside / path.name)
 
 
+def _part(name: str) -> Any:
+    """Import a module of TensorBoard; what protobuf makes of its messages no type checker sees."""
+    return importlib.import_module(f"tensorboard.{name}")
+
+
 class _Protos:
     """The messages that events are made of; TensorBoard alone is imported, no TensorFlow."""
 
     def __init__(self) -> None:
         try:
-            from tensorboard.compat.proto import event_pb2, summary_pb2
+            event_pb2 = _part("compat.proto.event_pb2")
+            summary_pb2 = _part("compat.proto.summary_pb2")
         except ImportError as error:
             raise ImportError(
                 'TensorBoardLog needs the package tensorboard: pip install tensorboard, or "funcnet[tensorboard]"'

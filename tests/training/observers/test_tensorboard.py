@@ -251,7 +251,7 @@ def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     events = sys.modules["funcnet.training.observers.tensorboard_events"]
     monkeypatch.setattr(events, "_LOADED", [])
     with pytest.raises(ImportError, match="pip install tensorboard"):
