@@ -18,6 +18,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import checkpoint, data, optim, training
+from funcnet.training.loop import resuming
 from tests.module.models import Dense
 from tests.training.models import Model, mse
 
@@ -306,6 +307,22 @@ def test_a_folder_that_is_behind_the_run_is_refused(tmp_path):
     _, _, run = start()
     with pytest.raises(ValueError, match=r"has made 60 steps, .* of step 6"):
         training.resume(tmp_path, replace(run, step=run.step + 60))
+
+
+@pytest.mark.parametrize("change", ["a field less", "no place"])
+def test_a_place_of_another_version_is_told_of_and_the_run_can_be_read(
+    tmp_path, monkeypatch, change
+):
+    run, _ = part("loader", tmp_path / "a", epochs=1)
+    if change == "a field less":
+        monkeypatch.setattr(resuming.FitPosition, "__init__", lambda self, began=0: None)
+    else:
+        with checkpoint.Checkpointer(tmp_path / "a") as other:
+            other.save(int(run.step) + 1, {"run": run, "place": {"seat": 7}})
+    with pytest.raises(ValueError, match=r"another version of funcnet[^*]*training.resume\('.*a'"):
+        part("loader", tmp_path / "a", epochs=2)
+    _, _, fresh = start()
+    equal(training.resume(str(tmp_path / "a"), fresh), run)
 
 
 def test_another_model_is_refused_with_what_differs_or_taken_as_far_as_it_fits(tmp_path):

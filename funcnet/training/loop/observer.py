@@ -158,7 +158,8 @@ class Observer:
     def on_end(self, loop: Loop) -> None:
         """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C, SIGTERM or an error.
 
-        It is called if `on_start` was, after the last checkpoint. ``loop.error``, ``loop.interrupted`` and
+        It is called if `on_start` was, after the last checkpoint; of observers that have an `on_report`, such as logs,
+        after all others, so that what those report here is written, too. ``loop.error``, ``loop.interrupted`` and
         ``loop.reason`` tell how the run ended.
         """
 
