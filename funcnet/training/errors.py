@@ -48,8 +48,12 @@ def nothing_to_train_on(batches: Any, epoch: int, steps: int) -> str:
     )
 
 
-def nothing_to_evaluate_on(evaluation: Any) -> str:
+def nothing_to_evaluate_on(evaluation: Any, name: str = "evaluation") -> str:
     """Say why an evaluation had no batch.
+
+    Args:
+        evaluation: what was iterated over.
+        name: of the argument.
 
     Example:
         >>> from funcnet.training.errors import nothing_to_evaluate_on
@@ -58,7 +62,7 @@ def nothing_to_evaluate_on(evaluation: Any) -> str:
     """
     if isinstance(evaluation, Iterator):
         return (
-            f"evaluation is an iterator ({type(evaluation).__name__}) and was empty after the first evaluation: pass "
+            f"{name} is an iterator ({type(evaluation).__name__}) and was empty, as after a first evaluation: pass "
             "something that can be iterated over again, such as a DataLoader or a list"
         )
-    return "evaluation is empty: there is nothing to evaluate on"
+    return f"{name} is empty: there is nothing to evaluate on"

@@ -84,7 +84,10 @@ def test_evaluation_weighs_samples_equally(pieces):
     means = training.evaluate(objective, run, batches)
     outputs, _ = net.apply(run.params, run.state, whole["x"])
     np.testing.assert_allclose(means["mae"], mae(outputs, whole["y"]), rtol=1e-5)
-    assert training.evaluate(objective, run, []) == {}
+    with pytest.raises(ValueError, match="batches is empty: there is nothing to evaluate on"):
+        training.evaluate(objective, run, [])
+    with pytest.raises(ValueError, match=r"batches is an iterator \(list_iterator\)"):
+        training.evaluate(objective, run, iter([]))
 
 
 def test_a_loop_by_hand_from_the_pieces(pieces):
@@ -214,6 +217,55 @@ def test_a_train_state_is_a_pytree_with_paths(pieces):
     assert jax.tree.structure(jax.tree.map(lambda x: x, run)) == jax.tree.structure(run)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(run)]
     assert ".params['dense']['weight']" in paths
+
+
+def test_a_train_state_begins_with_what_it_is_given(pieces):
+    net, optimizer, run, objective, batches, _ = pieces
+    trained, _ = training.fit(objective, optimizer, run, batches, epochs=1, progress=False)
+    create = lambda **given: training.TrainState.create(net, optimizer, jax.random.key(0), **given)
+    host = jax.device_get(trained.params)
+    tuned = create(params=host, state=trained.state)
+    for a, b in zip(jax.tree.leaves(trained.params), jax.tree.leaves(tuned.params), strict=True):
+        assert isinstance(b, jax.Array)
+        np.testing.assert_array_equal(a, b)
+    assert int(tuned.step) == 0
+    assert int(tuned.state["counter"]["calls"]) == 3
+    half = create(params=host)  # the rest is initial, and so is the key of the run
+    assert int(half.state["counter"]["calls"]) == 0
+    assert (tuned.key == half.key).all()
+    assert (tuned.key == run.key).all()
+    training.fit(objective, optimizer, tuned, batches, epochs=1, progress=False)
+
+
+RETURNED = {
+    "the loss alone": (lambda loss, state: loss, TypeError, r"returns \(loss, \(metrics, state\)\)"),
+    "no metrics": (lambda loss, state: (loss, state), TypeError, r"\(loss, \(metrics, state\)\).*a dict"),
+    "flat": (lambda loss, state: (loss, {"loss": loss}, state), TypeError, "an objective returns"),
+    "in lists": (lambda loss, state: [loss, [{"loss": loss}, state]], None, ""),
+    "nothing to report": (lambda loss, state: (loss, ({}, state)), None, ""),
+    "a row's losses": (lambda loss, state: (loss[None], ({}, state)), ValueError, "the loss of an objective must"),
+    "a row's metrics": (lambda loss, state: (loss, ({"a": loss[None]}, state)), ValueError, r"metrics\['a'\].*\(1,\)"),
+    "the other way": (lambda loss, state: (loss, (state, {})), ValueError, r"metrics\['counter'\].*a dict"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_what_an_objective_by_hand_returns_is_looked_at(pieces, name):
+    net, optimizer, run, _, batches, _ = pieces
+    make, error, message = RETURNED[name]
+
+    def objective(params, state, batch, key, train):
+        outputs, state = net.apply(params, state, batch["x"], key=key, train=train)
+        return make(mse(outputs, batch["y"]), state)
+
+    if error is None:
+        _, history = training.fit(
+            objective, optimizer, run, batches, epochs=1, evaluation=batches, progress=False
+        )
+        assert {"train/loss", "eval/loss"} <= history.records[0].keys()
+        return
+    with pytest.raises(error, match=message):
+        training.fit(objective, optimizer, run, batches, epochs=1, progress=False)
 
 
 def test_running_means():

@@ -87,6 +87,9 @@ class Loop:
     def stop(self, reason: str) -> None:
         """End the run after this step, in order: it is evaluated, kept, and returned.
 
+        A checkpoint does not say that the run was stopped: the same call goes on, unless the observer stops it in
+        `Observer.on_start`, by what its `Observer.state_dict` kept, as `EarlyStop` does.
+
         Args:
             reason: a sentence for the history and the log.
         """

@@ -320,7 +320,7 @@ class Running:
                 f"{shapes_of(seen[0])}"
             )
             raise
-        if not results:
+        if results is None:
             raise ValueError(nothing_to_evaluate_on(self.evaluation))
         return results
 
