@@ -199,6 +199,25 @@ def test_without_a_terminal_or_tqdm_there_are_lines(pieces, monkeypatch, capsys,
     assert re.match(r"epoch 1/2: train/loss \d.*eval/loss \d.*eval/mae \d", lines[0])
 
 
+def test_what_ends_within_an_epoch_is_told_and_the_bar_counts_to_its_end(
+    pieces, monkeypatch, capsys
+):
+    _, optimizer, run, objective, batches, _ = pieces
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    options = {"evaluation": batches, "evaluate_every": 2}
+    training.fit(objective, optimizer, run, batches, steps=5, **options)
+    told = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["epoch 1, step 2", "epoch 1", "epoch 2, step 4", "epoch 2, step 5"]
+    assert "2/2" in terminal.getvalue()
+    assert "2/3" not in terminal.getvalue().split("epoch 2")[-1]
+    terminal.truncate(0)
+    training.fit(objective, optimizer, run, iter(batches), steps=2)
+    assert capsys.readouterr().out.startswith("epoch 1, step 2: train/loss")
+    assert "2/2" in terminal.getvalue()
+    training.fit(objective, optimizer, run, batches, steps=5, on_epoch=lambda *_: None, **options)
+    assert capsys.readouterr().out == ""
+
+
 def test_mistakes(pieces):
     net, optimizer, run, objective, batches, _ = pieces
     with pytest.raises(ValueError, match="is an iterator"):

@@ -82,7 +82,8 @@ def fit(
         observers: a list of `Observer`, called at their turns in the order of the list. A checkpoint keeps their
             states: the first of a class goes on as the first of that class, and so on.
         loss_scale: for a model in float16, `dynamic_loss_scale`; `TrainState.create` is given the same.
-        progress: whether to show a bar (see `Progress`), and a line an epoch where there is no ``on_epoch``.
+        progress: whether to show a bar (see `Progress`), and where there is no ``on_epoch`` a line for each epoch, for
+            each evaluation within one, and for the last step.
         on_epoch: called with the state and the epoch's record after each whole epoch, to print or save; `Observer`
             sees more. An epoch that Ctrl-C cut short is in the history, with what it trained on, but not evaluated.
         checkpoint: a folder, or a `funcnet.checkpoint.Checkpointer`, to keep the run in: after each epoch, whenever
