@@ -325,6 +325,33 @@ def test_a_place_of_another_version_is_told_of_and_the_run_can_be_read(
     equal(training.resume(str(tmp_path / "a"), fresh), run)
 
 
+def bias(outputs, targets):
+    return jnp.mean(outputs - targets)
+
+
+LISTS = {
+    "none": None,
+    "object": {"error": training.metrics.MSE()},
+    "other object": {"error": training.metrics.R2()},
+    "function": {"bias": bias},
+}
+
+
+@pytest.mark.parametrize(("before", "after"), [*itertools.permutations(LISTS, 2)])
+def test_other_metrics_count_from_where_the_run_goes_on(tmp_path, before, after):
+    """Within an epoch; what both calls have counts the whole of it."""
+    every = {"evaluate_every": 10**6}
+    with pytest.raises(Stop):
+        part("list", tmp_path, after=4, every=1, metrics=LISTS[before], **every)
+    _, history = part("list", tmp_path, epochs=2, metrics=LISTS[after], **every)
+    _, whole = unbroken("list", epochs=2)
+    names = {f"train/{name}" for name in LISTS[after] or {}}
+    last = {name: value for name, value in history.records[-1].items() if name.startswith("train/")}
+    assert last.keys() == {"train/loss"} | names
+    assert all(np.isfinite(value) for value in last.values())
+    assert int(history.records[-1]["step"]) == int(whole.records[-1]["step"]) == 12
+
+
 def test_another_model_is_refused_with_what_differs_or_taken_as_far_as_it_fits(tmp_path):
     part("loader", tmp_path, epochs=1)
 
