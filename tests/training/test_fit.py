@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet import optim, training
+from funcnet import data, optim, training
 from tests.module.models import Dense
 from tests.training.models import Model, mse
 
@@ -236,6 +236,30 @@ def test_a_train_state_is_a_pytree_with_paths(pieces):
     assert jax.tree.structure(jax.tree.map(lambda x: x, run)) == jax.tree.structure(run)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(run)]
     assert ".params['dense']['weight']" in paths
+
+
+@pytest.mark.parametrize("kind", ["batch", "array", "dataset", "number"])
+@pytest.mark.parametrize("where", ["fit", "evaluation", "evaluate", "predict"])
+def test_what_is_no_batches_is_met_where_it_is_passed(pieces, kind, where):
+    net, optimizer, run, objective, batches, whole = pieces
+    wrong = {"batch": whole, "array": whole["x"], "dataset": data.ArrayDataset(whole), "number": 5}
+    given, name = wrong[kind], "evaluation" if where == "evaluation" else "batches"
+    train = lambda batches, **options: training.fit(
+        objective, optimizer, run, batches, epochs=1, progress=False, **options
+    )
+    calls = {
+        "fit": lambda: train(given),
+        "evaluation": lambda: train(batches, evaluation=given),
+        "evaluate": lambda: training.evaluate(objective, run, given),
+        "predict": lambda: training.predict(net, run.params, run.state, given, inputs="x"),
+    }
+    with pytest.raises(TypeError, match=f"^{name} is "):
+        calls[where]()
+
+
+def test_parameters_are_no_run(pieces):
+    with pytest.raises(TypeError, match=r"TrainState.create\(.*got a dict"):
+        training.evaluate(pieces[3], pieces[2].params, pieces[4])
 
 
 def test_a_train_state_begins_with_what_it_is_given(pieces):

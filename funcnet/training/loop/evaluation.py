@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from funcnet.core.aliases import PyTree
 from funcnet.parallel.rules.table import Rules
-from funcnet.training.errors import nothing_to_evaluate_on
+from funcnet.training.errors import check_batches, check_run, nothing_to_evaluate_on
 from funcnet.training.loop.on_mesh import Setup, cached, in_step, set_up
 from funcnet.training.loop.tally import CountedEvaluation
 from funcnet.training.named_metrics import NamedMetrics
@@ -54,7 +54,8 @@ def evaluate(
         metric that is a dict are named ``"name/part"``.
 
     Raises:
-        TypeError: ``metrics`` for an objective written by hand, or something that is no metric.
+        TypeError: ``metrics`` for an objective written by hand, something that is no metric, parameters in place of
+            a run, or one batch in place of several.
         ValueError: there is no batch, outputs or targets do not fit a metric's settings, or a name is there twice.
 
     Warns:
@@ -68,6 +69,8 @@ def evaluate(
         >>> sorted(fn.training.evaluate(objective, run, batches, metrics=[fn.training.metrics.FBeta(3)]))
         ['f_beta', 'loss']
     """
+    check_run(run)
+    check_batches("batches", batches)
     setup, source = set_up(objective, None, mesh, rules), batches
     run, batches = setup.place_run(run), setup.place_batches(batches)
     evaluation = Evaluation(setup, NamedMetrics.of(metrics))
