@@ -108,8 +108,8 @@ def fit(
             another pass would find, or found, exhausted; ``evaluate_every`` without ``evaluation``; an observer that
             would never be called.
         TypeError: ``objective`` is a model or a loss instead of an objective, ``run`` is not a `TrainState`,
-            ``batches`` is one batch or a dataset of single samples, something in ``observers`` is no `Observer`, there are
-            ``metrics`` or ``rules`` for an objective written by hand.
+            ``batches`` is one batch or a dataset of single samples, something in ``observers`` is no `Observer`,
+            there are ``metrics`` or ``rules`` for an objective written by hand.
 
     Warns:
         RuntimeWarning: a metric was not finite; the message names the first such step.
