@@ -11,7 +11,6 @@ rates, and what all that gains over a start from nothing.
 import argparse
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +88,7 @@ def main() -> None:
 
     def learn(name: str, optimizer: Any, first: int, epochs: int, start: Any = None) -> Any:
         """Train on five digits, from the parameters of a start if there is one."""
-        run = training.TrainState.create(net, optimizer, key)
-        if start is not None:
-            run = replace(run, params=start)
+        run = training.TrainState.create(net, optimizer, key, params=start)
         few = digits(train, first, args.examples if first else None)
         shift = data.augment.On("image", data.augment.RandomCrop(28, padding=2))
         loader = data.DataLoader(

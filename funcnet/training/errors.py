@@ -1,11 +1,21 @@
 """What errors within a run say: the shapes of a batch, and why there was none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
-__all__ = ["nothing_to_evaluate_on", "nothing_to_train_on", "shapes_of"]
+from funcnet.data import ArrayDataset
+from funcnet.training.train_state import TrainState
+
+__all__ = [
+    "check_batches",
+    "check_run",
+    "nothing_to_evaluate_on",
+    "nothing_to_train_on",
+    "shapes_of",
+]
 
 
 class _Shape:
@@ -18,6 +28,51 @@ class _Shape:
         if not hasattr(self.leaf, "shape"):
             return type(self.leaf).__name__
         return f"{self.leaf.dtype}{[*self.leaf.shape]}"
+
+
+def check_batches(name: str, batches: Any) -> None:
+    """Meet one batch, or samples, where batches are asked for.
+
+    Args:
+        name: of the argument.
+        batches: what was given.
+
+    Raises:
+        TypeError: it is a batch, an array, a dataset of single samples, or nothing to iterate over.
+
+    Example:
+        >>> from funcnet.training.errors import check_batches
+        >>> check_batches("batches", [{"x": jnp.ones((4, 3))}])
+    """
+    if isinstance(batches, Mapping | np.ndarray | jax.Array | str):
+        said = "a dict" if isinstance(batches, Mapping) else f"a {type(batches).__name__}"
+        raise TypeError(
+            f"{name} is iterated over, batch by batch, and got {said}: for one batch write [batch], for whole arrays "
+            'data.DataLoader(data.ArrayDataset({"image": images, "label": labels}), batch_size=32)'
+        )
+    if isinstance(batches, ArrayDataset):
+        raise TypeError(
+            f"{name} is a dataset of single samples: write data.DataLoader(dataset, batch_size=32)"
+        )
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        raise TypeError(f"{name} is an iterable of batches, such as a DataLoader; got {batches!r}")
+
+
+def check_run(run: Any) -> None:
+    """Meet parameters where a run is asked for.
+
+    Raises:
+        TypeError: it is no `TrainState`.
+
+    Example:
+        >>> from funcnet.training.errors import check_run
+        >>> check_run(fn.training.TrainState({}, {}, {}, jnp.array(0), jax.random.key(0)))
+    """
+    if not isinstance(run, TrainState):
+        raise TypeError(
+            "a run is made by training.TrainState.create(net, optimizer, jax.random.key(0)), with params= and state= "
+            f"if there are some; got a {type(run).__name__}"
+        )
 
 
 def shapes_of(batch: Any) -> str:
@@ -48,8 +103,12 @@ def nothing_to_train_on(batches: Any, epoch: int, steps: int) -> str:
     )
 
 
-def nothing_to_evaluate_on(evaluation: Any) -> str:
+def nothing_to_evaluate_on(evaluation: Any, name: str = "evaluation") -> str:
     """Say why an evaluation had no batch.
+
+    Args:
+        evaluation: what was iterated over.
+        name: of the argument.
 
     Example:
         >>> from funcnet.training.errors import nothing_to_evaluate_on
@@ -58,7 +117,7 @@ def nothing_to_evaluate_on(evaluation: Any) -> str:
     """
     if isinstance(evaluation, Iterator):
         return (
-            f"evaluation is an iterator ({type(evaluation).__name__}) and was empty after the first evaluation: pass "
+            f"{name} is an iterator ({type(evaluation).__name__}) and was empty, as after a first evaluation: pass "
             "something that can be iterated over again, such as a DataLoader or a list"
         )
-    return "evaluation is empty: there is nothing to evaluate on"
+    return f"{name} is empty: there is nothing to evaluate on"

@@ -22,10 +22,10 @@ Metrics = dict[str, Array]
 class Objective(Protocol):
     """``objective(params, state, batch, key, train) -> (loss, (metrics, state))``.
 
-    ``loss`` is a scalar mean over the batch, ``metrics`` a flat dict of such means to report, ``state`` the
-    model's new buffers. `supervised` makes one; a function written by hand will do as well. An object may
-    also have a method ``weight(batch)``: how much the means stand for, such as a number of tokens, or a dict of such
-    numbers by the metrics' names (default: the batch's rows that are real).
+    ``loss`` is a scalar mean over the batch, ``metrics`` a flat dict of such means to report (of an empty one the loss
+    is reported), ``state`` the model's new buffers. `supervised` makes one; a function written by hand will do as
+    well. An object may also have a method ``weight(batch)``: how much the means stand for, such as a number of tokens,
+    or a dict of such numbers by the metrics' names (default: the batch's rows that are real).
     """
 
     def __call__(
@@ -331,7 +331,7 @@ def measured(
     """
     if isinstance(objective, Supervised):
         return objective.measure(params, state, batch, key, train)
-    loss, (metrics, state) = objective(params, state, batch, key, train)
+    loss, metrics, state = _taken_apart(objective(params, state, batch, key, train))
     if not weighed:
         return loss, (Measured(dict(metrics), {}), state)
     weight = weight_of(objective, batch)
@@ -344,6 +344,38 @@ def measured(
             "one number for all"
         )
     return loss, (Measured(dict(metrics), {name: weight[name] for name in metrics}), state)
+
+
+def _taken_apart(made: Any) -> tuple[Any, Mapping[str, Any], State]:
+    """Take apart what an objective written by hand returned.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: a number is no scalar.
+    """
+    match made:
+        case (loss, (Mapping() as metrics, state)):
+            pass
+        case _:
+            raise TypeError(
+                "an objective returns (loss, (metrics, state)): the loss, a dict of means to report, and the model's "
+                f'new buffers, such as (loss, ({{"loss": loss}}, state)); got {_outlined(made)}'
+            )
+    for name, number in (("the loss", loss), *((f"metrics[{n!r}]", m) for n, m in metrics.items())):
+        if isinstance(number, Mapping | list | tuple) or jnp.ndim(number):
+            raise ValueError(
+                f"{name} of an objective must be a scalar, a mean over the batch; got {_outlined(number)}"
+            )
+    return loss, metrics or {"loss": loss}, state
+
+
+def _outlined(value: Any) -> str:
+    """Write a value as its kinds, without its numbers."""
+    if isinstance(value, tuple | list):
+        inner = ", ".join(map(_outlined, value))
+        return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
+    shape = f" of shape {value.shape}" if getattr(value, "shape", ()) else ""
+    return ("a dict" if isinstance(value, Mapping) else f"a {type(value).__name__}") + shape
 
 
 def weight_of(objective: Objective, batch: Any) -> Any:

@@ -14,6 +14,7 @@ from funcnet.core.shardings import leaf_constrained
 from funcnet.data.devices.padding import filled
 from funcnet.module import Functional
 from funcnet.parallel.rules.table import Rules
+from funcnet.training.errors import check_batches
 from funcnet.training.loop.evaluation import is_first
 from funcnet.training.loop.on_mesh import cached, in_step, set_up
 from funcnet.training.objective import (
@@ -61,6 +62,7 @@ def predict(
 
     Raises:
         ValueError: ``batches`` is empty, or an output has no axis of rows.
+        TypeError: ``batches`` is one batch, or a dataset of single samples.
 
     Example:
         >>> net = fn.functionalize(nn.Linear(4, 3))
@@ -69,6 +71,7 @@ def predict(
         >>> fn.training.predict(net, params, state, loader, inputs="x").shape
         (10, 3)
     """
+    check_batches("batches", batches)
     objective = cached(_objective, net, inputs if callable(inputs) else None)
     setup = set_up(objective, None, mesh, rules)
     step = cached(_predict_step, setup.objective, setup.whole)

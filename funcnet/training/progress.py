@@ -23,6 +23,7 @@ class Progress:
         every: seconds between two readings of the metrics for a bar.
         line_every: seconds between two lines in a log.
         done: batches of the same epoch that were made before, where it goes on within one.
+        total: how many there will be, where that is less than ``batches`` has, or where those do not know.
 
     Example:
         >>> bar = fn.training.Progress([1, 2, 3], "epoch 1", show=False)
@@ -39,11 +40,13 @@ class Progress:
         every: float = 0.2,
         line_every: float = 10.0,
         done: int = 0,
+        total: int | None = None,
     ) -> None:
+        total = _least(known_length(batches), total)
         self.label = label
         self._batches = batches
-        self._numbers = ""
-        self._display = _display(batches, label, line_every, done) if show else None
+        self._called = False
+        self._display = _display(total, label, line_every, done) if show else None
         # the first reading waits a little, too: what is shown at once would wait for the first step
         self._every = line_every if isinstance(self._display, _Lines) else every
         self._shown = time.monotonic()
@@ -55,8 +58,15 @@ class Progress:
             return
         try:
             for batch in self._batches:
+                self._called = False
                 yield batch
                 self._display.advance()
+        except (
+            GeneratorExit
+        ):  # the loop ended within this batch: it counts if a step was made with it
+            if self._called:
+                self._display.advance()
+            raise
         finally:
             self._display.close()
 
@@ -69,6 +79,7 @@ class Progress:
             batch: the last one, whose shapes are looked at.
             known: the shapes met so far, which the caller keeps from epoch to epoch.
         """
+        self._called = True
         if self._display is None and known:
             return step(*args, batch)
         signature = tuple(
@@ -99,12 +110,22 @@ class Progress:
                 ", ".join(f"{name}={value:.4f}" for name, value in read().items())
             )
 
+    def print(self, text: str) -> None:
+        """Print a line; above the bar, if there is one under way.
+
+        Args:
+            text: of the line.
+        """
+        if isinstance(self._display, _Bar):
+            self._display.print(text)
+        else:
+            print(text, flush=True)  # noqa: T201
+
 
 class _Bar:
     """A bar of tqdm, redrawn in place."""
 
-    def __init__(self, tqdm: Any, batches: Iterable[Any], label: str, done: int) -> None:
-        total = known_length(batches)
+    def __init__(self, tqdm: Any, total: int | None, label: str, done: int) -> None:
         settings = {"desc": label, "unit": "batch", "leave": True, "dynamic_ncols": True}
         self.bar = tqdm(total=total, initial=done, **settings)
 
@@ -117,6 +138,10 @@ class _Bar:
     def numbers(self, text: str) -> None:
         self.bar.set_postfix_str(text, refresh=False)
 
+    def print(self, text: str) -> None:
+        with self.bar.external_write_mode():
+            print(text, flush=True)  # noqa: T201
+
     def close(self) -> None:
         self.bar.close()
 
@@ -124,8 +149,8 @@ class _Bar:
 class _Lines:
     """Lines on standard error, for what cannot be redrawn."""
 
-    def __init__(self, batches: Iterable[Any], label: str, every: float, done: int) -> None:
-        self.total = known_length(batches)
+    def __init__(self, total: int | None, label: str, every: float, done: int) -> None:
+        self.total = total
         self.label = label
         self.done = done
         self.started = time.monotonic()
@@ -169,7 +194,11 @@ def known_length(batches: Any) -> int | None:
         return None
 
 
-def _display(batches: Iterable[Any], label: str, line_every: float, done: int) -> _Bar | _Lines:
+def _least(*numbers: int | None) -> int | None:
+    return min((number for number in numbers if number is not None), default=None)
+
+
+def _display(total: int | None, label: str, line_every: float, done: int) -> _Bar | _Lines:
     notebook = "ipykernel" in sys.modules
     if notebook or getattr(sys.stderr, "isatty", lambda: False)():
         try:
@@ -177,5 +206,5 @@ def _display(batches: Iterable[Any], label: str, line_every: float, done: int) -
         except ImportError:
             pass
         else:
-            return _Bar(tqdm, batches, label, done)
-    return _Lines(batches, label, line_every, done)
+            return _Bar(tqdm, total, label, done)
+    return _Lines(total, label, line_every, done)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import funcnet as fn
-from funcnet import optim, training
+from funcnet import data, optim, training
 from tests.module.models import Dense
 from tests.training.models import Model, mse
 
@@ -84,7 +84,10 @@ def test_evaluation_weighs_samples_equally(pieces):
     means = training.evaluate(objective, run, batches)
     outputs, _ = net.apply(run.params, run.state, whole["x"])
     np.testing.assert_allclose(means["mae"], mae(outputs, whole["y"]), rtol=1e-5)
-    assert training.evaluate(objective, run, []) == {}
+    with pytest.raises(ValueError, match="batches is empty: there is nothing to evaluate on"):
+        training.evaluate(objective, run, [])
+    with pytest.raises(ValueError, match=r"batches is an iterator \(list_iterator\)"):
+        training.evaluate(objective, run, iter([]))
 
 
 def test_a_loop_by_hand_from_the_pieces(pieces):
@@ -196,6 +199,25 @@ def test_without_a_terminal_or_tqdm_there_are_lines(pieces, monkeypatch, capsys,
     assert re.match(r"epoch 1/2: train/loss \d.*eval/loss \d.*eval/mae \d", lines[0])
 
 
+def test_what_ends_within_an_epoch_is_told_and_the_bar_counts_to_its_end(
+    pieces, monkeypatch, capsys
+):
+    _, optimizer, run, objective, batches, _ = pieces
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    options = {"evaluation": batches, "evaluate_every": 2}
+    training.fit(objective, optimizer, run, batches, steps=5, **options)
+    told = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["epoch 1, step 2", "epoch 1", "epoch 2, step 4", "epoch 2, step 5"]
+    assert "2/2" in terminal.getvalue()
+    assert "2/3" not in terminal.getvalue().split("epoch 2")[-1]
+    terminal.truncate(0)
+    training.fit(objective, optimizer, run, iter(batches), steps=2)
+    assert capsys.readouterr().out.startswith("epoch 1, step 2: train/loss")
+    assert "2/2" in terminal.getvalue()
+    training.fit(objective, optimizer, run, batches, steps=5, on_epoch=lambda *_: None, **options)
+    assert capsys.readouterr().out == ""
+
+
 def test_mistakes(pieces):
     net, optimizer, run, objective, batches, _ = pieces
     with pytest.raises(ValueError, match="is an iterator"):
@@ -214,6 +236,79 @@ def test_a_train_state_is_a_pytree_with_paths(pieces):
     assert jax.tree.structure(jax.tree.map(lambda x: x, run)) == jax.tree.structure(run)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(run)]
     assert ".params['dense']['weight']" in paths
+
+
+@pytest.mark.parametrize("kind", ["batch", "array", "dataset", "number"])
+@pytest.mark.parametrize("where", ["fit", "evaluation", "evaluate", "predict"])
+def test_what_is_no_batches_is_met_where_it_is_passed(pieces, kind, where):
+    net, optimizer, run, objective, batches, whole = pieces
+    wrong = {"batch": whole, "array": whole["x"], "dataset": data.ArrayDataset(whole), "number": 5}
+    given, name = wrong[kind], "evaluation" if where == "evaluation" else "batches"
+    train = lambda batches, **options: training.fit(
+        objective, optimizer, run, batches, epochs=1, progress=False, **options
+    )
+    calls = {
+        "fit": lambda: train(given),
+        "evaluation": lambda: train(batches, evaluation=given),
+        "evaluate": lambda: training.evaluate(objective, run, given),
+        "predict": lambda: training.predict(net, run.params, run.state, given, inputs="x"),
+    }
+    with pytest.raises(TypeError, match=f"^{name} is "):
+        calls[where]()
+
+
+def test_parameters_are_no_run(pieces):
+    with pytest.raises(TypeError, match=r"TrainState.create\(.*got a dict"):
+        training.evaluate(pieces[3], pieces[2].params, pieces[4])
+
+
+def test_a_train_state_begins_with_what_it_is_given(pieces):
+    net, optimizer, run, objective, batches, _ = pieces
+    trained, _ = training.fit(objective, optimizer, run, batches, epochs=1, progress=False)
+    create = lambda **given: training.TrainState.create(net, optimizer, jax.random.key(0), **given)
+    host = jax.device_get(trained.params)
+    tuned = create(params=host, state=trained.state)
+    for a, b in zip(jax.tree.leaves(trained.params), jax.tree.leaves(tuned.params), strict=True):
+        assert isinstance(b, jax.Array)
+        np.testing.assert_array_equal(a, b)
+    assert int(tuned.step) == 0
+    assert int(tuned.state["counter"]["calls"]) == 3
+    half = create(params=host)  # the rest is initial, and so is the key of the run
+    assert int(half.state["counter"]["calls"]) == 0
+    assert (tuned.key == half.key).all()
+    assert (tuned.key == run.key).all()
+    training.fit(objective, optimizer, tuned, batches, epochs=1, progress=False)
+
+
+RETURNED = {
+    "the loss alone": (lambda loss, state: loss, TypeError, r"returns \(loss, \(metrics, state\)\)"),
+    "no metrics": (lambda loss, state: (loss, state), TypeError, r"\(loss, \(metrics, state\)\).*a dict"),
+    "flat": (lambda loss, state: (loss, {"loss": loss}, state), TypeError, "an objective returns"),
+    "in lists": (lambda loss, state: [loss, [{"loss": loss}, state]], None, ""),
+    "nothing to report": (lambda loss, state: (loss, ({}, state)), None, ""),
+    "a row's losses": (lambda loss, state: (loss[None], ({}, state)), ValueError, "the loss of an objective must"),
+    "a row's metrics": (lambda loss, state: (loss, ({"a": loss[None]}, state)), ValueError, r"metrics\['a'\].*\(1,\)"),
+    "the other way": (lambda loss, state: (loss, (state, {})), ValueError, r"metrics\['counter'\].*a dict"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_what_an_objective_by_hand_returns_is_looked_at(pieces, name):
+    net, optimizer, run, _, batches, _ = pieces
+    make, error, message = RETURNED[name]
+
+    def objective(params, state, batch, key, train):
+        outputs, state = net.apply(params, state, batch["x"], key=key, train=train)
+        return make(mse(outputs, batch["y"]), state)
+
+    if error is None:
+        _, history = training.fit(
+            objective, optimizer, run, batches, epochs=1, evaluation=batches, progress=False
+        )
+        assert {"train/loss", "eval/loss"} <= history.records[0].keys()
+        return
+    with pytest.raises(error, match=message):
+        training.fit(objective, optimizer, run, batches, epochs=1, progress=False)
 
 
 def test_running_means():

@@ -18,6 +18,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import checkpoint, data, optim, training
+from funcnet.training.loop import resuming
 from tests.module.models import Dense
 from tests.training.models import Model, mse
 
@@ -306,6 +307,49 @@ def test_a_folder_that_is_behind_the_run_is_refused(tmp_path):
     _, _, run = start()
     with pytest.raises(ValueError, match=r"has made 60 steps, .* of step 6"):
         training.resume(tmp_path, replace(run, step=run.step + 60))
+
+
+@pytest.mark.parametrize("change", ["a field less", "no place"])
+def test_a_place_of_another_version_is_told_of_and_the_run_can_be_read(
+    tmp_path, monkeypatch, change
+):
+    run, _ = part("loader", tmp_path / "a", epochs=1)
+    if change == "a field less":
+        monkeypatch.setattr(resuming.FitPosition, "__init__", lambda self, began=0: None)
+    else:
+        with checkpoint.Checkpointer(tmp_path / "a") as other:
+            other.save(int(run.step) + 1, {"run": run, "place": {"seat": 7}})
+    with pytest.raises(ValueError, match=r"another version of funcnet[^*]*training.resume\('.*a'"):
+        part("loader", tmp_path / "a", epochs=2)
+    _, _, fresh = start()
+    equal(training.resume(str(tmp_path / "a"), fresh), run)
+
+
+def bias(outputs, targets):
+    return jnp.mean(outputs - targets)
+
+
+LISTS = {
+    "none": None,
+    "object": {"error": training.metrics.MSE()},
+    "other object": {"error": training.metrics.R2()},
+    "function": {"bias": bias},
+}
+
+
+@pytest.mark.parametrize(("before", "after"), [*itertools.permutations(LISTS, 2)])
+def test_other_metrics_count_from_where_the_run_goes_on(tmp_path, before, after):
+    """Within an epoch; what both calls have counts the whole of it."""
+    every = {"evaluate_every": 10**6}
+    with pytest.raises(Stop):
+        part("list", tmp_path, after=4, every=1, metrics=LISTS[before], **every)
+    _, history = part("list", tmp_path, epochs=2, metrics=LISTS[after], **every)
+    _, whole = unbroken("list", epochs=2)
+    names = {f"train/{name}" for name in LISTS[after] or {}}
+    last = {name: value for name, value in history.records[-1].items() if name.startswith("train/")}
+    assert last.keys() == {"train/loss"} | names
+    assert all(np.isfinite(value) for value in last.values())
+    assert int(history.records[-1]["step"]) == int(whole.records[-1]["step"]) == 12
 
 
 def test_another_model_is_refused_with_what_differs_or_taken_as_far_as_it_fits(tmp_path):

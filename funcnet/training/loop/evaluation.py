@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from funcnet.core.aliases import PyTree
 from funcnet.parallel.rules.table import Rules
+from funcnet.training.errors import check_batches, check_run, nothing_to_evaluate_on
 from funcnet.training.loop.on_mesh import Setup, cached, in_step, set_up
 from funcnet.training.loop.tally import CountedEvaluation
 from funcnet.training.named_metrics import NamedMetrics
@@ -53,8 +54,9 @@ def evaluate(
         metric that is a dict are named ``"name/part"``.
 
     Raises:
-        TypeError: ``metrics`` for an objective written by hand, or something that is no metric.
-        ValueError: outputs or targets that do not fit a metric's settings, or a name that is there twice.
+        TypeError: ``metrics`` for an objective written by hand, something that is no metric, parameters in place of
+            a run, or one batch in place of several.
+        ValueError: there is no batch, outputs or targets do not fit a metric's settings, or a name is there twice.
 
     Warns:
         RuntimeWarning: a metric is ``nan``; the message says why.
@@ -67,10 +69,15 @@ def evaluate(
         >>> sorted(fn.training.evaluate(objective, run, batches, metrics=[fn.training.metrics.FBeta(3)]))
         ['f_beta', 'loss']
     """
-    setup = set_up(objective, None, mesh, rules)
+    check_run(run)
+    check_batches("batches", batches)
+    setup, source = set_up(objective, None, mesh, rules), batches
     run, batches = setup.place_run(run), setup.place_batches(batches)
     evaluation = Evaluation(setup, NamedMetrics.of(metrics))
-    return evaluation.over(run, batches, "evaluating", progress and is_first())
+    results = evaluation.over(run, batches, "evaluating", progress and is_first())
+    if results is None:
+        raise ValueError(nothing_to_evaluate_on(source, "batches"))
+    return results
 
 
 def test(
@@ -156,8 +163,8 @@ class Evaluation:
 
     def over(
         self, run: TrainState, batches: Iterable[Any], label: str, show: bool
-    ) -> dict[str, Any]:
-        """Return the means over batches and the metrics' values, behind a bar.
+    ) -> dict[str, Any] | None:
+        """Return the means over batches and the metrics' values, behind a bar; None if there is no batch.
 
         Warns:
             RuntimeWarning: a metric's value is ``nan``, and why.
@@ -169,7 +176,7 @@ class Evaluation:
                 totals = self.place((self.plain.start(run, batch), self.init()))
             totals = in_step(bar.call(self.step, run, *totals, batch=batch, known=self.known))
         if totals is None:
-            return {}
+            return None
         return totals[0].read().means() | values_of(self.metrics, totals[1])
 
 

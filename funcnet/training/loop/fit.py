@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from funcnet.checkpoint import Checkpointer
 from funcnet.module import Functional, Module
 from funcnet.parallel.rules.table import Rules
+from funcnet.training.errors import check_batches
 from funcnet.training.loop.evaluation import is_first
 from funcnet.training.loop.history import History
 from funcnet.training.loop.interruption import Interruption
@@ -82,7 +83,8 @@ def fit(
         observers: a list of `Observer`, called at their turns in the order of the list. A checkpoint keeps their
             states: the first of a class goes on as the first of that class, and so on.
         loss_scale: for a model in float16, `dynamic_loss_scale`; `TrainState.create` is given the same.
-        progress: whether to show a bar (see `Progress`), and a line an epoch where there is no ``on_epoch``.
+        progress: whether to show a bar (see `Progress`), and where there is no ``on_epoch`` a line for each epoch, for
+            each evaluation within one, and for the last step.
         on_epoch: called with the state and the epoch's record after each whole epoch, to print or save; `Observer`
             sees more. An epoch that Ctrl-C cut short is in the history, with what it trained on, but not evaluated.
         checkpoint: a folder, or a `funcnet.checkpoint.Checkpointer`, to keep the run in: after each epoch, whenever
@@ -105,8 +107,9 @@ def fit(
         ValueError: there is no length, or a negative one; ``batches`` or ``evaluation`` is empty, or an iterator that
             another pass would find, or found, exhausted; ``evaluate_every`` without ``evaluation``; an observer that
             would never be called.
-        TypeError: ``objective`` is a model or a loss instead of an objective, ``run`` is not a `TrainState`, something
-            in ``observers`` is no `Observer`, there are ``metrics`` or ``rules`` for an objective written by hand.
+        TypeError: ``objective`` is a model or a loss instead of an objective, ``run`` is not a `TrainState`,
+            ``batches`` is one batch or a dataset of single samples, something in ``observers`` is no `Observer`,
+            there are ``metrics`` or ``rules`` for an objective written by hand.
 
     Warns:
         RuntimeWarning: a metric was not finite; the message names the first such step.
@@ -145,7 +148,10 @@ def fit(
 
 
 def _check_sources(batches: Any, evaluation: Any, length: Length) -> None:
-    """Meet iterators that a second pass would find exhausted."""
+    """Meet what is no batches, and iterators that a second pass would find exhausted."""
+    check_batches("batches", batches)
+    if evaluation is not None:
+        check_batches("evaluation", evaluation)
     more = length.epochs is not None and length.epochs > 1
     again = more or not isinstance(length.evaluate_every, Epochs)
     only_epochs = length.steps is None and length.seconds is None

@@ -87,6 +87,9 @@ class Loop:
     def stop(self, reason: str) -> None:
         """End the run after this step, in order: it is evaluated, kept, and returned.
 
+        A checkpoint does not say that the run was stopped: the same call goes on, unless the observer stops it in
+        `Observer.on_start`, by what its `Observer.state_dict` kept, as `EarlyStop` does.
+
         Args:
             reason: a sentence for the history and the log.
         """
@@ -158,7 +161,8 @@ class Observer:
     def on_end(self, loop: Loop) -> None:
         """Once, however the run ends: at its length, by `Loop.stop`, Ctrl-C, SIGTERM or an error.
 
-        It is called if `on_start` was, after the last checkpoint. ``loop.error``, ``loop.interrupted`` and
+        It is called if `on_start` was, after the last checkpoint; of observers that have an `on_report`, such as logs,
+        after all others, so that what those report here is written, too. ``loop.error``, ``loop.interrupted`` and
         ``loop.reason`` tell how the run ended.
         """
 

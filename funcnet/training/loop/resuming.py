@@ -153,9 +153,9 @@ class Keeper:
         if found is not None:
             tree, saved = found
             _check_ahead(saved, run)
-            beside = sorted({name.partition(".")[0] for name in saved.names} - {"run"})
-            kept = saved.load(select=[f"{glob.escape(name)}*" for name in beside])
-            run, at = tree["run"], kept.get("place", at)
+            kept, run = _beside(saved, {"run", "place"}), tree["run"]
+            if place is not None:
+                at = _place(saved, place)
         if override:
             run = replace(run, opt_state=with_hyperparams(run.opt_state, override))
         self._put(kept)  # last: what fails leaves the loaders where they were
@@ -237,6 +237,32 @@ def _has_position(source: Any) -> bool:
     """Tell whether a loader knows its position; one that sends ahead knows that of its source."""
     inner = getattr(source, "batches", None)
     return hasattr(source, "state_dict") and (inner is None or _has_position(inner))
+
+
+def _beside(saved: Saved, without: set[str]) -> dict[str, Any]:
+    """Read what stands in a checkpoint beside some names."""
+    names = sorted({name.partition(".")[0] for name in saved.names} - without)
+    return saved.load(select=[f"{glob.escape(name)}*" for name in names])  # with what is empty
+
+
+def _place(saved: Saved, begun: FitPosition) -> FitPosition:
+    """Read where a run of `fit` was; of a loop written by hand, it begins.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        others = {name.partition(".")[0] for name in saved.names} - {"place"}
+        place = _beside(saved, others).get("place", begun)
+        if not isinstance(place, FitPosition):
+            raise ValueError(f"place is a {type(place).__name__}")
+    except ValueError as error:
+        raise ValueError(
+            f"where fit was cannot be read from {saved.path}, as if another version of funcnet had written it "
+            f"({error}). The run itself can: run = training.resume({str(saved.path.parent)!r}, run), and go on from it "
+            "with another folder, fit(..., checkpoint=...); epochs and steps count anew there"
+        ) from error
+    return place
 
 
 def _check_ahead(saved: Saved, run: TrainState) -> None:

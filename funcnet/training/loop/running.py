@@ -74,7 +74,7 @@ class Running:
         self.evaluating = Evaluation(setup, metrics)
         self.history = History([*place.records])
         self.started = time.monotonic() - place.seconds
-        self.ended = False
+        self.ended, self.printed = False, -1
         self.loop = self._make_loop(settings)
         self.watchers = Watchers(
             observers, self.loop, self.training.read, self.training.read_measured
@@ -134,7 +134,7 @@ class Running:
             if not place.trained:
                 self._train(bar)
             if place.trained and not self.interruption.requested:
-                self._end_epoch(bar.label)
+                self._end_epoch(bar)
         if self.interruption.requested:
             self.loop.interrupted = self.history.interrupted = True
             if self.training.steps > self.loop.began:
@@ -149,7 +149,10 @@ class Running:
         place, epochs = self.place, self.length.epochs
         label = f"epoch {place.epoch}" if epochs is None else f"epoch {place.epoch}/{epochs}"
         skipped = 0 if self.keeper is None else self.keeper.skipped(place)
-        return Progress(self.batches, label, show=self.progress, done=place.batches - skipped)
+        done, steps = place.batches - skipped, self.length.steps
+        left = None if steps is None else steps - (self.training.steps - place.began)
+        total = None if left is None else place.batches + left
+        return Progress(self.batches, label, show=self.progress, done=done, total=total)
 
     def _train(self, bar: Progress) -> None:
         """Train on what is left of an epoch, or until the run ends."""
@@ -187,7 +190,7 @@ class Running:
             )
             raise
 
-    def _end_epoch(self, label: str) -> None:
+    def _end_epoch(self, bar: Progress) -> None:
         place = self.place
         last = self.ended or self._reached(place.epoch)
         self._report(last or self.length.evaluates_after_epoch(place.epoch))
@@ -205,8 +208,7 @@ class Running:
         if self.on_epoch is not None:
             # a copy: the next step donates the original
             self.on_epoch(jax.tree.map(jnp.copy, self.training.run), record)
-        elif self.progress:
-            self._print(label, record)
+        self._print(bar, bar.label)
         self.loop.epoch = place.epoch
 
     # ---- steps -----------------------------------------------------------------------------------
@@ -232,6 +234,7 @@ class Running:
         self._look_whether_ended()
         if not self.interruption.requested and (self._is_turn() or self.ended):
             self._report(evaluate=True)
+            self._print(bar, f"{bar.label}, step {loop.step}")
             self._agree_now()
 
     def _wish(self) -> int:
@@ -320,13 +323,18 @@ class Running:
                 f"{shapes_of(seen[0])}"
             )
             raise
-        if not results:
+        if results is None:
             raise ValueError(nothing_to_evaluate_on(self.evaluation))
         return results
 
-    def _print(self, label: str, record: dict[str, float]) -> None:
+    def _print(self, bar: Progress, label: str) -> None:
+        """Print the newest record, once, where nobody else does."""
+        record = self.loop.record
+        if not self.progress or self.on_epoch is not None or record["step"] == self.printed:
+            return
+        self.printed = record["step"]
         shown = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if "/" in name)
-        print(f"{label}: {shown}  ({record['seconds']:.1f} s)", flush=True)  # noqa: T201
+        bar.print(f"{label}: {shown}  ({record['seconds']:.1f} s)")
 
     # ---- checkpoints -----------------------------------------------------------------------------
 

@@ -45,11 +45,21 @@ class Totals:
     first_bad: int = -1
 
     def __sub__(self, earlier: "Totals") -> "Totals":
-        """Return what was added since an earlier reading."""
+        """Return what was added since an earlier reading, which lacks a name where it was added to since."""
+        if (earlier.names, earlier.adds_up) != (self.names, self.adds_up):
+            earlier = earlier._under(self)
         rest = (self.sums - earlier.sums, self.weights - earlier.weights)
         # the device counts modulo 2^32
         odd = (self.odd - earlier.odd) % 2**32
         return Totals(self.names, self.adds_up, *rest, odd, self.first_bad)
+
+    def _under(self, other: "Totals") -> "Totals":
+        """Return these totals under the names of others; zero where there is none of a name."""
+        here, there = _shared(other, self)
+        sums, weights, odd = map(np.zeros_like, (other.sums, other.weights, other.odd))
+        sums[here], weights[here] = self.sums[there], self.weights[there]
+        odd[:, here] = self.odd[:, there]
+        return Totals(other.names, other.adds_up, sums, weights, odd, self.first_bad)
 
     def means(self) -> dict[str, float]:
         """Return each mean, or sum: ``nan`` of nothing, and not finite where a value was not."""
@@ -140,6 +150,26 @@ class Tally:
         odd = self.counts[:-1] + kinds.astype(jnp.int32).ravel()
         return jnp.concatenate([odd, first[None]])
 
+    def going_on(self, earlier: "Tally") -> "Tally":
+        """Return an earlier tally under the names of this empty one; what it lacks begins with nothing added.
+
+        Example:
+            >>> from funcnet.training.loop.tally import Tally
+            >>> earlier = Tally.zeros(["loss"]).add({"loss": 2.0}, {"loss": 3})
+            >>> Tally.zeros(["loss", "mae"]).going_on(earlier).read().means()
+            {'loss': 2.0, 'mae': nan}
+        """
+        if (earlier.names, earlier.adds_up) == (self.names, self.adds_up):
+            return earlier
+        here, there = _shared(self, earlier)
+        old_floats, old_counts = map(np.asarray, jax.device_get((earlier.floats, earlier.counts)))
+        floats, counts = (np.zeros(each.shape, each.dtype) for each in (self.floats, self.counts))
+        floats[:, here] = old_floats[:, there]
+        odd = counts[:-1].reshape(ODD_KINDS, -1)
+        odd[:, here] = old_counts[:-1].reshape(ODD_KINDS, -1)[:, there]
+        counts[-1] = old_counts[-1]
+        return Tally(jnp.asarray(floats), jnp.asarray(counts), self.names, self.adds_up)
+
     def read(self) -> Totals:
         """Read everything in one transfer; this waits for the device."""
         floats, counts = jax.device_get((self.floats, self.counts))
@@ -147,6 +177,12 @@ class Tally:
         odd = np.asarray(counts[:-1], np.int64).reshape(ODD_KINDS, -1) % 2**32
         sums = (wide[0] + wide[1], wide[2] + wide[3])
         return Totals(self.names, frozenset(self.adds_up), *sums, odd, int(counts[-1]))
+
+
+def _shared(new: Any, old: Any) -> tuple[list[int], list[int]]:
+    """Return the places in two tallies, or totals, of the names that both have, and add up in the same way."""
+    names = [n for n in new.names if n in old.names and (n in new.adds_up) == (n in old.adds_up)]
+    return [*map(new.names.index, names)], [*map(old.names.index, names)]
 
 
 def _row(scalars: Any) -> Array:

@@ -57,6 +57,14 @@ def _train_functions(
     return step, compiled, values, jax.jit(metrics.init), set()
 
 
+def _alike(one: PyTree, other: PyTree) -> bool:
+    """Tell whether two states are of one kind."""
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
+    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in leaves)
+
+
 def _measured(measure: Any, every: int, old: Array, before: TrainState, taken: Taken) -> Array:
     """Measure a step if its turn has come, else return what was measured last."""
     due = (before.step + 1) % every == 0
@@ -142,8 +150,12 @@ class Training:
             _train_functions, setup.objective, setup.optimizer, self.metrics, self.loss_scale,
             setup.whole, self.measures,
         )  # fmt: skip
-        tally = plain.start(self.run, batch) if self.tally is None else self.tally
-        counted = self._init() if self.counted is None else self.counted
+        tally, counted = plain.start(self.run, batch), self._init()
+        if self.tally is not None:  # of a checkpoint, whose call may have had other metrics
+            tally = tally.going_on(self.tally)
+            counted |= {
+                n: old for n, old in (self.counted or {}).items() if _alike(old, counted.get(n))
+            }
 
         found = jax.eval_shape(values, self.run, batch) if self.measures else []
         self._names = [sorted(one) for one in found]

@@ -156,9 +156,12 @@ class Watchers:
         self.pending = False
 
     def end(self) -> None:
-        """Call `on_end` of each that was started, whatever the others do; the first error is raised at the end."""
+        """Call `on_end` of each that was started, whatever the others do; the first error is raised at the end.
+
+        Those that write what others report come last.
+        """
         first: BaseException | None = self.loop.error
-        for place in range(self._started):
+        for place in sorted(range(self._started), key=self._writes):
             try:
                 self._call(place, "on_end")
             except BaseException as error:
@@ -179,6 +182,9 @@ class Watchers:
                 f"in {self._name(place)}.{method}, in epoch {self.loop.epoch}, after step {self.loop.step}"
             )
             raise
+
+    def _writes(self, place: int) -> bool:
+        return type(self.observers[place]).on_report is not Observer.on_report
 
     def _name(self, place: int) -> str:
         return f"observers[{place}], {type(self.observers[place]).__name__}"

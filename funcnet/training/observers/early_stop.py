@@ -84,7 +84,7 @@ class EarlyStop(Observer):
     """Stop a run whose metric has not improved for a while, or is no number any more.
 
     With ``fit(checkpoint=...)`` what it counts is kept, so that a run that was interrupted stops where it would have
-    stopped.
+    stopped. Where ``patience`` ended it, the same call makes no further step; with more ``patience`` it goes on.
 
     Args:
         monitor: the metric, as records have it: ``"eval/loss"``, ``"train/accuracy"``.
@@ -134,12 +134,16 @@ class EarlyStop(Observer):
     def _forget(self) -> None:
         self.best: float | None = None
         self.best_step, self.waited, self.monitor.seen = 0, 0, -1
+        self._loaded = False
 
     def on_start(self, loop: Loop) -> None:
-        """Begin anew, unless the run goes on."""
+        """Begin anew, unless the run goes on; of a checkpoint that it stopped, stop again."""
         self.monitor.check_evaluated(loop, "EarlyStop")
         if loop.began == 0:
             self._forget()
+        elif self._loaded:
+            self._stop_if_over(loop)
+        self._loaded = False
 
     def on_step(self, loop: Loop) -> None:
         """Stop where a training metric is not finite."""
@@ -169,6 +173,10 @@ class EarlyStop(Observer):
             self.best, self.best_step, self.waited = value, loop.step, 0
         else:
             self.waited += 1
+        self._stop_if_over(loop)
+
+    def _stop_if_over(self, loop: Loop) -> None:
+        name = self.monitor.name
         if self.waited >= self.patience:
             best = "no number" if self.best is None else f"{self.best:.6g} of step {self.best_step}"
             loop.stop(f"{name} has not improved on {best} for {self.waited} evaluations")
@@ -182,3 +190,4 @@ class EarlyStop(Observer):
         """Go on from there."""
         self.best, self.best_step = kept["best"], kept["best_step"]
         self.waited, self.monitor.seen = kept["waited"], kept["seen"]
+        self._loaded = True

@@ -252,7 +252,7 @@ MISTAKES = {
     "short iterator": ({"batches": iter(make_batches()), "steps": 9}, ValueError, r"ended after 5 steps"),
     "evaluation": ({"evaluation": iter(ONE), "epochs": 2}, ValueError, "evaluation is an iterator"),
     "evaluation by steps": ({"evaluation": iter(ONE), "evaluate_every": 2}, ValueError, "evaluation is an iterator"),
-    "evaluation later": ({"evaluation": iter(ONE), "steps": 9}, ValueError, "empty after the first evaluation"),
+    "evaluation later": ({"evaluation": iter(ONE), "steps": 9}, ValueError, "empty, as after a first evaluation"),
     "metrics": ({"metrics": "accuracy"}, TypeError, "metrics= takes a list"),
     "on_epoch": ({"on_epoch": 3}, TypeError, "on_epoch"),
     "loss scale": ({"loss_scale": 2.0**16}, TypeError, "dynamic_loss_scale"),

@@ -82,6 +82,21 @@ def test_the_order_of_observers_does_not_matter(tmp_path, log):
     assert {"a", "lr", "train/loss", "eval/loss"} <= set().union(*found[0])
 
 
+class ReportsAtTheEnd(Observer):
+    def on_end(self, loop):
+        loop.report({"whole": loop.step})
+
+
+@pytest.mark.parametrize("log", LOGS)
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_reported_at_the_end_is_in_the_last_row(tmp_path, log, first):
+    path = path_of(log, tmp_path)
+    fit([log(path), ReportsAtTheEnd()] if first else [ReportsAtTheEnd(), log(path)])
+    rows = rows_of(path)
+    assert [row["step"] for row in rows if "whole" in row] == [rows[-1]["step"]]
+    assert rows[-1]["whole"] == rows[-1]["step"] == 10
+
+
 @pytest.mark.parametrize("log", LOGS)
 def test_what_is_reported_under_a_metrics_name_stands_beside_it(tmp_path, log):
     path = path_of(log, tmp_path)

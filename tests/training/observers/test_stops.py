@@ -149,6 +149,25 @@ def test_a_resumed_run_stops_at_the_same_step(tmp_path, at, every):
     equal(best.run, best_run)
 
 
+def test_a_run_that_was_stopped_stays_so_until_there_is_more_patience(tmp_path):
+    """The same call again is whole at once, as it is where its epochs are made."""
+    options = {"epochs": 50, "evaluate_every": 2, "checkpoint": tmp_path}
+    stop = functools.partial(EarlyStop, "eval/loss", mode="max")
+    run, history = fit([stop(patience=2)], **options)
+    again, same = fit([stop(patience=2)], **options)
+    equal(run, again)
+    assert (same.reason, same.records) == (history.reason, history.records)
+    longer, _ = fit([stop(patience=4)], **options)
+    assert int(longer.step) > int(run.step)
+
+
+def test_an_observer_that_stopped_a_run_lets_another_call_train():
+    stop = EarlyStop("eval/loss", patience=2, mode="max")
+    run, _ = fit([stop], epochs=50, evaluate_every=2)
+    further, _ = fit([stop], run=run, epochs=50, evaluate_every=2)
+    assert int(further.step) > int(run.step)
+
+
 # ---- KeepBest ------------------------------------------------------------------------------------
 
 
