@@ -5,7 +5,7 @@ way from one to the other is the target; drawing follows that way from noise, st
 step come from the key that an objective is given, and `optim.average` keeps the weights that are drawn with.
 
 python examples/diffusion.py              # two minutes on two cores
-python examples/diffusion.py --epochs 40  # goes on from there
+python examples/diffusion.py --epochs 28  # goes on from there
 
 Reference: Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023; Ho and Salimans, "Classifier-Free
 Diffusion Guidance", 2022.
@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/diffusion"))
     args = parser.parse_args()
@@ -182,7 +182,8 @@ def main() -> None:
             f"{probabilities.max(1).mean():.1%} sure, Fréchet distance {frechet_distance(features, reference):.2f}"
         )
     print(
-        "good are numbers near those of the real digits, which the classifier has not seen either"
+        "Good are numbers near those of the real digits, which the classifier has not seen either. Two minutes on two\n"
+        "cores (14 epochs) are not enough for that: they reach 84% and 14, and some drawings are no digits."
     )
     stages = way[np.linspace(0, STEPS - 1, 10).astype(int)][:, ::50]  # (10 stages, 10 digits, ...)
     save_picture(
