@@ -166,7 +166,8 @@ def main() -> None:
     label, real = test["label"], images_of(test)
     noise = jax.random.normal(jax.random.key(args.seed + 1), (len(label), LATENT))
     averaged, buffers = run.opt_state.average["generator"], run.state["generator"]
-    drawn, _ = generator.apply(averaged, buffers, noise, label)
+    # BatchNorm remembers means of the last parameters, not of their average: the drawings' own are right
+    drawn, _ = generator.apply(averaged, buffers, noise, label, train=True)
     read = train_judge(train, args.seed)
     reference, _ = read(images_of(train[:]))
     for name, images in (("drawn", drawn), ("real ", real)):
@@ -177,7 +178,7 @@ def main() -> None:
         )
     print(
         "Good are numbers near those of the real digits, which the classifier has not seen either. Two minutes on two\n"
-        "cores (24 epochs) are not enough for that: they reach 85% and 173."
+        "cores (24 epochs) reach 96% and a distance of 115: readable, bolder and more alike than real digits."
     )
     first = np.searchsorted(label, np.arange(10))[:, None] + np.arange(10)
     save_picture(drawn[first], real[first], args.out / "digits.png")
