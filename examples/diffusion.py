@@ -1,11 +1,11 @@
 """Train a small U-Net that turns noise into the handwritten digit one asks for, by flow matching.
 
 What one learns here: a generative model is an objective like any other. A point between noise and image goes in, the
-way from one to the other is the target; drawing follows that way from noise, a `fn.scan`. The random numbers of a
+way from one to the other is the target; drawing follows that way from noise, step by step. The random numbers of a
 step come from the key that an objective is given, and `optim.average` keeps the weights that are drawn with.
 
 python examples/diffusion.py              # two minutes on two cores
-python examples/diffusion.py --epochs 40  # goes on from there
+python examples/diffusion.py --epochs 28  # goes on from there
 
 Reference: Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023; Ho and Salimans, "Classifier-Free
 Diffusion Guidance", 2022.
@@ -93,19 +93,22 @@ def objective(params: Any, state: Any, batch: Any, key: Any, train: bool) -> Any
 
 
 @jax.jit
+def move(params: Any, x: jax.Array, time: jax.Array, label: jax.Array) -> jax.Array:
+    """Make one of the steps from noise to the digits that are asked for."""
+    direction = fn.bind(net.module, params, {})
+    at = jnp.full(label.shape, time)
+    free = direction(x, at, jnp.full_like(label, ANY))
+    return x + (free + GUIDANCE * (direction(x, at, label) - free)) / STEPS
+
+
 def draw(params: Any, key: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Go from noise to the digits that are asked for; return them ``(N, 1, 28, 28)``, and the way there."""
-    direction = fn.bind(net.module, params, {})
-    none = jnp.full_like(label, ANY)
-
-    def move(x: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
-        at = jnp.full(label.shape, time)
-        free = direction(x, at, none)
-        x = x + (free + GUIDANCE * (direction(x, at, label) - free)) / STEPS
-        return x, x
-
-    noise = jax.random.normal(key, (len(label), 1, 28, 28))
-    return fn.scan(move, noise, jnp.arange(STEPS) / STEPS)
+    way = [jax.random.normal(key, (len(label), 1, 28, 28))]
+    for step in range(
+        STEPS
+    ):  # not `fn.scan`: within loops a CPU's convolutions are ten times slower
+        way.append(move(params, way[-1], jnp.float32(step / STEPS), label))
+    return way[-1], jnp.stack(way[1:])
 
 
 def train_judge(train: Any, seed: int) -> Any:
@@ -151,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/diffusion"))
     args = parser.parse_args()
@@ -179,7 +182,8 @@ def main() -> None:
             f"{probabilities.max(1).mean():.1%} sure, Fréchet distance {frechet_distance(features, reference):.2f}"
         )
     print(
-        "good are numbers near those of the real digits, which the classifier has not seen either"
+        "Good are numbers near those of the real digits, which the classifier has not seen either. Two minutes on two\n"
+        "cores (14 epochs) are not enough for that: they reach 84% and 14, and some drawings are no digits."
     )
     stages = way[np.linspace(0, STEPS - 1, 10).astype(int)][:, ::50]  # (10 stages, 10 digits, ...)
     save_picture(

@@ -179,8 +179,9 @@ def main() -> None:
     for name, values in curves.items():
         print(f"  {name}: {values[INNER_STEPS]:.1%} (after one step {values[1]:.1%})")
     print(
-        f"Guessing gives {1 / WAYS:.1%}. Good is 90% for kinds trained on; seven are too few to learn from how to\n"
-        "read kinds never seen: there a few points above the random start are what there is to gain."
+        f"Guessing gives {1 / WAYS:.1%}. Good is 90% for kinds trained on. For kinds never seen expect little: seven\n"
+        "are too few to learn from how to read others. The learned start helps in the first steps, and after\n"
+        "ten it may be no better than a random one (see the picture)."
     )
     first = jax.tree.map(lambda array: array[0], known)
     draw(curves, run.params, first, args.out / "new_tasks.png")

@@ -90,7 +90,9 @@ def _command(example, out, clothes):
 
 
 @each_example
-def test_it_learns_draws_and_goes_on_by_the_command_it_prints(example, tmp_path, clothes):
+def test_it_learns_draws_and_goes_on_by_the_command_it_prints(example, tmp_path, clothes, request):
+    if example.name != "vae" and request.config.getoption("grid") != "full":
+        pytest.skip("--grid=full: a program of its own, ten seconds a run")
     printed = _run(_command(example, tmp_path, clothes))
     reached = float(re.search(example.result, printed)[1])
     assert example.low < reached < example.high
@@ -110,7 +112,9 @@ def test_it_learns_draws_and_goes_on_by_the_command_it_prints(example, tmp_path,
 
 @each_example
 @pytest.mark.slow
-def test_a_seed_gives_the_same_twice(example, tmp_path, clothes):
+def test_a_seed_gives_the_same_twice(example, tmp_path, clothes, request):
+    if request.config.getoption("grid") != "full":
+        pytest.skip("--grid=full: three programs each, ten seconds a run")
     for number in "12":
         _run(_command(example, tmp_path / number, clothes))
     first, second = (tmp_path / number / example.weights for number in "12")

@@ -58,7 +58,9 @@ def start(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_it_runs_and_what_goes_on_reaches_what_an_unbroken_run_does(name, start, tmp_path):
+def test_it_runs_and_what_goes_on_reaches_what_an_unbroken_run_does(name, start, tmp_path, request):
+    if name != "dqn" and request.config.getoption("grid") != "full":
+        pytest.skip("--grid=full: half a minute or more each")
     picture, _, flag, least = SHORT[name]
     first = start(name, tmp_path / "broken", least)
     assert re.search(
