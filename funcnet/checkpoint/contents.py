@@ -10,7 +10,7 @@ from funcnet.checkpoint.files.formats import open_arrays
 from funcnet.checkpoint.files.stored_array import StoredArray
 from funcnet.checkpoint.runs.report import describe_path
 from funcnet.core.checks import check_positive
-from funcnet.core.files import as_path
+from funcnet.core.files import as_path, readable_bytes
 
 __all__ = ["describe_contents"]
 
@@ -76,7 +76,9 @@ def _table(arrays: Mapping[str, StoredArray], depth: int | None) -> str:
         shape = str(group[0].shape) if whole else f"{len(group)} arrays"
         dtypes = " ".join(dict.fromkeys(str(array.dtype) for array in group))
         numbers = sum(math.prod(array.shape) for array in group)
-        rows.append((name, dtypes, shape, f"{numbers:,}", _bytes(sum(a.nbytes for a in group))))
+        rows.append(
+            (name, dtypes, shape, f"{numbers:,}", readable_bytes(sum(a.nbytes for a in group)))
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -96,7 +98,7 @@ def _totals(arrays: Mapping[str, StoredArray]) -> str:
     numbers: Counter[str] = Counter()
     for array in arrays.values():
         numbers[str(array.dtype)] += math.prod(array.shape)
-    size = _bytes(sum(array.nbytes for array in arrays.values()))
+    size = readable_bytes(sum(array.nbytes for array in arrays.values()))
     kinds = ", ".join(f"{number:,} {dtype}" for dtype, number in numbers.most_common())
     told = f"{len(arrays)} arrays, {numbers.total():,} numbers, {size}"
     return f"{told}: {kinds}" if kinds else told
@@ -105,11 +107,3 @@ def _totals(arrays: Mapping[str, StoredArray]) -> str:
 def _cut(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_NOTE else f"{line[:_LONGEST_NOTE]}…"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and their sizes as people read them."""
 
 import os
 import tempfile
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["as_path", "replacing", "sync_folder", "write_atomically"]
+__all__ = ["as_path", "readable_bytes", "replacing", "sync_folder", "write_atomically"]
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
@@ -81,3 +81,18 @@ def _ordinary_mode(target: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def readable_bytes(count: float) -> str:
+    """Write a number of bytes with the unit that fits.
+
+    Example:
+        >>> from funcnet.core.files import readable_bytes
+        >>> readable_bytes(100), readable_bytes(1536), readable_bytes(5 * 2**40)
+        ('100 B', '1.5 KiB', '5.0 TiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

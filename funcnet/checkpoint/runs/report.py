@@ -8,10 +8,9 @@ from funcnet.checkpoint.files.formats import open_arrays
 from funcnet.checkpoint.runs.directory import list_steps, step_folder
 from funcnet.checkpoint.runs.metric import best_step
 from funcnet.checkpoint.runs.saved import Saved, damage_in, open_saved
+from funcnet.core.files import readable_bytes
 
 __all__ = ["describe_path"]
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def describe_path(
@@ -52,10 +51,12 @@ def describe_path(
 def _describe_file(path: Path) -> str:
     arrays = open_arrays(path)
     rows = [
-        [name, str(array.dtype), str(array.shape), _size(array.nbytes)]
+        [name, str(array.dtype), str(array.shape), readable_bytes(array.nbytes)]
         for name, array in arrays.items()
     ]
-    total = f"{len(arrays)} arrays, {_size(sum(array.nbytes for array in arrays.values()))}"
+    total = (
+        f"{len(arrays)} arrays, {readable_bytes(sum(array.nbytes for array in arrays.values()))}"
+    )
     return f"{_table(['array', 'dtype', 'shape', 'size'], rows, right='size')}\n{total}"
 
 
@@ -90,7 +91,7 @@ def _state_of(path: Path, check: bool) -> Saved | str:
 
 
 def _row(step: int, path: Path, state: Saved | str, metrics: list[str], mark: str) -> list[str]:
-    size = _size(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
+    size = readable_bytes(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
     if isinstance(state, str):
         return [str(step), f"NOT WHOLE: {state}", size, "", *("" for _ in metrics)]
     marks = f"whole, {mark}" if mark else "whole"
@@ -104,18 +105,6 @@ def _local(when: datetime) -> str:
 
 def _number(value: Any) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _size(count: float) -> str:
-    """Spell a number of bytes.
-
-    >>> _size(100), _size(1536), _size(5 * 2**30)
-    ('100 B', '1.5 KiB', '5.0 GiB')
-    """
-    unit = 0
-    while count >= 1024 and unit < len(_UNITS) - 1:
-        count, unit = count / 1024, unit + 1
-    return f"{count:.1f} {_UNITS[unit]}" if unit else f"{count} B"
 
 
 def _table(head: list[str], rows: list[list[str]], right: str) -> str:

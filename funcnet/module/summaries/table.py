@@ -4,6 +4,8 @@ import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from funcnet.core.files import readable_bytes
+
 __all__ = ["Summary", "SummaryRow"]
 
 
@@ -110,7 +112,7 @@ class Summary:
             name = f"{row.path} ({row.kind})" if row.path else row.kind
             count = f"{row.parameters:,}" if row.parameters else ""
             sizes = (row.bytes, row.device_bytes, row.activation_bytes)
-            sizes = [_size(size) if size else "" for size in sizes]
+            sizes = [readable_bytes(size) if size else "" for size in sizes]
             known = {
                 "layer": "  " * row.depth + name,
                 "output": row.output,
@@ -129,8 +131,8 @@ class Summary:
     def _total(self) -> str:
         buffers = f" + {self.buffers:,} in buffers" if self.buffers else ""
         device = self.device_bytes
-        part = "" if device is None else f", {_size(device)} on a device"
-        held = f"{self.parameters:,} parameters{buffers}, {_size(self.bytes)}{part}"
+        part = "" if device is None else f", {readable_bytes(device)} on a device"
+        held = f"{self.parameters:,} parameters{buffers}, {readable_bytes(self.bytes)}{part}"
         return "\n".join(text for text in (held, self._forward) if text)
 
     @property
@@ -139,7 +141,7 @@ class Summary:
         if self.operations is None:
             return ""
         told = [f"forward: {_count(self.operations)} operations"]
-        told += [f"{_size(self.activation_bytes or 0)} of activations"]
+        told += [f"{readable_bytes(self.activation_bytes or 0)} of activations"]
         told += [f"one turn of each of {self.open_loops} loops"] if self.open_loops else []
         told += [f"without {', '.join(self.unknown)}"] if self.unknown else []
         return ", ".join(told)
@@ -192,11 +194,3 @@ def _count(number: float) -> str:
         if number < 999.5:
             return f"{number:.3g} {letter}"
     return f"{number / 1000:,.3g} P"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

@@ -6,6 +6,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from funcnet.core.files import readable_bytes
 from funcnet.parallel.plans.collectives import Collective
 from funcnet.parallel.plans.origins import without_numbers
 
@@ -62,19 +63,6 @@ class Plan:
         return "\n".join(_lines(self))
 
     __repr__ = __str__
-
-
-def readable_bytes(count: float) -> str:
-    """Write a number of bytes with the unit that fits.
-
-    >>> readable_bytes(1536)
-    '1.5 KiB'
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def _lines(plan: Plan) -> list[str]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
+from funcnet.core.files import readable_bytes
 from funcnet.core.paths import leaves_with_paths
 from funcnet.parallel.plans.collectives import Collective
 from funcnet.parallel.plans.origins import layer_of
 from funcnet.parallel.plans.program_text import ProgramText
-from funcnet.parallel.plans.report import readable_bytes
 
 __all__ = ["suspicions"]
 
