@@ -5,6 +5,8 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 import funcnet as fn
 from funcnet import optim, training
 from tests.integration.environment import run_script
@@ -36,6 +38,7 @@ def test_what_the_page_names_exists():
 
 
 def test_observers_take_what_the_table_gives_them(tmp_path):
+    pytest.importorskip("tensorboard")
     rows = re.findall(r"^\| (`.*`) \|", PAGE.partition("## Observers")[2], re.MULTILINE)
     given = vars(training) | {"path": tmp_path / "a", "folder": tmp_path / "b", "function": print}
     made = [eval(code, given) for row in rows for code in re.findall(r"`(\w+\(.*?\))`", row)]
