@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from funcnet.data import ArrayDataset
+from funcnet.data.datasets.base import DerivedDataset
 from funcnet.training.train_state import TrainState
 
 __all__ = [
@@ -50,9 +51,10 @@ def check_batches(name: str, batches: Any) -> None:
             f"{name} is iterated over, batch by batch, and got {said}: for one batch write [batch], for whole arrays "
             'data.DataLoader(data.ArrayDataset({"image": images, "label": labels}), batch_size=32)'
         )
-    if isinstance(batches, ArrayDataset):
+    if isinstance(batches, ArrayDataset | DerivedDataset):
         raise TypeError(
-            f"{name} is a dataset of single samples: write data.DataLoader(dataset, batch_size=32)"
+            f"{name} is a dataset, {type(batches).__name__}, of single samples: write data.DataLoader(dataset, "
+            "batch_size=32), or batch_size=None if each of its samples is a batch"
         )
     if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
         raise TypeError(f"{name} is an iterable of batches, such as a DataLoader; got {batches!r}")

@@ -18,3 +18,7 @@ class Model(fn.Module):
 
 def mse(outputs, targets):
     return jnp.mean((outputs - targets) ** 2)
+
+
+def mae(outputs, targets):
+    return jnp.mean(jnp.abs(outputs - targets))

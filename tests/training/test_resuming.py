@@ -1,15 +1,9 @@
 """A run that ended anywhere goes on as if it had not: parameters, optimizer, order, dropout, means, history."""
 
 import itertools
-import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +14,7 @@ import funcnet as fn
 from funcnet import checkpoint, data, optim, training
 from funcnet.training.loop import resuming
 from tests.module.models import Dense
+from tests.training.loop.small_run import equal, records_of
 from tests.training.models import Model, mse
 
 SAMPLES, BATCH, EPOCHS = 22, 4, 3
@@ -101,19 +96,6 @@ class Ending:
 
     def __getattr__(self, name):
         return getattr(self.__dict__["batches"], name)
-
-
-def equal(one, other):
-    one, other = jax.tree.leaves(one), jax.tree.leaves(other)
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-            a, b = jax.random.key_data(a), jax.random.key_data(b)
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), strict=True)
-
-
-def records_of(history):
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in history.records]
 
 
 @cache
@@ -378,43 +360,3 @@ def test_a_run_resumes_onto_a_mesh(tmp_path):
     spread = training.resume(tmp_path, jax.device_put(run, everywhere))
     assert all(leaf.sharding == everywhere for leaf in jax.tree.leaves(spread))
     equal(first, spread)
-
-
-CHILD = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from tests.training.test_resuming import part, training, np, jax
-print("begun", flush=True)
-log = training.JSONLog(sys.argv[4], every=5)
-options = {"every": 1, "epochs": 12, "evaluate_every": 4, "observers": [log]}
-run, history = part("prefetched", sys.argv[2], **options)
-np.savez(sys.argv[3], *map(np.asarray, jax.tree.leaves(run.params)))
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-def test_a_killed_process_goes_on(tmp_path, rng, pytestconfig):
-    root, result = Path(__file__).parents[2], tmp_path / "result.npz"
-    log = tmp_path / "log.jsonl"
-    command = [sys.executable, "-c", CHILD, str(root), str(tmp_path / "run"), str(result), str(log)]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
-    kills = 20 if pytestconfig.getoption("grid") == "full" else 2
-    for attempt in itertools.count():
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"begun\n"
-        if attempt < kills:
-            time.sleep(rng.uniform(0.5, 2.0))
-            child.kill()
-        child.stdout.close()
-        if child.wait() == 0:
-            break
-        assert child.returncode == -signal.SIGKILL
-    expected, _ = unbroken("prefetched", epochs=12)
-    with np.load(result) as found:
-        equal(expected.params, [found[name] for name in found.files])
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    steps = [row["step"] for row in rows]
-    assert steps == sorted(set(steps))
-    assert [row["step"] for row in rows if "eval/loss" in row] == [*range(4, 72, 4), 72]
-    assert [row["step"] for row in rows if "train/loss" in row] == [*range(5, 72, 5), 72]
