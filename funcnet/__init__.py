@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from funcnet.transforms import *
 if TYPE_CHECKING:
     from funcnet import checkpoint as checkpoint
+    from funcnet import compression as compression
     from funcnet import data as data
     from funcnet import export as export
     from funcnet import functional as functional
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 _FOLDERS = {
     "checkpoint": "funcnet.checkpoint",
+    "compression": "funcnet.compression",
     "data": "funcnet.data",
     "errors": "funcnet.core.errors",
     "export": "funcnet.export",

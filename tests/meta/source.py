@@ -18,6 +18,7 @@ RANKS = {
     "module": 2,
     "nn": 3,
     "checkpoint": 4,
+    "compression": 4,
     "export": 4,
     "parallel": 4,
     "training": 5,

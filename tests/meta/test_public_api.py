@@ -13,6 +13,7 @@ from tests.meta.source import modules
 LISTED = Path(__file__).with_name("public_api.txt")
 FOLDERS = (
     "checkpoint",
+    "compression",
     "data",
     "functional",
     "module",

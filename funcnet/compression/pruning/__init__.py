@@ -1,0 +1,1 @@
+"""Parameters that are zero: which, how they stay so, and how their arrays become smaller."""

@@ -1,0 +1,1 @@
+"""Numbers in few bits: rounding, packing, products of integers."""

@@ -1,0 +1,92 @@
+"""Rewriting: what functions share that make one model of another.
+
+They take and return ``(module, params, state)``: ask for the layers (`chosen_layers`) and for all arrays by their
+paths (`arrays_by_path`), change both, make the new description by `replaced`, and have its trees made (`trees_of`).
+What they were given stays as it was.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from funcnet.core.aliases import Array, Params, State
+from funcnet.core.paths import matches, nest
+from funcnet.module.binding.bind import describe
+from funcnet.module.description import layout_of
+from funcnet.module.layout import match_paths, placed
+from funcnet.module.module import Module
+
+__all__ = ["arrays_by_path", "chosen_layers", "trees_of"]
+
+
+def chosen_layers(
+    module: Module, patterns: str | Iterable[str], kinds: type | tuple[type, ...]
+) -> dict[str, Any]:
+    """Return the layers of some classes whose dotted paths match, in the order of the model.
+
+    Args:
+        module: a description.
+        patterns: globs on paths of modules, ``*`` also crosses dots; a name of one layer of a stack stands for all.
+        kinds: classes of layers.
+
+    Raises:
+        ValueError: a pattern matches no layer of these classes.
+
+    Example:
+        >>> from funcnet.module.rewriting import chosen_layers
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> list(chosen_layers(model, "*", nn.Linear))
+        ['0', '2']
+    """
+    layout = layout_of(describe(module))
+    layers = {path: layer for path, layer in layout.modules.items() if isinstance(layer, kinds)}
+    named = {path: (path, *layout.module_names[path]) for path in layers}
+    globs = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    chosen: set[str] = set()
+    for glob in globs:
+        found = {
+            path for path, names in named.items() if any(matches(glob, name) for name in names)
+        }
+        if not found:
+            classes = " or ".join(
+                kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
+            )
+            there = ", ".join(path or "''" for path in layers) or "none"
+            raise ValueError(f"{glob!r} matches no {classes}; there are: {there}")
+        chosen |= found
+    return {path: layer for path, layer in layers.items() if path in chosen}
+
+
+def arrays_by_path(module: Module, params: Params, state: State) -> dict[str, Array]:
+    """Return every array of a model by its dotted path, after checking that they fit.
+
+    Raises:
+        ParameterTreeError: the trees are not those of the model.
+
+    Example:
+        >>> from funcnet.module.rewriting import arrays_by_path
+        >>> layer = nn.Linear(3, 2)
+        >>> list(arrays_by_path(layer, *fn.functionalize(layer).init(jax.random.key(0))))
+        ['weight', 'bias']
+    """
+    layout = layout_of(module)
+    leaves = placed(layout, params, "params") | placed(layout, state, "state")
+    return {path: leaves[id(spec)] for path, spec in layout.specs.items()}
+
+
+def trees_of(module: Module, arrays: Mapping[str, Array]) -> tuple[Params, State]:
+    """Return the params and state of a description, from all its arrays by their paths.
+
+    Raises:
+        ParameterTreeError: arrays are missing or left over.
+
+    Example:
+        >>> from funcnet.module.rewriting import trees_of
+        >>> trees_of(nn.Linear(3, 2, bias=False), {"weight": np.ones((2, 3))})[0]["weight"].shape
+        (2, 3)
+    """
+    layout = layout_of(describe(module))
+    match_paths(layout.specs, dict(arrays), "what was made")
+    return (
+        nest({path: arrays[path] for path in layout.parameters}),
+        nest({path: arrays[path] for path in layout.buffers}),
+    )

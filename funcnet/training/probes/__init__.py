@@ -1,0 +1,1 @@
+"""What a layer has learned: a linear probe, and how alike two layers are."""
