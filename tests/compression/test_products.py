@@ -1,0 +1,62 @@
+"""Whatever makes a model smaller or other, times kinds of models, times what is done with a model.
+
+CI takes of each rewriting and each use one kind of model, another one for each; ``--grid=full`` takes all.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import funcnet as fn
+from tests.compression.models import EXAMPLES
+from tests.compression.rewritings import REWRITINGS
+from tests.compression.uses import USES, Made, equal
+
+
+@functools.cache
+def given(example):
+    """Draw an example's arrays and call it."""
+    kind = EXAMPLES[example]
+    module = kind.make()
+    params, state = kind.arrays(module)
+    x = kind.input()
+    return module, params, state, x, fn.functionalize(module).apply(params, state, x)[0]
+
+
+@functools.cache
+def rewritten(rewriting, example):
+    """Rewrite an example, and call what comes out."""
+    module, params, state, x, _ = given(example)
+    made, params, state, *_ = REWRITINGS[rewriting].make(module, params, state, x)
+    return made, params, state, fn.functionalize(made).apply(params, state, x)[0]
+
+
+def made_of(rewriting, example, folder):
+    module, params, state, output = rewritten(rewriting, example)
+    near = REWRITINGS[rewriting].near
+    return Made(module, params, state, given(example)[3], output, folder, near)
+
+
+def taken(rewriting):
+    return [name for name in EXAMPLES if name not in REWRITINGS[rewriting].refuses]
+
+
+def products():
+    """Yield each triple, and whether it belongs to the sample."""
+    for i, rewriting in enumerate(REWRITINGS):
+        kinds = taken(rewriting)
+        for j, use in enumerate(USES):
+            for k, example in enumerate(kinds):
+                yield rewriting, example, use, (3 * i + j) % len(kinds) == k
+
+
+@pytest.mark.parametrize(
+    ("rewriting", "example", "use", "sampled"),
+    [pytest.param(*each, id="-".join(each[:3])) for each in products()],
+)
+def test_a_rewritten_model_is_a_model(request, tmp_path, rewriting, example, use, sampled):
+    if not sampled and request.config.getoption("grid") != "full":
+        pytest.skip("--grid=full")
+    USES[use](made_of(rewriting, example, tmp_path))
