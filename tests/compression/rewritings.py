@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from funcnet import compression, nn
-
 
 @dataclass(frozen=True)
 class Rewriting:

@@ -5,14 +5,12 @@ CI takes of each rewriting and each use one kind of model, another one for each;
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 import funcnet as fn
 from tests.compression.models import EXAMPLES
 from tests.compression.rewritings import REWRITINGS
-from tests.compression.uses import USES, Made, equal
+from tests.compression.uses import USES, Made
 
 
 @functools.cache
@@ -43,20 +41,21 @@ def taken(rewriting):
     return [name for name in EXAMPLES if name not in REWRITINGS[rewriting].refuses]
 
 
-def products():
-    """Yield each triple, and whether it belongs to the sample."""
+def products(full):
+    """Yield each triple, or one of each rewriting and use."""
     for i, rewriting in enumerate(REWRITINGS):
         kinds = taken(rewriting)
         for j, use in enumerate(USES):
             for k, example in enumerate(kinds):
-                yield rewriting, example, use, (3 * i + j) % len(kinds) == k
+                if full or (3 * i + j) % len(kinds) == k:
+                    yield pytest.param(rewriting, example, use, id=f"{rewriting}-{example}-{use}")
 
 
-@pytest.mark.parametrize(
-    ("rewriting", "example", "use", "sampled"),
-    [pytest.param(*each, id="-".join(each[:3])) for each in products()],
-)
-def test_a_rewritten_model_is_a_model(request, tmp_path, rewriting, example, use, sampled):
-    if not sampled and request.config.getoption("grid") != "full":
-        pytest.skip("--grid=full")
+def pytest_generate_tests(metafunc):
+    if "use" in metafunc.fixturenames:
+        triples = list(products(metafunc.config.getoption("grid") == "full"))
+        metafunc.parametrize(("rewriting", "example", "use"), triples)
+
+
+def test_a_rewritten_model_is_a_model(tmp_path, rewriting, example, use):
     USES[use](made_of(rewriting, example, tmp_path))

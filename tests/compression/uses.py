@@ -92,7 +92,9 @@ def grad(made):
     grads = jax.grad(loss)(made.params)
     assert jax.tree.structure(grads) == jax.tree.structure(made.params)
     for (path, slope), (_, slope_of_jit) in zip(
-        leaves_with_paths(grads), leaves_with_paths(jax.jit(jax.grad(loss))(made.params)), strict=True
+        leaves_with_paths(grads),
+        leaves_with_paths(jax.jit(jax.grad(loss))(made.params)),
+        strict=True,
     ):
         assert np.isfinite(slope).all(), path
         assert np.any(slope), path
@@ -161,7 +163,9 @@ def mixed_precision(made):
 
 @use
 def weights(made):
-    path = checkpoint.save_weights(made.folder / "w.safetensors", made.module, made.params, made.state)
+    path = checkpoint.save_weights(
+        made.folder / "w.safetensors", made.module, made.params, made.state
+    )
     found = checkpoint.load_weights(path, made.module)
     equal((made.params, made.state), found)
 
