@@ -47,6 +47,9 @@ from funcnet.functional.pooling.fractional import *
 from funcnet.functional.pooling.lp import *
 from funcnet.functional.pooling.max import *
 from funcnet.functional.pooling.unpool import *
+from funcnet.functional.quantization.affine import *
+from funcnet.functional.quantization.normal_float import *
+from funcnet.functional.quantization.packing import *
 from funcnet.functional.recurrent.cells import *
 from funcnet.functional.recurrent.layers import *
 
