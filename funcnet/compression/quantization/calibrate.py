@@ -161,7 +161,9 @@ def _from_ends(
             low, high = float(low), float(high)
             if not low <= high:  # nothing came, or NaN
                 if low != low or high != high:
-                    raise ValueError(f"{name} was given NaN: calibrate a model whose outputs are finite")
+                    raise ValueError(
+                        f"{name} was given NaN: calibrate a model whose outputs are finite"
+                    )
                 continue
             if not np.isfinite([low, high]).all():
                 raise ValueError(f"{name} was given an infinite number, which no range holds")

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from funcnet.compression.quantization.ranges import Activations, InputRange
 from funcnet.compression.quantization.schemes import Int8, Scheme
 from funcnet.core.aliases import Array, Params, State
@@ -134,8 +136,6 @@ def fake_quantize(
 
 def with_starts(module: Module, leaves: dict[int, Array]) -> dict[str, Array]:
     """Return all arrays of a model by path: those known by the ids of their specs, others as they start."""
-    import jax.numpy as jnp
-
     layout = layout_of(module)
     arrays: dict[str, Array] = {}
     for path, spec in layout.specs.items():
