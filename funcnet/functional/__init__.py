@@ -48,6 +48,9 @@ from funcnet.functional.pooling.lp import *
 from funcnet.functional.pooling.max import *
 from funcnet.functional.pooling.unpool import *
 from funcnet.functional.quantization.affine import *
+from funcnet.functional.quantization.fake import *
+from funcnet.functional.quantization.float8 import *
+from funcnet.functional.quantization.integer_products import *
 from funcnet.functional.quantization.normal_float import *
 from funcnet.functional.quantization.packing import *
 from funcnet.functional.recurrent.cells import *
