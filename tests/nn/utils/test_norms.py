@@ -32,7 +32,9 @@ def test_norms_are_pytorchs(rng, order):
     tree = grads(rng)
     expected = torch.nn.utils.get_total_norm([t.grad for t in theirs(tree, torch)], order)
     # float32, sums of ten numbers
-    np.testing.assert_allclose(jax.jit(nn.utils.get_total_norm, static_argnums=1)(tree, order), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(nn.utils.get_total_norm, static_argnums=1)(tree, order), expected, rtol=1e-6
+    )
     for path, norm in nn.utils.parameter_norms(tree, norm_type=order).items():
         each = torch.linalg.vector_norm(torch.tensor(np.array(tree[path])), order)
         np.testing.assert_allclose(norm, each, rtol=1e-6)
@@ -51,7 +53,9 @@ def test_clipping_is_pytorchs(rng, order, max_norm):
         np.testing.assert_allclose(ours, tensor.grad, rtol=1e-6)
     tensors = theirs(tree, torch)
     torch.nn.utils.clip_grad_value_(tensors, max_norm)
-    for ours, tensor in zip(nn.utils.clip_grad_value(tree, max_norm).values(), tensors, strict=True):
+    for ours, tensor in zip(
+        nn.utils.clip_grad_value(tree, max_norm).values(), tensors, strict=True
+    ):
         np.testing.assert_array_equal(ours, tensor.grad)
 
 
@@ -76,8 +80,14 @@ def test_the_gradient_of_a_norm_is_finite_everywhere(rng):
 
 
 def test_paths_and_nothing():
-    params, _ = fn.functionalize(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))).init(jax.random.key(0))
-    assert list(nn.utils.parameter_norms(params, ["1.*", "0.bias"])) == ["0.bias", "1.bias", "1.weight"]
+    params, _ = fn.functionalize(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))).init(
+        jax.random.key(0)
+    )
+    assert list(nn.utils.parameter_norms(params, ["1.*", "0.bias"])) == [
+        "0.bias",
+        "1.bias",
+        "1.weight",
+    ]
     with pytest.raises(ValueError, match="matches no path"):
         nn.utils.parameter_norms(params, "2.*")
     assert float(nn.utils.get_total_norm({"n": None})) == 0
@@ -90,4 +100,6 @@ def test_rows_of_an_embedding_count_once():
     rows = optim.RowSparse(jnp.array([1, 1]), jnp.array([[3.0], [1.0]]))
     assert float(nn.utils.get_total_norm([rows])) == 4
     clipped, _ = nn.utils.clip_grad_norm([rows], 2.0)
-    np.testing.assert_allclose(clipped[0].values, [[1.5], [0.5]], rtol=1e-5)  # 1e-6 is added to the norm
+    np.testing.assert_allclose(
+        clipped[0].values, [[1.5], [0.5]], rtol=1e-5
+    )  # 1e-6 is added to the norm

@@ -9,12 +9,16 @@ import funcnet as fn
 from funcnet import nn
 
 TREES = {
-    "params": lambda: fn.functionalize(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.BatchNorm1d(4))).init(
-        jax.random.key(0)
-    )[0],
+    "params": lambda: fn.functionalize(
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.BatchNorm1d(4))
+    ).init(jax.random.key(0))[0],
     "list": lambda: [jnp.arange(6.0).reshape(2, 3), jnp.float32(7), jnp.zeros((0, 2))],
     "constants": lambda: {"a": jnp.ones(2), "n": 3, "none": None, "i": jnp.arange(3), "x": 2.5},
-    "dtypes": lambda: {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.full(1, 2, jnp.float16), "c": jnp.zeros(1)},
+    "dtypes": lambda: {
+        "a": jnp.ones(2, jnp.bfloat16),
+        "b": jnp.full(1, 2, jnp.float16),
+        "c": jnp.zeros(1),
+    },
     "half": lambda: {"a": jnp.ones(2, jnp.bfloat16)},
     "complex": lambda: {"a": jnp.ones(2, jnp.complex64) * 1j, "b": jnp.ones(2)},
     "nothing": lambda: {"n": None, "i": 1},
@@ -50,7 +54,9 @@ def test_the_order_and_the_gradient_are_pytorchs(rng):
     np.testing.assert_array_equal(nn.utils.parameters_to_vector(ours), theirs.detach().numpy())
     vector = rng.standard_normal(theirs.shape).astype(np.float32)
     torch.nn.utils.vector_to_parameters(torch.tensor(vector), module.parameters())
-    for p, made in zip(module.parameters(), nn.utils.vector_to_parameters(vector, ours), strict=True):
+    for p, made in zip(
+        module.parameters(), nn.utils.vector_to_parameters(vector, ours), strict=True
+    ):
         np.testing.assert_array_equal(made, p.detach().numpy())
 
     def loss(v):
