@@ -31,7 +31,8 @@ def global_norm(tree: PyTree) -> Array:
     return jnp.sqrt(sum((s.astype(wide) for s in squares), start=jnp.zeros((), wide)))
 
 
-def _each_row_once(x: Any) -> Any:
+def each_row_once(x: Any) -> Any:
+    """Return the values of a `RowSparse`, those of one row added up; any other leaf as it is."""
     return x.coalesced(jnp.iinfo(x.rows.dtype).max).values if isinstance(x, RowSparse) else x
 
 
