@@ -12,7 +12,10 @@ from funcnet.functional.activations.rectified import *
 from funcnet.functional.activations.shrinkage import *
 from funcnet.functional.activations.sigmoid import *
 from funcnet.functional.activations.softmax import *
+from funcnet.functional.attention.block_mask import *
 from funcnet.functional.attention.dot_product import *
+from funcnet.functional.attention.flex import *
+from funcnet.functional.attention.modifiers import *
 from funcnet.functional.attention.multi_head import *
 from funcnet.functional.attention.rotary import *
 from funcnet.functional.convolution.plain import *

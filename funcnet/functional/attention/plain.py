@@ -15,6 +15,7 @@ __all__ = [
     "AttentionSettings",
     "allowed_by",
     "plain_attention",
+    "product",
     "scores_shape",
     "shares_heads",
     "without_what_is_masked",
@@ -63,7 +64,7 @@ def plain_attention(
     if dropout_p > 0:
         weights = _drop(weights, dropout_p, dropout_key)
     # Weights are not rounded to 16 bits: the softmax's gradient is a difference of what the product's gives.
-    output = _product(weights, wide, (-1, -2))
+    output = product(weights, wide, (-1, -2))
     if not need_weights:
         # Dividing after the product costs L * Ev divisions rather than L * S.
         return jnp.where(finite, output / total, jnp.nan).astype(dtype), None
@@ -164,7 +165,7 @@ def _masked_scores(
 
 @jax.custom_jvp
 def _likeness(query: Array, key: Array) -> Array:
-    return _product(query, key, (-1, -1))
+    return product(query, key, (-1, -1))
 
 
 @_likeness.defjvp
@@ -173,8 +174,8 @@ def _likeness_jvp(
 ) -> tuple[Array, Array]:
     """Leave out what is not finite: scores that a mask forbids have no gradient, and zero times NaN is NaN."""
     (query, key), (d_query, d_key) = primals, tangents
-    change = _product(d_query, _finite_part(key), (-1, -1))
-    return _likeness(query, key), change + _product(_finite_part(query), d_key, (-1, -1))
+    change = product(d_query, _finite_part(key), (-1, -1))
+    return _likeness(query, key), change + product(_finite_part(query), d_key, (-1, -1))
 
 
 def _exponentials(scores: Array) -> tuple[Array, Array, Array]:
@@ -198,7 +199,7 @@ def _drop(weights: Array, dropout_p: float, dropout_key: Key | None) -> Array:
     return jnp.where(keep, weights * (1 / (1 - dropout_p)), 0.0)
 
 
-def _product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
+def product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
     """Multiply matrices in the last two axes, in float32 at least; leading axes broadcast.
 
     Where ``a`` has several heads for each of ``b``, those heads' rows are stacked, so that ``b``

@@ -1,0 +1,181 @@
+"""Functions of positions: what a score becomes, and which query may attend to which key.
+
+They are written for one query and one key, whose positions are whole numbers, and are called once, traced, for all
+of them: `jax.vmap` makes an operation as large as what it depends on, and no larger.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array
+from funcnet.core.dtypes import is_float
+
+__all__ = [
+    "MaskMod",
+    "Positions",
+    "ScoreMod",
+    "check_mask",
+    "check_score",
+    "joined",
+    "over_positions",
+    "parted",
+    "takes_score",
+]
+
+MaskMod: TypeAlias = Callable[[Array, Array, Array, Array], Any]
+"""``mask_mod(b, h, q_idx, kv_idx)``: whether a query may attend to a key."""
+
+ScoreMod: TypeAlias = Callable[[Array, Array, Array, Array, Array], Any]
+"""``score_mod(score, b, h, q_idx, kv_idx)``: what a score becomes."""
+
+MASK, SCORE = "mask_mod(b, h, q_idx, kv_idx)", "score_mod(score, b, h, q_idx, kv_idx)"
+
+
+class Positions(NamedTuple):
+    """Which scores a function is called for."""
+
+    batch: Array
+    """``(B,)``."""
+    head: Array
+    """``(H,)``, heads of queries."""
+    query: Array
+    """``(1 or B, 1 or H, L)``: each example and head may have other ones."""
+    key: Array
+    """``(1 or B, 1 or H, S)``."""
+
+
+def over_positions(function: Callable[..., Any], at: Positions, *scores: Array) -> Array:
+    """Call a function of single positions for many.
+
+    Args:
+        function: of ``(b, h, q_idx, kv_idx)``, or of a score and these.
+        at: the positions.
+        *scores: ``(B, H, L, S)`` for a function of scores.
+
+    Returns:
+        Shape ``(B, H, L, S)``.
+    """
+    score = (0,) * len(scores)
+    query, by_query = _without_ones(at.query)
+    key, by_key = _without_ones(at.key)
+    for axes in (
+        (None, None, None, 0),
+        (None, None, 0, None),
+        (None, 0, by_query[1], by_key[1]),
+        (0, None, by_query[0], by_key[0]),
+    ):
+        function = jax.vmap(function, (*score, *axes))
+    return function(*scores, at.batch, at.head, query, key)
+
+
+def _without_ones(places: Array) -> tuple[Array, tuple[int | None, int | None]]:
+    """Drop the axes of examples and heads that have one element; return along which of them to map."""
+    axes = tuple(0 if size > 1 else None for size in places.shape[:2])
+    alone = tuple(axis for axis in (0, 1) if axes[axis] is None)
+    return places.reshape([n for axis, n in enumerate(places.shape) if axis not in alone]), axes
+
+
+def check_score(score_mod: Any) -> None:
+    """Raise if a function is none of scores.
+
+    Args:
+        score_mod: what the user gave.
+
+    Raises:
+        TypeError: it is no function, takes other arguments, or returns something else than one number.
+    """
+    found = _result("score_mod", score_mod, SCORE, scores=1)
+    if not is_float(found):
+        hint = " as a mask does: give it to create_block_mask" if found.dtype == bool else ""
+        raise TypeError(f"{SCORE} must return the new score; it returns {found.dtype.name}{hint}")
+
+
+def check_mask(mask_mod: Any) -> None:
+    """Raise if a function is no mask.
+
+    Args:
+        mask_mod: what the user gave.
+
+    Raises:
+        TypeError: it is no function, takes other arguments, or returns something else than one boolean.
+    """
+    found = _result("mask_mod", mask_mod, MASK, scores=0)
+    if found.dtype != bool:
+        hint = " floats to add to scores are a score_mod's" if is_float(found) else ""
+        raise TypeError(
+            f"{MASK} must return a boolean, True where a query may attend to a key; "
+            f"it returns {found.dtype.name}{';' + hint if hint else ''}"
+        )
+
+
+def _result(role: str, function: Any, call: str, scores: int) -> Any:
+    """Trace a function for one position, and return the type of what it returns."""
+    if not callable(function):
+        raise TypeError(f"{role} must be a function, {call}; got {function!r:.60}")
+    _check_arguments(role, function, call, 4 + scores)
+    number, place = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+    try:
+        found = jax.eval_shape(function, *(number,) * scores, *(place,) * 4)
+    except jax.errors.ConcretizationTypeError as error:
+        error.add_note(
+            f"{call} is traced once for all positions: write jnp.where(...) in place of `if`, and & | ~ "
+            "in place of `and`, `or`, `not`"
+        )
+        raise
+    if not hasattr(found, "shape") or found.shape:
+        shape = f"an array of shape {found.shape}" if hasattr(found, "shape") else f"{found!r:.60}"
+        raise TypeError(f"{call} is called for one position and must return a scalar; got {shape}")
+    return found
+
+
+def takes_score(function: Any) -> bool:
+    """Whether a function takes five arguments, and so is one of scores."""
+    try:
+        inspect.signature(function).bind(*range(5))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _check_arguments(role: str, function: Any, call: str, count: int) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C tell none
+        return
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(
+            f"{role} is called as {call}, with {count} arguments; {name}{signature} does not take these"
+        ) from None
+
+
+# ---- the arrays of a function, so that it may be an argument of compiled functions
+
+
+class _Closure(NamedTuple):
+    """A function without the arrays that it was written with; equal to another of the same text and settings."""
+
+    code: Any
+    globals: int
+    defaults: Any
+    cells: tuple[Any, ...]
+
+
+def parted(function: Any) -> tuple[Any, Any]:
+    """Part a function into the arrays that it closes over, and the rest, which can be compared.
+
+    Args:
+        function: made by ``def`` or ``lambda``; any other is all rest, unless it is a pytree.
+    """
+    return [], function
+
+
+def joined(arrays: Any, rest: Any) -> Any:
+    """Put a function together again."""
+    return rest
