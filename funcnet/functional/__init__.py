@@ -58,6 +58,8 @@ from funcnet.functional.quantization.normal_float import *
 from funcnet.functional.quantization.packing import *
 from funcnet.functional.recurrent.cells import *
 from funcnet.functional.recurrent.layers import *
+from funcnet.functional.sequences.masks import *
+from funcnet.functional.sequences.segments import *
 
 if not _TYPE_CHECKING:  # a type checker should go on to report names that are missing
     _names = _public_names(_sys.modules[__name__])

@@ -49,3 +49,5 @@ __all__ = [
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = package_attributes(__name__, __all__)
+"""What PyTorch keeps in ``torch.nn.utils``."""
+from funcnet.nn.utils import rnn as rnn
