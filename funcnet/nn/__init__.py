@@ -65,6 +65,8 @@ from funcnet.nn.pooling.max import *
 from funcnet.nn.pooling.unpool import *
 from funcnet.nn.recurrent.cells import *
 from funcnet.nn.recurrent.layers import *
+from funcnet.nn.regularization.drop_block import *
+from funcnet.nn.regularization.stochastic_depth import *
 from funcnet.nn.wrappers import parametrizations as parametrizations
 from funcnet.nn.wrappers.lora import *
 from funcnet.nn.wrappers.parametrizations import *
