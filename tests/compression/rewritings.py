@@ -4,9 +4,13 @@ A rewriting says which examples it refuses, and with which words; and what its o
 checked against something that it did not compute itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import jax
+
+from funcnet import compression, nn
 
 
 @dataclass(frozen=True)
@@ -15,17 +19,96 @@ class Rewriting:
 
     Attributes:
         make: ``(module, params, state, input) -> (module, params, state)``.
-        refuses: by the name of an example, words of the error.
+        refuses: words of the error, by the name of an example.
+        like: how far its outputs may lie from the model's own, relative to the largest; None where anything goes.
         near: how much uses of it may differ from a plain call.
-        like: how far its output may lie from the model's own, relative to the largest; None where it is another.
     """
 
     make: Callable[..., Any]
-    refuses: dict[str, str] = field(default_factory=dict)
-    near: float = 1e-5
+    refuses: Mapping[str, str] = field(default_factory=dict)
     like: float | None = None
+    near: float = 1e-5
 
 
-REWRITINGS: dict[str, Rewriting] = {
-    "as it is": Rewriting(lambda module, params, state, x: (module, params, state), like=0),
+REWRITINGS: dict[str, Rewriting] = {}
+
+ADAPTED = {"lora": "is adapted by nn.lora: merge_lora first"}
+NO_NORM = dict.fromkeys(
+    ("linear", "grouped", "transposed", "tied", "attention", "recurrent", "repeated", "lora"),
+    "no",
+)
+
+
+def rewriting(name, **settings):
+    def register(make):
+        REWRITINGS[name] = Rewriting(make, **settings)
+        return make
+
+    return register
+
+
+@rewriting("as it is", like=0)
+def as_it_is(module, params, state, x):
+    return module, params, state
+
+
+@rewriting("fused", like=1e-5, refuses=NO_NORM)
+def fused(module, params, state, x):
+    return nn.utils.fuse_conv_bn(module, params, state)
+
+
+@rewriting("masked")
+def masked(module, params, state, x):
+    return module, compression.apply_masks(params, compression.magnitude_masks(params, 0.5)), state
+
+
+def quantized(scheme):
+    def make(module, params, state, x):
+        return compression.quantize(module, params, state, scheme)
+
+    return make
+
+
+SCHEMES = {
+    "int8": (compression.Int8(), 0.03),
+    "int8 in groups": (compression.Int8(symmetric=False, group=4), 0.03),
+    "int4": (compression.Int4(group=4), 0.3),
+    "nf4": (compression.NF4(group=8, double=True), 0.5),
 }
+
+for scheme_name, (scheme, error) in SCHEMES.items():
+    rewriting(scheme_name, like=error, refuses=ADAPTED)(quantized(scheme))
+
+
+@rewriting("dequantized", like=0.03, refuses=ADAPTED)
+def dequantized(module, params, state, x):
+    return compression.dequantize(*compression.quantize(module, params, state))
+
+
+@rewriting("int8, then lora", like=0.03, refuses=ADAPTED)
+def quantized_and_adapted(module, params, state, x):
+    """As QLoRA has it: the weights in few bits stay, what is trained is the addition."""
+    module, params, state = compression.quantize(module, params, state)
+    adapted = nn.lora(module, "*", rank=2)
+    return adapted, *with_drawn(adapted, params, state)
+
+
+@rewriting("fake", like=0.06, near=1e-2)
+def fake(module, params, state, x):
+    made = compression.fake_quantize(module, params, state)
+    return made.module, made.params, compression.calibrate(*made, [x])
+
+
+def with_drawn(module, params, state):
+    """Put given arrays into drawn trees that have more."""
+    import funcnet as fn
+
+    drawn = fn.state_dict(module, *fn.functionalize(module).init(jax.random.key(0)))
+    given = _flat(params) | _flat(state)
+    return fn.load_state_dict(module, drawn | given)
+
+
+def _flat(tree):
+    from funcnet.core.paths import leaves_with_paths
+
+    return dict(leaves_with_paths(tree))

@@ -5,12 +5,13 @@ CI takes of each rewriting and each use one kind of model, another one for each;
 
 import functools
 
+import jax.numpy as jnp
 import pytest
 
 import funcnet as fn
 from tests.compression.models import EXAMPLES
 from tests.compression.rewritings import REWRITINGS
-from tests.compression.uses import USES, Made
+from tests.compression.uses import USES, Made, equal
 
 
 @functools.cache
@@ -59,3 +60,22 @@ def pytest_generate_tests(metafunc):
 
 def test_a_rewritten_model_is_a_model(tmp_path, rewriting, example, use):
     USES[use](made_of(rewriting, example, tmp_path))
+
+
+@pytest.mark.parametrize("rewriting", REWRITINGS)
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_outputs_are_like_those_of_the_model(rewriting, example):
+    words = REWRITINGS[rewriting].refuses.get(example)
+    if words is not None:
+        with pytest.raises((ValueError, TypeError), match=words):
+            rewritten(rewriting, example)
+        return
+    before, (module, params, state, after) = given(example), rewritten(rewriting, example)
+    assert after.shape == before[-1].shape
+    assert after.dtype == before[-1].dtype
+    bound = REWRITINGS[rewriting].like
+    if bound is not None:
+        error = jnp.abs(after - before[-1]).max() / jnp.abs(before[-1]).max()
+        assert error <= bound, float(error)
+    # what was given is as it was
+    equal(before[1:3], EXAMPLES[example].arrays(before[0]))
