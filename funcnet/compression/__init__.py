@@ -10,11 +10,14 @@ from funcnet.compression.pruning.applied import (
 )
 from funcnet.compression.pruning.gradual import gradual
 from funcnet.compression.pruning.magnitude import magnitude_masks, random_masks
+from funcnet.compression.pruning.shrink import Shrunk, shrink
 from funcnet.compression.pruning.sparsity import Sparsity, SparsityRow, sparsity
 from funcnet.compression.pruning.structured import structured_masks
+from funcnet.compression.pruning.unit_masks import unit_masks, whole_units
 from funcnet.core.torch_hints import package_attributes
 
 __all__ = [
+    "Shrunk",
     "Sparsity",
     "SparsityRow",
     "apply_masks",
@@ -23,9 +26,12 @@ __all__ = [
     "magnitude_masks",
     "masks_of_zeros",
     "random_masks",
+    "shrink",
     "sparsity",
     "split_pruned",
     "structured_masks",
+    "unit_masks",
+    "whole_units",
 ]
 
 if not TYPE_CHECKING:
