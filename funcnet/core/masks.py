@@ -74,4 +74,4 @@ def _fitting(path: str, leaf: Any, mask: Any) -> Array | None:
                 f"the mask of {name} holds numbers other than 0 and 1: masks say what is kept (array != 0), they do "
                 "not scale"
             )
-    return jnp.array(jnp.asarray(mask) != 0, bool, copy=True)
+    return jnp.array(jnp.asarray(mask), bool, copy=True)

@@ -67,7 +67,7 @@ def combine_masks(*masks: PyTree) -> dict[str, Any]:
     joined: dict[str, Array] = {}
     for tree in masks:
         for path, mask in leaves_with_paths(tree):
-            kept = jnp.asarray(mask) != 0
+            kept = jnp.asarray(mask).astype(bool)
             if path in joined and joined[path].shape != kept.shape:
                 raise ValueError(
                     f"two masks of {path or 'the array'} have the shapes {joined[path].shape} and {kept.shape}"
@@ -120,7 +120,7 @@ def split_pruned(arrays: NamedArrays) -> tuple[dict[str, Any], dict[str, Any]]:
     Reference: ``torch.nn.utils.prune.remove``
     """
     originals = _named(arrays, "_orig")
-    masks = {path: jnp.asarray(mask) != 0 for path, mask in _named(arrays, "_mask").items()}
+    masks = {path: jnp.asarray(mask).astype(bool) for path, mask in _named(arrays, "_mask").items()}
     lone = sorted(originals.keys() ^ masks.keys())
     if lone:
         raise ValueError(
