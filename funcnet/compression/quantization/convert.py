@@ -2,8 +2,6 @@
 
 from typing import Any, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from funcnet.compression.quantization.fake import FakeQuantized, class_before, with_starts
@@ -18,7 +16,6 @@ from funcnet.compression.quantization.ranges import parameters_of
 from funcnet.compression.quantization.schemes import Scheme
 from funcnet.core.aliases import Array, Params, State
 from funcnet.core.checks import check_choice
-from funcnet.core.paths import join
 from funcnet.module import Module
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced

@@ -194,7 +194,9 @@ def _faked(
         )
     made = restored_fake(type(layer), dict(vars(layer)))
     transposed = isinstance(layer, ConvTransposeBase) and getattr(weights, "axis", None) == 0
-    made.weight_scheme = replace(weights, axis=1) if transposed else weights  # its outputs are there
+    made.weight_scheme = (
+        replace(weights, axis=1) if transposed else weights
+    )  # its outputs are there
     given = None if activations is None or isinstance(layer, Embedding) else InputRange(activations)
     made.input_range = given
     return made

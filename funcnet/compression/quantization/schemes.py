@@ -60,7 +60,8 @@ class Scheme:
             >>> fn.compression.Int4(group=32).shapes((8, 64))["values"]
             ShapeDtypeStruct(shape=(8, 32), dtype=uint8)
         """
-        return jax.eval_shape(self.encode, jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)))
+        found = jax.eval_shape(self.encode, jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)))
+        return {k: found[k] for k in sorted(found, key=lambda name: (name != "values", name))}
 
 
 @dataclass(frozen=True)
