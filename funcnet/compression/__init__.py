@@ -9,9 +9,12 @@ from funcnet.compression.pruning.slices import *
 from funcnet.compression.pruning.sparsity import *
 from funcnet.compression.pruning.structured import *
 from funcnet.compression.quantization.calibrate import *
+from funcnet.compression.quantization.convert import *
+from funcnet.compression.quantization.dynamic import *
 from funcnet.compression.quantization.fake import *
 from funcnet.compression.quantization.quantize import *
 from funcnet.compression.quantization.quantized import *
+from funcnet.compression.quantization.integer import *
 from funcnet.compression.quantization.ranges import *
 from funcnet.compression.quantization.schemes import *
 from funcnet.core.torch_hints import package_attributes as _package_attributes

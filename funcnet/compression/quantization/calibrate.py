@@ -160,7 +160,7 @@ def _from_ends(
         for name, (low, high) in told.items():
             low, high = float(low), float(high)
             if not low <= high:  # nothing came, or NaN
-                if low != low or high != high:
+                if np.isnan([low, high]).any():
                     raise ValueError(
                         f"{name} was given NaN: calibrate a model whose outputs are finite"
                     )

@@ -1,9 +1,11 @@
 """Training for few bits: layers read their weights, and what they are given, as few bits would hold them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 
 from funcnet.compression.quantization.ranges import Activations, InputRange
@@ -21,17 +23,11 @@ from funcnet.nn.embedding import Embedding
 from funcnet.nn.linear import Linear
 from funcnet.transforms.derivatives.straight_through import straight_through
 
-__all__ = ["FakeQuantized", "Model", "fake_quantize"]
+__all__ = ["FakeQuantized", "fake_quantize"]
+
+ModuleT = TypeVar("ModuleT", bound=Module)
 
 KINDS = (Linear, ConvolutionBase, ConvTransposeBase, Embedding)
-
-
-class Model(NamedTuple):
-    """A model and its arrays, as rewritings take and return them."""
-
-    module: Any
-    params: Params
-    state: State
 
 
 class RoundedWeight:
@@ -76,13 +72,13 @@ class FakeQuantized(Module):
 
 
 def fake_quantize(
-    module: Module,
+    module: ModuleT,
     params: Params,
     state: State,
     weights: Scheme | None = Int8(),  # noqa: B008 (frozen)
     activations: Activations | None = Activations(),  # noqa: B008
     patterns: str | Iterable[str] = "*",
-) -> Model:
+) -> tuple[ModuleT, Params, State]:
     """Have layers compute with rounded weights and inputs, for training that gets used to it.
 
     Parameters keep their names, floats and values; weights are rounded as they are read, and gradients pass to them as
@@ -90,9 +86,9 @@ def fake_quantize(
     ``input_range.low`` and ``input_range.high``, which training moves and `calibrate` sets. After training, `convert`
     makes a model of integers of it.
 
-        small = compression.fake_quantize(model, params, state)
-        net = fn.functionalize(small.module)                       # train it as any model, at a tenth of the rate
-        small = compression.convert(small.module, params, state)
+        model, params, state = compression.fake_quantize(model, params, state)
+        net = fn.functionalize(model)                              # train it as any model, at a tenth of the rate
+        model, params, state = compression.convert(model, params, state)
 
     Batch norms after convolutions are best folded into them first, as they will be in inference.
 
@@ -114,8 +110,8 @@ def fake_quantize(
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> params, state = fn.functionalize(model).init(jax.random.key(0))
-        >>> small = fn.compression.fake_quantize(model, params, state)
-        >>> list(small.params["0"]), list(small.state["0"]["input_range"])
+        >>> small, params, state = fn.compression.fake_quantize(model, params, state)
+        >>> list(params["0"]), list(state["0"]["input_range"])
         (['weight', 'bias'], ['low', 'high'])
 
     Reference: Jacob et al., 2017, https://arxiv.org/abs/1712.05877; ``torch.ao.quantization.prepare_qat``.
@@ -131,7 +127,7 @@ def fake_quantize(
 
     made = replaced(module, wrapped)
     leaves = placed(layout, params, "params") | placed(layout, state, "state")
-    return Model(made, *trees_of(made, with_starts(made, leaves)))
+    return (made, *trees_of(made, with_starts(made, leaves)))
 
 
 def with_starts(module: Module, leaves: dict[int, Array]) -> dict[str, Array]:
@@ -141,7 +137,8 @@ def with_starts(module: Module, leaves: dict[int, Array]) -> dict[str, Array]:
     for path, spec in layout.specs.items():
         array = leaves.get(id(spec))
         if array is None:
-            start = spec.init(None, spec.sizes, spec.dtype)  # a constant
+            # what is new here starts as a constant, which needs no key
+            start = spec.init(jax.random.key(0), spec.sizes, spec.dtype)
             array = jnp.broadcast_to(start, (*layout.sizes[path], *spec.sizes))
         arrays[path] = array
     return arrays
@@ -152,8 +149,8 @@ def through(scheme: Scheme, weight: Array) -> Array:
 
     Example:
         >>> from funcnet.compression.quantization.fake import through
-        >>> through(fn.compression.Int8(), jnp.array([[1.27, 0.014]])).round(3).tolist()
-        [[1.2699999809265137, 0.009999999776482582]]
+        >>> through(fn.compression.Int8(), jnp.array([[127.0, 1.4]])).tolist()
+        [[127.0, 1.0]]
     """
 
     def written(array: Array) -> Array:
@@ -196,7 +193,10 @@ def _faked(
             "first, or choose other layers by patterns"
         )
     made = restored_fake(type(layer), dict(vars(layer)))
-    made.weight_scheme = weights
+    transposed = isinstance(layer, ConvTransposeBase) and getattr(weights, "axis", None) == 0
+    made.weight_scheme = (
+        replace(weights, axis=1) if transposed else weights
+    )  # its outputs are there
     given = None if activations is None or isinstance(layer, Embedding) else InputRange(activations)
     made.input_range = given
     return made

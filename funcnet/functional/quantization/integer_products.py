@@ -68,6 +68,7 @@ def integer_linear(
     *,
     input_scale: ArrayLike | None = None,
     input_zero_point: ArrayLike | None = None,
+    input_ends: tuple[int, int] = (LEAST, GREATEST),
     dynamic: str = "row",
 ) -> Array:
     r"""Apply an affine map whose weight, and for the time of the product whose input, are 8-bit integers.
@@ -85,6 +86,7 @@ def integer_linear(
         bias: ``(out,)``.
         input_scale: of the input's integers, known beforehand; None to find it as the input comes, symmetrically.
         input_zero_point: the integer from -128 to 127 that stands for 0; None for 0. With ``input_scale`` alone.
+        input_ends: the least and the greatest integer of the input, of those of 8 bits.
         dynamic: where the scale is found: ``"row"``, one for each row of the input, or ``"tensor"``, one for all.
 
     Returns:
@@ -121,7 +123,8 @@ def integer_linear(
         if input_zero_point is not None:
             raise ValueError("input_zero_point is given without input_scale")
         input_scale = dynamic_scale(input, (-1,) if dynamic == "row" else None)
-    output = _product(_linear, input, values, jnp.asarray(scales), input_scale, input_zero_point)
+    given = (input, values, jnp.asarray(scales), input_scale, input_zero_point)
+    output = _product(_linear, input_ends, *given)
     return output if bias is None else add_bias(output, bias.astype(output.dtype))
 
 
@@ -134,6 +137,7 @@ def integer_convolve(
     *,
     input_scale: ArrayLike | None = None,
     input_zero_point: ArrayLike | None = None,
+    input_ends: tuple[int, int] = (LEAST, GREATEST),
     dynamic: str = "row",
 ) -> Array:
     """Convolve with a filter, and an input, of 8-bit integers; arguments as in `integer_linear`.
@@ -145,7 +149,8 @@ def integer_convolve(
         axes = tuple(range(-len(settings.stride) - 1, 0))
         input_scale = dynamic_scale(input, axes if dynamic == "row" else None)
     form = partial(_convolution, settings=settings)
-    output = _product(form, input, values, jnp.asarray(scales), input_scale, input_zero_point)
+    given = (input, values, jnp.asarray(scales), input_scale, input_zero_point)
+    output = _product(form, input_ends, *given)
     if bias is None:
         return output
     where = (
@@ -167,7 +172,12 @@ def dynamic_scale(input: Array, axes: tuple[int, ...] | None) -> Array:
     return jnp.where(largest > 0, largest / GREATEST, jnp.ones_like(largest))
 
 
-def to_int8(input: Array, scale: ArrayLike, zero_point: ArrayLike | None) -> Array:
+def to_int8(
+    input: Array,
+    scale: ArrayLike,
+    zero_point: ArrayLike | None,
+    ends: tuple[int, int] = (LEAST, GREATEST),
+) -> Array:
     """Round floats to 8-bit integers, and bring into the range what lies outside.
 
     Example:
@@ -179,28 +189,36 @@ def to_int8(input: Array, scale: ArrayLike, zero_point: ArrayLike | None) -> Arr
     whole = jnp.round(input.astype(wide) * (1 / jnp.asarray(scale).astype(wide)))
     if zero_point is not None:
         whole += jnp.asarray(zero_point).astype(wide)
-    return jnp.clip(whole, LEAST, GREATEST).astype(jnp.int8)
+    return jnp.clip(whole, *ends).astype(jnp.int8)
 
 
 Form = Callable[..., Array]
 """``(input, values, zero_point, output scale) -> output``: int8 data, or floats with a zero point of None."""
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _product(
-    form: Form, input: Array, values: Array, scales: Array, scale: Any, zero_point: Any
+    form: Form,
+    ends: tuple[int, int],
+    input: Array,
+    values: Array,
+    scales: Array,
+    scale: Any,
+    zero_point: Any,
 ) -> Array:
     """Return the product of the integers that an input and a weight stand for, times both scales."""
     wide = at_least_float32(input.dtype)
     scale = jnp.asarray(scale).astype(wide)
-    whole = to_int8(input, scale, zero_point)
+    whole = to_int8(input, scale, zero_point, ends)
     return (form(whole, values, scales.astype(wide), zero_point) * scale).astype(input.dtype)
 
 
 @_product.defjvp
-def _slope_of_product(form: Form, primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _slope_of_product(
+    form: Form, ends: tuple[int, int], primals: Any, tangents: Any
+) -> tuple[Array, Array]:
     input, values, scales, *_ = primals
-    output = _product(form, *primals)
+    output = _product(form, ends, *primals)
     wide = at_least_float32(input.dtype)
     slope = form(tangents[0].astype(wide), values, scales.astype(wide), None)
     return output, slope.astype(input.dtype)
