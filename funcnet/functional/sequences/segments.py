@@ -218,6 +218,25 @@ def next_token_targets(
     return jnp.where((ids == after) & (ids != 0), targets, ignore_index)
 
 
+def segment_starts(ids: Array, *, reverse: bool = False) -> Array:
+    """Say where a segment begins that is not the first of its row, read from the left or from the right.
+
+    Args:
+        ids: ``(*, L)``.
+        reverse: read from the right, so that a segment's last position is its beginning.
+
+    >>> from funcnet.functional.sequences.segments import segment_starts
+    >>> segment_starts(jnp.array([0, 1, 1, 2, 2, 0])).astype(int).tolist()
+    [0, 0, 0, 1, 0, 0]
+    """
+    ids = ids[..., ::-1] if reverse else ids
+    real = ids != 0
+    earlier = jax.lax.cummax(real.astype(jnp.int32), axis=ids.ndim - 1)
+    earlier = jnp.concatenate([jnp.zeros_like(earlier[..., :1]), earlier[..., :-1]], -1)
+    starts = real & _differs_from_last(ids) & (earlier > 0)
+    return starts[..., ::-1] if reverse else starts
+
+
 def check_runs(segment_ids: ArrayLike) -> None:
     """Raise ``ValueError`` if known segment ids have one number in two places of a row.
 
