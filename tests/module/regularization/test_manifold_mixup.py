@@ -41,7 +41,7 @@ def by_hand(path, mixup, x=X):
 
     h = mix("0", F.linear(x, PARAMS["0"]["weight"], PARAMS["0"]["bias"]))
     h = mix("1", jnp.tanh(h))
-    inner = PARAMS["2"]["block"]["0"]
+    inner = PARAMS["2"]["module"]["0"]
     for layer in range(3):
         h = mix(f"2.{layer}", jnp.tanh(F.linear(h, inner["weight"][layer], inner["bias"][layer])))
     return mix("3", F.linear(h, PARAMS["3"]["weight"], PARAMS["3"]["bias"]))
@@ -124,14 +124,14 @@ def test_dtypes_and_empty_batches(dtype):
 
 
 def test_refused():
-    with pytest.raises(TypeError, match="manifold_mixup takes what fn.functionalize"):
+    with pytest.raises(TypeError, match="manifold_mixup takes what"):
         fn.manifold_mixup(network(), "0", KEY)
     with pytest.raises(ValueError, match="matches no path"):
         fn.manifold_mixup(NET, "head", KEY)
     with pytest.raises(ValueError, match="alpha"):
         fn.manifold_mixup(NET, "0", KEY, alpha=0)
     mixup = fn.manifold_mixup(NET, "0", KEY)
-    with pytest.raises(TypeError, match="mixup.loss"):
+    with pytest.raises(TypeError, match=r"mixup\.loss"):
         mixup.mixed(LABELS)
     with pytest.raises(ValueError, match="axis of samples"):
         mixup.mixed(jnp.ones(()))

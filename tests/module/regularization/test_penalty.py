@@ -24,7 +24,7 @@ def block():
 @pytest.mark.parametrize("function", [F.orthogonal_penalty, F.spectral_penalty, jnp.linalg.norm])
 def test_layers_of_a_stack_count_each_for_itself(function):
     net, params = made(nn.Sequential(nn.Repeat(block(), 3), nn.Linear(4, 2)))
-    stacked = [params["0"]["block"][name]["weight"] for name in ("0", "2")]
+    stacked = [params["0"]["module"][name]["weight"] for name in ("0", "2")]
     each = [function(weight[layer]) for weight in stacked for layer in range(3)]
     found = jax.jit(lambda p: fn.penalty(net, p, function, "0.*.weight"))(params)
     np.testing.assert_allclose(found, sum(each), rtol=1e-5)
@@ -55,7 +55,7 @@ def test_its_gradient_moves_chosen_weights_alone():
 
 def test_refused():
     net, params = made(nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)))
-    with pytest.raises(ValueError, match="matches no path; there are: 0.weight"):
+    with pytest.raises(ValueError, match="matches no path; there are: 0"):
         fn.penalty(net, params, F.orthogonal_penalty, "head.*")
     with pytest.raises(ValueError, match="takes a matrix") as caught:
         fn.penalty(net, params, F.orthogonal_penalty)

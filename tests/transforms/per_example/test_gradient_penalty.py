@@ -32,7 +32,7 @@ def critic(params, scores="(N, 1)"):
 def in_pytorch(torch, kind, reduction):
     module = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1))
     module.load_state_dict(
-        {k: torch.tensor(np.asarray(v)) for k, v in fn.state_dict(NET, PARAMS, STATE).items()}
+        {k: torch.tensor(np.asarray(v)) for k, v in fn.state_dict(NET.module, PARAMS, STATE).items()}
     )
     options = KINDS[kind]
     x = np.asarray(REAL)
