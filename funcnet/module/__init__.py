@@ -7,6 +7,8 @@ from funcnet.module.functionalize import Functional, functionalize
 from funcnet.module.module import Module
 from funcnet.module.observe import capture, intervene
 from funcnet.module.precision.mixed_precision import mixed_precision
+from funcnet.module.regularization.manifold_mixup import ManifoldMixup, manifold_mixup
+from funcnet.module.regularization.penalty import penalty
 from funcnet.module.specs import Buffer, Parameter
 from funcnet.module.state_dict import load_state_dict, state_dict
 from funcnet.module.summaries.summary import summary
@@ -15,6 +17,7 @@ from funcnet.module.summaries.table import Summary, SummaryRow
 __all__ = [
     "Buffer",
     "Functional",
+    "ManifoldMixup",
     "Module",
     "Parameter",
     "Summary",
@@ -25,7 +28,9 @@ __all__ = [
     "functionalize",
     "intervene",
     "load_state_dict",
+    "manifold_mixup",
     "mixed_precision",
+    "penalty",
     "state_dict",
     "summary",
     "unbind",

@@ -42,10 +42,11 @@ def smooth_labels(
         IndexError: an index outside of ``0 … C-1``.
 
     Example:
-        >>> F.smooth_labels(jnp.array([2, 0]), 4, 0.2)[0].round(2).tolist()
-        [0.05, 0.05, 0.85, 0.05]
-        >>> F.smooth_labels(jnp.array([0.0, 1.0]), 2, 0.2).round(2).tolist()
-        [0.1, 0.9]
+        >>> F.smooth_labels(jnp.array([2, 0]), 4, 0.2)
+        Array([[0.05, 0.05, 0.85, 0.05],
+               [0.85, 0.05, 0.05, 0.05]], dtype=float32)
+        >>> F.smooth_labels(jnp.array([0.0, 1.0]), 2, 0.2)
+        Array([0.1, 0.9], dtype=float32)
 
     Reference: Szegedy et al., Rethinking the Inception Architecture, 2016, https://arxiv.org/abs/1512.00567.
     """
@@ -101,7 +102,7 @@ def label_smoothing(
         >>> logits, target = jnp.array([[2.0, 0.0, 1.0]]), jnp.array([0])
         >>> smooth = F.label_smoothing(F.multi_margin_loss, 0.3)
         >>> round(float(smooth(logits, target)), 4)
-        0.2
+        0.2333
         >>> answers = F.label_smoothing(F.binary_cross_entropy_with_logits, 0.2, num_classes=2)
         >>> round(float(answers(jnp.array([0.0]), jnp.array([1.0]))), 4)
         0.6931
