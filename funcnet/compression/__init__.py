@@ -5,51 +5,23 @@ import sys as _sys
 from funcnet.compression.pruning.applied import *
 from funcnet.compression.pruning.gradual import *
 from funcnet.compression.pruning.magnitude import *
+from funcnet.compression.pruning.shrink import *
 from funcnet.compression.pruning.slices import *
 from funcnet.compression.pruning.sparsity import *
 from funcnet.compression.pruning.structured import *
+from funcnet.compression.pruning.unit_masks import *
+from funcnet.compression.pruning.units import *
+from funcnet.compression.pruning.verified import *
 from funcnet.compression.quantization.calibrate import *
 from funcnet.compression.quantization.convert import *
 from funcnet.compression.quantization.dynamic import *
 from funcnet.compression.quantization.fake import *
+from funcnet.compression.quantization.integer import *
 from funcnet.compression.quantization.quantize import *
 from funcnet.compression.quantization.quantized import *
-from funcnet.compression.quantization.integer import *
 from funcnet.compression.quantization.ranges import *
 from funcnet.compression.quantization.schemes import *
 from funcnet.core.torch_hints import package_attributes as _package_attributes
 from funcnet.core.torch_hints import public_names as _public_names
 
 __getattr__, __dir__ = _package_attributes(__name__, _public_names(_sys.modules[__name__]))
-from funcnet.compression.pruning.applied import (
-    apply_masks,
-    combine_masks,
-    masks_of_zeros,
-    split_pruned,
-)
-from funcnet.compression.pruning.gradual import gradual
-from funcnet.compression.pruning.magnitude import magnitude_masks, random_masks
-from funcnet.compression.pruning.shrink import Shrunk, shrink
-from funcnet.compression.pruning.sparsity import Sparsity, SparsityRow, sparsity
-from funcnet.compression.pruning.structured import structured_masks
-from funcnet.compression.pruning.unit_masks import unit_masks, whole_units
-from funcnet.core.torch_hints import package_attributes
-__all__ = [
-    "Shrunk",
-    "Sparsity",
-    "SparsityRow",
-    "apply_masks",
-    "combine_masks",
-    "gradual",
-    "magnitude_masks",
-    "masks_of_zeros",
-    "random_masks",
-    "shrink",
-    "sparsity",
-    "split_pruned",
-    "structured_masks",
-    "unit_masks",
-    "whole_units",
-]
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = package_attributes(__name__, __all__)
