@@ -138,7 +138,8 @@ def _check_nothing_acts(
             ):
                 raise ValueError(
                     f"units of {one.path} go, and {part.path} still reads them, so that their biases and norms act: "
-                    "mask all that belongs to them first, masks = whole_units(module, params, masks), best before training"
+                    "mask all that belongs to them first, best before training: "
+                    "masks = compression.whole_units(module, params, masks)"
                 )
 
 
