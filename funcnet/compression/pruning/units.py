@@ -28,9 +28,9 @@ from funcnet.nn.pooling.average import AdaptiveAvgPoolBase, AvgPool1d, AvgPoolBa
 from funcnet.nn.pooling.lp import LPPoolBase
 from funcnet.nn.pooling.max import AdaptiveMaxPoolBase, MaxPoolBase
 
-__all__ = ["Groups", "Part", "Units", "units_of"]
+__all__ = ["UnitGroups", "Part", "Units", "units_of"]
 
-Groups = Mapping[str, str | Sequence[str]]
+UnitGroups = Mapping[str, str | Sequence[str]]
 """Layers to the layers that take in what they put out: ``{"fc1": ["norm", "fc2"]}``."""
 
 ALONE = (
@@ -81,7 +81,7 @@ class Units(NamedTuple):
     sizes: tuple[tuple[str, str, int], ...]
 
 
-def units_of(layout: Layout, groups: Groups | None = None) -> dict[str, Units]:
+def units_of(layout: Layout, groups: UnitGroups | None = None) -> dict[str, Units]:
     """Return the units of a model's layers by the paths of those layers.
 
     Args:
@@ -188,7 +188,7 @@ def _why_not(layer: Any) -> str:
     return ""
 
 
-def _named(layout: Layout, groups: Groups) -> Iterator[Units]:
+def _named(layout: Layout, groups: UnitGroups) -> Iterator[Units]:
     for pattern, followers in groups.items():
         makers = [path for path, layer in layout.modules.items() if matches(pattern, path)]
         makers = [path for path in makers if isinstance(layout.modules[path], WEIGHTED)]

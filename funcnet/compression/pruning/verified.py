@@ -40,8 +40,8 @@ def verify_outputs(masked: tuple[Any, ...], small: tuple[Any, ...], inputs: Any)
     if not worst <= 1:
         raise ValueError(
             f"the smaller model computes something else than the masked one: outputs differ by {worst:.2g} times what "
-            f"rounding explains. A layer that units were taken out of is used in another place, {_COMMON}. (Weights that "
-            "attention returns are means over its heads: give example inputs for which it returns none.)"
+            f"rounding explains. A layer that units were taken out of is used in another place, {_COMMON}. (Weights "
+            "that attention returns are means over its heads: give example inputs for which it returns none.)"
         )
 
 
