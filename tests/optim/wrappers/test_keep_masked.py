@@ -1,6 +1,7 @@
 """Masked parameters are zero from the first step on, whatever the optimizer, and the others train as they would."""
 
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -79,18 +80,24 @@ def assert_masked(params, masks):
         assert np.isfinite(values).all(), path
 
 
+NARROW = ("adam", "frozen head", "lookahead", "master_copy", "packed")
+"""Optimizers that are tried in 16 bits in every run; the others with ``--grid=full``."""
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
-def test_masked_numbers_are_zero_whatever_the_optimizer(name, dtype):
+def test_masked_numbers_are_zero_whatever_the_optimizer(name, dtype, pytestconfig):
+    if dtype == "bfloat16" and name not in NARROW and pytestconfig.getoption("grid") != "full":
+        pytest.skip("in 16 bits with --grid=full")
     params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
     path, state = trained(optim.keep_masked(OPTIMIZERS[name](), MASKS), params)
     for now in path:
         assert_masked(now, MASKS)
     assert jax.tree.map(jnp.result_type, path[-1]) == jax.tree.map(jnp.result_type, params)
-    free = np.asarray(path[-1]["fc"]["bias"] != params["fc"]["bias"])
-    assert free.all()
-    kept = compression.apply_masks(params, MASKS)["fc"]["weight"] != path[-1]["fc"]["weight"]
-    assert (np.asarray(kept) == MASKS["fc"]["weight"]).all()
+    if dtype == "float32":  # in 16 bits a small step may be no step
+        moved = np.asarray(path[-1]["fc"]["weight"] != params["fc"]["weight"])
+        assert moved.all()
+        assert np.asarray(path[-1]["fc"]["bias"] != params["fc"]["bias"]).all()
     assert int(state.step) == 4
 
 
@@ -135,8 +142,10 @@ def test_a_loss_that_the_optimizer_calls_sees_masked_parameters():
 
     params = {"w": jnp.array([5.0, 5.0, 5.0])}
     state = optimizer.init(params)
+    params = compression.apply_masks(
+        params, {"w": mask}
+    )  # so that value and grads are of these, too
     for _ in range(3):
-        params = {"w": params["w"] * mask}
         value, grads = jax.value_and_grad(loss)(params)
         updates, state = optimizer.update(grads, state, params, value=value, loss=loss)
         params = optim.apply_updates(params, updates)
@@ -162,7 +171,7 @@ def test_masks_grow_by_a_schedule_and_never_shrink():
     assert float(state.amount) == 0.75
     assert shares[-1] == 27 / 36
     gone = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(p)]) == 0 for p in path]
-    for before, after in zip(gone, gone[1:], strict=False):
+    for before, after in pairwise(gone):
         assert not (before & ~after).any()
 
 
@@ -207,10 +216,11 @@ def test_several_models_at_once():
     optimizer = optim.keep_masked(
         optim.adam(0.1), compression.magnitude_masks, compression.gradual(0, 0.5, 2)
     )
-    state = jax.vmap(optimizer.init)(stacked)
+    state = jax.jit(jax.vmap(optimizer.init))(stacked)
+    update = jax.jit(jax.vmap(optimizer.update))
     both = stacked
     for _ in range(4):
-        updates, state = jax.vmap(optimizer.update)(grads_of(both), state, both)
+        updates, state = update(grads_of(both), state, both)
         both = optim.apply_updates(both, updates)
     for i in range(2):
         alone, _ = trained(
