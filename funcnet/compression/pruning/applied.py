@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from funcnet.compression.pruning.ranking import chosen_arrays
 from funcnet.core.aliases import Array, NamedArrays, PyTree
 from funcnet.core.leaf_kinds import is_none
-from funcnet.core.masks import masked, masks_like
 from funcnet.core.paths import leaves_with_paths, nest
+from funcnet.optim.masks import masked, masks_like
 
 __all__ = ["apply_masks", "combine_masks", "masks_of_zeros", "split_pruned"]
 

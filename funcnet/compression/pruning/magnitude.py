@@ -12,9 +12,9 @@ from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.core.keys import fold_path
 from funcnet.module.module import Module
 
-__all__ = ["Scope", "magnitude_masks", "random_masks"]
+__all__ = ["RankScope", "magnitude_masks", "random_masks"]
 
-Scope = Literal["global", "layer"]
+RankScope = Literal["global", "layer"]
 """Whether numbers of all arrays are ranked together, or of each array, or layer of a stack, for itself."""
 
 
@@ -23,7 +23,7 @@ def magnitude_masks(
     amount: Amount,
     patterns: str | Iterable[str] | None = None,
     *,
-    scope: Scope = "global",
+    scope: RankScope = "global",
     masks: PyTree = None,
     module: Module | None = None,
 ) -> PyTree:
@@ -65,7 +65,7 @@ def random_masks(
     amount: Amount,
     patterns: str | Iterable[str] | None = None,
     *,
-    scope: Scope = "layer",
+    scope: RankScope = "layer",
     axis: int | None = None,
     masks: PyTree = None,
     module: Module | None = None,

@@ -14,10 +14,10 @@ from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import is_trainable
-from funcnet.core.masks import masks_like
 from funcnet.core.paths import leaves_with_paths, select
 from funcnet.module.description import layout_of
 from funcnet.module.module import Module
+from funcnet.optim.masks import masks_like
 
 __all__ = ["Amount", "Chosen", "chosen_arrays", "how_many", "keep_highest", "rank_masks"]
 

@@ -14,16 +14,16 @@ from funcnet.compression.pruning.unit_masks import (
     rows_of,
     unit_masks,
 )
-from funcnet.compression.pruning.units import Groups, Part, Units
+from funcnet.compression.pruning.units import Part, UnitGroups, Units
 from funcnet.compression.pruning.verified import verify_outputs
 from funcnet.core.aliases import Array, Params, PyTree, State
-from funcnet.core.masks import masks_like
 from funcnet.core.paths import leaves_with_paths
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module
 from funcnet.module.rewriting import arrays_by_path, trees_of
+from funcnet.optim.masks import masks_like
 
 __all__ = ["Shrunk", "shrink"]
 
@@ -50,7 +50,7 @@ def shrink(
     state: State,
     pruned: PyTree | Amount,
     *,
-    groups: Groups | None = None,
+    groups: UnitGroups | None = None,
     patterns: str | Iterable[str] = "*",
     norm: float = 2,
     verify: Any = None,
@@ -138,7 +138,8 @@ def _check_nothing_acts(
             ):
                 raise ValueError(
                     f"units of {one.path} go, and {part.path} still reads them, so that their biases and norms act: "
-                    "mask all that belongs to them first, masks = whole_units(module, params, masks), best before training"
+                    "mask all that belongs to them first, best before training: "
+                    "masks = compression.whole_units(module, params, masks)"
                 )
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from funcnet.compression.pruning.ranking import Amount, Chosen, keep_highest
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import at_least_float32
-from funcnet.core.masks import masked, masks_like
 from funcnet.core.paths import leaves_with_paths
+from funcnet.optim.masks import masked, masks_like
 
 __all__ = ["norms_of_rows", "slice_masks"]
 

@@ -76,6 +76,11 @@ def structured_masks(
 
 def _axes(module: Module, patterns: str | Iterable[str], axis: int | str) -> Mapping[str, int]:
     """Return the paths of the weights that are meant, with the axis of each."""
+    if axis == "heads":
+        raise ValueError(
+            "heads lie in several arrays: unit_masks(module, params, amount, patterns=...) masks them, as it does "
+            "hidden units and channels with all that belongs to them"
+        )
     if not isinstance(axis, int) and axis not in ("rows", "channels"):
         raise ValueError(f"axis must be 'rows', 'channels' or an axis of the weight; got {axis!r}")
     layout = layout_of(module)

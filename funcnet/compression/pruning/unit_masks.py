@@ -9,14 +9,14 @@ import numpy as np
 
 from funcnet.compression.pruning.ranking import Amount, keep_highest
 from funcnet.compression.pruning.slices import norms_of_rows
-from funcnet.compression.pruning.units import Groups, Part, Units, units_of
+from funcnet.compression.pruning.units import Part, UnitGroups, Units, units_of
 from funcnet.core.aliases import Array, Params, PyTree
-from funcnet.core.masks import masks_like
 from funcnet.core.paths import leaves_with_paths, select
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module
+from funcnet.optim.masks import masks_like
 
 __all__ = ["chosen_units", "kept_by_masks", "rows_of", "unit_masks", "whole_units"]
 
@@ -26,7 +26,7 @@ def unit_masks(
     params: Params,
     amount: Amount,
     *,
-    groups: Groups | None = None,
+    groups: UnitGroups | None = None,
     patterns: str | Iterable[str] = "*",
     norm: float = 2,
 ) -> PyTree:
@@ -71,7 +71,7 @@ def unit_masks(
 
 
 def whole_units(
-    module: Module, params: Params, masks: PyTree, *, groups: Groups | None = None
+    module: Module, params: Params, masks: PyTree, *, groups: UnitGroups | None = None
 ) -> PyTree:
     """Return masks that also leave out all that belongs to the rows that are masked as a whole.
 
@@ -106,7 +106,7 @@ def whole_units(
 
 
 def chosen_units(
-    layout: Layout, groups: Groups | None, patterns: str | Iterable[str]
+    layout: Layout, groups: UnitGroups | None, patterns: str | Iterable[str]
 ) -> dict[str, Units]:
     """Return the units of the layers whose paths match.
 

@@ -15,6 +15,7 @@ from funcnet.nn.activations.gated import GLU
 from funcnet.nn.activations.rectified import PReLU, RReLU
 from funcnet.nn.activations.softmax import LogSoftmax, Softmax, Softmin
 from funcnet.nn.attention.grouped_query import GroupedQueryAttention
+from funcnet.nn.attention.multi_head import MultiheadAttention
 from funcnet.nn.attention.transformer_layer import TransformerLayer
 from funcnet.nn.containers.sequential import Sequential
 from funcnet.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
@@ -27,9 +28,9 @@ from funcnet.nn.pooling.average import AdaptiveAvgPoolBase, AvgPool1d, AvgPoolBa
 from funcnet.nn.pooling.lp import LPPoolBase
 from funcnet.nn.pooling.max import AdaptiveMaxPoolBase, MaxPoolBase
 
-__all__ = ["Groups", "Part", "Units", "units_of"]
+__all__ = ["UnitGroups", "Part", "Units", "units_of"]
 
-Groups = Mapping[str, str | Sequence[str]]
+UnitGroups = Mapping[str, str | Sequence[str]]
 """Layers to the layers that take in what they put out: ``{"fc1": ["norm", "fc2"]}``."""
 
 ALONE = (
@@ -80,13 +81,13 @@ class Units(NamedTuple):
     sizes: tuple[tuple[str, str, int], ...]
 
 
-def units_of(layout: Layout, groups: Groups | None = None) -> dict[str, Units]:
+def units_of(layout: Layout, groups: UnitGroups | None = None) -> dict[str, Units]:
     """Return the units of a model's layers by the paths of those layers.
 
     Args:
         layout: of the model.
         groups: named ones; or None for those that are known: chains of `nn.Sequential`, the hidden units of transformer
-            layers, and the heads of `nn.GroupedQueryAttention`.
+            layers, and heads of attention layers.
 
     Raises:
         ValueError: groups name layers that are not there, or that cannot be cut.
@@ -99,8 +100,10 @@ def units_of(layout: Layout, groups: Groups | None = None) -> dict[str, Units]:
             found |= _chained(layout, path, layer)
         elif isinstance(layer, TransformerLayer):
             found |= _if_cut(layout, join(path, "linear1"), [join(path, "linear2")])
-        elif isinstance(layer, GroupedQueryAttention):
-            found[path] = heads_of(path, layer)
+        elif isinstance(layer, MultiheadAttention | GroupedQueryAttention):
+            units = _heads(path, layer)
+            if not _unfit(layout, units):
+                found[path] = units
     return found
 
 
@@ -185,7 +188,7 @@ def _why_not(layer: Any) -> str:
     return ""
 
 
-def _named(layout: Layout, groups: Groups) -> Iterator[Units]:
+def _named(layout: Layout, groups: UnitGroups) -> Iterator[Units]:
     for pattern, followers in groups.items():
         makers = [path for path, layer in layout.modules.items() if matches(pattern, path)]
         makers = [path for path in makers if isinstance(layout.modules[path], WEIGHTED)]
@@ -226,8 +229,11 @@ def joined(layout: Layout, maker: str, followers: Sequence[str]) -> Units:
         sizes.append(size)
     if len({(part.path, part.axis) for part in parts}) != len(parts):
         raise ValueError(f"{maker} and what follows it name one array twice along one axis")
-    _refuse_ties(layout, maker, parts)
-    return Units(maker, count, tuple(parts), tuple(sizes))
+    units = Units(maker, count, tuple(parts), tuple(sizes))
+    reason = _unfit(layout, units)
+    if reason:
+        raise ValueError(reason)
+    return units
 
 
 def _refuse(path: str, layer: Any) -> None:
@@ -240,13 +246,17 @@ def _refuse(path: str, layer: Any) -> None:
         raise ValueError(f"{path} {reason}")
 
 
-def _refuse_ties(layout: Layout, maker: str, parts: Sequence[Part]) -> None:
-    for part in parts:
-        if part.path not in layout.specs or len(layout.names[part.path]) > 1:
-            raise ValueError(
-                f"{part.path}, where units of {maker} lie, is used in two places, of which each would need its own "
-                "units: leave it out"
+def _unfit(layout: Layout, units: Units) -> str:
+    """Say which array of some units has not a place of its own; nothing if all have."""
+    for part in units.parts:
+        if part.path not in layout.specs or len(layout.names[part.path]) > len(
+            layout.module_names[layout.owner(part.path)]
+        ):
+            return (
+                f"{part.path}, where units of {units.path} lie, is used in two places, of which each would need its "
+                "own units: leave it out"
             )
+    return ""
 
 
 def _taken(
@@ -275,21 +285,47 @@ def _check_size(path: str, size: int, count: int, exact: bool) -> None:
         raise ValueError(f"{path} takes in {size} values, which are not those of {count} units")
 
 
-def heads_of(path: str, layer: GroupedQueryAttention) -> Units:
-    """Return the heads of an attention layer: each head of keys and values with the query heads that share it."""
-    count, width = layer.num_kv_heads, layer.head_dim
-    shared = layer.num_heads // count
-    narrow = np.arange(count * width).reshape(count, width)
-    wide = np.arange(layer.num_heads * width).reshape(count, shared * width)
+def _heads(path: str, layer: Any) -> Units:
+    """Return the heads of an attention layer."""
+    of_kind = _packed_heads if isinstance(layer, MultiheadAttention) else _shared_heads
+    parts, sizes, number = of_kind(layer)
+    own = tuple(part._replace(path=join(path, part.path)) for part in parts)
+    return Units(path, number, own, tuple((join(path, *name), *rest) for name, *rest in sizes))
+
+
+def _packed_heads(layer: MultiheadAttention) -> tuple[list[Part], list[Any], int]:
+    """Return where each head lies: rows for queries, keys and values, and columns of the output."""
+    number = layer.num_heads
+    width = int(vars(layer.out_proj)["weight"].shape[1])
+    each = np.arange(width).reshape(number, width // number)
+    thrice = np.concatenate([each, each + width, each + 2 * width], 1)
+    where = {
+        "in_proj_weight": Part("in_proj_weight", 0, thrice, scored=True),
+        **{
+            f"{name}_proj_weight": Part(f"{name}_proj_weight", 0, each, scored=True)
+            for name in "qkv"
+        },
+        "in_proj_bias": Part("in_proj_bias", 0, thrice),
+        "bias_k": Part("bias_k", 2, each),
+        "bias_v": Part("bias_v", 2, each),
+    }
+    parts = [part for name, part in where.items() if vars(layer)[name] is not None]
+    parts.append(Part("out_proj.weight", 1, each, read=True))
+    sizes = [((), "num_heads", 1), (("out_proj",), "in_features", each.shape[1])]
+    return parts, sizes, number
+
+
+def _shared_heads(layer: GroupedQueryAttention) -> tuple[list[Part], list[Any], int]:
+    """Return where each head of keys and values lies, with the query heads that share it."""
+    number, width = layer.num_kv_heads, layer.head_dim
+    shared = layer.num_heads // number
+    narrow = np.arange(number * width).reshape(number, width)
+    wide = np.arange(layer.num_heads * width).reshape(number, shared * width)
     parts: list[Part] = []
-    sizes = [(path, "num_heads", shared), (path, "num_kv_heads", 1)]
+    sizes: list[Any] = [((), "num_heads", shared), ((), "num_kv_heads", 1)]
     for name, places in (("q_proj", wide), ("k_proj", narrow), ("v_proj", narrow)):
-        projection = getattr(layer, name)
-        _refuse(join(path, name), projection)
-        parts.append(Part(join(path, name, "weight"), 0, places, scored=True))
-        parts += [Part(join(path, name, "bias"), 0, places)] * (projection.bias is not None)
-        sizes.append((join(path, name), "out_features", places.shape[1]))
-    _refuse(join(path, "o_proj"), layer.o_proj)
-    parts.append(Part(join(path, "o_proj", "weight"), 1, wide, read=True))
-    sizes.append((join(path, "o_proj"), "in_features", wide.shape[1]))
-    return Units(path, count, tuple(parts), tuple(sizes))
+        parts.append(Part(f"{name}.weight", 0, places, scored=True))
+        parts += [Part(f"{name}.bias", 0, places)] * (getattr(layer, name).bias is not None)
+        sizes.append(((name,), "out_features", places.shape[1]))
+    parts.append(Part("o_proj.weight", 1, wide, read=True))
+    return parts, [*sizes, (("o_proj",), "in_features", wide.shape[1])], number

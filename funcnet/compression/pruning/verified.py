@@ -39,10 +39,9 @@ def verify_outputs(masked: tuple[Any, ...], small: tuple[Any, ...], inputs: Any)
     worst = max((_difference(a, b) for a, b in zip(expected, found, strict=True)), default=0.0)
     if not worst <= 1:
         raise ValueError(
-            "the smaller model computes something else than the masked one: outputs differ by "
-            f"{worst:.2g} times what rounding explains. Either the masks leave biases or norms of the units that go, "
-            "which act on the next layer: have whole_units add those, before training. Or a layer that units were "
-            f"taken out of is used in another place, {_COMMON}"
+            f"the smaller model computes something else than the masked one: outputs differ by {worst:.2g} times what "
+            f"rounding explains. A layer that units were taken out of is used in another place, {_COMMON}. (Weights "
+            "that attention returns are means over its heads: give example inputs for which it returns none.)"
         )
 
 

@@ -69,7 +69,8 @@ def multi_head_attention_forward(
         bias_v: the value that goes with it.
         add_zero_attn: append a key and a value of zeros.
         dropout_p: probability of a weight to be zeroed in training.
-        out_proj_weight: shape ``(E, E)``.
+        out_proj_weight: shape ``(E, E)``; or ``(E, W)`` for heads that have fewer than E features between them, as
+            pruning leaves: W stands for E in the rows of what projects queries, keys and values, too.
         out_proj_bias: shape ``(E,)``.
         training: apply dropout.
         key_padding_mask: keys to leave out, shape ``(N, S)`` or ``(S,)``.
@@ -111,7 +112,6 @@ def multi_head_attention_forward(
 
     Reference: Vaswani et al., Attention Is All You Need, 2017, https://arxiv.org/abs/1706.03762.
     """
-    check_divisible("embed_dim", embed_dim_to_check, "num_heads", num_heads)
     if is_causal and attn_mask is None:
         raise ValueError(
             "is_causal=True is a hint about attn_mask: pass that too, for example "
@@ -129,7 +129,7 @@ def multi_head_attention_forward(
     _check_masks(key_padding_mask, attn_mask, sizes)
     segments = _segments(segment_ids, key_segment_ids, sizes, query is key)
     _check_parameters(
-        embed_dim_to_check, in_proj_weight, in_proj_bias, bias_k, bias_v, out_proj_weight
+        embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v, out_proj_weight
     )
     if key_padding_mask is not None:
         for n in {id(key), id(value)}:
@@ -190,23 +190,27 @@ def without_padding(sequence: Array, padding: Array, batch_first: bool) -> Array
 
 def _check_parameters(
     features: int,
+    heads: int,
     weight: Array | None,
     bias: Array | None,
     bias_k: Array | None,
     bias_v: Array | None,
     out_weight: Array,
 ) -> None:
+    # Fewer heads than the features were made for, as pruning leaves, have fewer features between them.
+    width = out_weight.shape[-1] if out_weight.ndim == 2 else features
+    check_divisible("embed_dim", width, "num_heads", heads)
     expected = (
-        ("in_proj_weight", weight, (3 * features, features)),
-        ("in_proj_bias", bias, (3 * features,)),
+        ("in_proj_weight", weight, (3 * width, features)),
+        ("in_proj_bias", bias, (3 * width,)),
     )
     for name, array, shape in expected:
         if array is not None and array.shape != shape:
             raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
     for name, array in (("bias_k", bias_k), ("bias_v", bias_v)):
-        if array is not None and array.size != features:
-            raise ValueError(f"{name} must have {features} elements; got shape {array.shape}")
-    if out_weight.ndim != 2 or out_weight.shape[1] != features:
+        if array is not None and array.size != width:
+            raise ValueError(f"{name} must have {width} elements; got shape {array.shape}")
+    if out_weight.ndim != 2 or width > features:
         raise ValueError(f"out_proj_weight must have shape (*, {features}); got {out_weight.shape}")
 
 
@@ -313,7 +317,7 @@ def _project(
         raise ValueError("in_proj_weight is needed unless use_separate_proj_weight=True")
     if query is key and key is value:
         return tuple(jnp.split(linear(query, weight, bias), 3, axis=-1))
-    features = query.shape[-1]
+    features = weight.shape[0] // 3
     if key.shape != value.shape:
         raise ValueError(f"key and value must be alike; got {key.shape} and {value.shape}")
     b_q, b_kv = (None, None) if bias is None else jnp.split(bias, [features])

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.masks import masked, masks_like
 from funcnet.optim.leaf_rule import counted, is_gradient, jax_leaf, moves, require_state, whole
+from funcnet.optim.masks import masked, masks_like
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,
