@@ -15,6 +15,7 @@ from funcnet.core.jax_internals.marks import mark_of
 from funcnet.core.jax_internals.programs import Operation
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.translation import MarkRule
+from funcnet.export.operators.kernels import shape_of
 
 __all__ = ["MARKS"]
 
@@ -50,7 +51,7 @@ def _widen(graph: Graph, operation: Operation, operands: list[Value]) -> list[Va
 
 
 def _zeros_like(graph: Graph, scale: Value, dtype: Any) -> Value:
-    return graph.constant(np.zeros(tuple(scale.shape or ()), dtype))
+    return graph.constant(np.zeros(shape_of(scale), dtype))
 
 
 def _can_share(operation: Operation, settings: Mapping[str, int], opset: int) -> bool:
@@ -67,7 +68,7 @@ def _linear(
     graph: Graph, op_type: str, inputs: list[Value], settings: Mapping[str, int], dtype: Any
 ) -> Value:
     axis, block = settings.get("axis"), settings.get("block")
-    shape = tuple(inputs[0].shape or ())
+    shape = shape_of(inputs[0])
     if block is None or graph.shared.opset >= _FIRST_OF_FOUR_BITS:
         blocks: dict[str, Any] = {} if axis is None else {"axis": axis}
         blocks |= {} if block is None else {"block_size": block}
@@ -103,7 +104,7 @@ def _unpack(graph: Graph, operation: Operation, operands: list[Value]) -> list[V
 
 def _unpacked(graph: Graph, packed: Value, length: int) -> Value:
     """Unpack what is known only when the file is run, such as the rows of a loop."""
-    shape = tuple(packed.shape or ())
+    shape = shape_of(packed)
     low = graph.node("BitwiseAnd", [packed, graph.scalar(15, np.uint8)])
     high = graph.node("BitShift", [packed, graph.scalar(4, np.uint8)], direction="RIGHT")
     halves = [graph.unsqueeze(each, [len(shape)]) for each in (low, high)]

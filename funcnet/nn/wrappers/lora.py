@@ -195,8 +195,8 @@ def merge_lora(model: Module, params: Params) -> Params:
         own = vars(layer)
         if isinstance(own["weight"], ComputedArray):
             raise ValueError(
-                f"the weight of {path or type(layer).__name__} is in few bits, which cannot hold the addition: keep the "
-                "adapted model, or load the addition into a model whose weights are floats, and merge there"
+                f"the weight of {path or type(layer).__name__} is in few bits, which cannot hold the addition: keep "
+                "the adapted model, or load the addition into a model whose weights are floats, and merge there"
             )
         weight, a, b = (layout.path_of(own[name]) for name in ("weight", "lora_A", "lora_B"))
         if len(layout.names[weight]) > len(layout.names[a]):
