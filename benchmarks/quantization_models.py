@@ -10,10 +10,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import funcnet as fn  # noqa: E402
-from examples import char_gpt, mnist  # noqa: E402
-from funcnet import checkpoint, data, optim, training  # noqa: E402
-from funcnet import functional as F  # noqa: E402
+import funcnet as fn
+from examples import char_gpt, mnist
+from funcnet import checkpoint, data, optim, training
+from funcnet import functional as F
 
 CONTEXT, WIDTH, LAYERS, HEADS = 64, 128, 4, 4
 

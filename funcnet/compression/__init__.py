@@ -16,10 +16,12 @@ from funcnet.compression.quantization.calibrate import *
 from funcnet.compression.quantization.convert import *
 from funcnet.compression.quantization.dynamic import *
 from funcnet.compression.quantization.fake import *
+from funcnet.compression.quantization.float8 import *
 from funcnet.compression.quantization.integer import *
 from funcnet.compression.quantization.quantize import *
 from funcnet.compression.quantization.quantized import *
 from funcnet.compression.quantization.ranges import *
+from funcnet.compression.quantization.report import *
 from funcnet.compression.quantization.schemes import *
 from funcnet.core.torch_hints import package_attributes as _package_attributes
 from funcnet.core.torch_hints import public_names as _public_names

@@ -78,10 +78,11 @@ def convert(
         return made
 
     made = replaced(module, change)
-    trees = trees_of(made, with_starts(made, leaves))
+    params, state = trees_of(made, with_starts(made, leaves))
     for scheme, several in _by_scheme(layers).items():
-        made, *trees = quantize(made, *trees, scheme, several, kinds=Module, arrays="weight")
-    return made, trees[0], trees[1]
+        how: dict[str, Any] = {"kinds": Module, "arrays": "weight"}
+        made, params, state = quantize(made, params, state, scheme, several, **how)
+    return made, params, state
 
 
 def _check_known(layers: dict[str, Any], leaves: dict[int, Array], layout: Any) -> None:

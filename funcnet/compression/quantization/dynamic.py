@@ -69,8 +69,8 @@ def quantize_dynamic(
     for path, layer in chosen.items():
         if not has_integer_form(type(layer)):
             raise ValueError(
-                f"{path or type(layer).__name__} has a call of its own, {type(layer).__name__}.__call__, whose products "
-                "are not known: leave it out by patterns, or use compression.quantize"
+                f"{path or 'the model'} has a call of its own, {type(layer).__name__}.__call__, whose products are not "
+                "known: leave it out by patterns, or use compression.quantize"
             )
         ids.add(id(layer))
 

@@ -193,10 +193,10 @@ def _faked(
             "first, or choose other layers by patterns"
         )
     made = restored_fake(type(layer), dict(vars(layer)))
-    transposed = isinstance(layer, ConvTransposeBase) and getattr(weights, "axis", None) == 0
-    made.weight_scheme = (
-        replace(weights, axis=1) if transposed else weights
-    )  # its outputs are there
+    made.weight_scheme = weights
+    rows: Any = weights
+    if isinstance(layer, ConvTransposeBase) and getattr(rows, "axis", None) == 0:
+        made.weight_scheme = replace(rows, axis=1)  # its output channels are there
     given = None if activations is None or isinstance(layer, Embedding) else InputRange(activations)
     made.input_range = given
     return made

@@ -122,14 +122,15 @@ class IntegerLayer(Module):
 def of_integers(weight: Any) -> bool:
     """Say whether a weight is held in integers that can be multiplied as they are."""
     scheme = weight.scheme if isinstance(weight, QuantizedArray) else None
-    plain = isinstance(scheme, Int8) and scheme.symmetric and scheme.group is None
-    return plain and scheme.axis in (0, None)
+    if not isinstance(scheme, Int8):
+        return False
+    return scheme.symmetric and scheme.group is None and scheme.axis in (0, None)
 
 
 def has_integer_form(cls: type) -> bool:
     """Say whether a class computes as `Linear` or a convolution does, and so has a form of integers."""
-    call: Any = getattr(cls, "__call__", None)
-    return call is Linear.__call__ or call is ConvolutionBase.__call__
+    calls = (Linear.__call__, ConvolutionBase.__call__)
+    return issubclass(cls, Module) and any(cls.__call__ is call for call in calls)
 
 
 @cache
