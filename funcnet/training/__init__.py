@@ -1,6 +1,7 @@
 """Train state, the loop, metrics, progress."""
 
 from funcnet.training import metrics, pictures
+from funcnet.training.batch_statistics import update_batch_norm
 from funcnet.training.loop.evaluation import evaluate, test
 from funcnet.training.loop.fit import fit
 from funcnet.training.loop.history import History
@@ -71,4 +72,5 @@ __all__ = [
     "resume",
     "supervised",
     "test",
+    "update_batch_norm",
 ]

@@ -72,14 +72,16 @@ def predict(
         (10, 3)
     """
     check_batches("batches", batches)
-    objective = cached(_objective, net, inputs if callable(inputs) else None)
+    objective = cached(bare_objective, net, inputs if callable(inputs) else None)
     setup = set_up(objective, None, mesh, rules)
     step = cached(_predict_step, setup.objective, setup.whole)
     place = getattr(getattr(setup.objective, "net", net).placement, "kept", setup.place_whole)
     params, state = place(params), place(state)
     source = _Filled(batches) if setup.mesh is None else setup.place_batches(batches)
     bar = Progress(source, "predicting", show=progress and is_first())
-    given = ((batch if callable(inputs) else _entry(batch, inputs), valid) for batch, valid in bar)
+    given = (
+        (batch if callable(inputs) else input_entry(batch, inputs), valid) for batch, valid in bar
+    )
     parts = [*_real_rows(in_step(step(params, state, *pair)) for pair in given)]
     if not parts:
         raise ValueError("batches is empty: there is nothing to predict")
@@ -87,7 +89,8 @@ def predict(
 
 
 @lru_cache(maxsize=16)  # another call compiles nothing again
-def _objective(net: Functional, inputs: Callable[[Any], Any] | None) -> Supervised:
+def bare_objective(net: Functional, inputs: Callable[[Any], Any] | None) -> Supervised:
+    """Return an objective that only tells which model is called with what."""
     return supervised(net, _no_loss, inputs=inputs or _as_it_is, targets=_as_it_is)
 
 
@@ -99,7 +102,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _entry(batch: Any, key: str | None) -> Any:
+def input_entry(batch: Any, key: str | None) -> Any:
     """Take the inputs out of a batch, which may hold text beside them."""
     if key is not None or isinstance(batch, Mapping):
         return entry_of("inputs", key or "image")(batch)

@@ -9,6 +9,8 @@ from typing import Any
 from funcnet.core.torch_hints.objects import OF_OBJECTS, REFUSED
 from funcnet.core.torch_hints.optimizers import OF_OPTIMIZERS
 from funcnet.core.torch_hints.packages import OF_PACKAGES
+from funcnet.core.torch_hints.quantization import OF_QUANTIZATION
+from funcnet.core.torch_hints.utilities import OF_UTILITIES
 
 __all__ = [
     "KEYWORDS",
@@ -21,7 +23,7 @@ __all__ = [
     "refused_keyword",
 ]
 
-TABLES = (OF_OBJECTS, OF_PACKAGES, OF_OPTIMIZERS)
+TABLES = (OF_OBJECTS, OF_PACKAGES, OF_OPTIMIZERS, OF_UTILITIES, OF_QUANTIZATION)
 
 
 def instead_of(owner: str) -> Mapping[str, str]:
@@ -135,7 +137,7 @@ def missing_name(package: str, name: str, names: Iterable[str]) -> str:
         same = [known for known in names if _plain(known) == _plain(name)]
         instead = f"{short}.{same[0]}" if same else None
     if instead is not None:
-        return f"{message}. In funcnet: {instead.format(name=name)}"
+        return message + ". In funcnet: " + instead.replace("{name}", name)
     near = difflib.get_close_matches(name, list(names), 3, 0.75)
     return f"{message}. Did you mean {' or '.join(near)}?" if near else message
 

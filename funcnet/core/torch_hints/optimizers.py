@@ -2,14 +2,28 @@
 
 __all__ = ["OF_OPTIMIZERS"]
 
+_AVERAGE = (
+    "optim.average(optimizer, 0.999) keeps an exponential average of the parameters beside an optimizer, "
+    "optim.average(optimizer, None, start=..., every=...) their mean"
+)
+_UPDATE = "state = fn.training.update_batch_norm(net, params, state, batches)"
+_SWA = (
+    f"{_AVERAGE} (AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_avg_fn, get_swa_multi_avg_fn); "
+    f"optim.schedules.swa (SWALR); {_UPDATE} (update_bn)"
+)
+
 
 OF_OPTIMIZERS: dict[str, dict[str, str]] = {
     "funcnet.optim": {
         "lr_scheduler": "a schedule is given in place of a number: optim.adamw(optim.schedules.cosine(1e-3, steps))",
         "Optimizer": "an optimizer is a pair (init, update): optim.from_rule makes one of a formula for one array",
+        "swa_utils": _SWA,
         **dict.fromkeys(
-            ("swa_utils", "AveragedModel", "SWALR"), "optim.average(optimizer, ...) keeps an average of the parameters"
+            ("AveragedModel", "get_ema_avg_fn", "get_ema_multi_avg_fn", "get_swa_avg_fn", "get_swa_multi_avg_fn"),
+            _AVERAGE,
         ),
+        "SWALR": "optim.schedules.swa(lr, swa_lr, anneal_epochs)",
+        "update_bn": _UPDATE,
         **dict.fromkeys(
             ("clip_grad_norm_", "clip_grad_norm"), "optim.chain(optim.clip_by_global_norm(1.0), optim.adamw(1e-3))"
         ),
@@ -33,6 +47,7 @@ OF_OPTIMIZERS: dict[str, dict[str, str]] = {
         "SequentialLR": "optim.schedules.sequential(schedules, milestones)",
         "ChainedScheduler": "optim.schedules.chained(schedules)",
         "ReduceLROnPlateau": "optim.schedules.reduce_on_plateau(...)",
+        "SWALR": "optim.schedules.swa(lr, swa_lr, anneal_epochs)",
         "LRScheduler": "a schedule is a function of the step: lambda step: 0.1 * 0.5**step",
     },
 }  # fmt: skip

@@ -13,7 +13,6 @@ _INITIALIZER = (
     "an initializer is a value, given to the array that it fills: "
     "self.weight = nn.Parameter(shape, nn.init.{short}())"
 )
-_QUANTIZED = "funcnet has no quantized layers"
 
 OF_PACKAGES: dict[str, dict[str, str]] = {
     "funcnet": {
@@ -25,7 +24,7 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("device", "cuda"), "arrays go to a device by jax.device_put(x, jax.devices()[0])"),
         **dict.fromkeys(("tensor", "Tensor", "from_numpy", "as_tensor"), "jnp.asarray(values)"),
         **dict.fromkeys(
-            ("zeros", "ones", "arange", "linspace", "eye", "full", "stack", "concatenate", "where", "einsum",
+            ("zeros", "ones", "arange", "linspace", "eye", "full", "concatenate", "where", "einsum",
              "matmul", "exp", "log", "sum", "mean", "sqrt", "zeros_like", "ones_like", "argmax"),
             _JNP,
         ),
@@ -34,7 +33,8 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         "compile": "fn.jit(function)",
         "func": "torch.func's transforms are fn.grad, fn.vmap, fn.jacrev, fn.functional_call, ...",
         "autograd": "fn.grad, fn.value_and_grad, fn.custom_gradient",
-        "utils": "torch.utils.data is fn.data; torch.utils.checkpoint is fn.remat",
+        "utils": "torch.utils.data is fn.data; torch.utils.checkpoint is fn.remat; torch.utils.flop_counter is "
+        "fn.count_operations(net, ...) (FlopCounterMode, register_flop_formula)",
         "amp": "fn.mixed_precision(net) is autocast, fn.training.dynamic_loss_scale() is GradScaler",
         "distributed": "fn.parallel",
         **dict.fromkeys(
@@ -51,7 +51,6 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         ),
         "Generator": "randomness is an argument: key = jax.random.key(seed)",
         "Size": "a shape is a tuple",
-        "jit": "fn.jit(function)",
         "DataLoader": "fn.data.DataLoader",
         "Linear": "fn.nn.Linear",
         "relu": "fn.functional.relu",
@@ -59,13 +58,10 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
     },
     "funcnet.nn": {
         "functional": "fn.functional: from funcnet import functional as F",
-        "utils": "optim.clip_by_global_norm clips, in a chain before the optimizer; weight_norm and spectral_norm "
-        "are in nn.parametrizations; fn.state_dict names arrays",
         "DataParallel": "fn.parallel.batch_sharding(mesh) spreads a batch; jax.jit does the rest",
         **dict.fromkeys(
             ("modules", "parallel", "common_types", "grad"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
         ),
-        **dict.fromkeys(("intrinsic", "qat", "quantizable", "quantized"), _QUANTIZED),
         "Container": "nn.Sequential, nn.ModuleList and nn.ModuleDict hold modules",
         "UninitializedBuffer": "fn.Buffer((None, 3), init): None is learned from an example",
         "UninitializedParameter": "fn.Parameter((None, 3), init): None is learned from an example",
@@ -91,7 +87,6 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         "default_collate": "data.collate",
         "get_worker_info": "a worker's share is decided for it; data.IterableDataset's docstring says how",
     },
-    "funcnet.functional": {},
     "funcnet.nn.init": {
         f"{name}_": _INITIALIZER.format(short=name)
         for name in ("constant", "dirac", "eye", "kaiming_normal", "kaiming_uniform", "normal", "ones", "orthogonal",

@@ -1,13 +1,14 @@
 """Batch norms folded into the layers before them, for evaluation."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from funcnet.core.aliases import Array, Params, State
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.paths import join
+from funcnet.core.torch_hints import package_attributes
 from funcnet.module import Module, Parameter
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced
@@ -259,3 +260,7 @@ def _give_bias(copied: Module, pair: Pair) -> None:
     if vars(copied)["bias"] is None:
         shape = (pair.channels,)
         vars(copied)["bias"] = Parameter(shape, init.zeros(), vars(copied)["weight"].dtype)
+
+
+if not TYPE_CHECKING:  # a type checker should go on to report names that are missing
+    __getattr__, __dir__ = package_attributes(__name__, __all__)
