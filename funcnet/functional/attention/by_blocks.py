@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32
@@ -22,6 +23,14 @@ __all__ = ["FlexOutput", "FlexSettings", "flex_by_blocks", "flex_plain"]
 
 GROUPS = 8
 """Into how many groups the rows of a known block mask are sorted: each is compiled, for its number of blocks."""
+
+
+KEPT = "flex_attention"
+"""What a block of queries keeps for the backward pass by name: its results, whose size grows with the length."""
+
+_recomputed = functools.partial(
+    jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(KEPT)
+)
 
 
 class FlexSettings(NamedTuple):
@@ -86,8 +95,14 @@ def _attend(
         scores = over_positions(settings.score_mod, at, scores).astype(scores.dtype)
     if allowed is not None:
         scores = jnp.where(allowed, scores, -jnp.inf)
+    return FlexOutput(*_mean(scores, value))
+
+
+@jax.custom_jvp
+def _mean(scores: Array, value: Array) -> tuple[Array, Array, Array]:
+    """Return the mean of the values, the logarithm of the weights' sum, and the largest score."""
     least = float(jnp.finfo(scores.dtype).min)  # finite, so that no row subtracts -inf from -inf
-    largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True, initial=least))
+    largest = scores.max(-1, keepdims=True, initial=least)
     weights = jnp.exp(scores - largest)
     total = weights.sum(-1, keepdims=True)
     empty = total == 0
@@ -96,7 +111,23 @@ def _attend(
     lse, largest = (
         jnp.where(empty, -jnp.inf, x)[..., 0] for x in (largest + jnp.log(total), largest)
     )
-    return FlexOutput(output.astype(value.dtype), lse, largest)
+    return output.astype(value.dtype), lse, largest
+
+
+@_mean.defjvp
+def _mean_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> Any:
+    """Need nothing of the forward pass but its results: who keeps them multiplies once less in the backward pass."""
+    (scores, value), (d_scores, d_value) = primals, tangents
+    output, lse, largest = (checkpoint_name(x, KEPT) for x in _mean(scores, value))
+    wide = scores.dtype
+    weights = jnp.exp(scores - jnp.where(lse == -jnp.inf, 0.0, lse)[..., None])
+    moved = weights * d_scores
+    d_lse = moved.sum(-1)
+    change = product(moved, value.astype(wide), (-1, -2))
+    change = change + product(weights, d_value.astype(wide), (-1, -2))
+    change = change - output.astype(wide) * d_lse[..., None]
+    results = output, lse, largest
+    return results, (change.astype(value.dtype), d_lse, jnp.zeros_like(largest))
 
 
 # ---- by blocks
@@ -242,7 +273,7 @@ def _known_turns(row: Callable[..., FlexOutput], blocks: _Blocks, plan: _Plan) -
         )
 
         def turn(given: Any) -> FlexOutput:
-            return jax.checkpoint(functools.partial(row, blocks.lengths))(*blocks[:3], *given)
+            return _recomputed(functools.partial(row, blocks.lengths))(*blocks[:3], *given)
 
         if stop - start == 1:
             found = FlexOutput(*(x[:, :, None] for x in turn([jnp.asarray(x[:, :, 0]) for x in turns])))
@@ -272,7 +303,7 @@ def _counted_turns(row: Callable[..., FlexOutput], blocks: _Blocks, plan: _Plan)
         def run(query, key, value, place, taken, kinds):
             return row(blocks.lengths, query, key, value, place, taken[..., :width], kinds[..., :width])
 
-        return jax.checkpoint(run)
+        return _recomputed(run)
 
     branches = [of_width(width) for width in widths]
 
