@@ -72,6 +72,15 @@ class Program:
         return jaxpr_as_fun(self.closed)(*arguments)
 
     @property
+    def constants(self) -> list[Any]:
+        """The arrays that it closes over; those that are traced are among them, others may be."""
+        return list(self.closed.consts)
+
+    def with_constants(self, constants: Sequence[Any]) -> "Program":
+        """Return the same program, closed over other arrays of the same types."""
+        return Program(ClosedJaxpr(self.jaxpr, constants))
+
+    @property
     def operations(self) -> list["Operation"]:
         """The operations in the order in which they run."""
         return [Operation(equation, number) for number, equation in enumerate(self.jaxpr.eqns)]

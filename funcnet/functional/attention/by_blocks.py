@@ -1,105 +1,38 @@
-"""Attention whose scores a function changes: the formula, and by blocks of a block mask.
+"""Attention whose scores a function changes, by the blocks that a mask lists.
 
 A block of queries is one turn: it takes the blocks of keys that its row of the mask lists, and is the plain formula
-with these, computed again in the backward pass. What no row lists is never multiplied.
+with these. The backward pass keeps results alone, and computes each block's scores again. What no row lists is
+never multiplied.
 """
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32
+from funcnet.core.jax_internals.linear_with_transpose import linear_with_transpose
 from funcnet.functional.attention.block_mask import BlockMask
+from funcnet.functional.attention.changed_scores import (
+    FlexOutput,
+    FlexSettings,
+    attend_to,
+    changed_scores,
+)
 from funcnet.functional.attention.plain import product, shares_heads
-from funcnet.functional.attention.positions import MaskMod, Positions, ScoreMod, over_positions
+from funcnet.functional.attention.positions import Positions, over_positions
+from funcnet.functional.explicit_meshes import spread_like
 
-__all__ = ["FlexOutput", "FlexSettings", "flex_by_blocks", "flex_plain"]
+__all__ = ["flex_by_blocks"]
 
 GROUPS = 8
 """Into how many groups the rows of a known block mask are sorted: each is compiled, for its number of blocks."""
-
-
-class FlexSettings(NamedTuple):
-    """What all forms are told besides arrays."""
-
-    score_mod: ScoreMod | None
-    scale: Any
-
-
-class FlexOutput(NamedTuple):
-    """What attention yields."""
-
-    output: Array
-    """``(B, H, L, Ev)``."""
-    lse: Array
-    """``(B, H, L)``: the logarithm of the sum of the scores' exponentials."""
-    max_scores: Array
-    """``(B, H, L)``: the largest score."""
-
-
-def flex_plain(
-    settings: FlexSettings, query: Array, key: Array, value: Array, block_mask: BlockMask | None
-) -> FlexOutput:
-    """Attend with all scores in memory.
-
-    Args:
-        settings: what does not change.
-        query: ``(B, Hq, L, E)``.
-        key: ``(B, H, S, E)``.
-        value: ``(B, H, S, Ev)``.
-        block_mask: of these lengths.
-    """
-    sizes = *query.shape[:2], query.shape[2], key.shape[2]
-    batch, heads, rows, columns = (jnp.arange(size, dtype=jnp.int32) for size in sizes)
-    at = Positions(batch, heads, rows[None, None], columns[None, None])
-    if block_mask is None:
-        return _attend(settings, query, key, value, at, None)
-    size = block_mask.BLOCK_SIZE
-    partial, full = (_spread(jnp.asarray(x), size, sizes[2:]) for x in block_mask.block_kinds())
-    allowed = over_positions(block_mask.mask_mod, at) & partial | full
-    return _attend(settings, query, key, value, at, allowed)
-
-
-def _spread(blocks: Array, size: tuple[int, int], lengths: tuple[int, int]) -> Array:
-    """Turn booleans for blocks into booleans for scores."""
-    for axis in (-2, -1):
-        blocks = jnp.repeat(blocks, size[axis], axis)
-    return blocks[..., : lengths[0], : lengths[1]]
-
-
-def _attend(
-    settings: FlexSettings,
-    query: Array,
-    key: Array,
-    value: Array,
-    at: Positions,
-    allowed: Array | None,
-) -> FlexOutput:
-    """Compute the formula; queries that may attend to nothing yield zeros."""
-    scores = product(query, key, (-1, -1)) * settings.scale
-    if settings.score_mod is not None:
-        scores = over_positions(settings.score_mod, at, scores).astype(scores.dtype)
-    if allowed is not None:
-        scores = jnp.where(allowed, scores, -jnp.inf)
-    least = float(jnp.finfo(scores.dtype).min)  # finite, so that no row subtracts -inf from -inf
-    largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True, initial=least))
-    weights = jnp.exp(scores - largest)
-    total = weights.sum(-1, keepdims=True)
-    empty = total == 0
-    total = jnp.where(empty, 1.0, total)
-    output = product(weights, value.astype(weights.dtype), (-1, -2)) / total
-    lse, largest = (
-        jnp.where(empty, -jnp.inf, x)[..., 0] for x in (largest + jnp.log(total), largest)
-    )
-    return FlexOutput(output.astype(value.dtype), lse, largest)
-
-
-# ---- by blocks
 
 
 class _Plan(NamedTuple):
@@ -129,13 +62,36 @@ def _plan(block_mask: BlockMask) -> _Plan:
     return _Plan(order, counts, blocks, kinds)
 
 
-class _Blocks(NamedTuple):
-    """Arrays cut into blocks, ``(B, heads, blocks, length, features)``, and their lengths before they were filled up."""
+@dataclass(frozen=True, eq=False)
+class _How:
+    """What is no array."""
+
+    settings: FlexSettings
+    lengths: tuple[int, int]
+    """Of the whole, before the last blocks were filled up."""
+    plan: _Plan | None
+    """Where it is known."""
+    dtypes: tuple[Any, ...]
+    """Of the score function's arrays: their gradients are summed in 32 bits."""
+
+
+class _Floats(NamedTuple):
+    """What has derivatives: arrays cut into blocks, ``(B, heads, blocks, length, features)``, and those of functions."""
 
     query: Array
+    """Its blocks in the order of the plan."""
     key: Array
     value: Array
-    lengths: tuple[int, int]
+    score_arrays: tuple[Array | None, ...]
+
+
+class _Others(NamedTuple):
+    """Arrays without derivatives."""
+
+    score_arrays: tuple[Array | None, ...]
+    mask_arrays: tuple[Array, ...]
+    plan: _Plan | None
+    """Where it is counted as the program runs."""
 
 
 def flex_by_blocks(
@@ -145,20 +101,32 @@ def flex_by_blocks(
     rows, columns = block_mask.BLOCK_SIZE
     dtype, wide = value.dtype, at_least_float32(value.dtype)
     plan, lengths = _plan(block_mask), (query.shape[2], key.shape[2])
+    key, value = (jnp.broadcast_to(x, (len(query), *x.shape[1:])) for x in (key, value))
     if plan.order.shape[1] > 1 and shares_heads(query, key):
         key, value = (jnp.repeat(x, query.shape[1] // x.shape[1], 1) for x in (key, value))
-    # Products are summed over blocks in 32 bits, gradients too.
-    blocks = _Blocks(
-        _cut(query.astype(wide), rows), *(_cut(x.astype(wide), columns) for x in (key, value)), lengths
+    query = _cut(query.astype(wide) * settings.scale, rows)
+    key, value = (_cut(x.astype(wide), columns) for x in (key, value))
+    moving = [jnp.issubdtype(x.dtype, jnp.floating) for x in settings.score_arrays]
+    arrays = list(zip(settings.score_arrays, moving, strict=True))
+    known = isinstance(plan.counts, np.ndarray)
+    order = jnp.asarray(plan.order)
+    floats = _Floats(
+        _take(query, order),
+        key,
+        value,
+        tuple(x.astype(at_least_float32(x.dtype)) if m else None for x, m in arrays),
     )
-    row = functools.partial(_row, settings._replace(scale=1.0), block_mask.mask_mod)
-    blocks = blocks._replace(query=blocks.query * settings.scale)
-    turns = _known_turns if isinstance(plan.counts, np.ndarray) else _counted_turns
-    found = turns(row, blocks, plan)
-    back = jnp.argsort(jnp.asarray(plan.order), axis=-1)
-    whole = FlexOutput(*(_take(x, back) for x in found))
-    merged = (x.reshape(*x.shape[:2], -1, *x.shape[4:])[:, :, : lengths[0]] for x in whole)
-    output, *rest = merged
+    others = _Others(
+        tuple(None if m else x for x, m in arrays),
+        tuple(settings.mask_arrays),
+        None if known else plan,
+    )
+    bare = settings._replace(scale=None, score_arrays=(), mask_arrays=())
+    dtypes = tuple(x.dtype for x in settings.score_arrays)
+    how = _How(bare, lengths, plan if known else None, dtypes)
+    found = _attend_by_blocks(how, floats, others)
+    back = jnp.argsort(order, axis=-1)
+    output, *rest = (_merge(_take(x, back), lengths[0]) for x in found)
     return FlexOutput(output.astype(dtype), *rest)
 
 
@@ -171,86 +139,178 @@ def _cut(array: Array, size: int) -> Array:
     return array.reshape(batch, heads, -1, size, features)
 
 
-def _take(array: Array, places: Array) -> Array:
-    """Take blocks ``(B, H, n, ...)`` of an array, others in each example or head where places ``(b, h, n)`` have those."""
-
-    def one(array: Array, places: Array) -> Array:
-        return array.at[places].get(mode="promise_in_bounds")
-
-    for axis in (1, 0):
-        if places.shape[axis] > 1:
-            one = jax.vmap(one, (0, 0))
-        else:
-            one = jax.vmap(one, (0, None))
-    alone = [slice(None) if size > 1 else 0 for size in places.shape[:2]]
-    return one(array, places[tuple(alone)])
+def _merge(blocks: Array, length: int) -> Array:
+    """Join blocks ``(B, H, blocks, length, ...)``, without what filled up the last one."""
+    return blocks.reshape(*blocks.shape[:2], -1, *blocks.shape[4:])[:, :, :length]
 
 
-def _row(
-    settings: FlexSettings,
-    mask_mod: MaskMod,
-    lengths: tuple[int, int],
-    query: Array,
-    key: Array,
-    value: Array,
-    row: Array,
-    taken: Array,
-    kinds: Array,
-) -> FlexOutput:
-    """Compute one block of queries with the blocks of keys that it takes.
+# ---- derivatives
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _attend_by_blocks(how: _How, floats: _Floats, others: _Others) -> FlexOutput:
+    """Return results for blocks of queries in the order of the plan: ``(B, H, blocks, length, ...)``."""
+    return _forward(how, floats, others)
+
+
+@_attend_by_blocks.defjvp
+def _attend_by_blocks_jvp(how: _How, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    (floats, others), (changes, _) = primals, tangents
+    found = FlexOutput(*map(_named, _attend_by_blocks(how, floats, others)))
+    residuals = floats, others, jax.lax.stop_gradient(found)
+    directions = functools.partial(_tangent, how), functools.partial(_transpose, how)
+    output, lse = linear_with_transpose(*directions, residuals, changes)
+    return found, FlexOutput(output, lse, jnp.zeros_like(found.max_scores))
+
+
+def _named(array: Array) -> Array:
+    return checkpoint_name(array, "attention")
+
+
+def _tangent(how: _How, residuals: Any, changes: _Floats) -> tuple[Array, Array]:
+    floats, others, _ = residuals
+    return jax.jvp(lambda floats: _forward(how, floats, others)[:2], (floats,), (changes,))[1]
+
+
+def _transpose(how: _How, residuals: Any, cotangents: tuple[Array, Array]) -> _Floats:
+    return _pull_back(how, *residuals, cotangents)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _pull_back(
+    how: _How, floats: _Floats, others: _Others, found: FlexOutput, cotangents: tuple[Array, Array]
+) -> _Floats:
+    return _backward(how, floats, others, found, cotangents)
+
+
+@_pull_back.defjvp
+def _pull_back_jvp(how: _How, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """Differentiate the forward pass twice: its results are kept values of the same arrays."""
+    (floats, others, _, cotangents), (d_floats, _, _, d_cotangents) = primals, tangents
+
+    def pull(floats: _Floats, cotangents: Any) -> _Floats:
+        return jax.vjp(lambda floats: _forward(how, floats, others)[:2], floats)[1](cotangents)[0]
+
+    change = jax.jvp(pull, (floats, cotangents), (d_floats, d_cotangents))[1]
+    return _pull_back(how, *primals), change
+
+
+# ---- both passes
+
+
+class _Row(NamedTuple):
+    """One block of queries, and what it takes."""
+
+    place: Array
+    """``(b, h)``: which block."""
+    blocks: Array
+    """``(b, h, n)``: which blocks of keys."""
+    kinds: Array
+    """``(b, h, n)``."""
+
+
+def _forward(how: _How, floats: _Floats, others: _Others) -> FlexOutput:
+    @jax.checkpoint
+    def attend(floats: _Floats, row: _Row, query: Array) -> FlexOutput:
+        value = _flat(_take(floats.value, row.blocks))
+        return FlexOutput(*attend_to(_scores_of(how, floats, others, row, query), value))
+
+    def turn(carry: None, row: _Row, given: Any) -> tuple[None, Any]:
+        return carry, attend(floats, row, *given)
+
+    return _over_rows(how, others, turn, None, (floats.query,))[1]
+
+
+def _scores_of(
+    how: _How, floats: _Floats, others: _Others, row: _Row, query: Array, key: Array | None = None
+) -> Array:
+    """Compute the scores of one block of queries, with what takes no part at minus infinity."""
+    settings = how.settings
+    size, width = query.shape[2], floats.key.shape[3]
+    places = row.place[..., None] * size + jnp.arange(size, dtype=jnp.int32)
+    columns = row.blocks[..., None] * width + jnp.arange(width, dtype=jnp.int32)
+    columns = columns.reshape(*columns.shape[:2], -1)
+    batch, heads = (jnp.arange(n, dtype=jnp.int32) for n in query.shape[:2])
+    last = tuple(length - 1 for length in how.lengths)
+    at = Positions(batch, heads, jnp.minimum(places, last[0]), jnp.minimum(columns, last[1]))
+    kinds = jnp.repeat(row.kinds, width, -1)
+    some, full = (((kinds >= kind) & (columns <= last[1]))[..., None, :] for kind in (1, 2))
+    mask = functools.partial(settings.mask, others.mask_arrays)
+    allowed = over_positions(mask, at) & some | full
+    pairs = zip(floats.score_arrays, others.score_arrays, how.dtypes, strict=True)
+    arrays = [y if x is None else x.astype(dtype) for x, y, dtype in pairs]
+    settings = settings._replace(score_arrays=arrays)
+    key = _flat(_take(floats.key, row.blocks)) if key is None else key
+    return changed_scores(settings, query, key, at, allowed)
+
+
+def _backward(
+    how: _How, floats: _Floats, others: _Others, found: FlexOutput, cotangents: tuple[Array, Array]
+) -> _Floats:
+    """Go through rows again; gradients of keys and values are added where they lie."""
+
+    def turn(carry: Any, row: _Row, given: Any) -> tuple[Any, Array]:
+        query, output, lse, d_output, d_lse = given
+        key, value = (_flat(_take(x, row.blocks)) for x in (floats.key, floats.value))
+
+        def scores_of(query: Array, key: Array, arrays: Any) -> Array:
+            return _scores_of(how, floats._replace(score_arrays=arrays), others, row, query, key)
+
+        scores, pull = jax.vjp(scores_of, query, key, floats.score_arrays)
+        weights = jnp.exp(scores - jnp.where(lse == -jnp.inf, 0.0, lse)[..., None])
+        _, pull_mean = jax.vjp(lambda a, b: product(a, b, (-1, -2)), weights, value)
+        d_weights, d_value = pull_mean(d_output)
+        shift = (d_output * output).sum(-1) - d_lse
+        d_query, d_key, d_arrays = pull(weights * (d_weights - shift[..., None]))
+        keys, values, arrays = carry
+        keys, values = _add(keys, row.blocks, d_key), _add(values, row.blocks, d_value)
+        return (keys, values, jax.tree.map(jnp.add, arrays, d_arrays)), d_query
+
+    start = jax.tree.map(lambda x: spread_like(jnp.zeros_like(x), x), tuple(floats[1:]))
+    given = floats.query, found.output, found.lse, *cotangents
+    (keys, values, arrays), d_query = _over_rows(how, others, turn, start, given)
+    return _Floats(d_query, keys, values, arrays)
+
+
+def _over_rows(
+    how: _How, others: _Others, turn: Callable[..., Any], carry: Any, given: Any
+) -> tuple[Any, Any]:
+    """Let each row of the plan take a turn.
 
     Args:
-        settings: what does not change.
-        mask_mod: what says more of blocks of kind 1.
-        lengths: of the whole: what lies beyond them takes no part.
-        query: blocks of queries.
-        key: blocks of keys.
-        value: blocks of values.
-        row: ``(b, h)``, which block of queries.
-        taken: ``(b, h, n)``, which blocks of keys.
-        kinds: ``(b, h, n)``, what they are.
+        how: what is no array.
+        others: with the plan, if it is counted.
+        turn: of what is carried, the row, and the row's part of the arrays given.
+        carry: what is carried at first.
+        given: arrays ``(B, H, rows, ...)``.
+
+    Returns:
+        What is carried at last, and the turns' results along an axis of rows like that of the arrays given.
     """
-    size, width = query.shape[3], key.shape[3]
-    query = _take(query, row[..., None])[:, :, 0]
-    key, value = (_flat(_take(x, taken)) for x in (key, value))
-    places = row[..., None] * size + jnp.arange(size, dtype=jnp.int32)
-    columns = taken[..., None] * width + jnp.arange(width, dtype=jnp.int32)
-    columns = columns.reshape(*columns.shape[:2], -1)
-    inside = columns < lengths[1]
-    batch, heads = (jnp.arange(n, dtype=jnp.int32) for n in query.shape[:2])
-    at = Positions(
-        batch, heads, jnp.minimum(places, lengths[0] - 1), jnp.minimum(columns, lengths[1] - 1)
-    )
-    kinds = jnp.repeat(kinds, width, -1)
-    some, full = ((kinds >= kind) & inside for kind in (1, 2))
-    allowed = over_positions(mask_mod, at) & some[..., None, :] | full[..., None, :]
-    return _attend(settings, query, key, value, at, allowed)
+    rows = jax.tree.map(lambda x: jnp.moveaxis(x, 2, 0), given)
+    if how.plan is not None:
+        carry, found = _known_turns(how.plan, turn, carry, rows)
+    else:
+        assert others.plan is not None
+        carry, found = _counted_turns(others.plan, turn, carry, rows)
+    return carry, jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), found)
 
 
-def _flat(array: Array) -> Array:
-    return array.reshape(*array.shape[:2], -1, array.shape[-1])
-
-
-def _known_turns(row: Callable[..., FlexOutput], blocks: _Blocks, plan: _Plan) -> FlexOutput:
-    """Compute rows in groups of one number of blocks; returns blocks of queries in the order of the plan."""
+def _known_turns(plan: _Plan, turn: Callable[..., Any], carry: Any, given: Any) -> tuple[Any, Any]:
+    """Take rows in groups of one number of blocks."""
     parts = []
     for start, stop, width in _groups(plan.counts, plan.blocks.shape[-1]):
-        turns = (
-            plan.order[:, :, start:stop],
-            plan.blocks[:, :, start:stop, :width],
-            plan.kinds[:, :, start:stop, :width],
-        )
-
-        def turn(given: Any) -> FlexOutput:
-            return jax.checkpoint(functools.partial(row, blocks.lengths))(*blocks[:3], *given)
-
+        here = slice(start, stop)
+        lists = plan.order[:, :, here], plan.blocks[:, :, here, :width], plan.kinds[:, :, here, :width]
+        rows = _Row(*(jnp.asarray(np.moveaxis(x, 2, 0)) for x in lists))
+        turns = rows, jax.tree.map(lambda x, here=here: x[here], given)
         if stop - start == 1:
-            found = FlexOutput(*(x[:, :, None] for x in turn([jnp.asarray(x[:, :, 0]) for x in turns])))
+            carry, found = turn(carry, *jax.tree.map(lambda x: x[0], turns))
+            found = jax.tree.map(lambda x: x[None], found)
         else:
-            first = tuple(jnp.asarray(np.moveaxis(x, 2, 0)) for x in turns)
-            found = FlexOutput(*(jnp.moveaxis(x, 0, 2) for x in jax.lax.map(turn, first)))
+            carry, found = jax.lax.scan(lambda carry, given: turn(carry, *given), carry, turns)
         parts.append(found)
-    return FlexOutput(*(jnp.concatenate(x, 2) for x in zip(*parts, strict=True)))
+    return carry, jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
 
 def _groups(counts: np.ndarray, most: int) -> list[tuple[int, int, int]]:
@@ -258,29 +318,73 @@ def _groups(counts: np.ndarray, most: int) -> list[tuple[int, int, int]]:
     step = max(1, -(-int(counts.max()) // GROUPS))
     widths = np.minimum(-(-counts // step) * step, most)
     starts = [0, *(np.nonzero(np.diff(widths))[0] + 1), len(widths)]
-    return [
-        (int(a), int(b), int(widths[a])) for a, b in zip(starts[:-1], starts[1:], strict=True)
-    ]
+    pairs = zip(starts[:-1], starts[1:], strict=True)
+    return [(int(a), int(b), int(widths[a])) for a, b in pairs]
 
 
-def _counted_turns(row: Callable[..., FlexOutput], blocks: _Blocks, plan: _Plan) -> FlexOutput:
-    """Compute rows whose numbers of blocks are known only as the program runs."""
+def _counted_turns(
+    plan: _Plan, turn: Callable[..., Any], carry: Any, given: Any
+) -> tuple[Any, Any]:
+    """Take rows whose numbers of blocks are known only as the program runs, each by the next power of two."""
     most = plan.blocks.shape[-1]
-    widths = [0, *(1 << n for n in range(most.bit_length()) if 1 << n < most), most]
+    widths = np.array([0, *(1 << n for n in range(most.bit_length()) if 1 << n < most), most])
 
-    def of_width(width: int) -> Callable[..., FlexOutput]:
-        def run(query, key, value, place, taken, kinds):
-            return row(blocks.lengths, query, key, value, place, taken[..., :width], kinds[..., :width])
+    def of_width(width: int) -> Callable[..., Any]:
+        def run(carry: Any, row: _Row, given: Any) -> Any:
+            row = _Row(row.place, row.blocks[..., :width], row.kinds[..., :width])
+            return turn(carry, row, given)
 
-        return jax.checkpoint(run)
+        return run
 
-    branches = [of_width(width) for width in widths]
+    branches = [of_width(int(width)) for width in widths]
 
-    def turn(given: Any) -> FlexOutput:
+    def one(carry: Any, given: Any) -> Any:
         count, *rest = given
-        which = jnp.searchsorted(jnp.asarray(widths), count)
-        return jax.lax.switch(which, branches, *blocks[:3], *rest)
+        return jax.lax.switch((count > widths).sum(dtype=jnp.int32), branches, carry, *rest)
 
-    turns = plan.order, plan.blocks, plan.kinds
-    found = jax.lax.map(turn, (plan.counts, *(jnp.moveaxis(x, 2, 0) for x in turns)))
-    return FlexOutput(*(jnp.moveaxis(x, 0, 2) for x in found))
+    lists = (jnp.moveaxis(x, 2, 0) for x in (plan.order, plan.blocks, plan.kinds))
+    return jax.lax.scan(one, carry, (plan.counts, _Row(*lists), given))
+
+
+# ---- blocks by their numbers
+
+
+def _flat(blocks: Array) -> Array:
+    return blocks.reshape(*blocks.shape[:2], -1, blocks.shape[-1])
+
+
+def _take(array: Array, places: Array) -> Array:
+    """Take blocks ``(B, H, n, ...)``: of every example and head its own where places are ``(B, H, n)``."""
+
+    def one(array: Array, places: Array) -> Array:
+        return array.at[places].get(mode="promise_in_bounds", unique_indices=True)
+
+    return _mapped(one, places)(array)
+
+
+def _add(array: Array, places: Array, change: Array) -> Array:
+    """Add to blocks what `_take` and `_flat` made of them."""
+    change = change.reshape(*array.shape[:2], -1, *array.shape[3:])
+
+    def one(array: Array, places: Array, change: Array) -> Array:
+        at = array.at[places]
+        return at.add(change, mode="promise_in_bounds", unique_indices=True)
+
+    return _mapped(one, places)(array, change)
+
+
+def _mapped(one: Callable[..., Array], places: Array) -> Callable[..., Array]:
+    """Map over examples and heads, of which places may have one for all."""
+    alone = tuple(axis for axis in (0, 1) if places.shape[axis] == 1)
+    places = places.reshape([n for axis, n in enumerate(places.shape) if axis not in alone])
+    for axis in (1, 0):
+        along = None if axis in alone else 0
+        one = _over_axis(one, along)
+    return lambda array, *rest: one(array, places, *rest)
+
+
+def _over_axis(one: Callable[..., Array], along: int | None) -> Callable[..., Array]:
+    def every(array: Array, places: Array, *rest: Array) -> Array:
+        return jax.vmap(one, (0, along, *(0 for _ in rest)))(array, places, *rest)
+
+    return every

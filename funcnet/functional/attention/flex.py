@@ -8,12 +8,8 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import as_floats
 from funcnet.functional.attention.block_mask import BlockMask, create_block_mask, create_mask
-from funcnet.functional.attention.by_blocks import (
-    FlexOutput,
-    FlexSettings,
-    flex_by_blocks,
-    flex_plain,
-)
+from funcnet.functional.attention.by_blocks import flex_by_blocks
+from funcnet.functional.attention.changed_scores import FlexOutput, FlexSettings, flex_plain
 from funcnet.functional.attention.dot_product import check_heads
 from funcnet.functional.attention.positions import ScoreMod, check_score
 
@@ -75,7 +71,14 @@ def flex_attention(
         check_score(score_mod)
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
-    settings = FlexSettings(score_mod, scale)
+    import jax
+    from funcnet.core.dtypes import at_least_float32
+    from funcnet.functional.attention.modifiers import noop_mask
+    from funcnet.functional.attention.positions import opened
+    number = jax.ShapeDtypeStruct((), at_least_float32(query.dtype))
+    score, sa = (None, []) if score_mod is None else opened(score_mod, number)
+    mask, ma = opened(noop_mask if block_mask is None else block_mask.mask_mod)
+    settings = FlexSettings(score, sa, mask, ma, scale)
     if block_mask is None or implementation == "plain":
         found = flex_plain(settings, query, key, value, block_mask)
     else:

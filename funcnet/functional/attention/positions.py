@@ -5,7 +5,7 @@ of them: `jax.vmap` makes an operation as large as what it depends on, and no la
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float
+from funcnet.core.jax_internals.programs import trace
 
 __all__ = [
     "MaskMod",
@@ -21,6 +22,7 @@ __all__ = [
     "check_mask",
     "check_score",
     "joined",
+    "opened",
     "over_positions",
     "parted",
     "takes_score",
@@ -130,6 +132,31 @@ def _result(role: str, function: Any, call: str, scores: int) -> Any:
         shape = f"an array of shape {found.shape}" if hasattr(found, "shape") else f"{found!r:.60}"
         raise TypeError(f"{call} is called for one position and must return a scalar; got {shape}")
     return found
+
+
+def opened(
+    function: Callable[..., Any], *scores: Any
+) -> tuple[Callable[..., Array], list[Array]]:
+    """Turn a function into one that takes as its first argument the arrays that it closes over.
+
+    What a rule of derivatives is given can be differentiated, mapped and placed; what is closed over cannot.
+
+    Args:
+        function: of positions, or of a score and positions.
+        *scores: the type of a score for a function of scores.
+
+    Returns:
+        The new function, and the arrays.
+    """
+    place = jax.ShapeDtypeStruct((), jnp.int32)
+    program, _ = trace(function, *scores, *(place,) * 4)
+    arrays = [jnp.asarray(x) for x in program.constants]
+    program = program.with_constants([None] * len(arrays))
+
+    def call(arrays: Sequence[Array], *at: Array) -> Array:
+        return program.with_constants(arrays)(*at)[0]
+
+    return call, arrays
 
 
 def takes_score(function: Any) -> bool:
