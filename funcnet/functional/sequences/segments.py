@@ -218,6 +218,18 @@ def next_token_targets(
     return jnp.where((ids == after) & (ids != 0), targets, ignore_index)
 
 
+def segment_runs(ids: Array) -> Array:
+    """Count the segments of each row from 1 on, to L at most, whatever numbers they have.
+
+    >>> from funcnet.functional.sequences.segments import segment_runs
+    >>> segment_runs(jnp.array([0, 70, 70, 3, 0, 9])).tolist()
+    [0, 1, 1, 2, 0, 3]
+    """
+    real = ids != 0
+    starts = (real & _differs_from_last(ids)).astype(jnp.int32)
+    return jnp.where(real, jnp.cumsum(starts, -1), 0)
+
+
 def segment_starts(ids: Array, *, reverse: bool = False) -> Array:
     """Say where a segment begins that is not the first of its row, read from the left or from the right.
 

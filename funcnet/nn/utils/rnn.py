@@ -6,7 +6,7 @@ apart by ``segment_ids=``, as attention does.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -154,4 +154,5 @@ def _known_lengths(lengths: ArrayLike, batch: int, time: int) -> Sequence[int]:
     return values.tolist()
 
 
-__getattr__, __dir__ = package_attributes(__name__, __all__)
+if not TYPE_CHECKING:  # a type checker should go on to report names that are missing
+    __getattr__, __dir__ = package_attributes(__name__, __all__)
