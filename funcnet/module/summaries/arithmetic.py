@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from funcnet.core.jax_internals.operations import operation_kind, settings_of
 from funcnet.core.jax_internals.programs import Operation
 
-__all__ = ["arithmetic_of"]
+__all__ = ["arithmetic_of", "is_product"]
 
 
 def arithmetic_of(operation: Operation) -> int | None:
@@ -39,6 +39,19 @@ def arithmetic_of(operation: Operation) -> int | None:
         return _size(operation.results[0])
     count = _COUNTS.get(kind)
     return None if count is None else count(operation)
+
+
+def is_product(operation: Operation) -> bool:
+    """Say whether an operation is a product of matrices, a convolution, or an attention made of such products.
+
+    Example:
+        >>> from funcnet.core.jax_internals.programs import trace
+        >>> from funcnet.module.summaries.arithmetic import is_product
+        >>> program, _ = trace(lambda x, y: x @ y + 1, jnp.ones((2, 3)), jnp.ones((3, 4)))
+        >>> [is_product(each) for each in program.operations]
+        [True, False]
+    """
+    return operation_kind(operation) in _PRODUCTS
 
 
 def _gives_floats(operation: Operation) -> bool:
@@ -153,6 +166,12 @@ _COUNTS: dict[str, Callable[[Operation], int]] = {
     "unknown:dot_product_attention_bwd_wrapper": _attention_back,
     "unknown:dot_product_attention_fwd_wrapper": _attention,
 }
+
+_PRODUCTS = frozenset({
+    "conv_general_dilated", "dot_general", "ragged_dot_general", "unknown:dot_product_attention_bwd_wrapper",
+    "unknown:dot_product_attention_fwd_wrapper",
+})  # fmt: skip
+"""What PyTorch's counter counts."""
 
 _EACH = frozenset({
     "abs", "acos", "acosh", "add", "add_any", "add_jaxvals", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
