@@ -11,6 +11,11 @@ from funcnet.module.regularization.manifold_mixup import ManifoldMixup, manifold
 from funcnet.module.regularization.penalty import penalty
 from funcnet.module.specs import Buffer, Parameter
 from funcnet.module.state_dict import load_state_dict, state_dict
+from funcnet.module.summaries.operations import (
+    OperationCount,
+    OperationRow,
+    count_operations,
+)
 from funcnet.module.summaries.summary import summary
 from funcnet.module.summaries.table import Summary, SummaryRow
 
@@ -19,11 +24,14 @@ __all__ = [
     "Functional",
     "ManifoldMixup",
     "Module",
+    "OperationCount",
+    "OperationRow",
     "Parameter",
     "Summary",
     "SummaryRow",
     "bind",
     "capture",
+    "count_operations",
     "functional_call",
     "functionalize",
     "intervene",

@@ -151,7 +151,7 @@ def _count(program: Program, around: _Around, marks: Marks | None, counts: Count
 
 
 def _note(operation: Operation, here: _Around, counts: Counts) -> None:
-    number = arithmetic_of(operation)
+    number = arithmetic_of(operation, here.backward)
     if number is None:
         counts.unknown.add(operation.name)
     elif number:

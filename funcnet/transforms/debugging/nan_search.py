@@ -119,7 +119,7 @@ def _judge(operation: Operation, operands: list[Any], outputs: list[Any], place:
     if not any(nan or infinite for nan, infinite in after):
         return
     before = list(map(not_finite, operands))
-    site = Site(operation.name, place.path, place.backward, _source(operation, place.source))
+    site = Site(operation.name, place.path, place.backward, source_line(operation, place.source))
     if any(each.nan for each in after) and not any(each.nan for each in before):
         raise _CulpritError("NaN", site, place.turn)
     if any(each.infinite for each in after) and not any(each.infinite for each in before):
@@ -130,7 +130,7 @@ def _inside(operation: Operation, operands: list[Any], place: Place) -> list[Any
     """Go into calls, loops and branches; ``None`` for an operation that holds no other."""
     called = operation.called
     if called is not None:
-        return _run(called, operands, replace(place, source=_source(operation, place.source)))
+        return _run(called, operands, replace(place, source=source_line(operation, place.source)))
     match operation.control:
         case ScanLoop() as loop:
             # without a turn there is nothing to search, and the results are empty rows
@@ -190,11 +190,22 @@ def _only_backward(program: Program) -> set[int]:
     return backward
 
 
-def _source(operation: Operation, of_call: str) -> str:
+def source_line(operation: Operation, of_call: str) -> str:
     """Return the innermost line of source that is neither JAX's nor funcnet's.
 
     Where JAX remembers the trace of a formula, its operations tell no line outside of it: the line of the call
     stands for them, or funcnet's own where the call is gone, as in a gradient.
+
+    Args:
+        operation: of a traced program.
+        of_call: the line of the call around it, or ``""``.
+
+    Example:
+        >>> from funcnet.core.jax_internals.programs import trace
+        >>> from funcnet.transforms.debugging.nan_search import source_line
+        >>> program, _ = trace(lambda x: x + 1, 1.0)
+        >>> source_line(program.operations[0], "").endswith(":1 (<lambda>)")
+        True
     """
     own = ""
     for frame in operation.frames:
