@@ -5,7 +5,7 @@ its result holds a NaN and none of its operands does, or an infinity and none of
 mask of minus infinities is not blamed, and the NaN made of one is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from funcnet.core.jax_internals.programs import (
 from funcnet.core.leaf_kinds import is_trainable
 from funcnet.transforms.debugging.nan_report import Blame, Site
 
-__all__ = ["search"]
+__all__ = ["asking_line", "search", "source_line"]
 
 # by their places, not their names: a user's project may lie in a folder that is called "funcnet"
 _PACKAGES = (Path(jax.__file__).parent, Path(jaxlib.__file__).parent, Path(__file__).parents[2])
@@ -208,10 +208,34 @@ def source_line(operation: Operation, of_call: str) -> str:
         True
     """
     own = ""
+    for file, line in _lines(operation):
+        if not any(file.is_relative_to(package) for package in _PACKAGES):
+            return line
+        own = own or (line if file.is_relative_to(_PACKAGES[-1]) else "")
+    return of_call or own or "unknown line"
+
+
+def asking_line(calls: Sequence[Operation]) -> str:
+    """Return the line of a user's source that asked for an operation within calls, as near to it as one is known.
+
+    Args:
+        calls: the calls around it, outermost first, and the operation itself.
+
+    Example:
+        >>> from funcnet.core.jax_internals.programs import trace
+        >>> from funcnet.transforms.debugging.nan_search import asking_line
+        >>> program, _ = trace(lambda x: x + 1, 1.0)
+        >>> asking_line(program.operations).endswith(":1 (<lambda>)")
+        True
+    """
+    for operation in reversed(calls):
+        for file, line in _lines(operation):
+            if not any(file.is_relative_to(package) for package in _PACKAGES):
+                return line
+    return source_line(calls[-1], "") if calls else ""
+
+
+def _lines(operation: Operation) -> Iterator[tuple[Path, str]]:
     for frame in operation.frames:
         path = Path(frame.file)
-        line = f"{path.name}:{frame.line} ({frame.function})"
-        if not any(path.is_relative_to(package) for package in _PACKAGES):
-            return line
-        own = own or (line if path.is_relative_to(_PACKAGES[-1]) else "")
-    return of_call or own or "unknown line"
+        yield path, f"{path.name}:{frame.line} ({frame.function})"
