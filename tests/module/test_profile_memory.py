@@ -139,11 +139,9 @@ def test_a_model_or_a_step_without_one():
     params, state = net.init(KEY)
     forward = fn.profile_memory(net, params, state, jnp.ones((8, WIDTH)), compile=False)
     assert forward.by_kind()["residual"] == 0
-    unnamed = fn.profile_memory(
-        fn.grad(lambda p: jnp.sum(net.apply(p, state, jnp.ones((8, WIDTH)))[0])),
-        params,
-        compile=False,
-    )
+    loss = step_of(net, optim.sgd(0.1))
+    batch = jnp.ones((512, WIDTH))
+    unnamed = fn.profile_memory(loss, params, optim.sgd(0.1).init(params), batch, compile=False)
     assert "Sequential/0.1" in unnamed.by_layer("residual")
     with pytest.raises(TypeError, match="functionalize"):
         fn.profile_memory(chain(2), params, state, jnp.ones((8, WIDTH)))

@@ -106,7 +106,7 @@ class MemoryProfile:
             >>> profile.by_kind()
             {'argument': 64, 'result': 64, 'residual': 0, 'temporary': 0}
         """
-        found = dict.fromkeys(("argument", "result", "residual", "temporary"), 0)
+        found: dict[str, int] = dict.fromkeys(("argument", "result", "residual", "temporary"), 0)
         for value in self.values:
             found[value.kind] += value.bytes
         return found
@@ -151,7 +151,7 @@ class MemoryProfile:
             *(f"{kind}s" if kind != "temporary" else "temporaries" for kind in KINDS),
             "all",
         )
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (f"argument {name}", "", "", "", _size(size))
             for name, size in self.by_argument().items()
         ]
