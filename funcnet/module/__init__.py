@@ -11,19 +11,36 @@ from funcnet.module.regularization.manifold_mixup import ManifoldMixup, manifold
 from funcnet.module.regularization.penalty import penalty
 from funcnet.module.specs import Buffer, Parameter
 from funcnet.module.state_dict import load_state_dict, state_dict
+from funcnet.module.summaries.memory_profile import (
+    CompiledMemory,
+    HeldValue,
+    MemoryProfile,
+    profile_memory,
+)
+from funcnet.module.summaries.operations import (
+    OperationCount,
+    OperationRow,
+    count_operations,
+)
 from funcnet.module.summaries.summary import summary
 from funcnet.module.summaries.table import Summary, SummaryRow
 
 __all__ = [
     "Buffer",
+    "CompiledMemory",
     "Functional",
+    "HeldValue",
     "ManifoldMixup",
+    "MemoryProfile",
     "Module",
+    "OperationCount",
+    "OperationRow",
     "Parameter",
     "Summary",
     "SummaryRow",
     "bind",
     "capture",
+    "count_operations",
     "functional_call",
     "functionalize",
     "intervene",
@@ -31,6 +48,7 @@ __all__ = [
     "manifold_mixup",
     "mixed_precision",
     "penalty",
+    "profile_memory",
     "state_dict",
     "summary",
     "unbind",

@@ -191,6 +191,11 @@ class Operation:
         return None
 
     @property
+    def donated(self) -> tuple[bool, ...]:
+        """Of the call of a jitted function, which operands it may overwrite; empty for others."""
+        return tuple(self.equation.params.get("donated_invars", ()))
+
+    @property
     def has_derivative_rule(self) -> bool:
         """Whether it is a call whose derivative is not that of what it calls."""
         return self.equation.primitive in _WITH_RULE

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from funcnet.core.files import readable_bytes
+from funcnet.module.summaries.text_table import readable_count, text_table
 
 __all__ = ["Summary", "SummaryRow", "text_table"]
 
@@ -120,7 +121,7 @@ class Summary:
                 "bytes": sizes[0],
                 "on a device": sizes[1],
                 "parts": row.parts,
-                "operations": _count(row.operations) if row.operations else "",
+                "operations": readable_count(row.operations) if row.operations else "",
                 "activations": sizes[2],
                 "stored in": row.stored_in,
                 "computes in": row.computes_in,
@@ -140,7 +141,7 @@ class Summary:
         """What a call does, and what of it could not be counted."""
         if self.operations is None:
             return ""
-        told = [f"forward: {_count(self.operations)} operations"]
+        told = [f"forward: {readable_count(self.operations)} operations"]
         told += [f"{readable_bytes(self.activation_bytes or 0)} of activations"]
         told += [f"one turn of each of {self.open_loops} loops"] if self.open_loops else []
         told += [f"without {', '.join(self.unknown)}"] if self.unknown else []
@@ -149,6 +150,7 @@ class Summary:
     def __str__(self) -> str:
         """Lay the table out as text."""
         return f"{text_table(self._heads, self._cells(), _NUMBERS)}\n{self._total}"
+        return f"{text_table(self._heads, list(self._cells()), _NUMBERS)}\n{self._total}"
 
     __repr__ = __str__
 
@@ -203,14 +205,3 @@ def text_table(
 def _sum(numbers: Iterable[int | None]) -> int | None:
     known = [number for number in numbers if number is not None]
     return sum(known) if known else None
-
-
-def _count(number: float) -> str:
-    """Return a number in full, or with three digits and a letter."""
-    if number < 10_000:
-        return f"{number:,}"
-    for letter in "kMGT":
-        number /= 1000
-        if number < 999.5:
-            return f"{number:.3g} {letter}"
-    return f"{number / 1000:,.3g} P"
