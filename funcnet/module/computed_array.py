@@ -31,6 +31,11 @@ class ComputedArray(Module):
         """Compute the array, in a dtype; bound modules only."""
 
     @property
+    def complete(self) -> bool:
+        """Whether every size of the shape is known, as of a declared array."""
+        return True
+
+    @property
     def ndim(self) -> int:
         """The number of axes of the array."""
         return len(self.shape)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from funcnet.compression.quantization.quantized import (
@@ -100,6 +101,7 @@ def quantize(
 
     Reference: ``torch.ao.quantization``; Dettmers et al., LLM.int8(), 2022, https://arxiv.org/abs/2208.07339.
     """
+    layout_of(module)  # which says what to write where a Functional is given
     module = describe(module)
     made, found = _rewritten(module, scheme, patterns, kinds, arrays)
     old = arrays_by_path(module, params, state)
@@ -257,13 +259,13 @@ def _for_layer(scheme: Any, layer: Any) -> Scheme:
 def _weights(layer: Any, path: str, globs: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of a layer's arrays that are to be quantized; refuse a layer where that cannot be."""
     where = path or type(layer).__name__
-    if isinstance(layer, Quantized):
-        raise ValueError(
-            f"{where} is quantized already: dequantize it first, or choose other layers by patterns"
-        )
     if isinstance(layer, LoRA):
         raise ValueError(
             f"{where} is adapted by nn.lora: merge_lora first, or quantize the model before nn.lora"
+        )
+    if isinstance(layer, Quantized):
+        raise ValueError(
+            f"{where} is quantized already: dequantize it first, or choose other layers by patterns"
         )
     found = tuple(name for name, value in vars(layer).items() if _is_weight(name, value, globs))
     if not found and "parametrizations" in vars(layer):

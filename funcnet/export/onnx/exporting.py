@@ -99,7 +99,7 @@ def onnx(
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_open(asked, params, state)
     show_warnings(target.name, check_exportable(flat, target.name, "onnx", known=rules or ()))
-    graph = build_graph(flat, known_rules() | dict(rules or {}))
+    graph = build_graph(flat, known_rules() | dict(rules or {}), opset)
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -182,11 +182,12 @@ def known_rules() -> dict[str, OperationRule]:
     return dict(RULES)
 
 
-def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule]) -> Graph:
+def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule], opset: int = 20) -> Graph:
     """Translate a function into a graph with its weights and names, and nothing that no output needs."""
-    from funcnet.export.fusions import fuse
+    from funcnet.export.fusions import MARKS, fuse
 
     graph = Graph()
+    graph.shared.opset = opset
     clash = sorted({str(each.name) for each in flat.inputs} & flat.weights.keys())
     if clash:
         raise ValueError(
@@ -197,7 +198,7 @@ def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule]) -> Graph
     weights = [graph.weight(name, array) for name, array in flat.weights.items()]
     program = flat.trace()
     inputs = _inputs(graph, flat, program.arguments[len(weights) :])
-    results = Translator(rules).run(graph, program, [*weights, *inputs])
+    results = Translator(rules, MARKS).run(graph, program, [*weights, *inputs])
     fuse(graph, [each.name for each in results])
     name_outputs(graph, results, [str(each.name) for each in flat.outputs])
     prune(graph)
