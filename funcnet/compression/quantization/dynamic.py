@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from funcnet.compression.quantization.integer import has_integer_form, in_integers
+from funcnet.compression.quantization.integer import IntegerLayer, has_integer_form, in_integers
 from funcnet.compression.quantization.quantize import quantize
+from funcnet.compression.quantization.quantized import Quantized
 from funcnet.compression.quantization.schemes import Scheme
 from funcnet.core.aliases import Params, State
 from funcnet.core.checks import check_choice
@@ -67,6 +68,10 @@ def quantize_dynamic(
     chosen = chosen_layers(module, patterns, (Linear, ConvolutionBase))
     ids: set[int] = set()
     for path, layer in chosen.items():
+        if isinstance(layer, (IntegerLayer, Quantized)):
+            raise ValueError(
+                f"{path or 'the model'} is quantized already: dequantize it first, or choose other layers by patterns"
+            )
         if not has_integer_form(type(layer)):
             raise ValueError(
                 f"{path or 'the model'} has a call of its own, {type(layer).__name__}.__call__, whose products are not "

@@ -1,5 +1,7 @@
 """Products of 8-bit integers: exact sums, PyTorch's dynamic layer, and gradients of the float product."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,11 +72,12 @@ def test_scales_come_from_the_input(dynamic, rng):
 def test_the_dynamic_layer_of_pytorch(rng):
     """PyTorch has one scale and a zero point for the input, and uses 7 of its 8 bits on some processors."""
     torch = pytest.importorskip("torch")
-    with pytest.warns(DeprecationWarning):  # of PyTorch's own
+    with warnings.catch_warnings():  # PyTorch moves these names to another package
+        warnings.simplefilter("ignore")
         model = torch.ao.quantization.quantize_dynamic(
             torch.nn.Sequential(torch.nn.Linear(64, 16)), {torch.nn.Linear}, dtype=torch.qint8
         )
-    layer = model[0]
+        layer = model[0]
     weight, bias = layer._weight_bias()
     scale = weight.q_scale()
     values = jnp.asarray(weight.int_repr().numpy())
