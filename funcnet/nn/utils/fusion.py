@@ -9,11 +9,10 @@ from funcnet.core.aliases import Array, Params, State
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import package_attributes
-from funcnet.module import Module, Parameter
-from funcnet.module.binding.bind import describe
+from funcnet.module import Functional, Module, Parameter
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import Layout
-from funcnet.module.rewriting import arrays_by_path, trees_of
+from funcnet.module.rewriting import arrays_by_path, description_of, trees_of
 from funcnet.module.specs import Spec
 from funcnet.nn import init
 from funcnet.nn.convolution.base import FilterLayer
@@ -26,7 +25,7 @@ __all__ = ["fuse_conv_bn", "fuse_conv_bn_weights", "fuse_linear_bn", "fuse_linea
 
 
 def fuse_conv_bn(
-    module: Module,
+    module: Module | Functional,
     params: Params,
     state: State,
     pairs: Iterable[tuple[str, str]] = (),
@@ -70,7 +69,7 @@ def fuse_conv_bn(
 
 
 def fuse_linear_bn(
-    module: Module,
+    module: Module | Functional,
     params: Params,
     state: State,
     pairs: Iterable[tuple[str, str]] = (),
@@ -204,14 +203,14 @@ def _scale_and_bias(
 
 
 def _fused(
-    module: Module,
+    module: Module | Functional,
     params: Params,
     state: State,
     kind: type,
     pairs: Iterable[tuple[str, str]],
     patterns: str | Iterable[str],
 ) -> tuple[Module, Params, State]:
-    module = describe(getattr(module, "module", module))
+    module = description_of(module)
     arrays = arrays_by_path(module, params, state)
     layout = layout_of(module)
     found = fusible_pairs(module, kind, pairs, patterns)

@@ -127,7 +127,7 @@ def _checked_map(spec: Spec, name: str, given: str | None) -> str:
 
 def _starts(spec: Spec, kind: str, trivialize: bool) -> tuple[Spec, Spec | None]:
     """Return the array that is trained, and the base that is kept."""
-    declare = Buffer if is_buffer(spec) else Parameter
+    declare: Any = Buffer if is_buffer(spec) else Parameter
     shape: Any = spec.shape
     if trivialize:
         n = max(shape[-2:])

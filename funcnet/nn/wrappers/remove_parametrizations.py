@@ -7,11 +7,10 @@ import jax
 
 from funcnet.core.aliases import Array, Params, State
 from funcnet.core.paths import nest
-from funcnet.module import Module, Parameter, functionalize
-from funcnet.module.binding.bind import describe
+from funcnet.module import Functional, Module, Parameter, functionalize
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import Layout
-from funcnet.module.rewriting import arrays_by_path, chosen_layers, trees_of
+from funcnet.module.rewriting import arrays_by_path, chosen_layers, description_of, trees_of
 from funcnet.module.specs import Spec
 from funcnet.nn import init
 from funcnet.nn.wrappers.register_parametrization import (
@@ -72,7 +71,7 @@ def type_before_parametrizations(module: Module) -> type:
 
 
 def remove_parametrizations(
-    module: Module,
+    module: Module | Functional,
     params: Params,
     state: State,
     tensor_name: str = "weight",
@@ -111,7 +110,7 @@ def remove_parametrizations(
 
 
 def remove_weight_norm(
-    module: Module, params: Params, state: State, name: str = "weight"
+    module: Module | Functional, params: Params, state: State, name: str = "weight"
 ) -> tuple[Module, Params, State]:
     """Make the weights that `weight_norm` took apart ordinary ones again, with the values that they have.
 
@@ -138,7 +137,7 @@ def remove_weight_norm(
 
 
 def remove_spectral_norm(
-    module: Module, params: Params, state: State, name: str = "weight"
+    module: Module | Functional, params: Params, state: State, name: str = "weight"
 ) -> tuple[Module, Params, State]:
     """Make the weights that `spectral_norm` divides ordinary ones again, with the values that they have.
 
@@ -170,7 +169,7 @@ def parametrized_names(module: Module) -> tuple[str, ...]:
 
 
 def _removed(
-    module: Module,
+    module: Module | Functional,
     params: Params,
     state: State,
     name: str,
@@ -178,7 +177,7 @@ def _removed(
     patterns: str | Iterable[str],
     kind: type,
 ) -> tuple[Module, Params, State]:
-    module = describe(getattr(module, "module", module))
+    module = description_of(module)
     layout = layout_of(module)
     arrays = {layout.specs[path]: a for path, a in arrays_by_path(module, params, state).items()}
     made: dict[int, Spec] = {}

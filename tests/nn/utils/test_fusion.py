@@ -41,15 +41,11 @@ GRID = list(
 )
 
 
-def cases(grid):
-    """A sample of the whole product that holds each value of each setting with each other one often."""
-    return grid[::5]
-
-
-@pytest.mark.parametrize(
-    ("axes", "transpose", "groups", "bias", "affine", "channels_last"), cases(GRID)
-)
-def test_outputs_stay(axes, transpose, groups, bias, affine, channels_last):
+@pytest.mark.parametrize("number", range(len(GRID)), ids=lambda n: "-".join(map(str, GRID[n])))
+def test_outputs_stay(number, request):
+    if request.config.getoption("grid") != "full" and number % 11:
+        pytest.skip("a sample of the product; all with --grid=full")
+    axes, transpose, groups, bias, affine, channels_last = GRID[number]
     kind = f"ConvTranspose{axes}d" if transpose else f"Conv{axes}d"
     conv = getattr(nn, kind)(
         4, 6, 2, stride=2, groups=groups, bias=bias, channels_last=channels_last
@@ -228,6 +224,14 @@ def test_mistakes(name):
     arrays = fn.functionalize(module).init(jax.random.key(0))
     with pytest.raises(ValueError, match=SENTENCES[name]):
         nn.utils.fuse_conv_bn(module, *arrays, **options)
+
+
+def test_a_wrapper_is_not_taken_for_what_it_wraps():
+    x = jnp.ones((1, 2, 3, 3))
+    module = nn.Repeat(nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)), 2)
+    fused, params, _ = same_outputs(module, nn.utils.fuse_conv_bn, x)
+    assert isinstance(fused, nn.Repeat)
+    assert params["module"]["0"]["bias"].shape == (2, 2)
 
 
 def test_what_is_tied_can_be_left_out():
