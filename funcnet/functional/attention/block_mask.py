@@ -1,12 +1,12 @@
 """Which blocks of scores hold something: a mask, looked at once, so that the others are left out."""
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_count, check_positive
@@ -101,10 +101,8 @@ class BlockMask:
         size = _block_size(BLOCK_SIZE)
         if (full_kv_num_blocks is None) != (full_kv_indices is None):
             raise ValueError("give both full_kv_num_blocks and full_kv_indices, or neither")
-        lists = [
-            None if x is None else jnp.asarray(x, jnp.int32)
-            for x in (kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices)
-        ]
+        given: Any = (kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices)
+        lists: Any = [None if x is None else jnp.asarray(x, jnp.int32) for x in given]
         for numbers, indices in (lists[:2], lists[2:]):
             if numbers is not None and (indices.ndim < 2 or numbers.shape != indices.shape[:-1]):
                 raise ValueError(
@@ -115,15 +113,13 @@ class BlockMask:
             check_mask(mask_mod)
         blocks = lists[1].shape[-2:]
         lengths = tuple(n * s for n, s in zip(blocks, size, strict=True))
-        lengths = lengths if seq_lengths is None else tuple(seq_lengths)
+        lengths: Any = lengths if seq_lengths is None else tuple(seq_lengths)
         if tuple(-(-n // s) for n, s in zip(lengths, size, strict=True)) != blocks:
             raise ValueError(
                 f"kv_indices {lists[1].shape} lists {blocks[0]} x {blocks[1]} blocks of {size}, which "
                 f"lengths {lengths} have not"
             )
-        return cls(lengths, *lists, size, noop_mask if mask_mod is None else mask_mod)
-
-    # ---- what it says
+        return _made(lengths, lists, size, noop_mask if mask_mod is None else mask_mod)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -148,14 +144,14 @@ class BlockMask:
         return (partial | full).astype(jnp.int32)
 
     def block_kinds(self) -> tuple[Any, Any]:
-        """Return which blocks hold something but are not full, and which are full; booleans.
-
-        They are NumPy's where the lists are known while a function is traced.
-        """
+        """Return which blocks are partly full, and which full: NumPy's booleans where that is known while tracing."""
         partial = _listed(self.kv_num_blocks, self.kv_indices)
         if self.full_kv_num_blocks is None:
             return partial, partial & False
         return partial, _listed(self.full_kv_num_blocks, self.full_kv_indices)
+
+    def _lists(self) -> list[Any]:
+        return [self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices]
 
     def __getitem__(self, index: Any) -> "BlockMask":
         """Choose examples, or examples and heads: a number keeps its axis, with one element."""
@@ -166,7 +162,7 @@ class BlockMask:
                 f"a block mask of shape {self.shape} is indexed by example and head only; for some of the "
                 "queries, make another one, whose mask adds where they begin to q_idx"
             )
-        lists = [self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices]
+        lists = self._lists()
         chosen: list[Array | None] = []
         for axis, (which, size) in enumerate(zip(index, sizes, strict=False)):
             places = jnp.atleast_1d(jnp.arange(size, dtype=jnp.int32)[which])
@@ -179,9 +175,7 @@ class BlockMask:
             b = b if batch is None else batch[b]
             return whole(b, h if head is None else head[h], q_idx, kv_idx)
 
-        return BlockMask(self.seq_lengths, *lists, self.BLOCK_SIZE, mask_mod)  # pyright: ignore[reportArgumentType]
-
-    # ---- how it is shown
+        return _made(self.seq_lengths, lists, self.BLOCK_SIZE, mask_mod)
 
     def to_string(self, grid_size: int | tuple[int, int] = (20, 20), limit: int = 4) -> str:
         """Draw the blocks: full, partly full, or empty.
@@ -195,7 +189,9 @@ class BlockMask:
         pictures = []
         for number, at in enumerate(np.ndindex(dense.shape[:-2])):
             if number == limit:
-                pictures.append("...\nto_string(limit=...) draws more; block_mask[b, h] is one of them")
+                pictures.append(
+                    "...\nto_string(limit=...) draws more; block_mask[b, h] is one of them"
+                )
                 break
             pictures.append(f"{at}\n{_picture(dense[at], partial[at], grid_size)}")
         return "\n".join(pictures)
@@ -203,32 +199,34 @@ class BlockMask:
     def __str__(self) -> str:
         if self._is_traced():
             return repr(self)
-        return f"BlockMask(shape={self.shape}, sparsity={self.sparsity():.2f}%,\n{self.to_string()}\n)"
+        return (
+            f"BlockMask(shape={self.shape}, sparsity={self.sparsity():.2f}%,\n{self.to_string()}\n)"
+        )
 
     def __repr__(self) -> str:
         name = getattr(self.mask_mod, "__name__", repr(self.mask_mod))
         sparsity = "" if self._is_traced() else f", sparsity={self.sparsity():.2f}%"
-        return (
-            f"BlockMask(shape={self.shape}, BLOCK_SIZE={self.BLOCK_SIZE}{sparsity}, mask_mod={name})"
-        )
+        return f"BlockMask(shape={self.shape}, BLOCK_SIZE={self.BLOCK_SIZE}{sparsity}, mask_mod={name})"
 
     def _is_traced(self) -> bool:
         return not isinstance(self.block_kinds()[0], np.ndarray)
 
-    # ---- how it passes through transforms
-
     def tree_flatten(self) -> tuple[Any, Any]:
         """Give JAX the arrays, those that the mask was written with among them."""
         arrays, rest = parted(self.mask_mod)
-        lists = self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices
-        return (*lists, arrays), (self.seq_lengths, self.BLOCK_SIZE, rest)
+        return (*self._lists(), arrays), (self.seq_lengths, self.BLOCK_SIZE, rest)
 
     @classmethod
     def tree_unflatten(cls, settings: Any, children: Any) -> "BlockMask":
         """Put it together again."""
         lengths, size, rest = settings
         *lists, arrays = children
-        return cls(lengths, *lists, size, joined(arrays, rest))
+        return _made(lengths, lists, size, joined(arrays, rest))
+
+
+def _made(lengths: Any, lists: Any, size: tuple[int, int], mask_mod: MaskMod) -> BlockMask:
+    numbers, indices, full_numbers, full_indices = lists
+    return BlockMask(lengths, numbers, indices, full_numbers, full_indices, size, mask_mod)
 
 
 def create_mask(
@@ -258,15 +256,14 @@ def create_mask(
     Reference: ``torch.nn.attention.flex_attention.create_mask``.
     """
     sizes = _sizes(B, H, Q_LEN, KV_LEN)
-    at = Positions(*(jnp.arange(n, dtype=jnp.int32).reshape(s) for n, s in zip(sizes, _SHAPES, strict=True)))
+    at = Positions(
+        *(jnp.arange(n, dtype=jnp.int32).reshape(s) for n, s in zip(sizes, _SHAPES, strict=True))
+    )
     if takes_score(mod_fn):
         check_score(mod_fn)
         return over_positions(mod_fn, at, jnp.zeros(sizes)) != -jnp.inf
     check_mask(mod_fn)
     return over_positions(mod_fn, at)
-
-
-_SHAPES = (-1,), (-1,), (1, 1, -1), (1, 1, -1)
 
 
 def create_block_mask(
@@ -311,7 +308,7 @@ def create_block_mask(
     some, all_ = jax.jit(lambda: _kinds(mask_mod, sizes, block))()
     partial, full = (some & ~all_, all_) if separate_full_blocks else (some, None)
     lists = *_ordered(partial), *((None, None) if full is None else _ordered(full))
-    return BlockMask(sizes[2:], *lists, block, mask_mod)
+    return _made(sizes[2:], lists, block, mask_mod)
 
 
 def _kinds(
@@ -350,7 +347,7 @@ def _ordered(blocks: Array) -> tuple[Array, Array]:
 def _listed(numbers: Any, indices: Any) -> Any:
     """Turn lists back into booleans, in NumPy where they are known."""
     arrays = numbers, indices
-    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+    if any(isinstance(x, Tracer) for x in arrays):
         counts = jnp.arange(indices.shape[-1], dtype=jnp.int32) < numbers[..., None]
         rows = jnp.arange(indices.shape[-1], dtype=jnp.int32)
         return ((indices[..., None] == rows) & counts[..., None]).any(-2)
@@ -380,7 +377,12 @@ def _picture(dense: Any, partial: Any, grid_size: int | tuple[int, int]) -> str:
 
 
 def _sizes(B: Any, H: Any, Q_LEN: Any, KV_LEN: Any) -> tuple[int, int, int, int]:
-    sizes = {"B": 1 if B is None else B, "H": 1 if H is None else H, "Q_LEN": Q_LEN, "KV_LEN": KV_LEN}
+    sizes = {
+        "B": 1 if B is None else B,
+        "H": 1 if H is None else H,
+        "Q_LEN": Q_LEN,
+        "KV_LEN": KV_LEN,
+    }
     for name, size in sizes.items():
         check_count(name, size)
         check_positive(name, size)

@@ -6,6 +6,7 @@ never multiplied.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,14 +20,13 @@ from funcnet.core.aliases import Array
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.jax_internals.linear_with_transpose import linear_with_transpose
 from funcnet.functional.attention.block_mask import BlockMask
-from funcnet.functional.attention.changed_scores import (
-    FlexOutput,
+from funcnet.functional.attention.plain import FlexOutput, attend_to, product, shares_heads
+from funcnet.functional.attention.positions import (
     FlexSettings,
-    attend_to,
+    Positions,
     changed_scores,
+    over_positions,
 )
-from funcnet.functional.attention.plain import product, shares_heads
-from funcnet.functional.attention.positions import Positions, over_positions
 from funcnet.functional.explicit_meshes import spread_like
 
 __all__ = ["flex_by_blocks"]
@@ -76,7 +76,7 @@ class _How:
 
 
 class _Floats(NamedTuple):
-    """What has derivatives: arrays cut into blocks, ``(B, heads, blocks, length, features)``, and those of functions."""
+    """What has derivatives: blocks ``(B, heads, blocks, length, features)``, and arrays of the function of scores."""
 
     query: Array
     """Its blocks in the order of the plan."""
@@ -104,7 +104,7 @@ def flex_by_blocks(
     key, value = (jnp.broadcast_to(x, (len(query), *x.shape[1:])) for x in (key, value))
     if plan.order.shape[1] > 1 and shares_heads(query, key):
         key, value = (jnp.repeat(x, query.shape[1] // x.shape[1], 1) for x in (key, value))
-    query = _cut(query.astype(wide) * settings.scale, rows)
+    query = _cut(query.astype(wide) * jnp.asarray(settings.scale, wide), rows)
     key, value = (_cut(x.astype(wide), columns) for x in (key, value))
     moving = [jnp.issubdtype(x.dtype, jnp.floating) for x in settings.score_arrays]
     arrays = list(zip(settings.score_arrays, moving, strict=True))
@@ -213,7 +213,7 @@ def _forward(how: _How, floats: _Floats, others: _Others) -> FlexOutput:
     @jax.checkpoint
     def attend(floats: _Floats, row: _Row, query: Array) -> FlexOutput:
         value = _flat(_take(floats.value, row.blocks))
-        return FlexOutput(*attend_to(_scores_of(how, floats, others, row, query), value))
+        return attend_to(_scores_of(how, floats, others, row, query), value)
 
     def turn(carry: None, row: _Row, given: Any) -> tuple[None, Any]:
         return carry, attend(floats, row, *given)
@@ -301,7 +301,11 @@ def _known_turns(plan: _Plan, turn: Callable[..., Any], carry: Any, given: Any) 
     parts = []
     for start, stop, width in _groups(plan.counts, plan.blocks.shape[-1]):
         here = slice(start, stop)
-        lists = plan.order[:, :, here], plan.blocks[:, :, here, :width], plan.kinds[:, :, here, :width]
+        lists = (
+            plan.order[:, :, here],
+            plan.blocks[:, :, here, :width],
+            plan.kinds[:, :, here, :width],
+        )
         rows = _Row(*(jnp.asarray(np.moveaxis(x, 2, 0)) for x in lists))
         turns = rows, jax.tree.map(lambda x, here=here: x[here], given)
         if stop - start == 1:
@@ -318,8 +322,7 @@ def _groups(counts: np.ndarray, most: int) -> list[tuple[int, int, int]]:
     step = max(1, -(-int(counts.max()) // GROUPS))
     widths = np.minimum(-(-counts // step) * step, most)
     starts = [0, *(np.nonzero(np.diff(widths))[0] + 1), len(widths)]
-    pairs = zip(starts[:-1], starts[1:], strict=True)
-    return [(int(a), int(b), int(widths[a])) for a, b in pairs]
+    return [(int(a), int(b), int(widths[a])) for a, b in itertools.pairwise(starts)]
 
 
 def _counted_turns(

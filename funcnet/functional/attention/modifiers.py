@@ -1,7 +1,6 @@
 """Ready masks and scores for `flex_attention`, and how masks are combined."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp

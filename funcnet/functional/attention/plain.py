@@ -13,7 +13,9 @@ from funcnet.functional.dropout import keep_mask
 
 __all__ = [
     "AttentionSettings",
+    "FlexOutput",
     "allowed_by",
+    "attend_to",
     "plain_attention",
     "product",
     "scores_shape",
@@ -224,3 +226,35 @@ def product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
 def shares_heads(a: Array, b: Array) -> bool:
     """Return whether several heads of one array go with each of the other's."""
     return min(a.ndim, b.ndim) > 2 and 1 < b.shape[-3] < a.shape[-3]
+
+
+# ---- scores that a function has changed
+
+
+class FlexOutput(NamedTuple):
+    """What attention yields."""
+
+    output: Array
+    """``(B, H, L, Ev)``."""
+    lse: Array
+    """``(B, H, L)``: the logarithm of the sum of the scores' exponentials."""
+    max_scores: Array
+    """``(B, H, L)``: the largest score."""
+
+
+def attend_to(scores: Array, value: Array) -> FlexOutput:
+    """Attend by scores ``(*, L, S)`` that hold minus infinity where a mask forbids.
+
+    Queries that may attend to nothing yield zeros, and minus infinity.
+    """
+    least = float(jnp.finfo(scores.dtype).min)  # finite, so that no row subtracts -inf from -inf
+    largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True, initial=least))
+    weights = jnp.exp(scores - largest)
+    total = weights.sum(-1, keepdims=True)
+    empty = total == 0
+    total = jnp.where(empty, 1.0, total)
+    output = product(weights, value, (-1, -2)) / total
+    lse, largest = (
+        jnp.where(empty, -jnp.inf, x)[..., 0] for x in (largest + jnp.log(total), largest)
+    )
+    return FlexOutput(output, lse, largest)

@@ -4,21 +4,28 @@ They are written for one query and one key, whose positions are whole numbers, a
 of them: `jax.vmap` makes an operation as large as what it depends on, and no larger.
 """
 
+import functools
 import inspect
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float
 from funcnet.core.jax_internals.programs import trace
+from funcnet.functional.attention.plain import product
 
 __all__ = [
+    "FlexSettings",
     "MaskMod",
     "Positions",
     "ScoreMod",
+    "changed_scores",
     "check_mask",
     "check_score",
     "joined",
@@ -35,6 +42,18 @@ ScoreMod: TypeAlias = Callable[[Array, Array, Array, Array, Array], Any]
 """``score_mod(score, b, h, q_idx, kv_idx)``: what a score becomes."""
 
 MASK, SCORE = "mask_mod(b, h, q_idx, kv_idx)", "score_mod(score, b, h, q_idx, kv_idx)"
+
+
+class FlexSettings(NamedTuple):
+    """What all forms are told besides query, key and value."""
+
+    score: Callable[..., Array] | None
+    """Of its arrays, a score and positions."""
+    score_arrays: Sequence[Any]
+    mask: Callable[..., Array]
+    """Of its arrays and positions."""
+    mask_arrays: Sequence[Any]
+    scale: Any
 
 
 class Positions(NamedTuple):
@@ -74,7 +93,18 @@ def over_positions(function: Callable[..., Any], at: Positions, *scores: Array) 
     return function(*scores, at.batch, at.head, query, key)
 
 
-def _without_ones(places: Array) -> tuple[Array, tuple[int | None, int | None]]:
+def changed_scores(
+    settings: FlexSettings, query: Array, key: Array, at: Positions, allowed: Array | None
+) -> Array:
+    """Return scores ``(B, H, L, S)`` of scaled queries, changed, and at minus infinity where they take no part."""
+    scores = product(query, key, (-1, -1))
+    if settings.score is not None:
+        score = functools.partial(settings.score, settings.score_arrays)
+        scores = over_positions(score, at, scores).astype(scores.dtype)
+    return scores if allowed is None else jnp.where(allowed, scores, -jnp.inf)
+
+
+def _without_ones(places: Array) -> tuple[Array, tuple[int | None, ...]]:
     """Drop the axes of examples and heads that have one element; return along which of them to map."""
     axes = tuple(0 if size > 1 else None for size in places.shape[:2])
     alone = tuple(axis for axis in (0, 1) if axes[axis] is None)
@@ -134,9 +164,7 @@ def _result(role: str, function: Any, call: str, scores: int) -> Any:
     return found
 
 
-def opened(
-    function: Callable[..., Any], *scores: Any
-) -> tuple[Callable[..., Array], list[Array]]:
+def opened(function: Callable[..., Any], *scores: Any) -> tuple[Callable[..., Array], list[Array]]:
     """Turn a function into one that takes as its first argument the arrays that it closes over.
 
     What a rule of derivatives is given can be differentiated, mapped and placed; what is closed over cannot.
@@ -185,24 +213,94 @@ def _check_arguments(role: str, function: Any, call: str, count: int) -> None:
 # ---- the arrays of a function, so that it may be an argument of compiled functions
 
 
+_ARRAY = object()
+"""Stands where an array was."""
+
+
+class _Rest(NamedTuple):
+    """A value without its arrays."""
+
+    tree: Any
+    leaves: tuple[Any, ...]
+
+
 class _Closure(NamedTuple):
-    """A function without the arrays that it was written with; equal to another of the same text and settings."""
+    """A function without the arrays that it was written with, equal to another of the same text and settings."""
 
-    code: Any
-    globals: int
-    defaults: Any
-    cells: tuple[Any, ...]
+    code: types.CodeType
+    scope: "_Scope"
+    name: str
+    contents: _Rest
+    """Of what it closes over, and its defaults."""
 
 
-def parted(function: Any) -> tuple[Any, Any]:
-    """Part a function into the arrays that it closes over, and the rest, which can be compared.
+@dataclass(frozen=True, eq=False)
+class _Scope:
+    """The names of a module; a dict cannot be compared quickly."""
+
+    names: dict[str, Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Scope) and self.names is other.names
+
+    def __hash__(self) -> int:
+        return id(self.names)
+
+
+def parted(value: Any) -> tuple[list[Array], Any]:
+    """Part a function, or a tree of functions and arrays, into its arrays and the rest.
 
     Args:
-        function: made by ``def`` or ``lambda``; any other is all rest, unless it is a pytree.
+        value: a function made by ``def`` or ``lambda`` is looked into, what it closes over and its defaults too.
+
+    Returns:
+        The arrays, and what can be compared and hashed.
     """
-    return [], function
+    leaves, tree = jax.tree.flatten(value)
+    arrays: list[Array] = []
+    rests: list[Any] = []
+    for leaf in leaves:
+        if isinstance(leaf, (jax.Array, np.ndarray)):
+            arrays.append(jnp.asarray(leaf))
+            rests.append(_ARRAY)
+        elif isinstance(leaf, types.FunctionType) and (contents := _contents(leaf)) is not None:
+            found, rest = parted(contents)
+            arrays += found
+            rests.append(_Closure(leaf.__code__, _Scope(leaf.__globals__), leaf.__name__, rest))
+        else:
+            rests.append((type(leaf), leaf))  # so that 1 is not True
+    return arrays, _Rest(tree, tuple(rests))
 
 
-def joined(arrays: Any, rest: Any) -> Any:
-    """Put a function together again."""
-    return rest
+def _contents(function: types.FunctionType) -> Any:
+    """Return what a function closes over and its defaults; None if it is to be taken as it is."""
+    try:
+        cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    except ValueError:  # a cell that is empty as yet
+        return None
+    contents = cells, function.__defaults__, function.__kwdefaults__
+    others = [x for x in jax.tree.leaves(contents) if not isinstance(x, (jax.Array, np.ndarray))]
+    if any(x is function or not isinstance(x, Hashable) for x in others):
+        return None
+    return contents
+
+
+def joined(arrays: Sequence[Any], rest: _Rest) -> Any:
+    """Put together again what `parted` took apart; arrays may be whatever a transform puts in their places."""
+    return _joined(iter(arrays), rest)
+
+
+def _joined(arrays: Iterator[Any], rest: _Rest) -> Any:
+    leaves = []
+    for leaf in rest.leaves:
+        if leaf is _ARRAY:
+            leaves.append(next(arrays))
+        elif isinstance(leaf, _Closure):
+            cells, defaults, keywords = _joined(arrays, leaf.contents)
+            closure = tuple(map(types.CellType, cells))
+            made = types.FunctionType(leaf.code, leaf.scope.names, leaf.name, defaults, closure)
+            made.__kwdefaults__ = keywords
+            leaves.append(made)
+        else:
+            leaves.append(leaf[1])
+    return jax.tree.unflatten(rest.tree, leaves)
