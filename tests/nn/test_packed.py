@@ -99,14 +99,14 @@ CASES = {
         need_weights=False,
     ),
     "TransformerEncoder": (
-        nn.TransformerEncoder(encoder(norm_first=True), 2),
+        nn.TransformerEncoder(encoder(norm_first=True), 1),
         lambda call, x, **options: call(x, mask=causal(x), is_causal=True, **options),
     ),
     "TransformerEncoderLayer": (
         encoder(activation="gelu"),
         lambda call, x, **options: call(x, **options),
     ),
-    "TransformerDecoder": decoding(nn.TransformerDecoder(decoder(), 2)),
+    "TransformerDecoder": decoding(nn.TransformerDecoder(decoder(), 1)),
     "Transformer": both(nn.Transformer(FEATURES, 2, 1, 1, 8, batch_first=True)),
     "GroupedQueryAttention": taking_first(
         nn.GroupedQueryAttention(FEATURES, 2, 1, rotary=nn.RotaryEmbedding(2), bias=True)
@@ -119,6 +119,34 @@ CASES = {
 }
 
 
+QUICK = (
+    "GRU{'bidirectional': True, 'num_layers': 2}",
+    "LSTM projected",
+    "TransformerDecoder",
+    "GroupedQueryAttention",
+    "GroupNorm",
+)
+ON_DEVICES = (
+    "GRU{}",
+    "TransformerEncoderLayer",
+    "GroupedQueryAttention",
+    "GroupNorm",
+    "Transformer",
+)
+
+
+def pytest_generate_tests(metafunc):
+    """A few layers of each kind; with ``--grid=full`` all of them."""
+    full = metafunc.config.getoption("grid") == "full"
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", CASES if full else QUICK)
+    if "on_devices" in metafunc.fixturenames:
+        kinds = [AxisType.Explicit, AxisType.Auto][: 1 + full]
+        names = ON_DEVICES if full else ON_DEVICES[:2]
+        products = [(name, kind) for name in names for kind in kinds]
+        metafunc.parametrize(("on_devices", "kind"), products, ids=str)
+
+
 def arrays_of(layer, rng, dtype=np.float32):
     net = fn.functionalize(layer)
     params, state = jax.jit(net.init)(jax.random.key(0))
@@ -127,9 +155,8 @@ def arrays_of(layer, rng, dtype=np.float32):
     return net, params, state, x
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_packed_sequence_is_what_it_is_alone(name, rng):
-    layer, run = CASES[name]
+def test_a_packed_sequence_is_what_it_is_alone(case, rng):
+    layer, run = CASES[case]
     net, params, state, x = arrays_of(layer, rng)
     x[ROWS == 0] = np.nan
     factors = rng.normal(size=(*ROWS.shape, 1)).astype(np.float32)
@@ -154,11 +181,7 @@ def test_a_packed_sequence_is_what_it_is_alone(name, rng):
     jax.tree.map(compare, outputs, expected)
     jax.tree.map(compare, grads, expected_grads)
     assert np.isfinite(whole).all()
-    if (
-        not isinstance(layer, nn.Module)
-        or "Norm" in name
-        or name.startswith(("RNN", "GRU", "LSTM"))
-    ):
+    if "Norm" in case or case.startswith(("RNN", "GRU", "LSTM")):
         assert (np.asarray(whole)[ROWS == 0] == 0).all()
 
 
@@ -185,18 +208,8 @@ def test_one_program_serves_all_lengths(name, rng):
     np.testing.assert_allclose(second[:1], whole, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "GRU{'bidirectional': True, 'num_layers': 2}",
-        "Transformer",
-        "GroupedQueryAttention",
-        "GroupNorm",
-    ],
-)
-def test_rows_that_lie_on_several_devices(name, kind, rng):
-    layer, run = CASES[name]
+def test_rows_that_lie_on_several_devices(on_devices, kind, rng):
+    layer, run = CASES[on_devices]
     net, params, state, x = arrays_of(layer, rng)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
     rows = NamedSharding(mesh, PartitionSpec("data"))
@@ -270,7 +283,7 @@ class LanguageModel(nn.Module):
 
 
 def test_a_packed_loss_is_the_mean_over_all_tokens_that_have_a_next_one(rng):
-    documents = [rng.integers(1, 20, size).astype(np.int32) for size in (5, 3, 5, 3, 3)]
+    documents = [rng.integers(1, 20, size).astype(np.int32) for size in (4, 4, 4, 4, 4)]
     rows = data.collate(list(data.pack(documents, 9, split=False)))
     net = fn.functionalize(LanguageModel())
     params, state = net.init(jax.random.key(0))
@@ -291,7 +304,7 @@ def test_a_packed_loss_is_the_mean_over_all_tokens_that_have_a_next_one(rng):
 
     mean, means = packed(params, rows["tokens"], rows["segment_ids"])
     each = np.array([alone(params, document) for document in documents])
-    counts = np.array([len(document) - 1 for document in documents])
+    counts = np.array([len(document) - 1 for document in documents], np.float32)
     np.testing.assert_allclose(mean, (each * counts).sum() / counts.sum(), rtol=1e-5)
     np.testing.assert_allclose(means[means != 0], each, rtol=1e-5)
     grad = jax.jit(jax.grad(lambda p: packed(p, rows["tokens"], rows["segment_ids"])[0]))(params)
@@ -308,7 +321,7 @@ def test_batch_norm_of_padded_sequences_is_that_of_their_tokens(channels_last, d
     mask = np.asarray(F.length_mask(np.array([2, 5, 0]), 5))
     x = rng.normal(size=(3, 5, 2)).astype(np.float32) * 3 + 20
     x[~mask] = np.nan
-    x, factors = jnp.asarray(x, dtype), rng.normal(size=(7, 2)).astype(dtype)
+    x, factors = jnp.asarray(x, dtype), rng.normal(size=(7, 2)).astype(np.dtype(dtype))
     net = fn.functionalize(nn.BatchNorm1d(2, channels_last=channels_last))
     flat = fn.functionalize(nn.BatchNorm1d(2))
     params, state = net.init(jax.random.key(0))
@@ -359,8 +372,10 @@ REFUSED = {
     "a shape": (nn.GRU(4, 3, batch_first=True), (X,), {"segment_ids": IDS.T}, r"\(2, 5\)"),
     "floats": (nn.GRU(4, 3, batch_first=True), (X,), {"segment_ids": IDS * 1.0}, "integers"),
     "lengths too": (nn.GRU(4, 3), (X,), {"segment_ids": IDS, "lengths": [2, 5]}, "not both"),
-    "one of two arrays": (nn.MultiheadAttention(4, 2), (X, X * 2, X), {"segment_ids": IDS.T}, "key_segment_ids"),
-    "keys alone": (nn.MultiheadAttention(4, 2), (X, X * 2, X), {"key_segment_ids": IDS.T}, "segment_ids of the quer"),
+    "keys of another length": (
+        nn.MultiheadAttention(4, 2), (X, X[:1], X[:1]), {"segment_ids": IDS.T[:, :2]}, "key_segment_ids",
+    ),
+    "keys alone": (nn.MultiheadAttention(4, 2), (X, X * 2, X), {"key_segment_ids": IDS.T}, "those of the queries"),
     "attention's shape": (nn.MultiheadAttention(4, 2), (X, X, X), {"segment_ids": IDS}, r"\(5, 2\)"),
     "a cache": (nn.GroupedQueryAttention(4, 2), (X,), {"segment_ids": IDS, "cache": CACHE}, "one sequence a row"),
     "grouped queries' shape": (nn.GroupedQueryAttention(4, 2), (X,), {"segment_ids": IDS.T}, r"\(2, 5\)"),

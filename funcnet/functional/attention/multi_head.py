@@ -87,8 +87,8 @@ def multi_head_attention_forward(
         batch_first: inputs and output are ``(N, length, features)``.
         segment_ids: which of several sequences packed in one a query belongs to, ``(N, L)``, or ``(L,)`` for one
             example, as `funcnet.data.pack` yields; it attends to the keys of its own segment. 0 is padding.
-        key_segment_ids: of the keys, ``(N, S)`` or ``(S,)``; by default those of the queries, where these are the
-            same array.
+        key_segment_ids: of the keys, ``(N, S)`` or ``(S,)``; by default those of the queries, in attention to
+            oneself.
         dropout_key: random key; needed for dropout in training.
         implementation: which form computes it, as of `scaled_dot_product_attention`; by default what was
             measured to be the fastest that serves. The weights come from the plain form alone.
@@ -127,7 +127,7 @@ def multi_head_attention_forward(
         embed_dim_to_check, num_heads, batch_first,
     )  # fmt: skip
     _check_masks(key_padding_mask, attn_mask, sizes)
-    segments = _segments(segment_ids, key_segment_ids, sizes, query is key)
+    segments = _segments(segment_ids, key_segment_ids, sizes)
     _check_parameters(
         embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v, out_proj_weight
     )
@@ -270,17 +270,14 @@ class _Segments(NamedTuple):
     keys: Array
 
 
-def _segments(
-    queries: ArrayLike | None, keys: ArrayLike | None, sizes: _Sizes, one: bool
-) -> _Segments | None:
-    """Check segment ids; those of the keys may be left out where query and key are one array."""
+def _segments(queries: ArrayLike | None, keys: ArrayLike | None, sizes: _Sizes) -> _Segments | None:
+    """Check segment ids; those of the keys are those of the queries unless they are given."""
     if queries is None and keys is None:
         return None
-    if queries is None or (keys is None and not one):
-        missing = "segment_ids of the queries" if queries is None else "key_segment_ids"
+    if queries is None or (keys is None and sizes.keys != sizes.queries):
+        missing = "segment_ids, those of the queries," if queries is None else "key_segment_ids"
         raise ValueError(
-            f"where query and key are two arrays, both need segment ids, and {missing} are missing: give "
-            "segment_ids=... and key_segment_ids=..."
+            f"{missing} are missing: with {sizes.queries} queries and {sizes.keys} keys both need segment ids"
         )
     found = _Segments(
         segment_array("segment_ids", queries),

@@ -136,7 +136,8 @@ class MultiheadAttention(Module):
             segment_ids: which of several sequences packed in one each position belongs to, ``(N, L)``, whatever
                 ``batch_first`` is, or ``(L,)``; as `funcnet.data.pack` yields. Attention stays within a segment,
                 and 0 is padding.
-            key_segment_ids: of the keys, ``(N, S)`` or ``(S,)``, where these are another array than the queries.
+            key_segment_ids: of the keys, ``(N, S)`` or ``(S,)``; by default those of the queries, in attention to
+                oneself.
 
         Returns:
             The output, of the query's shape; and the weights, ``(N, L, S)`` or
