@@ -37,6 +37,9 @@ NO_NORM = dict.fromkeys(
     ("linear", "grouped", "transposed", "tied", "attention", "recurrent", "repeated", "lora"),
     "no",
 )
+NO_CHAIN: dict[str, str] = {}
+NO_LINEAR: dict[str, str] = {}
+FAKE: dict[str, str] = {}
 
 
 def rewriting(name, **settings):
@@ -93,10 +96,30 @@ def quantized_and_adapted(module, params, state, x):
     return adapted, *with_drawn(adapted, params, state)
 
 
-@rewriting("fake", like=0.06, near=1e-2)
+@rewriting("shrunk", refuses=NO_CHAIN)
+def shrunk(module, params, state, x):
+    return compression.shrink(module, params, state, 0.5, verify=x)[:3]
+
+
+@rewriting("dynamic", like=0.06, near=1e-2, refuses=NO_LINEAR)
+def dynamic(module, params, state, x):
+    return compression.quantize_dynamic(module, params, state)
+
+
+@rewriting("fake", like=0.06, near=1e-2, refuses=FAKE)
 def fake(module, params, state, x):
-    made = compression.fake_quantize(module, params, state)
-    return made.module, made.params, compression.calibrate(*made, [x])
+    made, params, state = compression.fake_quantize(module, params, state)
+    return made, params, compression.calibrate(made, params, state, [x])
+
+
+@rewriting("converted", like=0.06, near=1e-2, refuses=FAKE)
+def converted(module, params, state, x):
+    return compression.convert(*fake(module, params, state, x))
+
+
+@rewriting("converted, products of floats", like=0.06, near=1e-2, refuses=FAKE)
+def converted_with_floats(module, params, state, x):
+    return compression.convert(*fake(module, params, state, x), products="float")
 
 
 def with_drawn(module, params, state):
