@@ -1,8 +1,10 @@
 """Pruned units taken out: a description with smaller arrays, which computes what the masked one does."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -97,24 +99,23 @@ def shrink(
     module = describe(module)
     layout = layout_of(module)
     units = chosen_units(layout, groups, patterns)
-    if _is_amount(pruned):
-        masks = unit_masks(module, params, pruned, groups=groups, patterns=patterns, norm=norm)
-    else:
-        masks = pruned
-    given = dict(leaves_with_paths(masks_like(params, masks)))
-    found = {path: kept_by_masks(layout, one, given) for path, one in units.items()}
-    kept = {path: _equal_counts(one) for path, one in found.items() if one is not None}
+    masks = masks_like(params, pruned) if not _is_amount(pruned) else None
+    # Compiled as a whole: one program instead of one for each shape and operation.
+    masks, masked, found = jax.jit(partial(_marked, module, units, groups, patterns, norm))(
+        params, masks, None if masks is not None else pruned
+    )
+    kept = {path: _equal_counts(one) for path, one in found.items()}
     kept = {path: one for path, one in kept.items() if not one.all()}
     if not kept:
         raise ValueError(
             f"no unit is masked as a whole, so nothing can go. Units lie in: {', '.join(units)}; masks of whole units "
             "come from unit_masks, or from structured_masks of rows"
         )
-    masked = apply_masks(params, masks)
+    going = [units[path] for path in kept]
     arrays = arrays_by_path(module, masked, state)
-    _check_nothing_acts(layout, [units[path] for path in kept], kept, arrays)
-    small = _rewritten(module, layout, [units[path] for path in kept], kept)
-    taken = _taken_out(layout, units, kept, arrays)
+    taken, acts = jax.jit(partial(_taken_out, layout, going, kept))(arrays)
+    _check_nothing_acts(acts)
+    small = _rewritten(module, layout, going, kept)
     new_params, new_state = trees_of(small, taken)
     made = Shrunk(small, new_params, new_state, {path: _places(one) for path, one in kept.items()})
     if verify is not None:
@@ -126,21 +127,34 @@ def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) or (hasattr(value, "dtype") and jnp.ndim(value) == 0)
 
 
-def _check_nothing_acts(
-    layout: Layout, units: list[Units], kept: Mapping[str, np.ndarray], arrays: Mapping[str, Any]
-) -> None:
+def _marked(
+    module: Module,
+    units: Mapping[str, Units],
+    groups: UnitGroups | None,
+    patterns: str | Iterable[str],
+    norm: float,
+    params: Params,
+    masks: PyTree,
+    amount: Any,
+) -> tuple[PyTree, Params, dict[str, Array]]:
+    """Return masks, masked parameters, and which units of each layer are kept."""
+    if masks is None:
+        masks = unit_masks(module, params, amount, groups=groups, patterns=patterns, norm=norm)
+    given = dict(leaves_with_paths(masks))
+    layout = layout_of(module)
+    found = {path: kept_by_masks(layout, one, given) for path, one in units.items()}
+    known = {path: one for path, one in found.items() if one is not None}
+    return masks, apply_masks(params, masks), known
+
+
+def _check_nothing_acts(acts: Mapping[tuple[str, str], Array]) -> None:
     """Raise unless the layers that follow are masked where units go: then they go without a trace."""
-    for one in units:
-        for part in one.parts:
-            stacked = len(layout.sizes[part.path])
-            if part.read and bool(
-                (rows_of(arrays[part.path], part, stacked).any(-1) & ~kept[one.path]).any()
-            ):
-                raise ValueError(
-                    f"units of {one.path} go, and {part.path} still reads them, so that their biases and norms act: "
-                    "mask all that belongs to them first, best before training: "
-                    "masks = compression.whole_units(module, params, masks)"
-                )
+    for (maker, taker), act in acts.items():
+        if act:
+            raise ValueError(
+                f"units of {maker} go, and {taker} still reads them, so that their biases and norms act: mask all that "
+                "belongs to them first, best before training: masks = compression.whole_units(module, params, masks)"
+            )
 
 
 def _equal_counts(kept: Array) -> np.ndarray:
@@ -161,17 +175,18 @@ def _places(kept: np.ndarray) -> np.ndarray:
 
 
 def _taken_out(
-    layout: Layout,
-    units: Mapping[str, Units],
-    kept: Mapping[str, np.ndarray],
-    arrays: dict[str, Array],
-) -> dict[str, Array]:
-    """Return all arrays of the smaller model."""
-    taken = dict(arrays)
-    for path, keep in kept.items():
-        for part in units[path].parts:
+    layout: Layout, units: list[Units], kept: Mapping[str, np.ndarray], arrays: dict[str, Array]
+) -> tuple[dict[str, Array], dict[Any, Array]]:
+    """Return all arrays of the smaller model; and whether a layer still reads units that go, by both layers."""
+    taken, acts = dict(arrays), {}
+    for one in units:
+        keep = kept[one.path]
+        for part in one.parts:
+            if part.read:
+                rows = rows_of(arrays[part.path], part, len(layout.sizes[part.path]))
+                acts[one.path, part.path] = (rows.any(-1) & ~keep).any()
             taken[part.path] = _cut(layout, part, _places(keep), taken[part.path])
-    return taken
+    return taken, acts
 
 
 def _cut(layout: Layout, part: Part, places: np.ndarray, values: Array) -> Array:

@@ -287,8 +287,8 @@ def _check_size(path: str, size: int, count: int, exact: bool) -> None:
 
 def _heads(path: str, layer: Any) -> Units:
     """Return the heads of an attention layer."""
-    of_kind = _packed_heads if isinstance(layer, MultiheadAttention) else _shared_heads
-    parts, sizes, number = of_kind(layer)
+    packed = isinstance(layer, MultiheadAttention)
+    parts, sizes, number = _packed_heads(layer) if packed else _shared_heads(layer)
     own = tuple(part._replace(path=join(path, part.path)) for part in parts)
     return Units(path, number, own, tuple((join(path, *name), *rest) for name, *rest in sizes))
 

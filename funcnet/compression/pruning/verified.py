@@ -54,8 +54,12 @@ _COMMON = (
 def _outputs(model: tuple[Any, ...], inputs: Any) -> list[Any]:
     module, params, state = model
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-    output: PyTree = functionalize(module).apply(params, state, *arguments)[0]
-    return [leaf for leaf in jax.tree.leaves(output) if hasattr(leaf, "dtype")]
+    net = functionalize(module)
+
+    def call(params: PyTree, state: PyTree) -> PyTree:
+        return net.apply(params, state, *arguments)[0]
+
+    return jax.tree.leaves(jax.jit(call)(params, state))
 
 
 def _difference(expected: Any, found: Any) -> float:

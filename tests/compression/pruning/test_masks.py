@@ -15,7 +15,7 @@ LEAVES = {
     "matrix": lambda: jnp.arange(1.0, 13).reshape(3, 4),
     "bfloat16": lambda: jnp.arange(1, 13).reshape(3, 4).astype(jnp.bfloat16),
     "float16": lambda: -jnp.arange(1, 13).reshape(3, 4).astype(jnp.float16),
-    "complex": lambda: jnp.arange(1, 13).reshape(3, 4) * jnp.complex64(1 - 1j),
+    "complex": lambda: jax.lax.complex(*[jnp.arange(1.0, 13).reshape(3, 4)] * 2),
     "stacked": lambda: jnp.arange(1.0, 25).reshape(2, 3, 4),
     "scalar": lambda: jnp.float32(2.0),
     "Python float": lambda: 2.0,

@@ -84,11 +84,16 @@ NARROW = ("adam", "frozen head", "lookahead", "master_copy", "packed")
 """Optimizers that are tried in 16 bits in every run; the others with ``--grid=full``."""
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
-def test_masked_numbers_are_zero_whatever_the_optimizer(name, dtype, pytestconfig):
-    if dtype == "bfloat16" and name not in NARROW and pytestconfig.getoption("grid") != "full":
-        pytest.skip("in 16 bits with --grid=full")
+def pytest_generate_tests(metafunc):
+    if "dtype" in metafunc.fixturenames:
+        full = metafunc.config.getoption("grid") == "full"
+        names = sorted(OPTIMIZERS)
+        narrow = names if full else NARROW
+        pairs = [(name, "float32") for name in names] + [(name, "bfloat16") for name in narrow]
+        metafunc.parametrize(("name", "dtype"), pairs)
+
+
+def test_masked_numbers_are_zero_whatever_the_optimizer(name, dtype):
     params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
     path, state = trained(optim.keep_masked(OPTIMIZERS[name](), MASKS), params)
     for now in path:
