@@ -24,7 +24,7 @@ PAIRS = list(itertools.product(LAYERS, SCHEMES))
 
 
 def pytest_generate_tests(metafunc):
-    sampled(metafunc, ("layer", "scheme"), PAIRS, 2 * len(LAYERS))
+    sampled(metafunc, ("layer", "scheme"), PAIRS, len(SCHEMES) + 1)
 
 
 @cache
@@ -96,9 +96,8 @@ def test_names_and_trees(layer, scheme):
 @pytest.mark.parametrize("layer", ["linear", "repeat", "attention", "shared", "transposed"])
 def test_in_bfloat16_and_in_mixed_precision(layer):
     small, back, _, x = both(layer, "int8", "bfloat16")
-    found = apply(small, x)
-    assert found.dtype == jnp.bfloat16
-    same_trees(found, apply(back, x), rtol=0.05, atol=0.1)
+    assert {a.dtype.name for a in jax.tree.leaves(back[1:])} == {"bfloat16"}
+    same_trees(apply(small, x), apply(back, x), rtol=0.05, atol=0.1)
     small, back, _, x = both(layer, "int4")
     mixed = [fn.mixed_precision(fn.functionalize(model[0])) for model in (small, back)]
     results = [
@@ -145,23 +144,23 @@ def test_pickled_saved_and_loaded(layer, tmp_path):
     same_trees(apply(again, x), expected)
     bound = pickle.loads(pickle.dumps(fn.bind(*small)))
     same_trees(bound(x), fn.bind(*small)(x))
-    fn.save_weights(tmp_path / "small.safetensors", *small)
+    fn.checkpoint.save_weights(tmp_path / "small.safetensors", *small)
     empty = quantized(module, SCHEMES["nf4 twice"])
-    loaded = fn.load_weights(tmp_path / "small.safetensors", empty)
+    loaded = fn.checkpoint.load_weights(tmp_path / "small.safetensors", empty)
     same_trees(loaded, small[1:])
     same_trees(apply((empty, *loaded), x), expected)
     same_trees(fn.load_state_dict(empty, fn.state_dict(*small)), small[1:])
 
 
 def test_a_tied_weight_is_quantized_once_and_stays_tied():
-    (module, params, state), _, _, x = both("shared", "int8")
+    (module, params, state), _, _, _ = both("shared", "int8")
     assert module.head.weight is module.table.weight
     assert list(state) == ["table"]
     assert "weight" not in params.get("head", {})
     bound = fn.bind(module, params, state)
     np.testing.assert_array_equal(bound.head.weight, bound.table.weight)
+    original, *arrays = model_and_input("shared")[:3]
     with pytest.raises(ValueError, match=r"head.weight is tied to .* choose head as well"):
-        original, *arrays = model_and_input("shared")[:3]
         quantize(original, *arrays, patterns="table")
     with pytest.raises(ValueError, match="choose table as well"):
         dequantize(module, params, state, "head")
@@ -259,7 +258,7 @@ def test_a_quantized_model_is_adapted_and_trained():
     )
     with pytest.raises(ValueError, match="in few bits, which cannot hold the addition"):
         nn.merge_lora(adapted, params)
-    with pytest.raises(ValueError, match="adapted by nn.lora: merge_lora first"):
+    with pytest.raises(ValueError, match=r"adapted by nn\.lora: merge_lora first"):
         quantize(adapted, params, kept)
 
 
@@ -267,8 +266,8 @@ def test_captured_and_counted():
     (module, params, state), _, _, x = both("linear", "int8")
     net = fn.functionalize(nn.Sequential(module, nn.ReLU()))
     params, state = {"0": params}, {"0": state}
-    outputs = fn.capture(net.apply)(params, state, x)[1]
-    assert "0.weight" not in outputs
+    (_, outputs), _ = fn.capture(net, "0").apply(params, state, x)
+    np.testing.assert_allclose(outputs["0"], apply((module, params["0"], state["0"]), x), rtol=1e-6)
     table = fn.summary(net, x)
     rows = {row.path: row for row in table.rows}
     assert rows["0.weight"].bytes == 5 * 6 + 5 * 4

@@ -104,8 +104,8 @@ def same_trees(found, expected, **tolerance):
         )
 
 
-def sampled(metafunc, names, pairs, count):
-    """Give a test pairs of names: a fixed sample that has each name of either kind, or all with --grid=full."""
+def sampled(metafunc, names, pairs, step):
+    """Give a test pairs of names: each ``step``-th, or all with --grid=full."""
     if set(names) <= set(metafunc.fixturenames):
         full = metafunc.config.getoption("grid") == "full"
-        metafunc.parametrize(names, pairs if full else pairs[:: len(pairs) // count])
+        metafunc.parametrize(names, pairs if full else pairs[::step])
