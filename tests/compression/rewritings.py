@@ -10,7 +10,9 @@ from typing import Any
 
 import jax
 
+import funcnet as fn
 from funcnet import compression, nn
+from funcnet.module.rewriting import arrays_by_path, trees_of
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,11 @@ NO_NORM = dict.fromkeys(
     ("linear", "grouped", "transposed", "tied", "attention", "recurrent", "repeated", "lora"),
     "no",
 )
-NO_CHAIN: dict[str, str] = {}
-NO_LINEAR: dict[str, str] = {}
-FAKE: dict[str, str] = {}
+NO_CHAIN = dict.fromkeys(
+    ("grouped", "tied", "recurrent", "repeated", "lora"), "no layer is known whose units go on"
+)
+NO_LINEAR = {"tied": "embedding.weight is tied to", "lora": "adapted by nn.lora|LoRALinear.__call__"}
+FAKE = {"lora": "is adapted by nn.lora: merge_lora first"}
 
 
 def rewriting(name, **settings):
@@ -91,9 +95,9 @@ def dequantized(module, params, state, x):
 @rewriting("int8, then lora", like=0.03, refuses=ADAPTED)
 def quantized_and_adapted(module, params, state, x):
     """As QLoRA has it: the weights in few bits stay, what is trained is the addition."""
-    module, params, state = compression.quantize(module, params, state)
-    adapted = nn.lora(module, "*", rank=2)
-    return adapted, *with_drawn(adapted, params, state)
+    small = compression.quantize(module, params, state)
+    adapted = nn.lora(small[0], "*", rank=2)
+    return adapted, *with_drawn(adapted, small)
 
 
 @rewriting("shrunk", refuses=NO_CHAIN)
@@ -122,16 +126,7 @@ def converted_with_floats(module, params, state, x):
     return compression.convert(*fake(module, params, state, x), products="float")
 
 
-def with_drawn(module, params, state):
-    """Put given arrays into drawn trees that have more."""
-    import funcnet as fn
-
-    drawn = fn.state_dict(module, *fn.functionalize(module).init(jax.random.key(0)))
-    given = _flat(params) | _flat(state)
-    return fn.load_state_dict(module, drawn | given)
-
-
-def _flat(tree):
-    from funcnet.core.paths import leaves_with_paths
-
-    return dict(leaves_with_paths(tree))
+def with_drawn(module, given):
+    """Return trees of a model that has more arrays than those of another: the others are drawn."""
+    drawn = fn.functionalize(module).init(jax.random.key(0))
+    return trees_of(module, arrays_by_path(module, *drawn) | arrays_by_path(*given))

@@ -6,7 +6,7 @@ import numpy as np
 
 from funcnet.compression.quantization.fake import FakeQuantized, class_before, with_starts
 from funcnet.compression.quantization.integer import (
-    PRODUCTS,
+    PRODUCT_FORMS,
     RoundedInput,
     has_integer_form,
     in_integers,
@@ -60,7 +60,7 @@ def convert(
 
     Reference: ``torch.ao.quantization.convert``.
     """
-    check_choice("products", products, PRODUCTS)
+    check_choice("products", products, PRODUCT_FORMS)
     module = describe(module)
     layout = layout_of(module)
     layers = {path: m for path, m in layout.modules.items() if isinstance(m, FakeQuantized)}

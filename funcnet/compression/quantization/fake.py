@@ -27,7 +27,7 @@ __all__ = ["FakeQuantized", "fake_quantize"]
 
 ModuleT = TypeVar("ModuleT", bound=Module)
 
-KINDS = (Linear, ConvolutionBase, ConvTransposeBase, Embedding)
+QUANTIZABLE = (Linear, ConvolutionBase, ConvTransposeBase, Embedding)
 
 
 class RoundedWeight:
@@ -117,7 +117,7 @@ def fake_quantize(
     Reference: Jacob et al., 2017, https://arxiv.org/abs/1712.05877; ``torch.ao.quantization.prepare_qat``.
     """
     module = describe(module)
-    chosen = chosen_layers(module, patterns, KINDS)
+    chosen = chosen_layers(module, patterns, QUANTIZABLE)
     paths = {id(layer): path for path, layer in chosen.items()}
     layout = layout_of(module)
 

@@ -27,7 +27,7 @@ from funcnet.transforms.derivatives.straight_through import straight_through
 
 __all__ = ["IntegerLayer", "RoundedInput"]
 
-PRODUCTS = ("integer", "float")
+PRODUCT_FORMS = ("integer", "float")
 
 
 class RoundedInput(Module):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet.compression.quantization.fake import KINDS, FakeQuantized
+from funcnet.compression.quantization.fake import QUANTIZABLE, FakeQuantized
 from funcnet.compression.quantization.quantized import QuantizedArray, decoder, encoder
 from funcnet.compression.quantization.schemes import Scheme
 from funcnet.core.aliases import Array, Params, State
@@ -218,7 +218,7 @@ def sensitivity(
 
     start = mean(arrays)
     rows: list[LayerCost] = []
-    for path, layer in chosen_layers(module, patterns, KINDS).items():
+    for path, layer in chosen_layers(module, patterns, QUANTIZABLE).items():
         spec = vars(layer)["weight"]
         name = layout.first_path.get(id(spec), "")
         if name not in arrays:

@@ -17,7 +17,7 @@ from funcnet.functional.promotion import add_bias
 __all__ = ["float8_linear", "scaled_mm", "to_float8"]
 
 E4M3, E5M2 = jnp.dtype(jnp.float8_e4m3fn), jnp.dtype(jnp.float8_e5m2)
-KINDS = (E4M3, E5M2)
+FLOAT8_DTYPES = (E4M3, E5M2)
 
 
 def to_float8(input: Array, dtype: DType = jnp.float8_e4m3fn) -> tuple[Array, Array]:
@@ -42,7 +42,7 @@ def to_float8(input: Array, dtype: DType = jnp.float8_e4m3fn) -> tuple[Array, Ar
     """
     (input,) = as_floats("to_float8", input=input)
     kind = jnp.dtype(dtype)
-    if kind not in KINDS:
+    if kind not in FLOAT8_DTYPES:
         raise TypeError(f"dtype must be float8_e4m3fn or float8_e5m2; got {kind}")
     wide = jax.lax.stop_gradient(input).astype(jnp.float32)
     greatest = float(jnp.finfo(kind).max)
@@ -87,7 +87,7 @@ def scaled_mm(
     Reference: ``torch._scaled_mm``.
     """
     for name, array in {"a": a, "b": b}.items():
-        if array.dtype not in KINDS:
+        if array.dtype not in FLOAT8_DTYPES:
             raise TypeError(
                 f"scaled_mm: {name} must hold float8_e4m3fn or float8_e5m2; got {array.dtype}: write "
                 f"{name}, scale_{name} = F.to_float8({name})"
