@@ -154,7 +154,7 @@ class BlockMask:
         return [self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices]
 
     def __getitem__(self, index: Any) -> "BlockMask":
-        """Choose examples, or examples and heads: a number keeps its axis, with one element."""
+        """Choose examples, or examples and heads; a number keeps its axis."""
         index = index if isinstance(index, tuple) else (index,)
         sizes = self.kv_num_blocks.shape[:-1]
         if len(index) > len(sizes):
@@ -256,9 +256,8 @@ def create_mask(
     Reference: ``torch.nn.attention.flex_attention.create_mask``.
     """
     sizes = _sizes(B, H, Q_LEN, KV_LEN)
-    at = Positions(
-        *(jnp.arange(n, dtype=jnp.int32).reshape(s) for n, s in zip(sizes, _SHAPES, strict=True))
-    )
+    batch, heads, rows, columns = (jnp.arange(n, dtype=jnp.int32) for n in sizes)
+    at = Positions(batch, heads, rows[None, None], columns[None, None])
     if takes_score(mod_fn):
         check_score(mod_fn)
         return over_positions(mod_fn, at, jnp.zeros(sizes)) != -jnp.inf
