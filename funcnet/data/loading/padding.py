@@ -1,6 +1,6 @@
 """`pad`: samples of unequal length to one batch, filled up, with their lengths and a mask of what is real."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -104,7 +104,7 @@ class PaddingCollate:
         like = samples[0]
         if not all(map(is_plain, samples)):
             samples = [plain_tree(sample) for sample in samples]
-        samples = [self._with_arrays(sample) for sample in samples]
+        samples = [_with_arrays(sample, self._value_of) for sample in samples]
         rows = [[leaf for _, leaf in named_leaves(sample)] for sample in samples]
         if any(len(row) != len(rows[0]) for row in rows):
             return collate(samples, allocate)  # which says how their structures differ
@@ -131,17 +131,6 @@ class PaddingCollate:
         """Find the pattern that a field's name fits, and its value."""
         return next((found for found in self.values.items() if fnmatchcase(name, found[0])), None)
 
-    def _with_arrays(self, tree: Any, name: str = "") -> Any:
-        """Make arrays of the lists of numbers that are to be filled."""
-        if isinstance(tree, list) and self._value_of(name) and _holds_numbers(tree):
-            return _number_array(tree)
-        if isinstance(tree, dict):
-            return {key: self._with_arrays(part, _inside(name, key)) for key, part in tree.items()}
-        if isinstance(tree, list | tuple):
-            parts = [self._with_arrays(part, _inside(name, k)) for k, part in enumerate(tree)]
-            return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-        return tree
-
     def _fields(self, sample: Any) -> dict[int, tuple[str, float]]:
         """Find what to fill: leaves by their place, each with its name and value."""
         found: dict[int, tuple[str, float]] = {}
@@ -155,7 +144,8 @@ class PaddingCollate:
         missing = next((pattern for pattern in self.values if pattern not in used), None)
         if missing is not None:
             what = f"field {missing!r}" if self.named else "array or list of numbers to fill up"
-            raise ValueError(f"samples have no {what}; they have {[name for name, _ in leaves]}")
+            there = [name for name, _ in named_leaves(_with_arrays(sample, lambda name: True))]
+            raise ValueError(f"samples have no {what}; they have {there}")
         return found
 
     def _fill(
@@ -224,6 +214,18 @@ def _sizes(length: int | Sequence[int] | None) -> tuple[int, ...]:
     return tuple(sorted(sizes))
 
 
+def _with_arrays(tree: Any, wanted: Callable[[str], Any], name: str = "") -> Any:
+    """Make arrays of lists of numbers: those whose names are wanted."""
+    if isinstance(tree, list) and _holds_numbers(tree):
+        return _number_array(tree) if wanted(name) else tree
+    if isinstance(tree, dict):
+        return {key: _with_arrays(part, wanted, _inside(name, key)) for key, part in tree.items()}
+    if isinstance(tree, list | tuple):
+        parts = [_with_arrays(part, wanted, _inside(name, k)) for k, part in enumerate(tree)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
+
+
 def _inside(name: str, key: object) -> str:
     return f"{name}.{key}" if name else str(key)
 
@@ -260,7 +262,9 @@ def _number_array(values: list[Any]) -> Any:
         return values
     if array.dtype.kind == "i" and array.size and (array < -(2**31)).any() | (array >= 2**31).any():
         return array
-    return array.astype({"i": np.int32, "f": np.float32, "c": np.complex64}.get(array.dtype.kind))
+    return array.astype(
+        {"i": np.int32, "f": np.float32, "c": np.complex64}.get(array.dtype.kind, bool)
+    )
 
 
 def _alike(name: str, column: list[Any]) -> list[np.ndarray]:

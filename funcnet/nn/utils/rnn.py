@@ -54,7 +54,7 @@ def pad_sequence(
     """
     check_choice("padding_side", padding_side, ("right", "left"))
     arrays = _sequence_arrays(sequences)
-    dtype = widest(*(array.dtype for array in arrays))
+    dtype = widest(*map(jnp.result_type, arrays))  # in 32 bits, of NumPy's with 64, as JAX has it
     check_fill("padding_value", padding_value, dtype)
     longest = max(array.shape[0] for array in arrays)
     values = [known_values(array) for array in arrays]
