@@ -213,10 +213,10 @@ def profile_memory(
     Example:
         >>> net = fn.functionalize(nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 1)))
         >>> params, state = net.init(jax.random.key(0))
-        >>> step = fn.grad(lambda params, x: net.apply(params, state, x)[0].sum())
+        >>> step = fn.grad(lambda params, x: (net.apply(params, state, x)[0] ** 2).mean())
         >>> profile = fn.profile_memory(step, params, jnp.ones((64, 8)), net=net)
-        >>> profile.by_layer("residual")["1"] == 64 * 32 * 4
-        True
+        >>> profile.by_layer("residual")
+        {'1': 8192}
     """
     if isinstance(function, Functional):
         net, function = net or function, function.apply

@@ -51,7 +51,8 @@ def similarity_matrix(
     columns = rows if columns is None else columns
     if matrix.shape != (len(rows), len(columns)):
         raise ValueError(
-            f"the matrix has shape {matrix.shape}, but there are {len(rows)} names of rows and {len(columns)} of columns"
+            f"the matrix has shape {matrix.shape}, but there are {len(rows)} names of rows and "
+            f"{len(columns)} of columns"
         )
     written = max(matrix.shape) <= _MOST_WITH_NUMBERS
     height, width = (max(2.5, (0.5 if written else 0.2) * number) for number in matrix.shape)

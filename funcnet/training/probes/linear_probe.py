@@ -95,7 +95,8 @@ def linear_probe(
         >>> net = fn.functionalize(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3)))
         >>> params, state = net.init(jax.random.key(0))
         >>> x = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
-        >>> batches = data.DataLoader(data.ArrayDataset({"image": x, "label": (x[:, 0] > 0).astype(int)}), batch_size=20)
+        >>> samples = data.ArrayDataset({"image": x, "label": (x[:, 0] > 0).astype(int)})
+        >>> batches = data.DataLoader(samples, batch_size=20)
         >>> probes = fn.training.linear_probe(net, params, state, "[01]", batches, batches)
         >>> {path: probe.score > 0.9 for path, probe in probes.items()}
         {'0': True, '1': True}
@@ -176,13 +177,12 @@ def _ridge(
     x, y = x.astype(float), _as_numbers(targets, classes)
     x_mean, y_mean = x.mean(0), y.mean(0)
     x, y = x - x_mean, y - y_mean
-    # of the two equal forms the one with fewer equations; a penalty of zero leaves room for the smallest solution
-    few = x.T @ x if x.shape[1] <= len(x) else x @ x.T
-    few = few + penalty * np.eye(len(few))
-    inverse = np.linalg.pinv(few, hermitian=True) if not penalty else None
-    given = x.T @ y if x.shape[1] <= len(x) else y
-    solved = np.linalg.solve(few, given) if inverse is None else inverse @ given
-    weight = solved if x.shape[1] <= len(x) else x.T @ solved
+    if not penalty:
+        weight = np.linalg.lstsq(x, y)[0]
+    elif x.shape[1] <= len(x):
+        weight = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
+    else:  # the same, with fewer equations
+        weight = x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), y)
     return weight, y_mean - x_mean @ weight
 
 
