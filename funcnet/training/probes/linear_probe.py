@@ -120,7 +120,7 @@ def linear_probe(
             _score(rows.astype(float) @ weight + bias, true, classes)
             for rows, true in ((x_test[path], y_test), (x[path], y))
         ]
-        found[path] = LinearProbe(*scores, weight, bias)
+        found[path] = LinearProbe(scores[0], scores[1], weight, bias)
     return found
 
 

@@ -135,14 +135,17 @@ def cka(
     first = Layers(net, params, state, patterns, features, mesh, rules)
     models = [first]
     if other is not None:
-        models.append(Layers(*other, other_patterns or patterns, features, mesh, rules))
+        second, *trees = other
+        models.append(
+            Layers(second, trees[0], trees[1], other_patterns or patterns, features, mesh, rules)
+        )
     paths: list[tuple[str, ...]] = []
 
     def look(arrays: list[Any], x: Any, valid: Array) -> Any:
         paths[:] = []
         grams = []
-        for model, own in zip(models, arrays, strict=True):
-            seen = model(*own, x, len(valid))
+        for model, (params, state) in zip(models, arrays, strict=True):
+            seen = model(params, state, x, len(valid))
             paths.append(tuple(seen))
             grams.append(
                 jnp.stack([_gram(rows, valid, kernel, bandwidth) for rows in seen.values()])
