@@ -22,6 +22,8 @@ from funcnet.training.observers.speed import Profile, Throughput
 from funcnet.training.observers.tensorboard_log import TensorBoardLog
 from funcnet.training.pictures.curves import plot
 from funcnet.training.predict import predict
+from funcnet.training.probes.linear_probe import LinearProbe, linear_probe
+from funcnet.training.probes.similarity import CKA, cka
 from funcnet.training.progress import Progress
 from funcnet.training.rescue import rescued
 from funcnet.training.steps import make_eval_step, make_train_step
@@ -32,6 +34,7 @@ from funcnet.training.trials.one_batch import Overfit, overfit_one_batch
 
 __all__ = [
     "BatchSizeSearch",
+    "CKA",
     "CSVLog",
     "Checkpoints",
     "DynamicLossScale",
@@ -42,6 +45,7 @@ __all__ = [
     "JSONLog",
     "KeepBest",
     "LearningRate",
+    "LinearProbe",
     "LivePlot",
     "Loop",
     "Objective",
@@ -56,11 +60,13 @@ __all__ = [
     "Throughput",
     "TrainState",
     "accuracy",
+    "cka",
     "dynamic_loss_scale",
     "evaluate",
     "find_batch_size",
     "find_learning_rate",
     "fit",
+    "linear_probe",
     "make_eval_step",
     "make_train_step",
     "metrics",

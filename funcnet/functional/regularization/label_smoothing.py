@@ -45,8 +45,8 @@ def smooth_labels(
         >>> F.smooth_labels(jnp.array([2, 0]), 4, 0.2)
         Array([[0.05, 0.05, 0.85, 0.05],
                [0.85, 0.05, 0.05, 0.05]], dtype=float32)
-        >>> F.smooth_labels(jnp.array([0.0, 1.0]), 2, 0.2)
-        Array([0.1, 0.9], dtype=float32)
+        >>> F.smooth_labels(jnp.array([0.0, 1.0]), 2, 0.5)
+        Array([0.25, 0.75], dtype=float32)
 
     Reference: Szegedy et al., Rethinking the Inception Architecture, 2016, https://arxiv.org/abs/1512.00567.
     """

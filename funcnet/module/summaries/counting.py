@@ -19,7 +19,7 @@ from funcnet.core.jax_internals.programs import (
     WhileLoop,
 )
 from funcnet.module.summaries.arithmetic import arithmetic_of, is_product
-from funcnet.module.summaries.places import OpenPlace, Place, Where
+from funcnet.module.summaries.places import LayerPlace, OpenPlace, Where
 
 __all__ = ["Counts", "Marks", "count_program", "programs_of", "turns_of"]
 
@@ -113,7 +113,7 @@ def count_program(
         True
     """
     counts = Counts()
-    around = OpenPlace() if kinds is None else Place(kinds)
+    around = OpenPlace() if kinds is None else LayerPlace(kinds)
     _count(program, _Around(around, 1, False), marks, counts)
     return counts
 

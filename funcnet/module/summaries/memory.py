@@ -19,7 +19,7 @@ from funcnet.module.summaries.counting import programs_of
 from funcnet.module.summaries.places import Where
 from funcnet.transforms.debugging.nan_search import asking_line
 
-__all__ = ["Timeline", "Value", "bytes_of", "timeline"]
+__all__ = ["Timeline", "LiveValue", "bytes_of", "timeline"]
 
 _SAME_VALUE = frozenset({
     "broadcast_in_dim", "copy", "copy_p", "expand_dims", "name", "optimization_barrier", "pcast", "pvary", "reshape",
@@ -36,7 +36,7 @@ _READS_TWICE = frozenset({
 
 
 @dataclass(eq=False)
-class Value:
+class LiveValue:
     """An array that a program makes or is given.
 
     Attributes:
@@ -86,7 +86,7 @@ class Value:
 
 
 @dataclass
-class Step:
+class TimelineStep:
     """One operation of the program, calls written out.
 
     Attributes:
@@ -102,10 +102,10 @@ class Step:
     operation: Operation
     layer: str
     backward: bool
-    operands: list[Value]
-    results: list[Value]
-    in_place: list[tuple[Value, Value]] = field(default_factory=list)
-    within: list[Value] = field(default_factory=list)
+    operands: list[LiveValue]
+    results: list[LiveValue]
+    in_place: list[tuple[LiveValue, LiveValue]] = field(default_factory=list)
+    within: list[LiveValue] = field(default_factory=list)
 
 
 @dataclass
@@ -118,11 +118,11 @@ class Timeline:
         results: of the program.
     """
 
-    steps: list[Step]
-    arguments: list[Value]
-    results: list[Value]
+    steps: list[TimelineStep]
+    arguments: list[LiveValue]
+    results: list[LiveValue]
 
-    def peak(self) -> tuple[Step | None, list[Value]]:
+    def peak(self) -> tuple[TimelineStep | None, list[LiveValue]]:
         """Return the step at which most bytes are held, and what is held there."""
         if not self.steps:
             return None, list(self.arguments)
@@ -182,7 +182,7 @@ def timeline(program: Program, arguments: Sequence[str], place: Where) -> Timeli
         ('dot_general', 256)
     """
     given = [
-        Value(aval, bytes_of(aval), argument=name)
+        LiveValue(aval, bytes_of(aval), argument=name)
         for aval, name in zip(program.arguments, arguments, strict=True)
     ]
     builder = _Builder()
@@ -203,37 +203,39 @@ class _Here:
         place = self.place.entered(tuple(operation.scopes))
         return _Here(place, self.backward or operation.is_transposed, (*self.calls, operation))
 
-    def value(self, aval: Any, size: int | None = None) -> Value:
+    def value(self, aval: Any, size: int | None = None) -> LiveValue:
         bytes = bytes_of(aval) if size is None else size
-        return Value(aval, bytes, self.place.layer, self.calls, self.backward)
+        return LiveValue(aval, bytes, self.place.layer, self.calls, self.backward)
 
 
 class _Builder:
     """What writes a program's steps down."""
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self.constants: dict[int, Value] = {}
+        self.steps: list[TimelineStep] = []
+        self.constants: dict[int, LiveValue] = {}
 
-    def follow(self, program: Program, operands: list[Value], around: _Here) -> list[Value]:
+    def follow(self, program: Program, operands: list[LiveValue], around: _Here) -> list[LiveValue]:
         """Write the steps of a program down, and return the values of its results."""
 
-        def visit(operation: Operation, operands: list[Value]) -> list[Value]:
+        def visit(operation: Operation, operands: list[LiveValue]) -> list[LiveValue]:
             return self._visit(operation, operands, around)
 
         return walk(program, operands, visit, self._constant)
 
-    def _constant(self, value: Any) -> Value:
+    def _constant(self, value: Any) -> LiveValue:
         known = self.constants.get(id(value))
         if known is None:
             aval = jax.typeof(value)
             size = (
                 bytes_of(aval) if getattr(aval, "shape", ()) else 0
             )  # a number is part of the code
-            known = self.constants[id(value)] = Value(aval, size, argument="constants")
+            known = self.constants[id(value)] = LiveValue(aval, size, argument="constants")
         return known
 
-    def _visit(self, operation: Operation, operands: list[Value], around: _Here) -> list[Value]:
+    def _visit(
+        self, operation: Operation, operands: list[LiveValue], around: _Here
+    ) -> list[LiveValue]:
         here = around.at(operation)
         called, control, kind = inner_call(operation), operation.control, operation_kind(operation)
         if called is not None:
@@ -246,7 +248,7 @@ class _Builder:
         programs = programs_of(operation)
         if kind == "cond" and len(programs) == 1:  # that of the platform
             return self.follow(programs[0], operands[1:], here)
-        step = Step(operation, here.place.layer, here.backward, operands, [])
+        step = TimelineStep(operation, here.place.layer, here.backward, operands, [])
         if isinstance(control, ScanLoop):
             _fill_loop(step, control, here)
         else:
@@ -265,7 +267,7 @@ class _Builder:
         return step.results
 
 
-def _held_within(program: Program, here: _Here) -> list[Value]:
+def _held_within(program: Program, here: _Here) -> list[LiveValue]:
     """Return what a program holds at its peak, beside its arguments."""
     return _inner(program, [0] * len(program.arguments), here).peak()[1]
 
@@ -278,11 +280,11 @@ def _inner(program: Program, sizes: list[int], here: _Here) -> Timeline:
     return _timed(builder, given, builder.follow(program, given, here))
 
 
-def _total(values: list[Value]) -> int:
+def _total(values: list[LiveValue]) -> int:
     return sum(value.bytes for value in values)
 
 
-def _fill_loop(step: Step, loop: ScanLoop, here: _Here) -> None:
+def _fill_loop(step: TimelineStep, loop: ScanLoop, here: _Here) -> None:
     """Let a loop make its results, each told to come from what makes it in the body."""
     outside = loop.shared + loop.carried  # they lie where the loop's operands and results do
     rows = [bytes_of(aval) for aval in loop.body.arguments[outside:]]
@@ -297,10 +299,10 @@ def _fill_loop(step: Step, loop: ScanLoop, here: _Here) -> None:
     step.in_place = list(zip(carried, step.results[: loop.carried], strict=True))
 
 
-def _timed(builder: _Builder, given: list[Value], results: list[Value]) -> Timeline:
+def _timed(builder: _Builder, given: list[LiveValue], results: list[LiveValue]) -> Timeline:
     """Leave out steps that nobody needs, and number the first and last step of each value."""
     read = {id(value) for value in results}
-    steps: list[Step] = []
+    steps: list[TimelineStep] = []
     for step in reversed(builder.steps):
         if step.operation.acts or any(id(value) in read for value in step.results):
             read.update(id(value) for value in step.operands)
@@ -322,9 +324,9 @@ def _timed(builder: _Builder, given: list[Value], results: list[Value]) -> Timel
     return Timeline(steps, arguments, results)
 
 
-def _replaced(step: Step, number: int) -> list[Value]:
+def _replaced(step: TimelineStep, number: int) -> list[LiveValue]:
     """Return the operands whose places a step's results take."""
-    taken: dict[int, Value] = {}
+    taken: dict[int, LiveValue] = {}
     filled: set[int] = set()
     for operand, result in step.in_place:
         ends = operand.last == number and not operand.returned

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-__all__ = ["OpenPlace", "Place", "Where"]
+__all__ = ["OpenPlace", "LayerPlace", "Where"]
 
 
 class Where(Protocol):
@@ -57,7 +57,7 @@ class OpenPlace:
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerPlace:
     """Where in a model an operation is.
 
     Attributes:
@@ -73,14 +73,14 @@ class Place:
     base: str = ""
     begun: bool = False
 
-    def entered(self, scopes: tuple[str, ...]) -> "Place":
+    def entered(self, scopes: tuple[str, ...]) -> "LayerPlace":
         """Return the place within more scopes."""
         place = self
         for scope in scopes:
             place = place._within(scope)
         return place
 
-    def _within(self, scope: str) -> "Place":
+    def _within(self, scope: str) -> "LayerPlace":
         if not self.begun and scope == self.kinds[""]:
             return replace(self, begun=True)
         path = f"{self.base}.{scope}" if self.base else scope
