@@ -80,10 +80,8 @@ def predict(
     source = FilledBatches(batches) if setup.mesh is None else setup.place_batches(batches)
     bar = Progress(source, "predicting", show=progress and is_first())
     given = (
-        (batch if callable(inputs) else input_entry(batch, inputs), valid) for batch, valid in bar
-    )
-    parts = [*_real_rows(in_step(step(params, state, *pair)) for pair in given)]
         (batch if callable(inputs) else inputs_of(batch, inputs), valid) for batch, valid in bar
+    )
     parts = [*real_rows(in_step(step(params, state, *pair)) for pair in given)]
     if not parts:
         raise ValueError("batches is empty: there is nothing to predict")
@@ -104,8 +102,6 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def input_entry(batch: Any, key: str | None) -> Any:
-    """Take the inputs out of a batch, which may hold text beside them."""
 def inputs_of(batch: Any, key: str | None) -> Any:
     """Take the inputs out of a batch, which may hold text beside them.
 
