@@ -88,9 +88,14 @@ def keep_highest(scores: Array, drop: Any, earlier: Array | None = None) -> Arra
         kept = jnp.count_nonzero(earlier)
         left = kept if isinstance(kept, Tracer) else int(kept)
         gone = scores.size - left
+    return _without_first(scores, gone + how_many(drop, left))
+
+
+@jax.jit
+def _without_first(scores: Array, count: Array) -> Array:
+    """Return a mask that is false for some of the lowest; compiled once for all counts."""
     order = jnp.argsort(scores, stable=True)
-    stays = jnp.arange(scores.size) >= gone + how_many(drop, left)
-    return jnp.zeros(scores.shape, bool).at[order].set(stays)
+    return jnp.zeros(scores.shape, bool).at[order].set(jnp.arange(scores.size) >= count)
 
 
 class Chosen(NamedTuple):

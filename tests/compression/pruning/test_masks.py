@@ -69,7 +69,7 @@ def test_jit_and_vmap(kind):
     """A traced amount makes the masks of a plain one; of several models each is as it would be alone."""
     params = {"a": LEAVES["matrix"](), "b": LEAVES["stacked"](), "c": LEAVES["bfloat16"]()}
     traced = jax.jit(lambda params, amount: KINDS[kind](amount)(params))
-    for amount in (0.0, 0.3, 0.5, 0.95, 1.0):
+    for amount in (0.0, 0.3, 0.95):
         plain = KINDS[kind](amount)(params)
         for a, b in zip(
             jax.tree.leaves(plain), jax.tree.leaves(traced(params, amount)), strict=True
