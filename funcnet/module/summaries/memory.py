@@ -40,7 +40,7 @@ class LiveValue:
     """An array that a program makes or is given.
 
     Attributes:
-        aval: its type, with a shape and a dtype.
+        array_type: its type, with a shape and a dtype.
         bytes: its size.
         layer: around what made it.
         made: the calls around the operation that made it, and that operation; empty of an argument.
@@ -53,7 +53,7 @@ class LiveValue:
         returned: whether it is a result of the program.
     """
 
-    aval: Any
+    array_type: Any
     bytes: int
     layer: str = ""
     made: tuple[Operation, ...] = ()

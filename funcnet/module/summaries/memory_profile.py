@@ -239,7 +239,7 @@ def profile_memory(
 
 
 def _held(value: LiveValue) -> HeldValue:
-    shape, dtype = tuple(value.aval.shape), str(value.aval.dtype)
+    shape, dtype = tuple(value.array_type.shape), str(value.array_type.dtype)
     line = "" if value.argument else value.line
     return HeldValue(
         value.bytes, shape, dtype, value.kind, value.layer, value.argument, value.operation, line

@@ -144,8 +144,8 @@ def cka(
     def look(arrays: list[Any], x: Any, valid: Array) -> Any:
         paths[:] = []
         grams = []
-        for model, (params, state) in zip(models, arrays, strict=True):
-            seen = model(params, state, x, len(valid))
+        for model, (weights, buffers) in zip(models, arrays, strict=True):
+            seen = model(weights, buffers, x, len(valid))
             paths.append(tuple(seen))
             grams.append(
                 jnp.stack([_gram(rows, valid, kernel, bandwidth) for rows in seen.values()])
