@@ -106,7 +106,7 @@ def test_shapes_are_those_of_the_parts(name, pairs):
         }
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", ["int8 with zero points", "int4 symmetric", "nf4 twice"])
 def test_compiled_and_mapped_it_is_the_same(name):
     scheme, stack = SCHEMES[name], drawn((3, 4, 5), "float32")
     parts = jax.jit(jax.vmap(scheme.encode))(stack)
