@@ -106,8 +106,9 @@ def scaled_mm(
 def float8_linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     """Apply an affine map to the last axis with a product of 8-bit floats, in training too.
 
-    Input and weight are rounded to e4m3, the gradient to e5m2, each scaled by its largest number as it comes. Sums, the
-    bias, and both gradients' results have 32 bits, before they are rounded to the dtypes of the arguments.
+    Input and weight are rounded to e4m3, the gradient to e5m2, each scaled by its largest number as it comes (under
+    ``jax.vmap``, of each example). Sums, the bias, and both gradients' results have 32 bits, before they are rounded to
+    the dtypes of the arguments.
 
     Args:
         input: ``(*, in)``, floats.

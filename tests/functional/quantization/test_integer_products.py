@@ -1,6 +1,7 @@
 """Products of 8-bit integers: exact sums, PyTorch's dynamic layer, and gradients of the float product."""
 
 import warnings
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def test_a_product_equals_pytorch(rng):
     np.testing.assert_array_equal(F.integer_matmul(jnp.asarray(a), jnp.asarray(b)), theirs)
 
 
-@pytest.mark.parametrize("zero", [None, 0, -128, 37, 127])
+@pytest.mark.parametrize("zero", [None, -128, 37])
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("one", [False, True], ids=["channels", "one scale"])
 def test_a_linear_map_is_that_of_the_numbers_that_integers_stand_for(zero, kind, one, rng):
@@ -42,7 +43,7 @@ def test_a_linear_map_is_that_of_the_numbers_that_integers_stand_for(zero, kind,
     scales = jnp.asarray(rng.uniform(0.001, 0.01, () if one else 6), jnp.float32)
     bias = jnp.asarray(rng.normal(size=6), kind)
     how = {"input_scale": 0.02} | ({} if zero is None else {"input_zero_point": zero})
-    made = F.integer_linear(x, values, scales, bias, **how)
+    made = jax.jit(F.integer_linear)(x, values, scales, bias, **how)
     given = np.clip(np.round(np.asarray(x, np.float32) / np.float32(0.02)) + (zero or 0), -128, 127)
     given = (given - (zero or 0)) * 0.02
     exact = given @ (np.asarray(values, float) * np.reshape(scales, (-1, 1))).T + np.asarray(
@@ -107,7 +108,7 @@ CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize("zero", [None, -128, 5])
+@pytest.mark.parametrize("zero", [None, -128])
 @pytest.mark.parametrize(("axes", "shape", "filters", "how"), CONVOLUTIONS, ids=str)
 def test_a_convolution_is_that_of_the_numbers_that_integers_stand_for(
     axes, shape, filters, how, zero, rng, x64
@@ -118,14 +119,13 @@ def test_a_convolution_is_that_of_the_numbers_that_integers_stand_for(
     bias = jnp.asarray(rng.normal(size=filters[0]), jnp.float32)
     how = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "channels_last": False} | how
     settings = resolve_settings(axes, **how)
-    made = integer_convolve(
-        x, values, scales, bias, settings, input_scale=0.02, input_zero_point=zero
-    )
+    run = jax.jit(partial(integer_convolve, settings=settings))
+    made = run(x, values, scales, bias, input_scale=0.02, input_zero_point=zero)
     codes = np.clip(np.round(np.asarray(x) * np.float32(1 / 0.02)) + (zero or 0), -128, 127)
     given = jnp.asarray((codes - (zero or 0)) * 0.02, jnp.float64)
     wide = values.astype(jnp.float64) * scales.astype(jnp.float64).reshape(-1, *[1] * (axes + 1))
     plain = getattr(F, f"conv{axes}d")
-    exact = plain(given, wide, bias.astype(jnp.float64), **how)
+    exact = jax.jit(partial(plain, **how))(given, wide, bias.astype(jnp.float64))
     # sums are exact; a product with two scales and a sum with the bias are rounded to float32
     np.testing.assert_allclose(made, exact, rtol=1e-6, atol=1e-5)
 
