@@ -113,18 +113,24 @@ class TransformerDecoderLayer(TransformerLayer):
             memory_segment_ids: of the memory, ``(N, S)`` or ``(S,)``: a segment attends to the part of the memory
                 with its own number; by default to all of it.
         """
+        # Attention of one's own need not know of segments that there are not.
+        packed: dict[str, Any] = {}
+        packed_memory: dict[str, Any] = {}
+        if tgt_segment_ids is not None:
+            packed = {"segment_ids": tgt_segment_ids}
+        if memory_segment_ids is not None:
+            packed_memory = {"segment_ids": tgt_segment_ids, "key_segment_ids": memory_segment_ids}
 
         def attend(x: Array) -> Array:
             masks = tgt_key_padding_mask, False, tgt_mask
-            options: dict[str, Any] = {"is_causal": tgt_is_causal, "segment_ids": tgt_segment_ids}
-            return self.dropout1(self.self_attn(x, x, x, *masks, **options)[0])
+            attended = self.self_attn(x, x, x, *masks, is_causal=tgt_is_causal, **packed)
+            return self.dropout1(attended[0])
 
         def recall(x: Array) -> Array:
             masks = memory_key_padding_mask, False, memory_mask
-            options: dict[str, Any] = {"is_causal": memory_is_causal}
-            if memory_segment_ids is not None:
-                options |= {"segment_ids": tgt_segment_ids, "key_segment_ids": memory_segment_ids}
-            attended = self.multihead_attn(x, memory, memory, *masks, **options)
+            attended = self.multihead_attn(
+                x, memory, memory, *masks, is_causal=memory_is_causal, **packed_memory
+            )
             return self.dropout2(attended[0])
 
         tgt = self._without_padding(tgt, tgt_key_padding_mask, tgt_segment_ids)

@@ -98,11 +98,13 @@ class TransformerEncoderLayer(TransformerLayer):
                 ``batch_first`` is, or ``(S,)``; as `funcnet.data.pack` yields. Attention stays within a segment,
                 and 0 is padding.
         """
+        # Attention of one's own need not know of segments that there are not.
+        packed: dict[str, Any] = {} if segment_ids is None else {"segment_ids": segment_ids}
 
         def attend(x: Array) -> Array:
             masks = src_key_padding_mask, False, src_mask
-            options: dict[str, Any] = {"is_causal": is_causal, "segment_ids": segment_ids}
-            return self.dropout1(self.self_attn(x, x, x, *masks, **options)[0])
+            attended = self.self_attn(x, x, x, *masks, is_causal=is_causal, **packed)
+            return self.dropout1(attended[0])
 
         src = self._without_padding(src, src_key_padding_mask, segment_ids)
         x = self._residual(src, self.norm1, attend)
@@ -168,7 +170,7 @@ class TransformerEncoder(Module):
         """
         output = src
         # A layer of one's own need not know of segments that there are not.
-        packed = {} if segment_ids is None else {"segment_ids": segment_ids}
+        packed: dict[str, Any] = {} if segment_ids is None else {"segment_ids": segment_ids}
         for layer in self.layers:
             output = layer(
                 output,
