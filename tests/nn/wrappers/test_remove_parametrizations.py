@@ -29,8 +29,10 @@ class Shorter(nn.Module):
 KINDS = {
     "weight_norm": P.weight_norm,
     "spectral_norm": P.spectral_norm,
-    "orthogonal": P.orthogonal,
-    "orthogonal, no base": lambda layer: P.orthogonal(layer, use_trivialization=False),
+    "orthogonal": lambda layer: P.orthogonal(layer, orthogonal_map="cayley"),
+    "orthogonal, no base": lambda layer: P.orthogonal(
+        layer, orthogonal_map="householder", use_trivialization=False
+    ),
     "symmetric": lambda layer: P.register_parametrization(layer, "weight", Symmetric()),
     "two": lambda layer: P.register_parametrization(
         P.register_parametrization(layer, "weight", Symmetric()), "weight", Symmetric()
