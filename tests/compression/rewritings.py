@@ -42,7 +42,10 @@ NO_NORM = dict.fromkeys(
 NO_CHAIN = dict.fromkeys(
     ("grouped", "tied", "recurrent", "repeated", "lora"), "no layer is known whose units go on"
 )
-NO_LINEAR = {"tied": "embedding.weight is tied to", "lora": "adapted by nn.lora|LoRALinear.__call__"}
+NO_LINEAR = {
+    "tied": "embedding.weight is tied to",
+    "lora": "adapted by nn.lora|LoRALinear.__call__",
+}
 FAKE = {"lora": "is adapted by nn.lora: merge_lora first"}
 
 

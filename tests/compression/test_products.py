@@ -1,6 +1,6 @@
 """Whatever makes a model smaller or other, times kinds of models, times what is done with a model.
 
-CI takes of each rewriting and each use one kind of model, another one for each; ``--grid=full`` takes all.
+CI takes a few triples of each rewriting, each use and each kind of model; ``--grid=full`` takes all.
 """
 
 import functools
@@ -43,27 +43,35 @@ def taken(rewriting):
 
 
 def products(full):
-    """Yield each triple, or one of each rewriting and use."""
+    """Yield each triple, or a few of each rewriting, use and kind of model."""
     for i, rewriting in enumerate(REWRITINGS):
         kinds = taken(rewriting)
         for j, use in enumerate(USES):
             for k, example in enumerate(kinds):
-                if full or (3 * i + j) % len(kinds) == k:
+                if full or ((i + j) % 4 == 0 and (i + j // 4) % len(kinds) == k):
                     yield pytest.param(rewriting, example, use, id=f"{rewriting}-{example}-{use}")
 
 
+def outputs(full):
+    """Yield each pair, or those that are refused and a few others."""
+    for i, rewriting in enumerate(REWRITINGS):
+        for k, example in enumerate(EXAMPLES):
+            if full or example not in taken(rewriting) or (i + k) % 4 == 0:
+                yield pytest.param(rewriting, example, id=f"{rewriting}-{example}")
+
+
 def pytest_generate_tests(metafunc):
+    full = metafunc.config.getoption("grid") == "full"
     if "use" in metafunc.fixturenames:
-        triples = list(products(metafunc.config.getoption("grid") == "full"))
-        metafunc.parametrize(("rewriting", "example", "use"), triples)
+        metafunc.parametrize(("rewriting", "example", "use"), list(products(full)))
+    else:
+        metafunc.parametrize(("rewriting", "example"), list(outputs(full)))
 
 
 def test_a_rewritten_model_is_a_model(tmp_path, rewriting, example, use):
     USES[use](made_of(rewriting, example, tmp_path))
 
 
-@pytest.mark.parametrize("rewriting", REWRITINGS)
-@pytest.mark.parametrize("example", EXAMPLES)
 def test_outputs_are_like_those_of_the_model(rewriting, example):
     words = REWRITINGS[rewriting].refuses.get(example)
     if words is not None:
