@@ -182,6 +182,13 @@ class Operation:
         return None
 
     @property
+    def called_name(self) -> str:
+        """The name of the function that it calls under `jax.jit`; empty for anything else."""
+        if self.equation.primitive is not primitives.jit_p:
+            return ""
+        return str(self.equation.params.get("name", ""))
+
+    @property
     def has_derivative_rule(self) -> bool:
         """Whether it is a call whose derivative is not that of what it calls."""
         return self.equation.primitive in _WITH_RULE
