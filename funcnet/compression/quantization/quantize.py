@@ -94,7 +94,7 @@ def quantize(
         >>> params, state = fn.functionalize(model).init(jax.random.key(0))
         >>> small, few, kept = fn.compression.quantize(model, params, state)
         >>> list(fn.state_dict(small, few, kept))[:3]
-        ['0.bias', '2.bias', '0.weight.values']
+        ['0.weight.values', '0.weight.scales', '0.bias']
         >>> before = fn.functionalize(model).apply(params, state, jnp.ones(64))[0]
         >>> after = fn.functionalize(small).apply(few, kept, jnp.ones(64))[0]
         >>> bool(jnp.abs(after - before).max() < 0.01)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcnet.compression.quantization.schemes import Parts, Scheme
+from funcnet.compression.quantization.schemes import EncodedParts, Scheme
 from funcnet.core.aliases import Array, Initializer
 from funcnet.module import Buffer, Module, Parameter
 from funcnet.module.computed_array import ArrayReader, ComputedArray
@@ -133,7 +133,7 @@ class Decoded:
     """The initializer of an array that was given, kept in few bits."""
 
     scheme: Scheme
-    parts: Parts
+    parts: EncodedParts
     shape: tuple[int, ...]
 
     def __call__(self, key: Any, shape: Any, dtype: Any) -> Array:
@@ -160,7 +160,7 @@ def _given(spec: Spec) -> bool:
 
 
 @cache
-def encoder(scheme: Scheme, depth: int = 0) -> Callable[[Array], Parts]:
+def encoder(scheme: Scheme, depth: int = 0) -> Callable[[Array], EncodedParts]:
     """Compile a scheme's encoding, of arrays with so many leading axes that stacking adds."""
     return jax.jit(_mapped(scheme.encode, depth))
 
@@ -168,7 +168,7 @@ def encoder(scheme: Scheme, depth: int = 0) -> Callable[[Array], Parts]:
 @cache
 def decoder(
     scheme: Scheme, shape: tuple[int, ...], dtype: str, depth: int = 0
-) -> Callable[[Parts], Array]:
+) -> Callable[[EncodedParts], Array]:
     """Return a scheme's decoding, of parts with so many leading axes that stacking adds."""
     return _mapped(partial(scheme.decode, shape=shape, dtype=dtype), depth)
 

@@ -31,9 +31,9 @@ from funcnet.functional.quantization.affine import (
 from funcnet.functional.quantization.normal_float import dequantize_nf4, quantize_nf4
 from funcnet.functional.quantization.packing import pack_int4, unpack_int4
 
-__all__ = ["Int4", "Int8", "NF4", "Parts", "Scheme"]
+__all__ = ["Int4", "Int8", "NF4", "EncodedParts", "Scheme"]
 
-Parts = dict[str, Array]
+EncodedParts = dict[str, Array]
 """What an array is written as: arrays by the names that stand behind the array's own in a file."""
 
 
@@ -46,7 +46,7 @@ class Scheme:
     """
 
     @abstractmethod
-    def encode(self, array: Array) -> Parts:
+    def encode(self, array: Array) -> EncodedParts:
         """Write an array: arrays by name."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Int8(Scheme):
     def __post_init__(self) -> None:
         _check_settings(self)
 
-    def encode(self, array: Array) -> Parts:
+    def encode(self, array: Array) -> EncodedParts:
         """Write an array as ``values``, ``scales`` and perhaps ``zero_points``."""
         rows, scales, zeros = _rows_and_scales(self, array, bits=8, signed=True)
         codes = quantize_linear(rows, scales, zeros, axis=_scale_axis(self), block=self.group)
@@ -146,7 +146,7 @@ class Int4(Scheme):
     def __post_init__(self) -> None:
         _check_settings(self)
 
-    def encode(self, array: Array) -> Parts:
+    def encode(self, array: Array) -> EncodedParts:
         """Write an array as ``values``, ``scales`` and perhaps ``zero_points``."""
         rows, scales, zeros = _rows_and_scales(self, array, bits=4, signed=False)
         how: dict[str, Any] = {"axis": _scale_axis(self), "block": self.group}
@@ -194,7 +194,7 @@ class NF4(Scheme):
     def __post_init__(self) -> None:
         _check_settings(self)
 
-    def encode(self, array: Array) -> Parts:
+    def encode(self, array: Array) -> EncodedParts:
         """Write an array as ``values`` and ``scales``, which may have scales of their own."""
         rows = _to_rows(_floats(array), self.axis).astype(jnp.float32)
         grouped = _in_groups(rows, self.group)
@@ -229,7 +229,7 @@ _SECOND = 256
 """How many scales share a scale of their own."""
 
 
-def _doubled(scales: Array, dtype: DType) -> Parts:
+def _doubled(scales: Array, dtype: DType) -> EncodedParts:
     mean = scales.mean().astype(dtype)
     flat = _in_groups((scales - mean.astype(jnp.float32)).reshape(1, -1), _SECOND)[0]
     largest = jnp.abs(flat).max(-1, initial=0)

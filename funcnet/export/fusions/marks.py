@@ -11,8 +11,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet.core.jax_internals.marks import mark_of
 from funcnet.core.jax_internals.programs import Operation
+from funcnet.core.marks import mark_of
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.translation import MarkRule
 from funcnet.export.operators.kernels import shape_of

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.errors import ExportError
-from funcnet.core.jax_internals.marks import mark_of
 from funcnet.core.jax_internals.operations import operation_kind, settings_of
 from funcnet.core.jax_internals.programs import Operation, Program
 from funcnet.core.jax_internals.steps import Step, steps_of
+from funcnet.core.marks import mark_of
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
 

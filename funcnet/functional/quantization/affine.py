@@ -13,7 +13,7 @@ import numpy as np
 from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.core.dtypes import as_floats
-from funcnet.core.jax_internals.marks import marked
+from funcnet.core.marks import marked
 
 __all__ = ["code_range", "dequantize_linear", "quantize_linear", "scale_and_zero_point"]
 

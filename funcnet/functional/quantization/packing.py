@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array
-from funcnet.core.jax_internals.marks import marked
+from funcnet.core.marks import marked
 
 __all__ = ["pack_int4", "unpack_int4"]
 

@@ -36,7 +36,7 @@ def marked(
         ndim: the number of axes of the first argument; with another number the call is no mark.
         **settings: whole numbers that are not negative, names of a single word; None is left out.
 
-    >>> from funcnet.core.jax_internals.marks import mark_of, marked
+    >>> from funcnet.core.marks import mark_of, marked
     >>> from funcnet.core.jax_internals.programs import trace
     >>> twice = marked(lambda x: 2 * x, "two_times", ndim=1, axis=0)
     >>> program, _ = trace(lambda x: twice(x) + 1, jnp.ones(3))
@@ -54,10 +54,8 @@ def marked(
 
 def mark_of(operation: Operation) -> Mark | None:
     """Return what a marked call says; None for any other operation, and for one that a transform has changed."""
-    if operation.called is None:
-        return None
-    name = operation.equation.params.get("name")
-    if not isinstance(name, str) or not name.startswith(f"{_PREFIX}__"):
+    name = operation.called_name
+    if not name.startswith(f"{_PREFIX}__"):
         return None
     _, kind, *pairs = name.split("__")
     settings = {k: int(v) for k, _, v in (pair.rpartition("_") for pair in pairs)}
