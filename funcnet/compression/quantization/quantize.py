@@ -1,7 +1,8 @@
 """quantize: a model whose weights are in few bits, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
@@ -103,8 +104,8 @@ def quantize(
     """
     layout_of(module)  # which says what to write where a Functional is given
     module = describe(module)
-    made, found = _rewritten(module, scheme, patterns, kinds, arrays)
     old = arrays_by_path(module, params, state)
+    made, found = _rewritten(module, scheme, patterns, kinds, arrays, old)
     depths = {path: len(sizes) for path, sizes in layout_of(module).sizes.items()}
     new: dict[str, Array] = {}
     for path, array in old.items():
@@ -208,7 +209,12 @@ def dequantize(
 
 
 def _rewritten(
-    module: Any, scheme: Scheme | None, patterns: Any, kinds: Any, arrays: Any
+    module: Any,
+    scheme: Scheme | None,
+    patterns: Any,
+    kinds: Any,
+    arrays: Any,
+    values: Mapping[str, Array] = MappingProxyType({}),
 ) -> tuple[Any, dict[str, QuantizedArray]]:
     """Return the new description, and by the paths of weights what stands in their place."""
     scheme = _checked_scheme(scheme)
@@ -227,7 +233,9 @@ def _rewritten(
                 raise ValueError(
                     f"{join(path, name)} waits for its shape {spec.shape}: declare the layer with all sizes"
                 )
-            made.setdefault(id(spec), QuantizedArray(_for_layer(scheme, layer), spec))
+            # arrays may have been cast since they were declared
+            dtype = getattr(values.get(layout.first_path[id(spec)]), "dtype", None)
+            made.setdefault(id(spec), QuantizedArray(_for_layer(scheme, layer), spec, dtype))
 
     def change(layer: Any, copied: Any) -> Any:
         found = names.get(id(layer))

@@ -6,11 +6,13 @@ from functools import cache, partial
 from typing import Any
 
 import jax
+import numpy as np
 
 from funcnet.compression.quantization.schemes import Parts, Scheme
 from funcnet.core.aliases import Array, Initializer
 from funcnet.module import Buffer, Module, Parameter
 from funcnet.module.computed_array import ArrayReader, ComputedArray
+from funcnet.module.initial_values.recipes import KnownValues, TellsRecipe
 from funcnet.module.specs import Given, Spec
 
 __all__ = ["Quantized", "QuantizedArray", "decoder", "encoder", "original", "with_quantized"]
@@ -26,10 +28,10 @@ class QuantizedArray(ComputedArray):
         values: and further buffers, the parts that the scheme writes.
     """
 
-    def __init__(self, scheme: Scheme, spec: Spec) -> None:
+    def __init__(self, scheme: Scheme, spec: Spec, dtype: Any = None) -> None:
         self.scheme = scheme
         self.shape = spec.sizes
-        self.dtype = spec.dtype
+        self.dtype = spec.dtype if dtype is None else jax.numpy.dtype(dtype)
         self.start = _start(scheme, spec)
         self.trained = spec.trained
         first: Any = None
@@ -140,10 +142,21 @@ class Decoded:
 
 
 def _start(scheme: Scheme, spec: Spec) -> Initializer:
-    if not isinstance(spec.init, Given):
+    """Return how the array starts; one that was given is kept in few bits alone."""
+    if not _given(spec):
         return spec.init
-    array = spec.init(None, spec.sizes, spec.dtype)
-    return Decoded(scheme, scheme.encode(array), spec.sizes)
+    array = spec.init(jax.random.key(0), spec.sizes, spec.dtype)
+    return Decoded(scheme, encoder(scheme)(array), spec.sizes)
+
+
+def _given(spec: Spec) -> bool:
+    """Say whether an initializer holds a whole array."""
+    if isinstance(spec.init, Given):
+        return True
+    recipe = (
+        spec.init.recipe(spec.sizes, spec.dtype) if isinstance(spec.init, TellsRecipe) else None
+    )
+    return isinstance(recipe, KnownValues) and np.size(recipe.values) > 1
 
 
 @cache

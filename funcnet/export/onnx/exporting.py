@@ -53,6 +53,11 @@ def onnx(
     open length 1, 2 and 3; its outputs must be the function's within 1e-5 of the largest number (1e-2 in 16 bits),
     NaN and infinities at the same places, whole numbers equal.
 
+    Weights in few bits (`compression.quantize`) are stored as they are, each read by a DequantizeLinear: in 8 bits; in
+    4 from opset 21 on, before in a byte each. The comparison multiplies by them in float32, as the model does; ONNX
+    Runtime's default is quicker, and rounds what comes in to 8 bits as well, unless a session is told
+    ``options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")``.
+
     Args:
         path: of the file, ``"model.onnx"``.
         net: a Functional, any ``(params, state, *inputs) -> (output, state)``, or an `entry`.

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.jax_internals.marks import marked
@@ -69,7 +70,8 @@ def unpack_int4(packed: Array, length: int | None = None) -> Array:
 @cache
 def _unpacker(ndim: int, length: int) -> Any:
     def run(packed: Array) -> Array:
-        halves = jnp.stack([packed & 15, packed >> 4], -1)
+        # not a stack of two arrays, which XLA writes down: this is one loop with whatever reads it
+        halves = (packed[..., None] >> jnp.asarray(np.array([0, 4], np.uint8))) & 15
         return halves.reshape(*packed.shape[:-1], 2 * packed.shape[-1])[..., :length]
 
     return marked(run, "unpack_int4", ndim=ndim, length=length)
