@@ -28,7 +28,7 @@ from funcnet.training.errors import check_batches
 from funcnet.training.loop.evaluation import is_first
 from funcnet.training.loop.on_mesh import cached, in_step, set_up
 from funcnet.training.objective import unmarked, valid_rows
-from funcnet.training.predict import bare_objective, input_entry
+from funcnet.training.predict import bare_objective, inputs_of
 from funcnet.training.progress import Progress
 
 __all__ = ["update_batch_norm"]
@@ -117,7 +117,7 @@ def update_batch_norm(
         batch = _real_rows(batch, setup.whole)
         if batch is not None:
             own = None if key is None else jax.random.fold_in(key, number)
-            given = inputs(batch) if callable(inputs) else input_entry(batch, inputs)
+            given = inputs(batch) if callable(inputs) else inputs_of(batch, inputs)
             state = in_step(step(params, state, given, own))
             number += 1
     if number == 0:

@@ -27,7 +27,7 @@ from funcnet.training.objective import (
 )
 from funcnet.training.progress import Progress
 
-__all__ = ["predict"]
+__all__ = ["FilledBatches", "inputs_of", "predict", "real_rows"]
 
 
 def predict(
@@ -77,12 +77,12 @@ def predict(
     step = cached(_predict_step, setup.objective, setup.whole)
     place = getattr(getattr(setup.objective, "net", net).placement, "kept", setup.place_whole)
     params, state = place(params), place(state)
-    source = _Filled(batches) if setup.mesh is None else setup.place_batches(batches)
+    source = FilledBatches(batches) if setup.mesh is None else setup.place_batches(batches)
     bar = Progress(source, "predicting", show=progress and is_first())
     given = (
-        (batch if callable(inputs) else input_entry(batch, inputs), valid) for batch, valid in bar
+        (batch if callable(inputs) else inputs_of(batch, inputs), valid) for batch, valid in bar
     )
-    parts = [*_real_rows(in_step(step(params, state, *pair)) for pair in given)]
+    parts = [*real_rows(in_step(step(params, state, *pair)) for pair in given)]
     if not parts:
         raise ValueError("batches is empty: there is nothing to predict")
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -102,8 +102,14 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def input_entry(batch: Any, key: str | None) -> Any:
-    """Take the inputs out of a batch, which may hold text beside them."""
+def inputs_of(batch: Any, key: str | None) -> Any:
+    """Take the inputs out of a batch, which may hold text beside them.
+
+    Example:
+        >>> from funcnet.training.predict import inputs_of
+        >>> inputs_of((1, 2), None), inputs_of({"image": 3, "label": "three"}, None)
+        (1, 3)
+    """
     if key is not None or isinstance(batch, Mapping):
         return entry_of("inputs", key or "image")(batch)
     return batch[0] if isinstance(batch, tuple) else batch
@@ -130,8 +136,14 @@ def _check_rows(outputs: Any, rows: int) -> None:
             )
 
 
-class _Filled:
-    """Batches filled to the largest size so far, each with its mask."""
+class FilledBatches:
+    """Batches filled to the largest size so far, each with its mask.
+
+    Example:
+        >>> from funcnet.training.predict import FilledBatches
+        >>> [batch.valid.tolist() for batch in FilledBatches([np.ones((2, 3)), np.ones((1, 3))])]
+        [[True, True], [True, False]]
+    """
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self.batches = batches
@@ -168,8 +180,14 @@ def _to_size(leaf: Any, size: int) -> Any:
     return filled(np.asarray(leaf), size)
 
 
-def _real_rows(made: Iterable[tuple[PyTree, Any]]) -> Iterator[PyTree]:
-    """Bring outputs to the host while the device computes the next ones, without the rows that fill."""
+def real_rows(made: Iterable[tuple[PyTree, Any]]) -> Iterator[PyTree]:
+    """Bring outputs to the host while the device computes the next ones, without the rows that fill.
+
+    Example:
+        >>> from funcnet.training.predict import real_rows
+        >>> [rows.tolist() for rows in real_rows([(jnp.arange(3), jnp.array([True, True, False]))])]
+        [[0, 1]]
+    """
     waiting: Any = None
     for ahead in made:
         if waiting is not None:
