@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from funcnet.core.aliases import Array, Key, Params, State
 from funcnet.core.paths import flatten, nest
-from funcnet.module import Functional
+from funcnet.module import Functional, Module
 from funcnet.module.description import layout_of, replaced, snapshot
 from funcnet.nn.normalization.batch import (
     BatchNorm1d,
@@ -84,7 +84,7 @@ def update_batch_norm(
 
     Raises:
         ValueError: ``batches`` is empty.
-        TypeError: ``batches`` is one batch, or a dataset of single samples.
+        TypeError: ``batches`` is one batch, or a dataset of single samples; a module in place of ``net``.
         MissingKeyError: the model draws in training, and there is no ``key``.
 
     Example:
@@ -98,6 +98,11 @@ def update_batch_norm(
     Reference: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018;
     ``torch.optim.swa_utils.update_bn``
     """
+    if isinstance(net, Module):
+        raise TypeError(
+            f"update_batch_norm takes what fn.functionalize returned; got the module itself, {type(net).__name__}: "
+            "write fn.functionalize(module)"
+        )
     check_batches("batches", batches)
     statistics = _statistics(net)
     if not statistics:

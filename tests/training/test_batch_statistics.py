@@ -142,3 +142,5 @@ def test_without_batch_norms_and_without_batches(images):
         training.update_batch_norm(net, *arrays, [])
     with pytest.raises(TypeError, match="batches"):
         training.update_batch_norm(net, *arrays, images)
+    with pytest.raises(TypeError, match="the module itself"):
+        training.update_batch_norm(net.module, *arrays, [images])

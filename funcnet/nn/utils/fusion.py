@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from funcnet.core.aliases import Array, Params, State
-from funcnet.core.dtypes import at_least_float32
+from funcnet.core.dtypes import at_least_float32, widest
 from funcnet.core.paths import join
 from funcnet.core.torch_hints import package_attributes
 from funcnet.module import Functional, Module, Parameter
@@ -142,7 +142,8 @@ def fuse_conv_bn_weights(
 
     Reference: ``torch.nn.utils.fusion.fuse_conv_bn_weights``.
     """
-    scale, bias = _scale_and_bias(conv_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b)
+    dtype = widest(*(at_least_float32(x.dtype) for x in (conv_w, bn_rv)))
+    scale, bias = _scale_and_bias(dtype, conv_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b)
     wide = conv_w.astype(scale.dtype)
     if transpose:  # (groups, C_in / groups, C_out / groups, ...)
         grouped = wide.reshape(groups, -1, *wide.shape[1:])
@@ -187,6 +188,7 @@ def fuse_linear_bn_weights(
 
 
 def _scale_and_bias(
+    wide: Any,
     bias: Array | None,
     mean: Array,
     var: Array,
@@ -194,7 +196,6 @@ def _scale_and_bias(
     weight: Array | None,
     offset: Array | None,
 ) -> tuple[Array, Array]:
-    wide = at_least_float32(var.dtype)
     scale = jax.lax.rsqrt(var.astype(wide) + eps)
     if weight is not None:
         scale = scale * weight.astype(wide)

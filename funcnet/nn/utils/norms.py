@@ -11,6 +11,7 @@ from funcnet.core.aliases import Array, ArrayLike, PyTree
 from funcnet.core.checks import check_non_negative
 from funcnet.core.dtypes import at_least_float32, widest
 from funcnet.core.paths import leaves_with_paths, select
+from funcnet.nn.utils.vectors import check_holds_arrays
 from funcnet.optim.gradients.global_norm import each_row_once
 from funcnet.optim.leaf_rule import is_gradient, jax_leaf, map_moved, moves, on_values
 
@@ -45,7 +46,9 @@ def parameter_norms(
         >>> {path: float(norm) for path, norm in nn.utils.parameter_norms(params, "*.weight").items()}
         {'fc.weight': 5.0}
     """
-    return {path: _norm(leaf, norm_type) for path, leaf in _chosen(parameters, patterns)}
+    order = float(norm_type)
+    chosen = _chosen("parameter_norms", parameters, patterns)
+    return {path: _norm(leaf, order) for path, leaf in chosen}
 
 
 def parameter_counts(parameters: PyTree, patterns: str | Iterable[str] = "*") -> dict[str, int]:
@@ -68,7 +71,7 @@ def parameter_counts(parameters: PyTree, patterns: str | Iterable[str] = "*") ->
     """
     return {
         path: math.prod(leaf.shape if hasattr(leaf, "shape") else ())
-        for path, leaf in _chosen(parameters, patterns)
+        for path, leaf in _chosen("parameter_counts", parameters, patterns)
     }
 
 
@@ -90,11 +93,12 @@ def get_total_norm(tensors: PyTree, norm_type: float = 2.0) -> Array:
 
     Reference: ``torch.nn.utils.get_total_norm``.
     """
-    norms = [_norm(leaf, norm_type) for _, leaf in _chosen(tensors, ())]
+    order = float(norm_type)
+    norms = [_norm(leaf, order) for _, leaf in _chosen("get_total_norm", tensors, ())]
     if not norms:
         return jnp.zeros(())
     wide = widest(*(norm.dtype for norm in norms))
-    return _norm(jnp.stack([norm.astype(wide) for norm in norms]), norm_type)
+    return _norm(jnp.stack([norm.astype(wide) for norm in norms]), order)
 
 
 def clip_grads_with_norm(grads: PyTree, max_norm: ArrayLike, total_norm: ArrayLike) -> PyTree:
@@ -196,8 +200,9 @@ def _check_bound(name: str, value: ArrayLike) -> None:
         check_non_negative(name, value)
 
 
-def _chosen(tree: PyTree, patterns: str | Iterable[str]) -> list[tuple[str, Any]]:
+def _chosen(function: str, tree: PyTree, patterns: str | Iterable[str]) -> list[tuple[str, Any]]:
     """List the leaves that a gradient moves, by path; no pattern at all chooses every one, even of none."""
+    check_holds_arrays(function, tree)
     leaves = [(path, leaf) for path, leaf in leaves_with_paths(tree, is_gradient) if moves(leaf)]
     if patterns == ():
         return leaves

@@ -26,12 +26,16 @@ def parameters_to_vector(parameters: PyTree) -> Array:
     Returns:
         A vector of the widest of the leaves' dtypes; of length 0 where nothing is trained.
 
+    Raises:
+        TypeError: a module, or another function, in place of its arrays.
+
     Example:
         >>> nn.utils.parameters_to_vector({"w": jnp.array([[1.0, 2.0]]), "b": jnp.array([3.0]), "n": 7}).tolist()
         [3.0, 1.0, 2.0]
 
     Reference: ``torch.nn.utils.parameters_to_vector``.
     """
+    check_holds_arrays("parameters_to_vector", parameters)
     leaves = [jnp.asarray(leaf) for leaf in trainable_leaves(parameters)[0]]
     if not leaves:
         return jnp.zeros(0)
@@ -51,6 +55,7 @@ def vector_to_parameters(vec: Array, parameters: PyTree) -> PyTree:
 
     Raises:
         ValueError: the vector has another number of elements than the tree, or is no vector.
+        TypeError: the vector is no array, or the tree holds modules or other functions.
 
     Example:
         >>> params = {"w": jnp.ones((1, 2)), "b": jnp.ones(1, jnp.bfloat16)}
@@ -60,6 +65,11 @@ def vector_to_parameters(vec: Array, parameters: PyTree) -> PyTree:
 
     Reference: ``torch.nn.utils.vector_to_parameters``.
     """
+    check_holds_arrays("vector_to_parameters", parameters)
+    if not hasattr(vec, "shape"):
+        raise TypeError(
+            f"vector_to_parameters takes the vector first, then the tree; got a {type(vec).__name__} as the vector"
+        )
     leaves, rebuild = trainable_leaves(parameters)
     sizes = [math.prod(getattr(leaf, "shape", ())) for leaf in leaves]
     vec = jnp.asarray(vec)
@@ -73,6 +83,20 @@ def vector_to_parameters(vec: Array, parameters: PyTree) -> PyTree:
         made.append(_like(vec[start : start + size], leaf))
         start += size
     return rebuild(made)
+
+
+def check_holds_arrays(function: str, tree: PyTree) -> None:
+    """Raise ``TypeError`` for a tree with a module or function in it, whose numbers would be missed in silence.
+
+    >>> from funcnet.nn.utils.vectors import check_holds_arrays
+    >>> check_holds_arrays("get_total_norm", {"weight": jnp.ones(3), "bias": None})
+    """
+    for leaf in jax.tree.leaves(tree):
+        if callable(leaf):
+            raise TypeError(
+                f"{function} takes a tree of arrays; got a {type(leaf).__name__}, which has none: the numbers live "
+                "beside the module, params, state = fn.functionalize(module).init(jax.random.key(0))"
+            )
 
 
 def _like(part: Array, leaf: Any) -> Array:

@@ -263,3 +263,15 @@ def test_arrays_that_lie_on_a_mesh_stay_there():
     np.testing.assert_allclose(nn.utils.get_total_norm(clipped), 1, rtol=1e-5)
     assert jax.tree.leaves(clipped)[0].sharding.device_set == set(mesh.devices.flat)
     np.testing.assert_allclose(norm, jnp.linalg.norm(vector), rtol=1e-6)
+
+
+def test_in_64_bits(x64):
+    model = nn.Sequential(nn.Conv1d(2, 3, 2, dtype=jnp.float64), nn.BatchNorm1d(3))
+    params, state = started(model)
+    x = jnp.asarray(np.random.default_rng(1).standard_normal((2, 2, 5)))
+    before, _ = fn.functionalize(model).apply(params, state, x)
+    fused, params, state = nn.utils.fuse_conv_bn(model, params, state)
+    # the norm's arrays are of 32 bits, the arithmetic is of 64
+    np.testing.assert_allclose(
+        fn.functionalize(fused).apply(params, state, x)[0], before, rtol=1e-12
+    )

@@ -72,3 +72,26 @@ def test_a_vector_of_another_size_is_refused(size):
     params, _ = fn.functionalize(nn.Linear(3, 4)).init(jax.random.key(0))
     with pytest.raises(ValueError, match="expected a vector of 16 numbers"):
         nn.utils.vector_to_parameters(jnp.zeros(size), params)
+
+
+@pytest.mark.parametrize("name", ["module", "net"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        nn.utils.parameters_to_vector,
+        lambda tree: nn.utils.vector_to_parameters(jnp.zeros(16), tree),
+        nn.utils.parameter_norms,
+        nn.utils.parameter_counts,
+        nn.utils.get_total_norm,
+    ],
+    ids=["vector", "tree", "norms", "counts", "total"],
+)
+def test_a_model_in_place_of_its_arrays_is_refused(name, call):
+    module = nn.Linear(3, 4)
+    with pytest.raises(TypeError, match="takes a tree of arrays"):
+        call(module if name == "module" else fn.functionalize(module))
+
+
+def test_the_vector_comes_first():
+    with pytest.raises(TypeError, match="the vector first"):
+        nn.utils.vector_to_parameters({"w": jnp.zeros(2)}, jnp.zeros(2))
