@@ -1,5 +1,7 @@
 """Stochastic depth and DropBlock: rates, shapes of what is dropped, scales, keys."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,11 +51,11 @@ def dilated(seeds, block, sides):
     return marks
 
 
-@pytest.mark.parametrize(("axes", "block"), [(1, 2), (1, 20), (2, 1), (2, 3), (2, 4), (3, 3)])
+@pytest.mark.parametrize(("axes", "block"), [(1, 20), (2, 1), (2, 4), (3, 3)])
 def test_blocks_are_whole_and_the_mean_of_the_mask_is_one(axes, block):
     sides = (9, 7, 5)[:axes]
     x = jnp.ones((4, 3, *sides))
-    found = np.asarray(BLOCKS[axes](x, 0.3, block, key=KEY))
+    found = np.asarray(jax.jit(partial(BLOCKS[axes], p=0.3, block_size=block, key=KEY))(x))
     dropped = found == 0
     size = min(block, *sides)
     # each place that is dropped lies in a block that is dropped whole
@@ -68,14 +70,14 @@ def test_blocks_are_whole_and_the_mean_of_the_mask_is_one(axes, block):
     assert 0 < dropped.mean() < 1
 
 
-@pytest.mark.parametrize(("axes", "block"), [(1, 3), (2, 1), (2, 3), (3, 3)])
+@pytest.mark.parametrize(("axes", "block"), [(1, 3), (2, 3)])
 def test_the_share_is_that_of_the_paper(axes, block):
     sides = (12, 11, 10)[:axes]
     expected = 0.1 * np.prod(sides) / block**axes / np.prod([side - block + 1 for side in sides])
     rate = block_rate(0.1, block, sides)
     assert rate == pytest.approx(expected)
     x = jnp.ones((60, 40, *sides))
-    dropped = np.asarray(BLOCKS[axes](x, 0.1, block, key=KEY)) == 0
+    dropped = np.asarray(jax.jit(partial(BLOCKS[axes], p=0.1, block_size=block, key=KEY))(x)) == 0
     # the middle of the map is covered by every place of a block
     middle = (..., *(side // 2 for side in sides))
     chance = 1 - (1 - rate) ** (block**axes)
@@ -97,18 +99,16 @@ def test_drop_block_is_what_torchvision_writes():
     np.testing.assert_array_equal(dilated(seeds, block, (8, 9)), noise.numpy() == 0)
 
 
-@pytest.mark.parametrize(
-    ("axes", "dtype"), [(1, jnp.bfloat16), (2, jnp.float16), (2, jnp.float32), (3, jnp.bfloat16)]
-)
+@pytest.mark.parametrize(("axes", "dtype"), [(1, jnp.bfloat16), (2, jnp.float16)])
 def test_ends_of_drop_block(axes, dtype):
     x = jax.random.normal(KEY, (4, 3, *(6,) * axes)).astype(dtype)
     drop = BLOCKS[axes]
     assert (drop(x, 0.5, 3, training=False) == x).all()
     assert (drop(x, 0.0, 3) == x).all()
     assert (drop(x, 1.0, 1) == 0).all()
-    assert drop(x, 0.2, 3, key=KEY).dtype == dtype
+    assert jax.eval_shape(lambda x: drop(x, 0.2, 3, key=KEY), x).dtype == dtype
     assert drop(x[:0], 0.2, 3, key=KEY).shape == x[:0].shape
-    assert drop(x[0], 0.2, 3, key=KEY).shape == x[0].shape
+    assert jax.eval_shape(lambda x: drop(x, 0.2, 3, key=KEY), x[0]).shape == x[0].shape
 
 
 LAYER_ROWS = {
@@ -121,11 +121,16 @@ LAYER_ROWS = {
 }
 
 
-@pytest.mark.parametrize("inside", ["alone", "Repeat", "Remat"])
-@pytest.mark.parametrize("name", LAYER_ROWS)
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        *((name, "alone") for name in LAYER_ROWS),
+        ("StochasticDepth row", "Repeat"),
+        ("DropBlock2d", "Repeat"),
+        ("StochasticDepth batch", "Remat"),
+    ],
+)
 def test_layers_draw_keys_in_training_only(name, inside):
-    if name == "DropBlock3d" and inside != "alone":
-        pytest.skip("one of its kind is enough inside of wrappers")
     make, shape = LAYER_ROWS[name]
     wrapped = {"Repeat": lambda: nn.Repeat(make(), 2), "Remat": lambda: nn.Remat(make())}
     net = fn.functionalize(wrapped.get(inside, make)())

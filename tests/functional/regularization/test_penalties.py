@@ -33,8 +33,16 @@ def by_numpy(kind, weight):
     return (small**2).sum() + (kind == "double") * (large**2).sum()
 
 
-@pytest.mark.parametrize(("kind", "shape"), list(product(KINDS, SHAPES)), ids=str)
-def test_values_and_gradients(kind, shape):
+PRODUCTS = list(product(KINDS, SHAPES))
+
+
+@pytest.mark.parametrize(
+    "number", range(len(PRODUCTS)), ids=lambda n: "-".join(map(str, PRODUCTS[n]))
+)
+def test_values_and_gradients(number, request):
+    if request.config.getoption("--grid") != "full" and number % 4:
+        pytest.skip("a fourth of the products; all with --grid=full")
+    kind, shape = PRODUCTS[number]
     weight = jax.random.normal(jax.random.key(1), shape)
     value, gradient = jax.jit(jax.value_and_grad(penalty(kind)))(weight)
     np.testing.assert_allclose(value, by_numpy(kind, weight), rtol=1e-5)
@@ -47,11 +55,15 @@ def test_values_and_gradients(kind, shape):
         np.testing.assert_allclose(gradient[place], slope, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    list(
+        zip(KINDS, [jnp.bfloat16, jnp.float16, jnp.float32, jnp.bfloat16, jnp.float16], strict=True)
+    ),
+)
 def test_dtypes_and_stacks(kind, dtype):
     weights = jax.random.normal(jax.random.key(1), (3, 4, 5)).astype(dtype)
-    found = jax.vmap(penalty(kind))(weights)
+    found = jax.jit(jax.vmap(penalty(kind)))(weights)
     assert found.dtype == dtype
     expected = [by_numpy(kind, weight.astype("f4")) for weight in weights]
     np.testing.assert_allclose(
@@ -63,8 +75,8 @@ def test_dtypes_and_stacks(kind, dtype):
 def test_orthonormal_weights_cost_nothing_and_descent_leads_there(kind):
     turned = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (6, 4)))[0]
     excess = 2 if kind == "double" else 0  # its larger matrix cannot be the identity
-    assert float(penalty(kind)(turned)) == pytest.approx(excess, abs=1e-5)
-    gradient = jax.grad(penalty(kind))(turned)
+    assert float(jax.jit(penalty(kind))(turned)) == pytest.approx(excess, abs=1e-5)
+    gradient = jax.jit(jax.grad(penalty(kind)))(turned)
     assert bool(jnp.isfinite(gradient).all())
 
 

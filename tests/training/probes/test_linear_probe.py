@@ -36,8 +36,7 @@ def closed_form(rows, targets, penalty):
     return solved[:-1], solved[-1]
 
 
-@pytest.mark.parametrize("penalty", [0.1, 10.0])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "penalty"), [(50, 0.1), (16, 10.0)])
 def test_ridge_is_least_squares(size, penalty):
     probes = fn.training.linear_probe(
         NET, PARAMS, STATE, ["1", "2.1"], batches(size), batches(size), penalty=penalty
@@ -99,7 +98,7 @@ def test_logistic_has_no_slope_left():
     assert probe.score > 0.7
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES[1:])
 def test_on_a_mesh_it_is_the_same(size):
     expected = fn.training.linear_probe(NET, PARAMS, STATE, "1", batches(50), batches(50))["1"]
     found = fn.training.linear_probe(

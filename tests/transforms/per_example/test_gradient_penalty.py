@@ -32,7 +32,10 @@ def critic(params, scores="(N, 1)"):
 def in_pytorch(torch, kind, reduction):
     module = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1))
     module.load_state_dict(
-        {k: torch.tensor(np.asarray(v)) for k, v in fn.state_dict(NET.module, PARAMS, STATE).items()}
+        {
+            k: torch.tensor(np.asarray(v))
+            for k, v in fn.state_dict(NET.module, PARAMS, STATE).items()
+        }
     )
     options = KINDS[kind]
     x = np.asarray(REAL)
@@ -49,8 +52,10 @@ def in_pytorch(torch, kind, reduction):
     return value.detach(), grads
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "reduction"),
+    [("WGAN-GP", "mean"), ("zero-centred", "sum"), ("R1", "mean"), ("one-sided", "sum")],
+)
 def test_it_is_pytorchs(kind, reduction):
     torch = pytest.importorskip("torch")
 
@@ -67,8 +72,9 @@ def test_it_is_pytorchs(kind, reduction):
         np.testing.assert_allclose(found, slope, atol=1e-5)
 
 
-@pytest.mark.parametrize("scores", ["(N, 1)", "(N,)"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "scores"), [("WGAN-GP", "(N,)"), ("R1", "(N, 1)"), ("one-sided", "(N,)")]
+)
 def test_each_example_has_its_own(kind, scores):
     each = fn.gradient_penalty(critic(PARAMS, scores), REAL, **KINDS[kind], reduction="none")
     assert each.shape == (6,)
