@@ -194,6 +194,8 @@ class Operation:
     def donated(self) -> tuple[bool, ...]:
         """Of the call of a jitted function, which operands it may overwrite; empty for others."""
         return tuple(self.equation.params.get("donated_invars", ()))
+
+    @property
     def called_name(self) -> str:
         """The name of the function that it calls under `jax.jit`; empty for anything else."""
         if self.equation.primitive is not primitives.jit_p:
