@@ -69,6 +69,8 @@ def calibrate(
     et al., Integer Quantization for Deep Learning Inference, 2020, https://arxiv.org/abs/2004.09602.
     """
     check_choice("method", method, METHODS)
+    if isinstance(batches, jax.Array | np.ndarray | dict):
+        raise TypeError("batches is iterated over, batch by batch: for one batch write [batch]")
     check_positive("percentile", percentile)
     if percentile > 100:
         raise ValueError(f"percentile must be at most 100; got {percentile}")

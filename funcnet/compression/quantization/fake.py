@@ -17,10 +17,12 @@ from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import placed
 from funcnet.module.rewriting import chosen_layers, trees_of
 from funcnet.module.specs import is_spec
+from funcnet.nn.attention.multi_head import MultiheadAttention
 from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.convolution.transposed import ConvTransposeBase
 from funcnet.nn.embedding import Embedding
 from funcnet.nn.linear import Linear
+from funcnet.nn.wrappers.lora import LoRA
 from funcnet.transforms.derivatives.straight_through import straight_through
 
 __all__ = ["FakeQuantized", "fake_quantize"]
@@ -116,14 +118,19 @@ def fake_quantize(
 
     Reference: Jacob et al., 2017, https://arxiv.org/abs/1712.05877; ``torch.ao.quantization.prepare_qat``.
     """
+    _check_settings(weights, activations)
     module = describe(module)
     chosen = chosen_layers(module, patterns, QUANTIZABLE)
     paths = {id(layer): path for path, layer in chosen.items()}
     layout = layout_of(module)
+    attending = [m for m in layout.modules.values() if isinstance(m, MultiheadAttention)]
+    read = {id(vars(m)["out_proj"]) for m in attending}  # of these only the weight is read
 
     def wrapped(layer: Module, copied: Module) -> Module:
         path = paths.get(id(layer))
-        return copied if path is None else _faked(copied, path, weights, activations)
+        if path is None:
+            return copied
+        return _faked(copied, path, weights, None if id(layer) in read else activations)
 
     made = replaced(module, wrapped)
     leaves = placed(layout, params, "params") | placed(layout, state, "state")
@@ -182,11 +189,24 @@ def restored_fake(cls: type, attributes: dict[str, Any]) -> Any:
     return layer
 
 
+def _check_settings(weights: Any, activations: Any) -> None:
+    if not (weights is None or isinstance(weights, Scheme)):
+        raise TypeError(
+            f"weights must be Int8(), Int4(), NF4(), another Scheme or None; got {weights!r}"
+        )
+    if not (activations is None or isinstance(activations, Activations)):
+        raise TypeError(f"activations must be Activations(bits=8), or None; got {activations!r}")
+
+
 def _faked(
     layer: Module, path: str, weights: Scheme | None, activations: Activations | None
 ) -> Any:
     if isinstance(layer, FakeQuantized):
         raise ValueError(f"{path} trains for few bits already: choose other layers by patterns")
+    if isinstance(layer, LoRA):
+        raise ValueError(
+            f"{path} is adapted by nn.lora: merge_lora first, or choose other layers by patterns"
+        )
     if not is_spec(vars(layer).get("weight")):
         raise ValueError(
             f"{path} is quantized already, or its weight is computed from other parameters: dequantize or merge it "
