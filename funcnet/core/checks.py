@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "check_choice",
     "check_count",
     "check_divisible",
+    "check_fill",
     "check_ndim",
     "check_non_negative",
     "check_positive",
@@ -79,6 +82,18 @@ def check_divisible(name: str, value: int, by_name: str, by: int) -> None:
     """
     if value % by:
         raise ValueError(f"{name} must be divisible by {by_name}; got {value} and {by}")
+
+
+def check_fill(name: str, value: Any, dtype: np.dtype) -> None:
+    """Raise ``ValueError`` if a number would be another one in a dtype of integers or booleans, such as ½ or NaN.
+
+    >>> check_fill("padding_value", -100, np.dtype("int32"))
+    """
+    if dtype.kind not in "biu":
+        return
+    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if not (limits[0] <= value <= limits[1] and float(value).is_integer()):
+        raise ValueError(f"{name}={value} is no number that {dtype} holds")
 
 
 def check_ndim(name: str, ndim: int, allowed: Sequence[int], layout: str) -> None:

@@ -36,6 +36,7 @@ from funcnet.data.devices.prefetch_to_device import prefetch_to_device
 from funcnet.data.loading.collate import collate
 from funcnet.data.loading.errors import SampleError, WorkerDiedError
 from funcnet.data.loading.loader import DataLoader
+from funcnet.data.loading.padding import pad
 from funcnet.data.loading.profiling import Profile
 from funcnet.data.loading.pytorch_names import teach_name
 from funcnet.data.order.batch_samplers import BatchSampler, BucketSampler
@@ -108,6 +109,7 @@ __all__ = [
     "mix",
     "mnist",
     "pack",
+    "pad",
     "prefetch_to_device",
     "random_split",
     "read_idx",

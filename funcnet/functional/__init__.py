@@ -12,7 +12,10 @@ from funcnet.functional.activations.rectified import *
 from funcnet.functional.activations.shrinkage import *
 from funcnet.functional.activations.sigmoid import *
 from funcnet.functional.activations.softmax import *
+from funcnet.functional.attention.block_mask import *
 from funcnet.functional.attention.dot_product import *
+from funcnet.functional.attention.flex import *
+from funcnet.functional.attention.modifiers import *
 from funcnet.functional.attention.multi_head import *
 from funcnet.functional.attention.rotary import *
 from funcnet.functional.convolution.plain import *
@@ -47,8 +50,20 @@ from funcnet.functional.pooling.fractional import *
 from funcnet.functional.pooling.lp import *
 from funcnet.functional.pooling.max import *
 from funcnet.functional.pooling.unpool import *
+from funcnet.functional.quantization.affine import *
+from funcnet.functional.quantization.fake import *
+from funcnet.functional.quantization.float8 import *
+from funcnet.functional.quantization.integer_products import *
+from funcnet.functional.quantization.normal_float import *
+from funcnet.functional.quantization.packing import *
 from funcnet.functional.recurrent.cells import *
 from funcnet.functional.recurrent.layers import *
+from funcnet.functional.sequences.masks import *
+from funcnet.functional.sequences.segments import *
+from funcnet.functional.regularization.drop_block import *
+from funcnet.functional.regularization.label_smoothing import *
+from funcnet.functional.regularization.penalties import *
+from funcnet.functional.regularization.stochastic_depth import *
 
 if not _TYPE_CHECKING:  # a type checker should go on to report names that are missing
     _names = _public_names(_sys.modules[__name__])

@@ -60,7 +60,7 @@ def dropout(
 
     Reference: Srivastava et al., Dropout, 2014.
     """
-    return _silence("dropout", input, jnp.shape, p, training, key)
+    return silenced("dropout", input, jnp.shape, p, training, key)
 
 
 def dropout1d(
@@ -89,7 +89,7 @@ def dropout1d(
     https://arxiv.org/abs/1411.4280.
     """
     check_ndim("input", input.ndim, (2, 3), "(C, L) or (N, C, L)")
-    return _silence("dropout1d", input, _channels(input.ndim == 3), p, training, key)
+    return silenced("dropout1d", input, _channels(input.ndim == 3), p, training, key)
 
 
 def dropout2d(
@@ -119,7 +119,7 @@ def dropout2d(
     Reference: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2014,
     https://arxiv.org/abs/1411.4280.
     """
-    return _silence("dropout2d", input, _channels(True), p, training, key)
+    return silenced("dropout2d", input, _channels(True), p, training, key)
 
 
 def dropout3d(
@@ -148,7 +148,7 @@ def dropout3d(
     Reference: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2014,
     https://arxiv.org/abs/1411.4280.
     """
-    return _silence("dropout3d", input, _channels(input.ndim == 5), p, training, key)
+    return silenced("dropout3d", input, _channels(input.ndim == 5), p, training, key)
 
 
 def alpha_dropout(
@@ -180,7 +180,7 @@ def alpha_dropout(
     Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
     https://arxiv.org/abs/1706.02515.
     """
-    return _silence("alpha_dropout", input, jnp.shape, p, training, key, SELU_FLOOR)
+    return silenced("alpha_dropout", input, jnp.shape, p, training, key, SELU_FLOOR)
 
 
 def feature_alpha_dropout(
@@ -211,7 +211,7 @@ def feature_alpha_dropout(
     Reference: Klambauer et al., Self-Normalizing Neural Networks, 2017,
     https://arxiv.org/abs/1706.02515.
     """
-    return _silence("feature_alpha_dropout", input, _channels(True), p, training, key, SELU_FLOOR)
+    return silenced("feature_alpha_dropout", input, _channels(True), p, training, key, SELU_FLOOR)
 
 
 def _channels(batched: bool) -> Callable[[Array], tuple[int, ...]]:
@@ -226,7 +226,7 @@ def _channels(batched: bool) -> Callable[[Array], tuple[int, ...]]:
     return shape
 
 
-def _silence(
+def silenced(
     function: str,
     input: Array,
     mask_shape: Callable[[Array], tuple[int, ...]],
@@ -239,6 +239,20 @@ def _silence(
 
     With a floor of zero each element keeps its expected value; with another one, elements of zero
     mean and unit variance keep both.
+
+    Args:
+        function: the name of the function that the user called.
+        input: array of any shape.
+        mask_shape: gives the shape of the mask, of the input.
+        p: probability of a place of the mask to be silenced.
+        training: without it the input is returned as it is.
+        key: random key.
+        floor: what is set.
+
+    Example:
+        >>> from funcnet.functional.dropout import silenced
+        >>> silenced("dropout", jnp.ones(2), jnp.shape, 1.0, True, None).tolist()
+        [0.0, 0.0]
     """
     check_probability("p", p)
     (x,) = as_floats(function, input=input)
@@ -268,6 +282,16 @@ def keep_mask(key: Key, shape: tuple[int, ...], p: float) -> Array:
     Random words are the cost of dropout, so each is cut into as many pieces of 8 or 16 bits as give
     ``p`` to four digits. Pieces are cut along the last axis: the mask of a sharded array is made
     where its pieces lie.
+
+    Args:
+        key: random key.
+        shape: of the mask.
+        p: above zero and below one.
+
+    Example:
+        >>> from funcnet.functional.dropout import keep_mask
+        >>> keep_mask(jax.random.key(0), (2, 3), 0.5).shape
+        (2, 3)
     """
     bits = next(b for b in (8, 16, 32) if b == 32 or _rounding(p, b) <= 1e-4 * min(p, 1 - p))
     least = min(round(p * 2**bits), 2**bits - 1)

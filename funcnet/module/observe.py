@@ -25,7 +25,7 @@ from funcnet.module.module import Module, binding_of
 if TYPE_CHECKING:
     from funcnet.module.functionalize import Functional
 
-__all__ = ["capture", "intervene"]
+__all__ = ["capture", "chosen_modules", "intervene"]
 
 
 def capture(net: "Functional", patterns: str | Iterable[str]) -> "Functional":
@@ -61,7 +61,7 @@ def capture(net: "Functional", patterns: str | Iterable[str]) -> "Functional":
         >>> {path: value.shape for path, value in captured.items()}
         {'1': (5, 4)}
     """
-    chosen = _chosen(net, patterns, "capture")
+    chosen = chosen_modules(net, patterns, "capture")
     step = Capture(frozenset().union(*chosen.values()), chosen)
     return net._replace(apply=net.observable.followed_by(step).apply)
 
@@ -92,17 +92,33 @@ def intervene(net: "Functional", edits: Mapping[str, Callable[[Any], Any]]) -> "
         True
     """
     for pattern, edit in edits.items():
-        chosen = _chosen(net, pattern, "intervene")
+        chosen = chosen_modules(net, pattern, "intervene")
         net = net._replace(
             apply=net.observable.followed_by(Edit(chosen[pattern], chosen, edit)).apply
         )
     return net
 
 
-def _chosen(
+def chosen_modules(
     net: "Functional", patterns: str | Iterable[str], name: str
 ) -> dict[str, frozenset[str]]:
-    """Return each pattern with the names of modules that it stands for."""
+    """Return each pattern with the names of modules that it stands for.
+
+    Args:
+        net: what `functionalize` returned.
+        patterns: globs on the modules' dotted paths.
+        name: of the function that the user called.
+
+    Raises:
+        TypeError: ``net`` is something else.
+        ValueError: a glob matches no module.
+
+    Example:
+        >>> from funcnet.module.observe import chosen_modules
+        >>> net = fn.functionalize(nn.Repeat(nn.Linear(3, 3), 2))
+        >>> {pattern: sorted(names) for pattern, names in chosen_modules(net, "*", "capture").items()}
+        {'*': ['0', '1']}
+    """
     if not hasattr(net, "observable"):  # what `Functional` declares; its file is built on this one
         raise TypeError(
             f"{name} takes what fn.functionalize(module) returned; got {type(net).__name__}"

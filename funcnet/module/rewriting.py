@@ -12,10 +12,27 @@ from funcnet.core.aliases import Array, Params, State
 from funcnet.core.paths import matches, nest
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of
+from funcnet.module.functionalize import Functional
 from funcnet.module.layout import match_paths, placed
 from funcnet.module.module import Module
 
-__all__ = ["arrays_by_path", "chosen_layers", "trees_of"]
+__all__ = ["arrays_by_path", "chosen_layers", "description_of", "trees_of"]
+
+
+def description_of(model: Module | Functional) -> Module:
+    """Return the description behind what a user calls the model: itself, a bound module, or a `Functional`.
+
+    It is not asked for its attribute ``module``, which wrappers such as `Repeat` have too.
+
+    Example:
+        >>> from funcnet.module.rewriting import description_of
+        >>> description_of(fn.functionalize(nn.Repeat(nn.Linear(3, 3), 2)))
+        Repeat(
+          n=2, remat='costly', unroll=1
+          (module): Linear(in_features=3, out_features=3)
+        )
+    """
+    return describe(model.module if isinstance(model, Functional) else model)
 
 
 def chosen_layers(

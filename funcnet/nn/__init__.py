@@ -9,6 +9,7 @@ from funcnet.module import Buffer as Buffer
 from funcnet.module import Module as Module
 from funcnet.module import Parameter as Parameter
 from funcnet.nn import init as init
+from funcnet.nn import utils as utils
 from funcnet.nn.activations.exponential import *
 from funcnet.nn.activations.gated import *
 from funcnet.nn.activations.hard import *
@@ -64,6 +65,8 @@ from funcnet.nn.pooling.max import *
 from funcnet.nn.pooling.unpool import *
 from funcnet.nn.recurrent.cells import *
 from funcnet.nn.recurrent.layers import *
+from funcnet.nn.regularization.drop_block import *
+from funcnet.nn.regularization.stochastic_depth import *
 from funcnet.nn.wrappers import parametrizations as parametrizations
 from funcnet.nn.wrappers.lora import *
 from funcnet.nn.wrappers.parametrizations import *
@@ -73,5 +76,5 @@ from funcnet.nn.wrappers.scan import *
 from funcnet.nn.wrappers.vmap import *
 
 if not _TYPE_CHECKING:  # a type checker should go on to report names that are missing
-    _names = _public_names(_sys.modules[__name__], ("init", "parametrizations"))
+    _names = _public_names(_sys.modules[__name__], ("init", "parametrizations", "utils"))
     __getattr__, __dir__ = _package_attributes(__name__, _names)

@@ -71,8 +71,8 @@ from funcnet.optim.wrappers.accumulate import AccumulateState, accumulate
 from funcnet.optim.wrappers.average import AverageState, average
 from funcnet.optim.wrappers.finite import all_finite
 from funcnet.optim.wrappers.freeze import freeze
-from funcnet.optim.wrappers.frozen import frozen
-from funcnet.optim.wrappers.groups import Groups, groups
+from funcnet.optim.wrappers.groups import Groups, frozen, groups
+from funcnet.optim.wrappers.keep_masked import MaskedState, keep_masked
 from funcnet.optim.wrappers.lookahead import LookaheadState, lookahead
 from funcnet.optim.wrappers.loss_scale import LossScaleState, loss_scale, scale_loss
 from funcnet.optim.wrappers.mask import mask
@@ -90,6 +90,7 @@ __all__ = [
     "LBFGSState",
     "LookaheadState",
     "LossScaleState",
+    "MaskedState",
     "MasterState",
     "Move",
     "NoiseState",
@@ -131,6 +132,7 @@ __all__ = [
     "hutchinson",
     "hyperparams",
     "identity",
+    "keep_masked",
     "lamb",
     "lars",
     "lbfgs",

@@ -1,6 +1,7 @@
 """Train state, the loop, metrics, progress."""
 
 from funcnet.training import metrics, pictures
+from funcnet.training.batch_statistics import update_batch_norm
 from funcnet.training.loop.evaluation import evaluate, test
 from funcnet.training.loop.fit import fit
 from funcnet.training.loop.history import History
@@ -21,6 +22,8 @@ from funcnet.training.observers.speed import Profile, Throughput
 from funcnet.training.observers.tensorboard_log import TensorBoardLog
 from funcnet.training.pictures.curves import plot
 from funcnet.training.predict import predict
+from funcnet.training.probes.linear_probe import LinearProbe, linear_probe
+from funcnet.training.probes.similarity import CKA, cka
 from funcnet.training.progress import Progress
 from funcnet.training.rescue import rescued
 from funcnet.training.steps import make_eval_step, make_train_step
@@ -31,6 +34,7 @@ from funcnet.training.trials.one_batch import Overfit, overfit_one_batch
 
 __all__ = [
     "BatchSizeSearch",
+    "CKA",
     "CSVLog",
     "Checkpoints",
     "DynamicLossScale",
@@ -41,6 +45,7 @@ __all__ = [
     "JSONLog",
     "KeepBest",
     "LearningRate",
+    "LinearProbe",
     "LivePlot",
     "Loop",
     "Objective",
@@ -55,11 +60,13 @@ __all__ = [
     "Throughput",
     "TrainState",
     "accuracy",
+    "cka",
     "dynamic_loss_scale",
     "evaluate",
     "find_batch_size",
     "find_learning_rate",
     "fit",
+    "linear_probe",
     "make_eval_step",
     "make_train_step",
     "metrics",
@@ -71,4 +78,5 @@ __all__ = [
     "resume",
     "supervised",
     "test",
+    "update_batch_norm",
 ]

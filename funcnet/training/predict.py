@@ -27,7 +27,7 @@ from funcnet.training.objective import (
 )
 from funcnet.training.progress import Progress
 
-__all__ = ["predict"]
+__all__ = ["FilledBatches", "inputs_of", "predict", "real_rows"]
 
 
 def predict(
@@ -72,22 +72,25 @@ def predict(
         (10, 3)
     """
     check_batches("batches", batches)
-    objective = cached(_objective, net, inputs if callable(inputs) else None)
+    objective = cached(bare_objective, net, inputs if callable(inputs) else None)
     setup = set_up(objective, None, mesh, rules)
     step = cached(_predict_step, setup.objective, setup.whole)
     place = getattr(getattr(setup.objective, "net", net).placement, "kept", setup.place_whole)
     params, state = place(params), place(state)
-    source = _Filled(batches) if setup.mesh is None else setup.place_batches(batches)
+    source = FilledBatches(batches) if setup.mesh is None else setup.place_batches(batches)
     bar = Progress(source, "predicting", show=progress and is_first())
-    given = ((batch if callable(inputs) else _entry(batch, inputs), valid) for batch, valid in bar)
-    parts = [*_real_rows(in_step(step(params, state, *pair)) for pair in given)]
+    given = (
+        (batch if callable(inputs) else inputs_of(batch, inputs), valid) for batch, valid in bar
+    )
+    parts = [*real_rows(in_step(step(params, state, *pair)) for pair in given)]
     if not parts:
         raise ValueError("batches is empty: there is nothing to predict")
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 @lru_cache(maxsize=16)  # another call compiles nothing again
-def _objective(net: Functional, inputs: Callable[[Any], Any] | None) -> Supervised:
+def bare_objective(net: Functional, inputs: Callable[[Any], Any] | None) -> Supervised:
+    """Return an objective that only tells which model is called with what."""
     return supervised(net, _no_loss, inputs=inputs or _as_it_is, targets=_as_it_is)
 
 
@@ -99,8 +102,14 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _entry(batch: Any, key: str | None) -> Any:
-    """Take the inputs out of a batch, which may hold text beside them."""
+def inputs_of(batch: Any, key: str | None) -> Any:
+    """Take the inputs out of a batch, which may hold text beside them.
+
+    Example:
+        >>> from funcnet.training.predict import inputs_of
+        >>> inputs_of((1, 2), None), inputs_of({"image": 3, "label": "three"}, None)
+        (1, 3)
+    """
     if key is not None or isinstance(batch, Mapping):
         return entry_of("inputs", key or "image")(batch)
     return batch[0] if isinstance(batch, tuple) else batch
@@ -127,8 +136,14 @@ def _check_rows(outputs: Any, rows: int) -> None:
             )
 
 
-class _Filled:
-    """Batches filled to the largest size so far, each with its mask."""
+class FilledBatches:
+    """Batches filled to the largest size so far, each with its mask.
+
+    Example:
+        >>> from funcnet.training.predict import FilledBatches
+        >>> [batch.valid.tolist() for batch in FilledBatches([np.ones((2, 3)), np.ones((1, 3))])]
+        [[True, True], [True, False]]
+    """
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self.batches = batches
@@ -165,8 +180,14 @@ def _to_size(leaf: Any, size: int) -> Any:
     return filled(np.asarray(leaf), size)
 
 
-def _real_rows(made: Iterable[tuple[PyTree, Any]]) -> Iterator[PyTree]:
-    """Bring outputs to the host while the device computes the next ones, without the rows that fill."""
+def real_rows(made: Iterable[tuple[PyTree, Any]]) -> Iterator[PyTree]:
+    """Bring outputs to the host while the device computes the next ones, without the rows that fill.
+
+    Example:
+        >>> from funcnet.training.predict import real_rows
+        >>> [rows.tolist() for rows in real_rows([(jnp.arange(3), jnp.array([True, True, False]))])]
+        [[0, 1]]
+    """
     waiting: Any = None
     for ahead in made:
         if waiting is not None:

@@ -45,6 +45,7 @@ from funcnet.transforms.loops.scan import scan
 from funcnet.transforms.loops.vmap import vmap
 from funcnet.transforms.partition import merge, partition
 from funcnet.transforms.per_example.clipped_grad import clipped_grad
+from funcnet.transforms.per_example.gradient_penalty import gradient_penalty
 from funcnet.transforms.per_example.gradients import per_example_grad
 from funcnet.transforms.per_example.norms import per_example_norms
 from funcnet.transforms.per_example.private_grad import private_grad
@@ -68,6 +69,7 @@ __all__ = [
     "fixed_point",
     "gauss_newton_vp",
     "grad",
+    "gradient_penalty",
     "gradient_reversal",
     "hessian",
     "hutchinson_diagonal",

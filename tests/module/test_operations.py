@@ -11,14 +11,14 @@ import pytest
 import funcnet as fn
 from funcnet import nn
 from funcnet.core.jax_internals.programs import trace
-from funcnet.module.summaries.counting import count_operations
+from funcnet.module.summaries.counting import count_program
 from tests.nn import rows
 from tests.parity.inputs import arrays
 from tests.parity.ours import module_of
 
 
 def counted(function, *shapes):
-    return count_operations(trace(function, *map(jnp.zeros, shapes))[0])
+    return count_program(trace(function, *map(jnp.zeros, shapes))[0])
 
 
 def operations(module, *specs, **keywords):

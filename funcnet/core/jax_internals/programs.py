@@ -72,6 +72,15 @@ class Program:
         return jaxpr_as_fun(self.closed)(*arguments)
 
     @property
+    def constants(self) -> list[Any]:
+        """The arrays that it closes over; those that are traced are among them, others may be."""
+        return list(self.closed.consts)
+
+    def with_constants(self, constants: Sequence[Any]) -> "Program":
+        """Return the same program, closed over other arrays of the same types."""
+        return Program(ClosedJaxpr(self.jaxpr, constants))
+
+    @property
     def operations(self) -> list["Operation"]:
         """The operations in the order in which they run."""
         return [Operation(equation, number) for number, equation in enumerate(self.jaxpr.eqns)]
@@ -180,6 +189,18 @@ class Operation:
             if isinstance(jaxpr, Jaxpr) and len(jaxpr.invars) == len(self.equation.invars):
                 return Program(value)
         return None
+
+    @property
+    def donated(self) -> tuple[bool, ...]:
+        """Of the call of a jitted function, which operands it may overwrite; empty for others."""
+        return tuple(self.equation.params.get("donated_invars", ()))
+
+    @property
+    def called_name(self) -> str:
+        """The name of the function that it calls under `jax.jit`; empty for anything else."""
+        if self.equation.primitive is not primitives.jit_p:
+            return ""
+        return str(self.equation.params.get("name", ""))
 
     @property
     def has_derivative_rule(self) -> bool:

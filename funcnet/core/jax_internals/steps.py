@@ -4,7 +4,7 @@ Why: what is translated operation by operation should not meet the calls that JA
 operation that nobody needs should not be a reason to refuse a function.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,30 +42,43 @@ class Steps:
     results: list[StepValue]
 
 
-def steps_of(program: Program, scope: str = "") -> Steps:
+def never(operation: Operation) -> bool:
+    """Enter every call."""
+    del operation
+    return False
+
+
+def steps_of(
+    program: Program, scope: str = "", whole: Callable[[Operation], bool] = never
+) -> Steps:
     """List the operations of a program that its results need.
 
     Args:
         program: the program.
         scope: the module that it belongs to, where its operations do not say.
+        whole: says which calls are not entered, but listed as one operation.
     """
     arguments = [StepValue() for _ in program.arguments]
     found: list[Step] = []
-    results = _enter(program, arguments, scope, found)
+    results = _enter(program, arguments, scope, found, whole)
     _give_dtypes(results, program.results)
     return Steps(arguments, _needed(found, results), results)
 
 
 def _enter(
-    program: Program, arguments: Sequence[StepValue], scope: str, found: list[Step]
+    program: Program,
+    arguments: Sequence[StepValue],
+    scope: str,
+    found: list[Step],
+    whole: Callable[[Operation], bool],
 ) -> list[StepValue]:
     def visit(operation: Operation, operands: list[StepValue]) -> list[StepValue]:
         own = operation.scope or scope
         _give_dtypes(operands, operation.operands)
-        call = inner_call(operation)
+        call = None if whole(operation) else inner_call(operation)
         if call is not None:
             inner, places = call
-            return _enter(inner, [operands[i] for i in places], own, found)
+            return _enter(inner, [operands[i] for i in places], own, found, whole)
         results = [StepValue() for _ in operation.results]
         found.append(Step(operation, operands, results, own))
         return results

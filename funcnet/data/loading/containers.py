@@ -60,7 +60,7 @@ def restored_tree(like: Any, plain: Any) -> Any:
         return made
     if isinstance(like, Mapping):
         return {name: restored_tree(like[name], value) for name, value in plain.items()}
-    if isinstance(like, (list, tuple)):
+    if isinstance(like, (list, tuple)) and not isinstance(plain, np.ndarray):
         parts = [restored_tree(a, b) for a, b in zip(like, plain, strict=True)]
         return type(plain)(*parts) if hasattr(plain, "_fields") else type(plain)(parts)
     return plain

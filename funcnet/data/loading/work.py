@@ -13,6 +13,7 @@ from funcnet.data.devices.padding import mark_rows
 from funcnet.data.loading.batch_memory import Allocate
 from funcnet.data.loading.collate import collate
 from funcnet.data.loading.errors import Failure, sample_error
+from funcnet.data.loading.padding import PaddingCollate
 from funcnet.data.order.batch_plan import Task
 from funcnet.data.order.sample_rng import SampleRng
 from funcnet.data.streams.base import ParallelStream
@@ -60,12 +61,16 @@ class BatchFinisher:
         self.shard = shard
         self.idle = not self.transforms and not pad
         """Whether nothing is left to do for a batch that is collated."""
-        self.plain = collate is None and not self.transforms
+        self.in_place = collate is None or isinstance(collate, PaddingCollate)
+        """Whether batches are written into the memory that is given for them."""
+        self.plain = self.in_place and not self.transforms
         """Whether a batch has a row for each of its samples."""
 
     def collated(self, samples: list[Any], allocate: Allocate) -> Any:
         """Make a batch of samples."""
-        return collate(samples, allocate) if self.collate is None else self.collate(samples)
+        if self.collate is None or isinstance(self.collate, PaddingCollate):
+            return (self.collate or collate)(samples, allocate)
+        return self.collate(samples)
 
     def finish(self, batch: Any, task: Task) -> Any:
         """Apply the batch transforms, and add which rows are real if batches are padded."""

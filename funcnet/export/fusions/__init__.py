@@ -5,5 +5,6 @@ out the same; which of NaN and infinity comes out where is the runtime's, as wit
 """
 
 from funcnet.export.fusions.fuse import fuse
+from funcnet.export.fusions.marks import MARKS
 
-__all__ = ["fuse"]
+__all__ = ["MARKS", "fuse"]

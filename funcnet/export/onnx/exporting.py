@@ -53,6 +53,11 @@ def onnx(
     open length 1, 2 and 3; its outputs must be the function's within 1e-5 of the largest number (1e-2 in 16 bits),
     NaN and infinities at the same places, whole numbers equal.
 
+    Weights in few bits (`compression.quantize`) are stored as they are, each read by a DequantizeLinear: in 8 bits; in
+    4 from opset 21 on, before in a byte each. The comparison multiplies by them in float32, as the model does; ONNX
+    Runtime's default is quicker, and rounds what comes in to 8 bits as well, unless a session is told
+    ``options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")``.
+
     Args:
         path: of the file, ``"model.onnx"``.
         net: a Functional, any ``(params, state, *inputs) -> (output, state)``, or an `entry`.
@@ -99,7 +104,7 @@ def onnx(
     asked = _lone(net, inputs, preprocess=preprocess, returns_state=returns_state, **keywords)
     flat = flatten_open(asked, params, state)
     show_warnings(target.name, check_exportable(flat, target.name, "onnx", known=rules or ()))
-    graph = build_graph(flat, known_rules() | dict(rules or {}))
+    graph = build_graph(flat, known_rules() | dict(rules or {}), opset)
     comparison = Comparison(flat, examples) if verify else None
     job = _Job(target, opset, external, comparison)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -182,11 +187,12 @@ def known_rules() -> dict[str, OperationRule]:
     return dict(RULES)
 
 
-def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule]) -> Graph:
+def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule], opset: int = 20) -> Graph:
     """Translate a function into a graph with its weights and names, and nothing that no output needs."""
-    from funcnet.export.fusions import fuse
+    from funcnet.export.fusions import MARKS, fuse
 
     graph = Graph()
+    graph.shared.opset = opset
     clash = sorted({str(each.name) for each in flat.inputs} & flat.weights.keys())
     if clash:
         raise ValueError(
@@ -197,7 +203,7 @@ def build_graph(flat: FlatFunction, rules: Mapping[str, OperationRule]) -> Graph
     weights = [graph.weight(name, array) for name, array in flat.weights.items()]
     program = flat.trace()
     inputs = _inputs(graph, flat, program.arguments[len(weights) :])
-    results = Translator(rules).run(graph, program, [*weights, *inputs])
+    results = Translator(rules, MARKS).run(graph, program, [*weights, *inputs])
     fuse(graph, [each.name for each in results])
     name_outputs(graph, results, [str(each.name) for each in flat.outputs])
     prune(graph)

@@ -104,6 +104,7 @@ class Shared:
         self.shapes: dict[str, tuple[Any, ...]] = {}  # of values that operations of JAX made
         self.dtypes: dict[str, np.dtype] = {}
         self.scope = ""
+        self.opset = 20
 
     def note(self, value: Value) -> None:
         """Remember what shape a value has, and in which dtype it is carried."""

@@ -95,8 +95,8 @@ def _write_beside(
     with raw.open("wb") as file:
         for key, array in arrays.items():
             places[key] = file.tell()
-            content = np.ascontiguousarray(array).view(np.uint8).reshape(-1).data
-            padding = bytes(-array.nbytes % _ALIGNED)
+            content = _content(array).view(np.uint8).reshape(-1).data
+            padding = bytes(-content.nbytes % _ALIGNED)
             for part in (content, padding):
                 digest.update(part)
                 file.write(part)
@@ -155,6 +155,7 @@ def element_type(dtype: Any) -> int:
 
 _ELEMENT_TYPES = {
     "bool": "BOOL",
+    "uint4": "UINT4",
     "int8": "INT8",
     "int16": "INT16",
     "int32": "INT32",
@@ -185,8 +186,17 @@ def _tensor(name: str, array: np.ndarray) -> Any:
     onnx = onnx_package()
 
     tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=element_type(array.dtype))
-    tensor.raw_data = np.ascontiguousarray(array).tobytes()
+    tensor.raw_data = _content(array).tobytes()
     return tensor
+
+
+def _content(array: np.ndarray) -> np.ndarray:
+    """Return an array's bytes as a file has them: two numbers of four bits in one, the first in its lower half."""
+    if array.dtype != jnp.uint4:
+        return np.ascontiguousarray(array)
+    codes = array.astype(np.uint8).reshape(-1)
+    codes = np.pad(codes, (0, codes.size % 2))
+    return codes[::2] | codes[1::2] << 4
 
 
 def _tensor_beside(name: str, array: np.ndarray, file: str, place: int) -> Any:
@@ -194,7 +204,7 @@ def _tensor_beside(name: str, array: np.ndarray, file: str, place: int) -> Any:
 
     tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=element_type(array.dtype))
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", file), ("offset", place), ("length", array.nbytes)):
+    for key, value in (("location", file), ("offset", place), ("length", _content(array).nbytes)):
         tensor.external_data.add(key=key, value=str(value))
     return tensor
 

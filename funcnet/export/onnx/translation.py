@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,28 @@ from funcnet.core.errors import ExportError
 from funcnet.core.jax_internals.operations import operation_kind, settings_of
 from funcnet.core.jax_internals.programs import Operation, Program
 from funcnet.core.jax_internals.steps import Step, steps_of
+from funcnet.core.marks import mark_of
 from funcnet.export.onnx.graph import Graph, Value
 from funcnet.export.onnx.lengths import as_number
 
-__all__ = ["OperationRule", "Translator", "where"]
+__all__ = ["MarkRule", "OperationRule", "Translator", "where"]
 
 OperationRule = Callable[[Graph, Operation, list[Value]], Sequence[Value]]
 """Adds the nodes of one operation to a graph, and returns a value for each of its results."""
+
+
+class MarkRule(NamedTuple):
+    """How a marked call is written as one operator.
+
+    Attributes:
+        applies: takes the operation, what its mark says, and ONNX's version of operators; where it says no, the call
+            is entered as any other.
+        write: the rule.
+    """
+
+    applies: Callable[[Operation, Mapping[str, int], int], bool]
+    write: OperationRule
+
 
 _MOST_FOLDED = 1 << 16
 """Numbers of a result that is computed now; larger ones would only make the file larger."""
@@ -32,16 +47,20 @@ class Translator:
 
     Args:
         rules: by the kind of an operation (`operation_kind`).
+        marks: by the kind of a mark (`mark_of`), for calls that are one operator.
     """
 
-    def __init__(self, rules: Mapping[str, OperationRule]):
+    def __init__(
+        self, rules: Mapping[str, OperationRule], marks: Mapping[str, MarkRule] | None = None
+    ):
         self.rules = rules
+        self.marks = marks or {}
 
     def run(
         self, graph: Graph, program: Program, arguments: Sequence[Value], scope: str = ""
     ) -> list[Value]:
         """Add a program's nodes; return the values of its results."""
-        steps = steps_of(program, scope)
+        steps = steps_of(program, scope, lambda each: self._marked(graph, each) is not None)
         self._refuse_unknown(steps.each)
         values: dict[Any, Value] = dict(zip(steps.arguments, arguments, strict=True))
 
@@ -59,7 +78,8 @@ class Translator:
         operation = step.operation
         if _can_be_folded(operation, operands):
             return [known(a) for a in operation.evaluate([each.array for each in operands])]
-        kind = operation_kind(operation)
+        mark = self._marked(graph, operation)
+        kind = mark or operation_kind(operation)
         outer, graph.shared.scope = graph.shared.scope, step.scope
         try:
             made = self._made(graph, operation, kind, operands, step.scope)
@@ -77,6 +97,8 @@ class Translator:
     def _made(
         self, graph: Graph, operation: Operation, kind: str, operands: list[Value], scope: str
     ) -> Sequence[Value]:
+        if kind in self.marks and kind == self._marked(graph, operation):
+            return self.marks[kind].write(graph, operation, operands)
         if kind in self.rules:
             return self.rules[kind](graph, operation, operands)
         if kind == "dim_as_value":
@@ -89,6 +111,14 @@ class Translator:
 
         return add_control(self, graph, operation, operands, scope)
 
+    def _marked(self, graph: Graph, operation: Operation) -> str | None:
+        """Name the mark of a call that is written as one operator; None for anything else."""
+        mark = mark_of(operation) if self.marks else None
+        rule = None if mark is None else self.marks.get(mark.kind)
+        if mark is None or rule is None:
+            return None
+        return mark.kind if rule.applies(operation, mark.settings, graph.shared.opset) else None
+
     def _refuse_unknown(self, steps: Sequence[Step]) -> None:
         """Name all operations that no rule is there for, before a single node is made."""
         own = {"dim_as_value", "platform_index"}
@@ -96,6 +126,7 @@ class Translator:
         for step in steps:
             kind = operation_kind(step.operation)
             has_rule = kind in self.rules or kind in own or step.operation.control is not None
+            has_rule = has_rule or kind == "call"  # a mark: others were entered
             if not has_rule and not _constant_in(step):
                 unknown.setdefault(kind, where(step.operation, step.scope))
         if unknown:

@@ -86,7 +86,7 @@ def scaled_dot_product_attention(
     if attn_mask is not None and is_causal:
         raise ValueError("give either attn_mask or is_causal=True, not both")
     query, key, value = as_floats("scaled_dot_product_attention", query=query, key=key, value=value)
-    _check_heads(query, key, value, enable_gqa)
+    check_heads(query, key, value, enable_gqa)
     return attend(
         query,
         key,
@@ -152,7 +152,7 @@ def _check_mask(attn_mask: Array, query: Array, key: Array) -> None:
         raise TypeError(f"attn_mask must be boolean or floating; got {attn_mask.dtype}")
 
 
-def _check_heads(query: Array, key: Array, value: Array, enable_gqa: bool) -> None:
+def check_heads(query: Array, key: Array, value: Array, enable_gqa: bool) -> None:
     if min(query.ndim, key.ndim, value.ndim) < (3 if enable_gqa else 2):
         axes = "(..., heads, length, features)" if enable_gqa else "(..., length, features)"
         raise ValueError(

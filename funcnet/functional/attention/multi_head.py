@@ -1,16 +1,18 @@
 """Multi-head attention: projections around scaled dot-product attention, as one function."""
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, Key
+from funcnet.core.aliases import Array, ArrayLike, Key
 from funcnet.core.checks import check_divisible, check_ndim
 from funcnet.core.dtypes import as_floats, spread
 from funcnet.functional.attention.dot_product import attend
 from funcnet.functional.attention.implementations import AttentionForm
 from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.linear import linear
+from funcnet.functional.sequences.masks import segment_array, segment_mask
 
 __all__ = ["multi_head_attention_forward"]
 
@@ -43,6 +45,8 @@ def multi_head_attention_forward(
     is_causal: bool = False,
     *,
     batch_first: bool = False,
+    segment_ids: ArrayLike | None = None,
+    key_segment_ids: ArrayLike | None = None,
     dropout_key: Key | None = None,
     implementation: AttentionForm | None = None,
 ) -> tuple[Array, Array | None]:
@@ -51,7 +55,7 @@ def multi_head_attention_forward(
     With E features, N examples, L queries and S keys. Masks: booleans where True means *left out*,
     or floats that are added to the scores, where ``-inf`` means *left out*. What ``key_padding_mask`` leaves
     out and is not finite counts as zero, also as a query where query and key are one array: padding of NaN
-    reaches neither output nor gradient of the rest.
+    reaches neither output nor gradient of the rest. So does what has the segment id 0.
 
     Args:
         query: shape ``(L, N, E)``, or ``(L, E)`` for one example.
@@ -65,7 +69,8 @@ def multi_head_attention_forward(
         bias_v: the value that goes with it.
         add_zero_attn: append a key and a value of zeros.
         dropout_p: probability of a weight to be zeroed in training.
-        out_proj_weight: shape ``(E, E)``.
+        out_proj_weight: shape ``(E, E)``; or ``(E, W)`` for heads that have fewer than E features between them, as
+            pruning leaves: W stands for E in the rows of what projects queries, keys and values, too.
         out_proj_bias: shape ``(E,)``.
         training: apply dropout.
         key_padding_mask: keys to leave out, shape ``(N, S)`` or ``(S,)``.
@@ -80,6 +85,10 @@ def multi_head_attention_forward(
         average_attn_weights: return the mean of the heads' weights.
         is_causal: ``attn_mask`` is the causal mask; a hint that allows a faster form.
         batch_first: inputs and output are ``(N, length, features)``.
+        segment_ids: which of several sequences packed in one a query belongs to, ``(N, L)``, or ``(L,)`` for one
+            example, as `funcnet.data.pack` yields; it attends to the keys of its own segment. 0 is padding.
+        key_segment_ids: of the keys, ``(N, S)`` or ``(S,)``; by default those of the queries, in attention to
+            oneself.
         dropout_key: random key; needed for dropout in training.
         implementation: which form computes it, as of `scaled_dot_product_attention`; by default what was
             measured to be the fastest that serves. The weights come from the plain form alone.
@@ -89,8 +98,8 @@ def multi_head_attention_forward(
         ``(N, num_heads, L, S)``; without N for one example; or ``None``.
 
     Raises:
-        ValueError: shapes that do not fit, ``is_causal`` without ``attn_mask``, or an implementation that
-            cannot serve.
+        ValueError: shapes that do not fit, ``is_causal`` without ``attn_mask``, segment ids of queries or keys
+            alone, or an implementation that cannot serve.
         TypeError: inputs that do not hold floats.
         MissingKeyError: dropout without a key.
 
@@ -103,7 +112,6 @@ def multi_head_attention_forward(
 
     Reference: Vaswani et al., Attention Is All You Need, 2017, https://arxiv.org/abs/1706.03762.
     """
-    check_divisible("embed_dim", embed_dim_to_check, "num_heads", num_heads)
     if is_causal and attn_mask is None:
         raise ValueError(
             "is_causal=True is a hint about attn_mask: pass that too, for example "
@@ -119,12 +127,17 @@ def multi_head_attention_forward(
         embed_dim_to_check, num_heads, batch_first,
     )  # fmt: skip
     _check_masks(key_padding_mask, attn_mask, sizes)
+    segments = _segments(segment_ids, key_segment_ids, sizes)
     _check_parameters(
-        embed_dim_to_check, in_proj_weight, in_proj_bias, bias_k, bias_v, out_proj_weight
+        embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v, out_proj_weight
     )
     if key_padding_mask is not None:
         for n in {id(key), id(value)}:
             arrays[n] = without_padding(arrays[n], key_padding_mask, batch_first)
+    if segments is not None:
+        ids = {id(value): segments.keys, id(key): segments.keys, id(query): segments.queries}
+        for n in arrays:
+            arrays[n] = without_padding(arrays[n], ids[n] == 0, batch_first)
     query, key, value = arrays[id(query)], arrays[id(key)], arrays[id(value)]
     if use_separate_proj_weight:
         weights = (q_proj_weight, k_proj_weight, v_proj_weight)
@@ -141,10 +154,11 @@ def multi_head_attention_forward(
     if add_zero_attn:
         k, v = (jnp.pad(x, ((0, 0),) * (x.ndim - 2) + ((0, 1), (0, 0))) for x in (k, v))
     dropout_p = dropout_p if training else 0.0
-    causal = is_causal and key_padding_mask is None and not need_weights
+    causal = is_causal and key_padding_mask is None and segments is None and not need_weights
     mask = None
     if not causal:
-        mask = _merged(key_padding_mask, attn_mask, k.shape[-2] - sizes.keys, sizes)
+        apart = None if segments is None else ~segment_mask(*segments)
+        mask = _merged(key_padding_mask, attn_mask, apart, k.shape[-2] - sizes.keys, sizes)
     attended, weights = attend(
         q, k, v, mask, dropout_p, dropout_key, causal,
         need_weights=need_weights, implementation=implementation,
@@ -176,23 +190,27 @@ def without_padding(sequence: Array, padding: Array, batch_first: bool) -> Array
 
 def _check_parameters(
     features: int,
+    heads: int,
     weight: Array | None,
     bias: Array | None,
     bias_k: Array | None,
     bias_v: Array | None,
     out_weight: Array,
 ) -> None:
+    # Fewer heads than the features were made for, as pruning leaves, have fewer features between them.
+    width = out_weight.shape[-1] if out_weight.ndim == 2 else features
+    check_divisible("embed_dim", width, "num_heads", heads)
     expected = (
-        ("in_proj_weight", weight, (3 * features, features)),
-        ("in_proj_bias", bias, (3 * features,)),
+        ("in_proj_weight", weight, (3 * width, features)),
+        ("in_proj_bias", bias, (3 * width,)),
     )
     for name, array, shape in expected:
         if array is not None and array.shape != shape:
             raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
     for name, array in (("bias_k", bias_k), ("bias_v", bias_v)):
-        if array is not None and array.size != features:
-            raise ValueError(f"{name} must have {features} elements; got shape {array.shape}")
-    if out_weight.ndim != 2 or out_weight.shape[1] != features:
+        if array is not None and array.size != width:
+            raise ValueError(f"{name} must have {width} elements; got shape {array.shape}")
+    if out_weight.ndim != 2 or width > features:
         raise ValueError(f"out_proj_weight must have shape (*, {features}); got {out_weight.shape}")
 
 
@@ -247,6 +265,32 @@ def _check_masks(padding: Array | None, mask: Array | None, sizes: _Sizes) -> No
             raise TypeError(f"{name} must be boolean or floating; got {given.dtype}")
 
 
+class _Segments(NamedTuple):
+    queries: Array
+    keys: Array
+
+
+def _segments(queries: ArrayLike | None, keys: ArrayLike | None, sizes: _Sizes) -> _Segments | None:
+    """Check segment ids; those of the keys are those of the queries unless they are given."""
+    if queries is None and keys is None:
+        return None
+    if queries is None or (keys is None and sizes.keys != sizes.queries):
+        missing = "segment_ids, those of the queries," if queries is None else "key_segment_ids"
+        raise ValueError(
+            f"{missing} are missing: with {sizes.queries} queries and {sizes.keys} keys both need segment ids"
+        )
+    found = _Segments(
+        segment_array("segment_ids", queries),
+        segment_array("key_segment_ids", queries if keys is None else keys),
+    )
+    examples = () if sizes.batch is None else (sizes.batch,)
+    names = ("segment_ids", "key_segment_ids")
+    for name, ids, length in zip(names, found, (sizes.queries, sizes.keys), strict=True):
+        if ids.shape != (*examples, length):
+            raise ValueError(f"{name} must have shape {(*examples, length)}; got {ids.shape}")
+    return found
+
+
 def _project_each(
     query: Array,
     key: Array,
@@ -270,7 +314,7 @@ def _project(
         raise ValueError("in_proj_weight is needed unless use_separate_proj_weight=True")
     if query is key and key is value:
         return tuple(jnp.split(linear(query, weight, bias), 3, axis=-1))
-    features = query.shape[-1]
+    features = weight.shape[0] // 3
     if key.shape != value.shape:
         raise ValueError(f"key and value must be alike; got {key.shape} and {value.shape}")
     b_q, b_kv = (None, None) if bias is None else jnp.split(bias, [features])
@@ -315,20 +359,21 @@ def _static(name: str, given: Array, sizes: _Sizes) -> Array:
     return given if sizes.batch is None else given.reshape(examples, sizes.heads, *given.shape[1:])
 
 
-def _merged(padding: Array | None, mask: Array | None, added: int, sizes: _Sizes) -> Array | None:
-    """Merge both masks to one of scaled_dot_product_attention, where True means *takes part*."""
-    given = [
+def _merged(
+    padding: Array | None, mask: Array | None, apart: Array | None, added: int, sizes: _Sizes
+) -> Array | None:
+    """Merge masks to one of scaled_dot_product_attention, where True means *takes part*."""
+    padding, mask, apart = (
         None if m is None else jnp.pad(m, ((0, 0),) * (m.ndim - 1) + ((0, added),))
-        for m in (padding, mask)
-    ]
-    padding, mask = given
+        for m in (padding, mask, apart)
+    )
     if padding is not None and sizes.batch is not None:
         padding = padding[:, None, None, :]
     if mask is not None and mask.ndim == 3 and sizes.batch is not None:
         mask = mask.reshape(sizes.batch, sizes.heads, *mask.shape[1:])
-    masks = [m for m in (padding, mask) if m is not None]
+    masks = [m for m in (padding, mask, apart) if m is not None]
     if all(m.dtype == jnp.bool_ for m in masks):
-        return ~(masks[0] | masks[-1]) if masks else None
+        return ~reduce(jnp.logical_or, masks) if masks else None
     dtype = next(m.dtype for m in masks if m.dtype != jnp.bool_)
     floats = [
         jnp.where(m, jnp.array(-jnp.inf, dtype), jnp.array(0, dtype))
@@ -336,4 +381,4 @@ def _merged(padding: Array | None, mask: Array | None, added: int, sizes: _Sizes
         else m.astype(dtype)
         for m in masks
     ]
-    return floats[0] if len(floats) == 1 else floats[0] + floats[1]
+    return reduce(jnp.add, floats)

@@ -13,8 +13,11 @@ from funcnet.functional.dropout import keep_mask
 
 __all__ = [
     "AttentionSettings",
+    "FlexOutput",
     "allowed_by",
+    "attend_to",
     "plain_attention",
+    "product",
     "scores_shape",
     "shares_heads",
     "without_what_is_masked",
@@ -63,7 +66,7 @@ def plain_attention(
     if dropout_p > 0:
         weights = _drop(weights, dropout_p, dropout_key)
     # Weights are not rounded to 16 bits: the softmax's gradient is a difference of what the product's gives.
-    output = _product(weights, wide, (-1, -2))
+    output = product(weights, wide, (-1, -2))
     if not need_weights:
         # Dividing after the product costs L * Ev divisions rather than L * S.
         return jnp.where(finite, output / total, jnp.nan).astype(dtype), None
@@ -164,7 +167,7 @@ def _masked_scores(
 
 @jax.custom_jvp
 def _likeness(query: Array, key: Array) -> Array:
-    return _product(query, key, (-1, -1))
+    return product(query, key, (-1, -1))
 
 
 @_likeness.defjvp
@@ -173,8 +176,8 @@ def _likeness_jvp(
 ) -> tuple[Array, Array]:
     """Leave out what is not finite: scores that a mask forbids have no gradient, and zero times NaN is NaN."""
     (query, key), (d_query, d_key) = primals, tangents
-    change = _product(d_query, _finite_part(key), (-1, -1))
-    return _likeness(query, key), change + _product(_finite_part(query), d_key, (-1, -1))
+    change = product(d_query, _finite_part(key), (-1, -1))
+    return _likeness(query, key), change + product(_finite_part(query), d_key, (-1, -1))
 
 
 def _exponentials(scores: Array) -> tuple[Array, Array, Array]:
@@ -198,7 +201,7 @@ def _drop(weights: Array, dropout_p: float, dropout_key: Key | None) -> Array:
     return jnp.where(keep, weights * (1 / (1 - dropout_p)), 0.0)
 
 
-def _product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
+def product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
     """Multiply matrices in the last two axes, in float32 at least; leading axes broadcast.
 
     Where ``a`` has several heads for each of ``b``, those heads' rows are stacked, so that ``b``
@@ -223,3 +226,35 @@ def _product(a: Array, b: Array, contract: tuple[int, int]) -> Array:
 def shares_heads(a: Array, b: Array) -> bool:
     """Return whether several heads of one array go with each of the other's."""
     return min(a.ndim, b.ndim) > 2 and 1 < b.shape[-3] < a.shape[-3]
+
+
+# ---- scores that a function has changed
+
+
+class FlexOutput(NamedTuple):
+    """What attention yields."""
+
+    output: Array
+    """``(B, H, L, Ev)``."""
+    lse: Array
+    """``(B, H, L)``: the logarithm of the sum of the scores' exponentials."""
+    max_scores: Array
+    """``(B, H, L)``: the largest score."""
+
+
+def attend_to(scores: Array, value: Array) -> FlexOutput:
+    """Attend by scores ``(*, L, S)`` that hold minus infinity where a mask forbids.
+
+    Queries that may attend to nothing yield zeros, and minus infinity.
+    """
+    least = float(jnp.finfo(scores.dtype).min)  # finite, so that no row subtracts -inf from -inf
+    largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True, initial=least))
+    weights = jnp.exp(scores - largest)
+    total = weights.sum(-1, keepdims=True)
+    empty = total == 0
+    total = jnp.where(empty, 1.0, total)
+    output = product(weights, value, (-1, -2)) / total
+    lse, largest = (
+        jnp.where(empty, -jnp.inf, x)[..., 0] for x in (largest + jnp.log(total), largest)
+    )
+    return FlexOutput(output, lse, largest)

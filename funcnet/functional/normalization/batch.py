@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array
+from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.dtypes import at_least_float32, widened, widest
 from funcnet.functional.explicit_meshes import devices_of, let_xla_place
 from funcnet.functional.normalization.standardize import running_average
@@ -31,13 +31,13 @@ class ChannelStatistics(NamedTuple):
         shift: what was subtracted from the input before anything else; ``None`` for nothing.
         mean: of the shifted input.
         var: the biased variance.
-        size: number of values of a channel.
+        size: number of values of a channel; an array where a mask says which count.
     """
 
     shift: Array | None
     mean: Array
     var: Array
-    size: int
+    size: int | Array
 
 
 def batch_norm(
@@ -52,6 +52,7 @@ def batch_norm(
     *,
     channels_last: bool = False,
     axis_name: AxisName | None = None,
+    where: ArrayLike | None = None,
 ) -> Array:
     """Standardize each channel: ``(x - mean) / sqrt(var + eps) * weight + bias``.
 
@@ -72,6 +73,8 @@ def batch_norm(
         channels_last: the input is ``(N, *spatial, C)``.
         axis_name: mesh axis (or several) over which the batch is split; in training its parts are
             taken as one.
+        where: mask ``(N, *spatial)`` of what counts, such as the tokens that are not padding. The rest is in no
+            statistics, whatever it holds, and zero in the output.
 
     Returns:
         An array of the input's shape and dtype.
@@ -92,13 +95,15 @@ def batch_norm(
     axes = _reduced_axes(x, channels_last)
     _check_eps(eps, training)
     _check_channels(x, axes, running_mean, running_var, weight, bias)
+    mask = _mask_of(x, axes, where)
     if training:
-        return _by_own_statistics(dtype, x, weight, bias, eps, axes, axis_name)[0]
+        return _by_own_statistics(dtype, x, weight, bias, mask, eps, axes, axis_name)[0]
     if running_mean is None or running_var is None:
         raise ValueError("running_mean and running_var are needed unless training=True")
     mean, var = jax.lax.stop_gradient((running_mean, running_var))
     statistics = ChannelStatistics(None, mean, var, 0)
-    return _affine(x, statistics, weight, bias, eps, axes).astype(dtype)
+    x = _only(mask, x)
+    return _only(mask, _affine(x, statistics, weight, bias, eps, axes).astype(dtype))
 
 
 def batch_norm_update(
@@ -112,6 +117,7 @@ def batch_norm_update(
     *,
     channels_last: bool = False,
     axis_name: AxisName | None = None,
+    where: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:
     """Standardize each channel by the batch's statistics and return the new running ones too.
 
@@ -128,6 +134,8 @@ def batch_norm_update(
         eps: added to the variance.
         channels_last: the input is ``(N, *spatial, C)``.
         axis_name: mesh axis (or several) over which the batch is split; its parts are taken as one.
+        where: mask ``(N, *spatial)`` of what counts, as of `batch_norm`. A batch of which nothing counts leaves the
+            running statistics as they are.
 
     Returns:
         ``(output, running_mean, running_var)``.
@@ -149,17 +157,21 @@ def batch_norm_update(
     axes = _reduced_axes(x, channels_last)
     _check_eps(eps, training=True)
     _check_channels(x, axes, running_mean, running_var, weight, bias)
-    output, statistics = _by_own_statistics(dtype, x, weight, bias, eps, axes, axis_name)
+    mask = _mask_of(x, axes, where)
+    output, statistics = _by_own_statistics(dtype, x, weight, bias, mask, eps, axes, axis_name)
     if statistics.shift is None:  # an empty batch says nothing
         return output, running_mean, running_var
     mean, var = jax.lax.stop_gradient((statistics.mean + statistics.shift, statistics.var))
     # a mean of squares less the square of a mean can be rounded to just below zero
     unbiased = jnp.maximum(var, 0) * _bessel(statistics.size, var.dtype)
-    return (
-        output,
+    averages = (
         running_average(running_mean, mean, momentum),
         running_average(running_var, unbiased, momentum),
     )
+    if mask is not None:  # a batch of which nothing counts says nothing either
+        old = running_mean, running_var
+        averages = jax.tree.map(partial(jnp.where, statistics.size > 0), averages, old)
+    return output, averages[0], averages[1]
 
 
 def _by_own_statistics(
@@ -167,6 +179,7 @@ def _by_own_statistics(
     x: Array,
     weight: Array | None,
     bias: Array | None,
+    mask: Array | None,
     eps: float,
     axes: tuple[int, ...],
     axis_name: AxisName | None,
@@ -174,9 +187,12 @@ def _by_own_statistics(
     """Standardize by the batch's statistics. For the gradient of an input of 16 bits no array of 32 is kept."""
     settings = {"eps": eps, "axes": axes, "axis_name": axis_name}
     if x.dtype == dtype or 0 in x.shape:
-        output, statistics = _standardized(x, weight, bias, **settings)
+        output, statistics = _standardized(x, weight, bias, mask, **settings)
         return output.astype(dtype), statistics
-    output, (shift, mean, var, _) = _standardized_again(x.astype(dtype), weight, bias, **settings)
+    output, statistics = _standardized_again(x.astype(dtype), weight, bias, mask, **settings)
+    if mask is not None:
+        return output, statistics
+    shift, mean, var, _ = statistics
     size = _size_of(x, axes) * (1 if axis_name is None else jax.lax.axis_size(axis_name))
     return output, ChannelStatistics(shift, mean, var, size)
 
@@ -185,14 +201,19 @@ def _standardized(
     x: Array,
     weight: Array | None,
     bias: Array | None,
+    mask: Array | None,
     *,
     eps: float,
     axes: tuple[int, ...],
     axis_name: AxisName | None,
 ) -> tuple[Array, ChannelStatistics]:
-    wide = x.astype(at_least_float32(x.dtype))
-    statistics = _statistics(wide, axes, axis_name)
-    return _affine(wide, statistics, weight, bias, eps, axes).astype(x.dtype), statistics
+    wide = _only(mask, x.astype(at_least_float32(x.dtype)))
+    if mask is None or 0 in x.shape:
+        statistics = _statistics(wide, axes, axis_name)
+    else:
+        statistics = _statistics_where(mask, wide, axes, axis_name)
+    output = _affine(wide, statistics, weight, bias, eps, axes).astype(x.dtype)
+    return _only(mask, output), statistics
 
 
 _standardized_again = keeping_arguments(_standardized, surely=True)
@@ -226,6 +247,41 @@ def _statistics(x: Array, axes: tuple[int, ...], axis_name: AxisName | None) -> 
         mean, square = jax.lax.pmean((mean, square), axis_name)
     mean, square = row(mean), row(square)
     return ChannelStatistics(shift, mean, square - mean * mean, size)
+
+
+def _statistics_where(
+    mask: Array, x: Array, axes: tuple[int, ...], axis_name: AxisName | None
+) -> ChannelStatistics:
+    """Take the statistics of what counts; the rest of the input is zero already."""
+    sums = partial(_sums, axis_name=axis_name)
+    size = sums(mask.astype(x.dtype).sum())
+    by = jnp.maximum(size, 1)
+    shift = jax.lax.stop_gradient(sums(x.sum(axes)) / by)
+    centred = _only(mask, x - jnp.expand_dims(shift, axes))
+    mean, square = sums(centred.sum(axes)) / by, sums((centred * centred).sum(axes)) / by
+    mean, square = row(mean), row(square)
+    return ChannelStatistics(shift, mean, square - mean * mean, size)
+
+
+def _sums(x: Array, axis_name: AxisName | None) -> Array:
+    return x if axis_name is None else jax.lax.psum(x, axis_name)
+
+
+def _mask_of(x: Array, axes: tuple[int, ...], where: ArrayLike | None) -> Array | None:
+    """Return a mask with an axis of channels, of length one."""
+    if where is None:
+        return None
+    shape = tuple(x.shape[axis] for axis in axes)
+    mask = jnp.asarray(where)
+    if mask.shape != shape:
+        raise ValueError(
+            f"where must have the input's shape without its channels, {shape}; got {mask.shape}"
+        )
+    return jnp.expand_dims(mask.astype(bool), [n for n in range(x.ndim) if n not in axes])
+
+
+def _only(mask: Array | None, x: Array) -> Array:
+    return x if mask is None else jnp.where(mask, x, jnp.zeros((), x.dtype))
 
 
 def _size_of(x: Array, axes: tuple[int, ...]) -> int:

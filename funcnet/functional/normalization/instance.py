@@ -4,8 +4,9 @@ import math
 
 import jax
 
-from funcnet.core.aliases import Array
+from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.dtypes import widened, widest
+from funcnet.functional.normalization.group import group_norm
 from funcnet.functional.normalization.standardize import (
     moments,
     over_channels,
@@ -26,6 +27,8 @@ def instance_norm(
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    segment_ids: ArrayLike | None = None,
 ) -> Array:
     """Standardize each channel of each example over its spatial axes.
 
@@ -41,12 +44,16 @@ def instance_norm(
         use_input_stats: use each channel's own statistics, rather than the running ones.
         momentum: only of meaning in `instance_norm_update`.
         eps: added to the variance.
+        segment_ids: which of several sequences packed in one each position of an input ``(N, C, L)`` belongs to,
+            ``(N, L)``, as `funcnet.data.pack` yields: each has statistics of its own. 0 is padding, and zero in the
+            output.
 
     Returns:
         An array of the input's shape and dtype.
 
     Raises:
-        ValueError: one value a channel, or no running statistics where they are needed.
+        ValueError: one value a channel, no running statistics where they are needed, or segment ids that do not fit
+            or go with running statistics.
 
     Example:
         >>> F.instance_norm(jnp.array([[[1.0, 3.0], [5.0, 9.0]]])).round(3).tolist()
@@ -57,6 +64,12 @@ def instance_norm(
     del momentum
     dtype, x = widened("instance_norm", input=input)
     axes = _spatial_axes(x)
+    if segment_ids is not None:
+        if not use_input_stats:
+            raise ValueError(
+                "segments have statistics of their own: leave out use_input_stats=False"
+            )
+        return group_norm(input, x.shape[1], weight, bias, eps, segment_ids=segment_ids)
     statistics = over_channels(x, running_mean, running_var)
     if use_input_stats:
         _check_spatial_size(x)

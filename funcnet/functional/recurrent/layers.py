@@ -1,6 +1,7 @@
 """Recurrent layers: one scan that runs any cell over sequences, layers and directions."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,11 @@ from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import as_floats, at_least_float32, widest
 from funcnet.functional.dropout import dropout
 from funcnet.functional.explicit_meshes import spread_like
-from funcnet.functional.indices import check_integers, known_values
 from funcnet.functional.recurrent.cells import RecurrentWeights, gate_inputs
 from funcnet.functional.recurrent.formulas import FORMULAS, RecurrentState
 from funcnet.functional.recurrent.loop import CellLoop, run_steps
+from funcnet.functional.sequences.masks import length_mask, segment_array
+from funcnet.functional.sequences.segments import check_runs, segment_starts
 
 __all__ = ["recurrent"]
 
@@ -23,10 +25,10 @@ def _scan(
     input: Array,
     state: RecurrentState,
     weights: RecurrentWeights,
-    counts: Array | None,
+    steps: "_Steps",
     reverse: bool,
 ) -> tuple[Array, RecurrentState]:
-    """Run one layer in one direction; the input is ``(T, N, I)``, ``counts`` a mask ``(T, N, 1)``.
+    """Run one layer in one direction; the input is ``(T, N, I)``.
 
     A step that does not count leaves the state as it is, so that the backward direction starts at
     each sequence's own end.
@@ -39,27 +41,58 @@ def _scan(
     state = tuple(spread_like(part.astype(wide), projected, {0: 1}) for part in state)
     for other in (*state, *jax.tree.leaves(weights)):
         state = tuple(spread_like(part, other) for part in state)
-    counts = None if counts is None else spread_like(counts, input, {0: 0, 1: 1})
+    counts, resets = (
+        None if mask is None else spread_like(mask, input, {0: 0, 1: 1})
+        for mask in (steps.counts, steps.resets[reverse])
+    )
 
     loop = CellLoop(mode, reverse, factor)
-    output, final = run_steps(loop, projected, state, weights, counts)
+    output, final = run_steps(loop, projected, state, weights, counts, resets)
     if counts is not None:
         output = jnp.where(counts, output, 0)
     return output.astype(input.dtype), tuple(part.astype(input.dtype) for part in final)
 
 
-def _counts(lengths: ArrayLike, time: int, batch: int) -> Array:
-    """Return the mask ``(T, N, 1)`` of the steps that count."""
-    values = known_values(lengths)
-    if values is not None and values.size and (values.min() < 0 or values.max() > time):
-        raise ValueError(f"lengths must lie in [0, {time}]; got {values.tolist()}")
-    lengths = jnp.asarray(lengths)
-    if lengths.shape != (batch,):
+class _Steps(NamedTuple):
+    """Masks ``(T, N, 1)``, each None where it would be the same throughout.
+
+    Attributes:
+        counts: which steps count.
+        resets: which begin with a state of zeros, forwards and backwards.
+    """
+
+    counts: Array | None
+    resets: tuple[Array | None, Array | None]
+
+
+def _steps(
+    lengths: ArrayLike | None, segment_ids: ArrayLike | None, time: int, batch: int
+) -> _Steps:
+    if lengths is not None and segment_ids is not None:
         raise ValueError(
-            f"lengths must have shape {(batch,)}, one for each sequence; got {lengths.shape}"
+            "give either lengths or segment_ids, not both: segments of the number 0 are padding"
         )
-    check_integers("lengths", lengths)
-    return (jnp.arange(time, dtype=lengths.dtype)[:, None] < lengths)[..., None]
+    if segment_ids is not None:
+        check_runs(segment_ids)
+        ids = segment_array("segment_ids", segment_ids)
+        _check_fits("segment_ids", ids, (batch, time), "one for each step of each row")
+        forwards, backwards = segment_starts(ids), segment_starts(ids, reverse=True)
+        return _Steps(_of_steps(ids != 0), (_of_steps(forwards), _of_steps(backwards)))
+    if lengths is None:
+        return _Steps(None, (None, None))
+    mask = length_mask(lengths, time)
+    _check_fits("lengths", mask[..., 0], (batch,), "one for each sequence")
+    return _Steps(_of_steps(mask), (None, None))
+
+
+def _of_steps(mask: Array) -> Array:
+    """Turn a mask ``(N, T)`` into one that a loop over steps takes."""
+    return mask.T[..., None]
+
+
+def _check_fits(name: str, array: Array, shape: tuple[int, ...], meaning: str) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, {meaning}; got {array.shape}")
 
 
 def recurrent(
@@ -72,6 +105,7 @@ def recurrent(
     dropout_p: float = 0.0,
     training: bool = False,
     lengths: ArrayLike | None = None,
+    segment_ids: ArrayLike | None = None,
     key: Key | None = None,
 ) -> tuple[Array, RecurrentState]:
     """Run a stack of recurrent layers over sequences.
@@ -87,6 +121,10 @@ def recurrent(
         lengths: ``(N,)``, the number of steps of each sequence that count; the rest of the output
             is zero. Equal to PyTorch's packed sequences. Lengths that are known lie in 0 to T; of those
             that are traced, one below counts as 0 and one above as T.
+        segment_ids: ``(N, T)``, instead of ``lengths``: which of several sequences packed in a row a step belongs
+            to, as `data.pack` yields; 0 is padding, where the output is zero. Each direction begins the first
+            segment that it meets in the state ``hx``, all others in one of zeros; the final states are those of the
+            last that it meets.
         key: for the dropout.
 
     Returns:
@@ -94,7 +132,7 @@ def recurrent(
         and ``hx`` are promoted to.
 
     Raises:
-        ValueError: an unknown mode, or lengths that are not those of the sequences.
+        ValueError: an unknown mode, lengths or segment ids that are not those of the sequences, or both.
         TypeError: integers or booleans.
 
     Example:
@@ -111,10 +149,9 @@ def recurrent(
     names = zip(("hidden", "cell"), hx, strict=False)
     input, *parts = as_floats("recurrent", input=input, **dict(names))
     directions = 2 if bidirectional else 1
-    counts = None
-    if lengths is not None:
-        counts = _counts(lengths, *input.shape[:2])
-        input = jnp.where(counts, input, 0)  # so that NaN behind the end reaches no gradient
+    steps = _steps(lengths, segment_ids, *input.shape[:2])
+    if steps.counts is not None:
+        input = jnp.where(steps.counts, input, 0)  # so that NaN in padding reaches no gradient
     finals: list[RecurrentState] = []
     layers = len(weights) // directions
     for layer in range(layers):
@@ -122,7 +159,7 @@ def recurrent(
         for place in range(layer * directions, (layer + 1) * directions):
             state = tuple(part[place] for part in parts)
             output, final = _scan(
-                mode, input, state, weights[place], counts, place % directions == 1
+                mode, input, state, weights[place], steps, place % directions == 1
             )
             outputs.append(output)
             finals.append(final)

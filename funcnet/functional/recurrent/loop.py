@@ -73,6 +73,7 @@ def run_steps(
     state: RecurrentState,
     weights: RecurrentWeights,
     counts: Array | None,
+    resets: Array | None = None,
 ) -> tuple[Array, RecurrentState]:
     """Run a cell over a sequence.
 
@@ -82,11 +83,12 @@ def run_steps(
         state: before the first step, ``(N, P)``, and an LSTM's cell ``(N, H)``.
         weights: of which ``ih`` and ``bias_ih`` are in ``from_input`` already.
         counts: which steps count, ``(T, N, 1)``, or None; the others leave the state as it is.
+        resets: which steps begin with a state of zeros, ``(T, N, 1)``, or None.
 
     Returns:
         The hidden state after each step ``(T, N, P)``, and the final state.
     """
-    return _forward(loop, from_input, state, weights, counts, False)[:2]
+    return _forward(loop, from_input, state, weights, counts, resets, False)[:2]
 
 
 def _forward(
@@ -95,13 +97,17 @@ def _forward(
     state: RecurrentState,
     weights: RecurrentWeights,
     counts: Array | None,
+    resets: Array | None,
     with_slopes: bool,
 ) -> tuple[Array, RecurrentState, Any]:
     """Run the steps, and return with the states what their change needs: slopes, and outputs of an LSTM's gates."""
     formula = FORMULAS[loop.mode]
 
-    def step(state: RecurrentState, at: tuple[Array, Array | None]) -> tuple[RecurrentState, Any]:
-        share, count = at
+    def step(
+        state: RecurrentState, at: tuple[Array, Array | None, Array | None]
+    ) -> tuple[RecurrentState, Any]:
+        share, count, reset = at
+        state = _reset(reset, state)
         placed = jax.tree.map(lambda weight: on_mesh_of(weight, share), weights)
         from_hidden = gate_inputs(state[0], placed.hh, placed.bias_hh, loop.factor)
         (hidden, *rest), slopes = formula.step(share, from_hidden, state)
@@ -110,16 +116,18 @@ def _forward(
         new = _where(count, new, state)
         return new, (new[0], kept)
 
-    final, (hidden, kept) = loop.scan(step, state, (from_input, counts))
+    final, (hidden, kept) = loop.scan(step, state, (from_input, counts, resets))
     return hidden, final, kept
 
 
 @partial(run_steps.defjvp, symbolic_zeros=True)
 def _run_steps_jvp(loop: CellLoop, primals: Any, tangents: Any) -> Any:
-    from_input, state, weights, counts = primals
-    input_change, state_change, weight_change, _ = tangents
-    hidden, final, (slopes, gated) = _forward(loop, from_input, state, weights, counts, True)
-    before = loop.before(hidden, state[0])
+    from_input, state, weights, counts, resets = primals
+    input_change, state_change, weight_change, *_ = tangents
+    hidden, final, (slopes, gated) = _forward(
+        loop, from_input, state, weights, counts, resets, True
+    )
+    (before,) = _reset(resets, (loop.before(hidden, state[0]),))
     drive, apart = _drives(loop, before, input_change, weight_change, from_input)
     extra = None
     if weights.hr is not None and not _is_zero(weight_change.hr):
@@ -129,7 +137,8 @@ def _run_steps_jvp(loop: CellLoop, primals: Any, tangents: Any) -> Any:
         slopes = formula.slopes(hidden)
 
     def step(changes: RecurrentState, at: Any) -> tuple[RecurrentState, Array]:
-        slopes, drive, apart, extra, count = at
+        slopes, drive, apart, extra, count, reset = at
+        changes = _reset(reset, changes)
         placed = jax.tree.map(lambda weight: on_mesh_of(weight, drive), weights)
         from_hidden = gate_inputs(changes[0], placed.hh, None, loop.factor)
         drive, apart = _add_hidden(drive, apart, from_hidden)
@@ -141,7 +150,9 @@ def _run_steps_jvp(loop: CellLoop, primals: Any, tangents: Any) -> Any:
         return new, new[0]
 
     start = tuple(map(_filled, state_change, state))
-    final_change, hidden_change = loop.scan(step, start, (slopes, drive, apart, extra, counts))
+    final_change, hidden_change = loop.scan(
+        step, start, (slopes, drive, apart, extra, counts, resets)
+    )
     return (hidden, final), (hidden_change, final_change)
 
 
@@ -157,6 +168,12 @@ def _where(count: Array | None, new: RecurrentState, old: RecurrentState) -> Rec
     if count is None:
         return new
     return tuple(jnp.where(count, part, kept) for part, kept in zip(new, old, strict=True))
+
+
+def _reset(reset: Array | None, state: RecurrentState) -> RecurrentState:
+    if reset is None:
+        return state
+    return tuple(jnp.where(reset, jnp.zeros((), part.dtype), part) for part in state)
 
 
 def _is_zero(change: Any) -> bool:

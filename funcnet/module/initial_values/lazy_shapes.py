@@ -21,7 +21,7 @@ from funcnet.module.layout import Layout
 from funcnet.module.module import Module
 from funcnet.module.specs import Spec, is_spec
 
-__all__ = ["abstract_call", "learned_specs", "traced_call"]
+__all__ = ["abstract_call", "learned_specs", "of_arrays", "traced_call"]
 
 
 def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -29,17 +29,24 @@ def abstract_call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
     Arrays may be given as ``jax.ShapeDtypeStruct``.
     """
-    call, arrays = _of_arrays(function, args, kwargs)
+    call, arrays = of_arrays(function, args, kwargs)
     return jax.eval_shape(call, arrays)
 
 
 def traced_call(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Program, Any]:
     """Do the same, and return the program too: ``(program, shapes)``."""
-    return trace(*_of_arrays(function, args, kwargs))
+    return trace(*of_arrays(function, args, kwargs))
 
 
-def _of_arrays(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Return a function of the arrays among arguments, which are passed as a list, and that list."""
+def of_arrays(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return a function of the arrays among arguments, which are passed as a list, and that list.
+
+    Example:
+        >>> from funcnet.module.initial_values.lazy_shapes import of_arrays
+        >>> call, arrays = of_arrays(lambda x, name: name, (jnp.ones(3), "a"), {})
+        >>> call(arrays), len(arrays)
+        ('a', 1)
+    """
     leaves, tree = jax.tree.flatten((args, kwargs))
     dynamic = [
         i for i, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from funcnet.core.jax_internals.operations import operation_kind, settings_of
 from funcnet.core.jax_internals.programs import Operation
 
-__all__ = ["arithmetic_of"]
+__all__ = ["arithmetic_of", "is_product"]
 
 
-def arithmetic_of(operation: Operation) -> int | None:
+def arithmetic_of(operation: Operation, backward: bool = False) -> int | None:
     """Count the operations on floats of one that runs no program of its own.
 
     A multiply and an add are two. Any other function of numbers, such as a division, a maximum or an ``exp``, is one
@@ -21,6 +21,7 @@ def arithmetic_of(operation: Operation) -> int | None:
 
     Args:
         operation: of a traced program.
+        backward: whether it belongs to a backward pass, where the gradient of a kernel is a convolution too.
 
     Returns:
         The number; None if it is not known how to count.
@@ -37,8 +38,23 @@ def arithmetic_of(operation: Operation) -> int | None:
         return 0
     if kind in _EACH:
         return _size(operation.results[0])
+    if kind == "conv_general_dilated":
+        return _convolution(operation, backward)
     count = _COUNTS.get(kind)
     return None if count is None else count(operation)
+
+
+def is_product(operation: Operation) -> bool:
+    """Say whether an operation is a product of matrices, a convolution, or an attention made of such products.
+
+    Example:
+        >>> from funcnet.core.jax_internals.programs import trace
+        >>> from funcnet.module.summaries.arithmetic import is_product
+        >>> program, _ = trace(lambda x, y: x @ y + 1, jnp.ones((2, 3)), jnp.ones((3, 4)))
+        >>> [is_product(each) for each in program.operations]
+        [True, False]
+    """
+    return operation_kind(operation) in _PRODUCTS
 
 
 def _gives_floats(operation: Operation) -> bool:
@@ -57,10 +73,11 @@ def _product(operation: Operation) -> int:
     return 2 * _size(operation.results[0]) * summed
 
 
-def _convolution(operation: Operation) -> int:
+def _convolution(operation: Operation, backward: bool) -> int:
     """Each output meets each weight of its window, also where it lies on padding.
 
-    Where inputs are fewer than outputs, as in a transposed convolution, each input meets each weight instead.
+    Where inputs are fewer than outputs, as in a transposed convolution, each input meets each weight instead. In the
+    gradient of such a one's kernel each of its inputs meets each output.
     """
     settings = settings_of(operation)
     images, filters = operation.operands[:2]
@@ -68,8 +85,9 @@ def _convolution(operation: Operation) -> int:
     lhs, rhs, out = (settings[name] for name in ("lhs_spec", "rhs_spec", "out_spec"))
     meetings = 1
     for source, kernel, target in zip(lhs[2:], rhs[2:], out[2:], strict=True):
-        places = min(images.shape[source], outputs.shape[target])
-        meetings *= places * filters.shape[kernel]
+        inputs, weights, places = images.shape[source], filters.shape[kernel], outputs.shape[target]
+        each = min(inputs, places) * weights
+        meetings *= min(each, inputs * places) if backward else each
     batch, features, of_group = outputs.shape[out[0]], outputs.shape[out[1]], filters.shape[rhs[1]]
     return 2 * batch * features * meetings * of_group
 
@@ -126,7 +144,6 @@ def _attention_back(operation: Operation) -> int:
 
 
 _COUNTS: dict[str, Callable[[Operation], int]] = {
-    "conv_general_dilated": _convolution,
     "cumlogsumexp": _running,
     "cummax": _running,
     "cummin": _running,
@@ -153,6 +170,12 @@ _COUNTS: dict[str, Callable[[Operation], int]] = {
     "unknown:dot_product_attention_bwd_wrapper": _attention_back,
     "unknown:dot_product_attention_fwd_wrapper": _attention,
 }
+
+_PRODUCTS = frozenset({
+    "conv_general_dilated", "dot_general", "ragged_dot_general", "unknown:dot_product_attention_bwd_wrapper",
+    "unknown:dot_product_attention_fwd_wrapper",
+})  # fmt: skip
+"""What PyTorch's counter counts."""
 
 _EACH = frozenset({
     "abs", "acos", "acosh", "add", "add_any", "add_jaxvals", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",

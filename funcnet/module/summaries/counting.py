@@ -18,9 +18,10 @@ from funcnet.core.jax_internals.programs import (
     ScanLoop,
     WhileLoop,
 )
-from funcnet.module.summaries.arithmetic import arithmetic_of
+from funcnet.module.summaries.arithmetic import arithmetic_of, is_product
+from funcnet.module.summaries.places import LayerPlace, OpenPlace, Where
 
-__all__ = ["Counts", "Marks", "count_operations"]
+__all__ = ["Counts", "Marks", "count_program", "programs_of", "turns_of"]
 
 
 @dataclass
@@ -29,12 +30,16 @@ class Counts:
 
     Attributes:
         operations: by the path of the layer that does them itself.
+        products: those of matrix products and convolutions alone, likewise.
+        backward: those of backward passes, likewise.
         bytes: of the arrays that layers returned, likewise.
         unknown: names of operations that could not be counted.
         open_loops: how many loops had no known length: one turn of each was counted.
     """
 
     operations: Counter[str] = field(default_factory=Counter)
+    products: Counter[str] = field(default_factory=Counter)
+    backward: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
     unknown: set[str] = field(default_factory=set)
     open_loops: int = 0
@@ -47,6 +52,8 @@ class Counts:
     def add(self, other: "Counts") -> None:
         """Add what was counted elsewhere."""
         self.operations += other.operations
+        self.products += other.products
+        self.backward += other.backward
         self.bytes += other.bytes
         self.unknown |= other.unknown
         self.open_loops += other.open_loops
@@ -84,7 +91,7 @@ class Marks:
         return self.paths[int(scope.removeprefix(self.prefix))]
 
 
-def count_operations(
+def count_program(
     program: Program, kinds: Mapping[str, str] | None = None, marks: Marks | None = None
 ) -> Counts:
     """Count the operations of a traced program; those of a loop as often as it turns.
@@ -94,103 +101,78 @@ def count_operations(
 
     Args:
         program: of a function.
-        kinds: the names of a model's classes by its modules' paths, to tell whose operations they are.
+        kinds: the names of a model's classes by its modules' paths, to tell whose operations they are; without them
+            the scopes around operations tell.
         marks: that were made in it.
 
     Example:
         >>> from funcnet.core.jax_internals.programs import trace
-        >>> from funcnet.module.summaries.counting import count_operations
+        >>> from funcnet.module.summaries.counting import count_program
         >>> power = lambda x: jax.lax.fori_loop(0, 10, lambda i, y: x @ y, x)
-        >>> count_operations(trace(power, jnp.ones((4, 4)))[0]).total == 10 * 2 * 4 * 4 * 4
+        >>> count_program(trace(power, jnp.ones((4, 4)))[0]).total == 10 * 2 * 4 * 4 * 4
         True
     """
     counts = Counts()
-    _count(program, _Place(kinds or {"": ""}), marks, 1, counts)
+    around = OpenPlace() if kinds is None else LayerPlace(kinds)
+    _count(program, _Around(around, 1, False), marks, counts)
     return counts
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where in a model an operation is.
+class _Around:
+    """What calls and loops around a program say of its operations."""
 
-    Attributes:
-        kinds: the names of classes by paths.
-        layer: the path of the module around it.
-        base: the path of the part of the model that runs as a model of its own (as the block of `nn.Repeat` does),
-            whose scopes begin anew: with the name of its class, then paths within it.
-        begun: whether the scope of the model itself was met.
-    """
-
-    kinds: Mapping[str, str]
-    layer: str = ""
-    base: str = ""
-    begun: bool = False
-
-    def entered(self, scopes: tuple[str, ...]) -> "_Place":
-        """Return the place within more scopes."""
-        place = self
-        for scope in scopes:
-            place = place._within(scope)
-        return place
-
-    def _within(self, scope: str) -> "_Place":
-        if not self.begun and scope == self.kinds[""]:
-            return replace(self, begun=True)
-        path = f"{self.base}.{scope}" if self.base else scope
-        if path in self.kinds and _is_below(path, self.layer):
-            return replace(self, layer=path, begun=True)
-        if scope == self.kinds.get(self.base) and self.base:
-            return self
-        parts = [
-            path
-            for path, kind in self.kinds.items()
-            if kind == scope and path != self.layer and _is_below(path, self.layer)
-        ]
-        nearest = [path for path in parts if path.count(".") == min(p.count(".") for p in parts)]
-        if len(nearest) == 1:
-            return replace(self, layer=nearest[0], base=nearest[0])
-        return self
+    place: Where
+    times: int
+    backward: bool
 
 
-def _is_below(path: str, above: str) -> bool:
-    return not above or path == above or path.startswith(f"{above}.")
-
-
-def _count(
-    program: Program, around: _Place, marks: Marks | None, times: int, counts: Counts
-) -> None:
-    places: dict[tuple[str, ...], _Place] = {}
+def _count(program: Program, around: _Around, marks: Marks | None, counts: Counts) -> None:
+    places: dict[tuple[str, ...], Where] = {}
     for operation in program.operations:
         scopes = tuple(operation.scopes)
         if scopes not in places:
-            places[scopes] = around.entered(scopes)
-        place = places[scopes]
+            places[scopes] = around.place.entered(scopes)
+        here = _Around(places[scopes], around.times, around.backward or operation.is_transposed)
         if marks is not None and (path := marks.found(operation)) is not None:
-            counts.bytes[path] += times * sum(map(_bytes, operation.results))
+            counts.bytes[path] += around.times * sum(map(_bytes, operation.results))
             continue
-        within = _programs(operation)
+        within = programs_of(operation)
         control = operation.control
         if isinstance(control, Branches) and len(within) > 1:
-            counts.add(_largest(within, place, marks, times))
+            counts.add(_largest(within, here, marks))
         elif within:
-            turns = _turns(operation)
             counts.open_loops += isinstance(control, WhileLoop)
+            inside = replace(here, times=here.times * turns_of(operation))
             for inner in within:
-                _count(inner, place, marks, times * turns, counts)
+                _count(inner, inside, marks, counts)
         else:
-            _note(operation, place, times, counts)
+            _note(operation, here, counts)
 
 
-def _note(operation: Operation, place: _Place, times: int, counts: Counts) -> None:
-    number = arithmetic_of(operation)
+def _note(operation: Operation, here: _Around, counts: Counts) -> None:
+    number = arithmetic_of(operation, here.backward)
     if number is None:
         counts.unknown.add(operation.name)
     elif number:
-        counts.operations[place.layer] += times * number
+        layer, number = here.place.layer, here.times * number
+        counts.operations[layer] += number
+        if is_product(operation):
+            counts.products[layer] += number
+        if here.backward:
+            counts.backward[layer] += number
 
 
-def _programs(operation: Operation) -> list[Program]:
-    """Return the programs that an operation runs; a function that joins two numbers is none."""
+def programs_of(operation: Operation) -> list[Program]:
+    """Return the programs that an operation runs; a function that joins two numbers is none.
+
+    Example:
+        >>> from funcnet.core.jax_internals.programs import trace
+        >>> from funcnet.module.summaries.counting import programs_of
+        >>> program, _ = trace(jax.jit(jnp.tanh), 1.0)
+        >>> [inner.operations[0].name for inner in programs_of(program.operations[0])]
+        ['tanh']
+    """
     called = inner_call(operation)
     if called is not None:
         return [called[0]]
@@ -199,7 +181,16 @@ def _programs(operation: Operation) -> list[Program]:
     return [] if joins else programs_within(operation, None)
 
 
-def _turns(operation: Operation) -> int:
+def turns_of(operation: Operation) -> int:
+    """Return how often an operation runs its program; 1 if that is not known.
+
+    Example:
+        >>> from funcnet.core.jax_internals.programs import trace
+        >>> from funcnet.module.summaries.counting import turns_of
+        >>> loop, _ = trace(lambda x: jax.lax.scan(lambda c, _: (c, c), x, None, length=3), 1.0)
+        >>> turns_of(loop.operations[-1])
+        3
+    """
     control = operation.control
     if isinstance(control, ScanLoop):
         return control.length
@@ -208,11 +199,11 @@ def _turns(operation: Operation) -> int:
     return 1
 
 
-def _largest(programs: list[Program], place: _Place, marks: Marks | None, times: int) -> Counts:
+def _largest(programs: list[Program], here: _Around, marks: Marks | None) -> Counts:
     found = []
     for program in programs:
         found.append(Counts())
-        _count(program, place, marks, times, found[-1])
+        _count(program, here, marks, found[-1])
     return max(found, key=lambda counts: counts.total)
 
 

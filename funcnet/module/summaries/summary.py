@@ -16,7 +16,7 @@ from funcnet.module.module import Module
 from funcnet.module.precision.told import Dtypes, stored_in
 from funcnet.module.sharding.placement import Placement
 from funcnet.module.specs import is_buffer
-from funcnet.module.summaries.counting import Counts, Marks, count_operations
+from funcnet.module.summaries.counting import Counts, Marks, count_program
 from funcnet.module.summaries.table import Summary, SummaryRow
 
 __all__ = ["summary"]
@@ -109,7 +109,7 @@ class _Call:
         if "" in self.outputs:  # what a model in mixed precision returns is widened last
             self.outputs[""] = _shapes(returned)
         kinds = {path: type(part).__name__ for path, part in self.layout.modules.items()}
-        self.counts = count_operations(program, kinds, marks)
+        self.counts = count_program(program, kinds, marks)
         self.traced = True
 
     def operations(self, path: str) -> int | None:

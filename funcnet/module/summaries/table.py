@@ -1,12 +1,13 @@
 """The table of a model: text when printed, HTML in a notebook."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from funcnet.core.files import readable_bytes
+from funcnet.module.summaries.text_table import readable_count, text_table
 
-__all__ = ["Summary", "SummaryRow"]
+__all__ = ["Summary", "SummaryRow", "text_table"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Summary:
                 "bytes": sizes[0],
                 "on a device": sizes[1],
                 "parts": row.parts,
-                "operations": _count(row.operations) if row.operations else "",
+                "operations": readable_count(row.operations) if row.operations else "",
                 "activations": sizes[2],
                 "stored in": row.stored_in,
                 "computes in": row.computes_in,
@@ -140,7 +141,7 @@ class Summary:
         """What a call does, and what of it could not be counted."""
         if self.operations is None:
             return ""
-        told = [f"forward: {_count(self.operations)} operations"]
+        told = [f"forward: {readable_count(self.operations)} operations"]
         told += [f"{readable_bytes(self.activation_bytes or 0)} of activations"]
         told += [f"one turn of each of {self.open_loops} loops"] if self.open_loops else []
         told += [f"without {', '.join(self.unknown)}"] if self.unknown else []
@@ -148,18 +149,8 @@ class Summary:
 
     def __str__(self) -> str:
         """Lay the table out as text."""
-        table = [self._heads, *self._cells()]
-        widths = [max(len(row[i]) for row in table) for i in range(len(self._heads))]
-        aligned = [">" if head in _NUMBERS else "<" for head in self._heads]
-        lines = [
-            "  ".join(
-                f"{cell:{side}{width}}"
-                for cell, side, width in zip(row, aligned, widths, strict=False)
-            ).rstrip()
-            for row in table
-        ]
-        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-        return "\n".join([lines[0], rule, *lines[1:], rule, self._total])
+        return f"{text_table(self._heads, self._cells(), _NUMBERS)}\n{self._total}"
+        return f"{text_table(self._heads, list(self._cells()), _NUMBERS)}\n{self._total}"
 
     __repr__ = __str__
 
@@ -180,17 +171,37 @@ class Summary:
 _NUMBERS = ("parameters", "bytes", "on a device", "operations", "activations")
 
 
+def text_table(
+    heads: Sequence[str], cells: Iterable[Sequence[str]], numbers: Sequence[str] = ()
+) -> str:
+    """Lay cells out as text, between rules.
+
+    Args:
+        heads: of the columns.
+        cells: rows of them.
+        numbers: the heads of columns that are aligned at the right.
+
+    Example:
+        >>> from funcnet.module.summaries.table import text_table
+        >>> print(text_table(("layer", "size"), [("fc", "12")], ["size"]))
+        layer  size
+        ───────────
+        fc       12
+        ───────────
+    """
+    table = [heads, *cells]
+    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
+    aligned = [">" if head in numbers else "<" for head in heads]
+    lines = [
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, aligned, widths, strict=False)
+        ).rstrip()
+        for row in table
+    ]
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([lines[0], rule, *lines[1:], rule])
+
+
 def _sum(numbers: Iterable[int | None]) -> int | None:
     known = [number for number in numbers if number is not None]
     return sum(known) if known else None
-
-
-def _count(number: float) -> str:
-    """Return a number in full, or with three digits and a letter."""
-    if number < 10_000:
-        return f"{number:,}"
-    for letter in "kMGT":
-        number /= 1000
-        if number < 999.5:
-            return f"{number:.3g} {letter}"
-    return f"{number / 1000:,.3g} P"

@@ -2,10 +2,13 @@
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, DType
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_divisible, check_positive, check_probability
 from funcnet.functional.attention.dot_product import scaled_dot_product_attention
 from funcnet.functional.attention.implementations import AttentionForm, check_implementation
+from funcnet.functional.attention.multi_head import without_padding
+from funcnet.functional.sequences.masks import segment_mask
+from funcnet.functional.sequences.segments import segment_positions
 from funcnet.module import Module
 from funcnet.nn.attention.key_value_cache import KeyValueCache
 from funcnet.nn.attention.rotary import RotaryEmbedding
@@ -130,6 +133,7 @@ class GroupedQueryAttention(Module):
         *,
         positions: Array | None = None,
         cache: KeyValueCache | None = None,
+        segment_ids: ArrayLike | None = None,
     ) -> tuple[Array, KeyValueCache | None]:
         """Attend; with a cache also to what it holds.
 
@@ -139,29 +143,38 @@ class GroupedQueryAttention(Module):
                 and L if not: boolean, where True means *takes part*, or floats that are added to the
                 scores. It joins the causal mask.
             positions: for the rotary embedding, broadcasting to ``(*, 1, L)``; by default counted from
-                the number of positions in the cache.
+                the number of positions in the cache, or from the beginning of each segment.
             cache: from `empty_cache` or an earlier call.
+            segment_ids: which of several sequences packed in one each position belongs to, ``(*, L)``, as
+                `funcnet.data.pack` yields; attention stays within a segment, and 0 is padding.
 
         Returns:
             The output, of the input's shape; and the new cache, ``None`` if none was given.
 
         Raises:
-            ValueError: shapes do not fit, or a cache is given to a layer that is not causal.
+            ValueError: shapes do not fit, or a cache is given to a layer that is not causal, or with segment ids.
         """
         if cache is not None and not self.is_causal:
             raise ValueError("a cache holds earlier positions only: it needs is_causal=True")
+        mask = None
+        if segment_ids is not None:
+            _check_segments(segment_ids, input, cache)
+            input = without_padding(input, jnp.asarray(segment_ids) == 0, batch_first=True)
+            mask = segment_mask(segment_ids, causal=self.is_causal)
+            positions = (
+                segment_positions(segment_ids)[..., None, :] if positions is None else positions
+            )
         query, key, value = (
             self._heads(project(input)) for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         if self.rotary is not None:
             offset = 0 if cache is None or positions is not None else cache.length
             query, key = (self.rotary(heads, positions, offset=offset) for heads in (query, key))
-        mask = None
         if cache is not None:
             cache = cache.append(key, value)
             key, value = cache.key.astype(key.dtype), cache.value.astype(value.dtype)
             mask = cache.mask(input.shape[-2])
-        elif self.is_causal and attn_mask is not None:
+        elif mask is None and self.is_causal and attn_mask is not None:
             mask = jnp.tril(jnp.ones((input.shape[-2],) * 2, jnp.bool_))
         dropping = self.training and self.dropout > 0
         output = scaled_dot_product_attention(
@@ -183,6 +196,15 @@ class GroupedQueryAttention(Module):
         """Split ``(*, L, heads * head_dim)`` into ``(*, heads, L, head_dim)``."""
         sizes = (features.shape[-1] // self.head_dim, self.head_dim)
         return jnp.swapaxes(features.reshape(*features.shape[:-1], *sizes), -2, -3)
+
+
+def _check_segments(segment_ids: ArrayLike, input: Array, cache: KeyValueCache | None) -> None:
+    if cache is not None:
+        raise ValueError("a cache holds one sequence a row: give it to a call without segment_ids")
+    if jnp.shape(segment_ids) != input.shape[:-1]:
+        raise ValueError(
+            f"segment_ids must have shape {input.shape[:-1]}, one for each position; got {jnp.shape(segment_ids)}"
+        )
 
 
 def _joined(causal: Array | None, given: Array | None) -> Array | None:

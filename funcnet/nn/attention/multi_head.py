@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, DType
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_divisible, check_positive, check_probability
 from funcnet.functional.attention.implementations import AttentionForm, check_implementation
 from funcnet.functional.attention.multi_head import multi_head_attention_forward
@@ -117,6 +117,9 @@ class MultiheadAttention(Module):
         attn_mask: Array | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
+        *,
+        segment_ids: ArrayLike | None = None,
+        key_segment_ids: ArrayLike | None = None,
     ) -> tuple[Array, Array | None]:
         """Attend; draws a key in training if there is dropout.
 
@@ -130,6 +133,11 @@ class MultiheadAttention(Module):
                 or floats to add.
             average_attn_weights: average the weights over heads.
             is_causal: ``attn_mask`` is the causal mask; a hint that allows a faster form.
+            segment_ids: which of several sequences packed in one each position belongs to, ``(N, L)``, whatever
+                ``batch_first`` is, or ``(L,)``; as `funcnet.data.pack` yields. Attention stays within a segment,
+                and 0 is padding.
+            key_segment_ids: of the keys, ``(N, S)`` or ``(S,)``; by default those of the queries, in attention to
+                oneself.
 
         Returns:
             The output, of the query's shape; and the weights, ``(N, L, S)`` or
@@ -161,6 +169,8 @@ class MultiheadAttention(Module):
             average_attn_weights=average_attn_weights,
             is_causal=is_causal,
             batch_first=self.batch_first,
+            segment_ids=segment_ids,
+            key_segment_ids=key_segment_ids,
             dropout_key=self.next_key() if needs_key else None,
             implementation=self.implementation,
         )

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, DType
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.functional import relu
 from funcnet.functional.attention.implementations import AttentionForm
 from funcnet.module import Module
@@ -110,6 +110,9 @@ class Transformer(Module):
         src_is_causal: bool | None = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
+        *,
+        src_segment_ids: ArrayLike | None = None,
+        tgt_segment_ids: ArrayLike | None = None,
     ) -> Array:
         """Encode one sequence and decode another with it.
 
@@ -125,9 +128,14 @@ class Transformer(Module):
             src_is_causal: ``src_mask`` is the causal mask; a hint that allows a faster form.
             tgt_is_causal: ``tgt_mask`` is the causal mask, likewise.
             memory_is_causal: ``memory_mask`` is the causal mask, likewise.
+            src_segment_ids: which of several sequences packed in one each position belongs to, ``(N, S)``, whatever
+                ``batch_first`` is, or ``(S,)``; as `funcnet.data.pack` yields. 0 is padding.
+            tgt_segment_ids: likewise, ``(N, T)`` or ``(T,)``: a segment is decoded with what was encoded of that with
+                its own number.
 
         Raises:
-            ValueError: the sequences differ in number of examples, or lack ``d_model`` features.
+            ValueError: the sequences differ in number of examples, or lack ``d_model`` features, or one alone has
+                segment ids.
         """
         batch = 0 if self.batch_first else 1
         if src.ndim == 3 and (tgt.ndim != 3 or src.shape[batch] != tgt.shape[batch]):
@@ -138,11 +146,15 @@ class Transformer(Module):
             raise ValueError(
                 f"src and tgt must have {self.d_model} features; got {src.shape} and {tgt.shape}"
             )
+        if (src_segment_ids is None) != (tgt_segment_ids is None):
+            raise ValueError("give both src_segment_ids and tgt_segment_ids, or neither")
+        packed = src_segment_ids is not None
         memory = self.encoder(
             src,
             mask=src_mask,
             src_key_padding_mask=src_key_padding_mask,
             is_causal=src_is_causal,
+            **({"segment_ids": src_segment_ids} if packed else {}),
         )
         return self.decoder(
             tgt,
@@ -153,6 +165,11 @@ class Transformer(Module):
             memory_key_padding_mask=memory_key_padding_mask,
             tgt_is_causal=tgt_is_causal,
             memory_is_causal=memory_is_causal,
+            **(
+                {"tgt_segment_ids": tgt_segment_ids, "memory_segment_ids": src_segment_ids}
+                if packed
+                else {}
+            ),
         )
 
     @staticmethod

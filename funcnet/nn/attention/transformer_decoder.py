@@ -1,8 +1,10 @@
 """The decoder of a transformer, and one layer of it."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, DType
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.functional import relu
 from funcnet.functional.attention.implementations import AttentionForm
 from funcnet.module import Module
@@ -90,6 +92,9 @@ class TransformerDecoderLayer(TransformerLayer):
         memory_key_padding_mask: Array | None = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
+        *,
+        tgt_segment_ids: ArrayLike | None = None,
+        memory_segment_ids: ArrayLike | None = None,
     ) -> Array:
         """Transform a sequence with a memory; draws keys in training if there is dropout.
 
@@ -102,18 +107,33 @@ class TransformerDecoderLayer(TransformerLayer):
             memory_key_padding_mask: ``(N, S)`` or ``(S,)``, likewise.
             tgt_is_causal: ``tgt_mask`` is the causal mask; a hint that allows a faster form.
             memory_is_causal: ``memory_mask`` is the causal mask, likewise.
+            tgt_segment_ids: which of several sequences packed in one each position belongs to, ``(N, T)``, whatever
+                ``batch_first`` is, or ``(T,)``; as `funcnet.data.pack` yields. Attention stays within a segment,
+                and 0 is padding.
+            memory_segment_ids: of the memory, ``(N, S)`` or ``(S,)``: a segment attends to the part of the memory
+                with its own number; by default to all of it.
         """
+        # Attention of one's own need not know of segments that there are not.
+        packed: dict[str, Any] = {}
+        packed_memory: dict[str, Any] = {}
+        if tgt_segment_ids is not None:
+            packed = {"segment_ids": tgt_segment_ids}
+        if memory_segment_ids is not None:
+            packed_memory = {"segment_ids": tgt_segment_ids, "key_segment_ids": memory_segment_ids}
 
         def attend(x: Array) -> Array:
             masks = tgt_key_padding_mask, False, tgt_mask
-            return self.dropout1(self.self_attn(x, x, x, *masks, is_causal=tgt_is_causal)[0])
+            attended = self.self_attn(x, x, x, *masks, is_causal=tgt_is_causal, **packed)
+            return self.dropout1(attended[0])
 
         def recall(x: Array) -> Array:
             masks = memory_key_padding_mask, False, memory_mask
-            attended = self.multihead_attn(x, memory, memory, *masks, is_causal=memory_is_causal)
+            attended = self.multihead_attn(
+                x, memory, memory, *masks, is_causal=memory_is_causal, **packed_memory
+            )
             return self.dropout2(attended[0])
 
-        tgt = self._without_padding(tgt, tgt_key_padding_mask)
+        tgt = self._without_padding(tgt, tgt_key_padding_mask, tgt_segment_ids)
         x = self._residual(tgt, self.norm1, attend)
         x = self._residual(x, self.norm2, recall)
         return self._residual(x, self.norm3, lambda x: self.dropout3(self._feed_forward(x)))
@@ -155,9 +175,15 @@ class TransformerDecoder(Module):
         memory_key_padding_mask: Array | None = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
+        *,
+        tgt_segment_ids: ArrayLike | None = None,
+        memory_segment_ids: ArrayLike | None = None,
     ) -> Array:
         """Pass a sequence through the layers; arguments as of `TransformerDecoderLayer`."""
         output = tgt
+        given = {"tgt_segment_ids": tgt_segment_ids, "memory_segment_ids": memory_segment_ids}
+        # A layer of one's own need not know of segments that there are not.
+        packed = {name: ids for name, ids in given.items() if ids is not None}
         for layer in self.layers:
             output = layer(
                 output,
@@ -168,5 +194,6 @@ class TransformerDecoder(Module):
                 memory_key_padding_mask=memory_key_padding_mask,
                 tgt_is_causal=bool(tgt_is_causal),
                 memory_is_causal=memory_is_causal,
+                **packed,
             )
         return output if self.norm is None else self.norm(output)

@@ -1,8 +1,10 @@
 """The encoder of a transformer, and one layer of it."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, DType
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.functional import relu
 from funcnet.functional.attention.implementations import AttentionForm
 from funcnet.module import Module
@@ -82,6 +84,8 @@ class TransformerEncoderLayer(TransformerLayer):
         src_mask: Array | None = None,
         src_key_padding_mask: Array | None = None,
         is_causal: bool = False,
+        *,
+        segment_ids: ArrayLike | None = None,
     ) -> Array:
         """Transform a sequence; draws keys in training if there is dropout.
 
@@ -90,13 +94,19 @@ class TransformerEncoderLayer(TransformerLayer):
             src_mask: ``(S, S)`` or ``(N * nhead, S, S)``: True where not to attend, or floats.
             src_key_padding_mask: ``(N, S)`` or ``(S,)``: True for padding, or floats.
             is_causal: ``src_mask`` is the causal mask; a hint that allows a faster form.
+            segment_ids: which of several sequences packed in one each position belongs to, ``(N, S)``, whatever
+                ``batch_first`` is, or ``(S,)``; as `funcnet.data.pack` yields. Attention stays within a segment,
+                and 0 is padding.
         """
+        # Attention of one's own need not know of segments that there are not.
+        packed: dict[str, Any] = {} if segment_ids is None else {"segment_ids": segment_ids}
 
         def attend(x: Array) -> Array:
             masks = src_key_padding_mask, False, src_mask
-            return self.dropout1(self.self_attn(x, x, x, *masks, is_causal=is_causal)[0])
+            attended = self.self_attn(x, x, x, *masks, is_causal=is_causal, **packed)
+            return self.dropout1(attended[0])
 
-        src = self._without_padding(src, src_key_padding_mask)
+        src = self._without_padding(src, src_key_padding_mask, segment_ids)
         x = self._residual(src, self.norm1, attend)
         return self._residual(x, self.norm2, lambda x: self.dropout2(self._feed_forward(x)))
 
@@ -144,6 +154,8 @@ class TransformerEncoder(Module):
         mask: Array | None = None,
         src_key_padding_mask: Array | None = None,
         is_causal: bool | None = None,
+        *,
+        segment_ids: ArrayLike | None = None,
     ) -> Array:
         """Pass a sequence through the layers.
 
@@ -152,13 +164,19 @@ class TransformerEncoder(Module):
             mask: ``(S, S)`` or ``(N * nhead, S, S)``: True where not to attend, or floats.
             src_key_padding_mask: ``(N, S)`` or ``(S,)``: True for padding, or floats.
             is_causal: ``mask`` is the causal mask; a hint that allows a faster form.
+            segment_ids: which of several sequences packed in one each position belongs to, ``(N, S)``, whatever
+                ``batch_first`` is, or ``(S,)``; as `funcnet.data.pack` yields. Attention stays within a segment,
+                and 0 is padding.
         """
         output = src
+        # A layer of one's own need not know of segments that there are not.
+        packed: dict[str, Any] = {} if segment_ids is None else {"segment_ids": segment_ids}
         for layer in self.layers:
             output = layer(
                 output,
                 src_mask=mask,
                 src_key_padding_mask=src_key_padding_mask,
                 is_causal=bool(is_causal),
+                **packed,
             )
         return output if self.norm is None else self.norm(output)

@@ -3,7 +3,9 @@
 import copy
 from collections.abc import Callable
 
-from funcnet.core.aliases import Array, DType
+import jax.numpy as jnp
+
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_positive
 from funcnet.functional import gelu, relu
 from funcnet.functional.attention.implementations import AttentionForm
@@ -72,11 +74,15 @@ class TransformerLayer(Module):
             setattr(self, f"dropout{number}", Dropout(dropout))
         self.activation = activation_function(activation)
 
-    def _without_padding(self, x: Array, padding: Array | None) -> Array:
+    def _without_padding(
+        self, x: Array, padding: Array | None, segment_ids: ArrayLike | None = None
+    ) -> Array:
         """Keep padding that is not finite out of residuals and norms as well as out of attention."""
-        if padding is None:
-            return x
-        return without_padding(x, padding, self.self_attn.batch_first)
+        outside = None if segment_ids is None else jnp.asarray(segment_ids) == 0
+        for out in (padding, outside):
+            if out is not None:
+                x = without_padding(x, out, self.self_attn.batch_first)
+        return x
 
     def _residual(self, x: Array, norm: Module, block: Callable[[Array], Array]) -> Array:
         return x + block(norm(x)) if self.norm_first else norm(x + block(x))

@@ -7,7 +7,11 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, DType
 from funcnet.core.checks import check_choice
 from funcnet.functional.convolution.plain import convolve
-from funcnet.functional.convolution.settings import padding_pairs, resolve_settings
+from funcnet.functional.convolution.settings import (
+    ConvolutionSettings,
+    padding_pairs,
+    resolve_settings,
+)
 from funcnet.functional.images.padding import extend
 from funcnet.functional.windows import spatial_axes
 from funcnet.nn.convolution.base import FilterLayer
@@ -39,6 +43,11 @@ class ConvolutionBase(FilterLayer):
 
     def __call__(self, input: Array) -> Array:
         """Convolve the input."""
+        input, settings = self.padded(input)
+        return convolve(input, self.weight, self.bias, settings)
+
+    def padded(self, input: Array) -> tuple[Array, ConvolutionSettings]:
+        """Return the input with margins that are not zeros, and the settings that are left."""
         settings = self._settings()
         # an input with too few axes is left to `convolve`, whose error says what is missing
         if self.padding_mode != "zeros" and input.ndim > self.axes:
@@ -46,7 +55,7 @@ class ConvolutionBase(FilterLayer):
             amounts = padding_pairs(self.padding, self.kernel_size, self.dilation)
             input = extend(input, where, amounts, self.padding_mode)
             settings = settings._replace(padding="valid")
-        return convolve(input, self.weight, self.bias, settings)
+        return input, settings
 
 
 class Conv1d(ConvolutionBase):

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, DType
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_ndim
 from funcnet.core.dtypes import at_least_float32
 from funcnet.functional.normalization.batch import batch_norm, batch_norm_update
@@ -46,10 +46,18 @@ class _BatchNorm(TrackedNorm):
         self._declare(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
         self.channels_last = channels_last
 
-    def __call__(self, input: Array) -> Array:
-        """Normalize a batch; in training, update the running statistics with its own."""
+    def __call__(self, input: Array, *, where: ArrayLike | None = None) -> Array:
+        """Normalize a batch; in training, update the running statistics with its own.
+
+        Args:
+            input: of the layer's layout.
+            where: mask of what counts, of the input's shape without its channels: which tokens of a batch of
+                sequences are not padding, say. The rest is in no statistics, and zero in the output.
+        """
         check_ndim("input", input.ndim, *self.layout)
-        options: dict[str, Any] = {"eps": self.eps, "channels_last": self.channels_last}
+        options: dict[str, Any] = {
+            "eps": self.eps, "channels_last": self.channels_last, "where": where,
+        }  # fmt: skip
         if self.training and self.axis_name is not None:
             options["axis_name"] = self.axis_name
         affine = self.weight, self.bias

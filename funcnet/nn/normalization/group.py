@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, DType
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_divisible, check_positive
 from funcnet.functional.normalization.group import group_norm
 from funcnet.module import Module, Parameter
@@ -65,6 +65,13 @@ class GroupNorm(Module):
         self.weight = Parameter(shape, init.ones(), dtype) if affine else None
         self.bias = Parameter(shape, init.zeros(), dtype) if affine and bias else None
 
-    def __call__(self, input: Array) -> Array:
-        """Standardize ``(N, C, *)``."""
-        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+    def __call__(self, input: Array, *, segment_ids: ArrayLike | None = None) -> Array:
+        """Standardize ``(N, C, *)``.
+
+        Args:
+            input: of that shape.
+            segment_ids: which of several sequences packed in one each position of ``(N, C, L)`` belongs to, ``(N, L)``,
+                as `funcnet.data.pack` yields: each has statistics of its own, and 0 is padding.
+        """
+        affine = self.weight, self.bias
+        return group_norm(input, self.num_groups, *affine, self.eps, segment_ids=segment_ids)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from funcnet.core.aliases import Array, DType
+from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.checks import check_ndim
 from funcnet.functional.normalization.instance import instance_norm, instance_norm_update
 from funcnet.nn.normalization.base import TrackedNorm
@@ -37,13 +37,36 @@ class _InstanceNorm(TrackedNorm):
     ) -> None:
         self._declare(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
 
-    def __call__(self, input: Array) -> Array:
-        """Normalize each example; in training, update the running statistics with its own."""
+    def __call__(self, input: Array, *, segment_ids: ArrayLike | None = None) -> Array:
+        """Normalize each example; in training, update the running statistics with its own.
+
+        Args:
+            input: of the layer's layout.
+            segment_ids: which of several sequences packed in one each position of ``(N, C, L)`` or ``(C, L)`` belongs
+                to, ``(N, L)`` or ``(L,)``, as `funcnet.data.pack` yields: each is normalized by itself, and 0 is
+                padding. Not with running statistics.
+        """
         axes, text = self.layout
         check_ndim("input", input.ndim, axes, text)
+        if segment_ids is not None:
+            return self._normalize_segments(input, segment_ids)
         if input.ndim == axes[0]:
             return self._normalize(input[None])[0]
         return self._normalize(input)
+
+    def _normalize_segments(self, input: Array, segment_ids: ArrayLike) -> Array:
+        if self.running_mean is not None:
+            raise ValueError(
+                "running statistics are not taken of segments: write track_running_stats=False, or leave out "
+                "segment_ids"
+            )
+        single = input.ndim == self.layout[0][0]
+        if single:
+            input, segment_ids = input[None], jnp.asarray(segment_ids)[None]
+        output = instance_norm(
+            input, None, None, self.weight, self.bias, eps=self.eps, segment_ids=segment_ids
+        )
+        return output[0] if single else output
 
     def _normalize(self, input: Array) -> Array:
         running, affine = (self.running_mean, self.running_var), (self.weight, self.bias)

@@ -115,7 +115,14 @@ class RNNBase(Module):
                 found.append(RecurrentWeights(*arrays))
         return found
 
-    def __call__(self, input: Array, hx: Any = None, *, lengths: ArrayLike | None = None) -> Any:
+    def __call__(
+        self,
+        input: Array,
+        hx: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        segment_ids: ArrayLike | None = None,
+    ) -> Any:
         """Run over sequences.
 
         Args:
@@ -125,6 +132,10 @@ class RNNBase(Module):
                 sequence; a pair of them, hidden and cell, for an LSTM. Zeros by default.
             lengths: ``(N,)``, the number of steps of each sequence that count, 0 to T; the rest of
                 the output is zero. Equal to PyTorch's packed sequences.
+            segment_ids: ``(N, T)``, whatever ``batch_first`` is, or ``(T,)``, instead of ``lengths``: which of several
+                sequences packed in a row a step belongs to, as `funcnet.data.pack` yields; 0 is padding, where the
+                output is zero. ``hx`` is the state before the first segment of a row, such as one that goes on from
+                the row before; all others begin with zeros. `F.segment_take` takes each segment's last output.
 
         Returns:
             The output, ``(T, N, directions · hidden_size)`` or laid out as the input is, and the
@@ -138,8 +149,8 @@ class RNNBase(Module):
                 f"input must have shape (T, N, {self.input_size}), with N and T swapped if "
                 f"batch_first, or (T, {self.input_size}); got {input.shape}"
             )
-        if lengths is not None and input.ndim == 2:
-            lengths = lengths if np.ndim(lengths) else [lengths]  # pyright: ignore[reportAssignmentType]
+        if input.ndim == 2:
+            lengths, segment_ids = _as_row(lengths, 1), _as_row(segment_ids, 2)
         batched, swapped = input.ndim == 3, self.batch_first and input.ndim == 3
         sequence = input if batched else input[:, None]
         sequence = sequence.swapaxes(0, 1) if swapped else sequence
@@ -154,6 +165,7 @@ class RNNBase(Module):
             dropout_p=self.dropout,
             training=self.training,
             lengths=lengths,
+            segment_ids=segment_ids,
             key=self.next_key() if random else None,
         )
         output = output.swapaxes(0, 1) if swapped else output
@@ -176,6 +188,13 @@ class RNNBase(Module):
                 f"got {' and '.join(str(part.shape) for part in given)}"
             )
         return given if batched else tuple(part[:, None] for part in given)
+
+
+def _as_row(values: Any, ndim: int) -> Any:
+    """Give what is said of a single sequence the axis of a batch; NumPy's arrays stay such, whose values are known."""
+    if values is None or np.ndim(values) == ndim:
+        return values
+    return (values if isinstance(values, Array) else np.asarray(values))[None]
 
 
 def _check_sizes(

@@ -1,7 +1,7 @@
 """Low-rank adaptation: a small trained addition to the frozen weights of an existing model."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from funcnet.core.paths import nest, select
 from funcnet.functional.dropout import dropout as drop
 from funcnet.module import Module, Parameter
 from funcnet.module.binding.bind import describe
+from funcnet.module.computed_array import ComputedArray, array_behind
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import placed
 from funcnet.module.specs import is_spec
@@ -38,8 +39,8 @@ class EffectiveWeight:
     def __get__(self, layer: Any, owner: type | None = None) -> Any:
         if layer is None:
             return self
-        weight = vars(layer)["weight"]
-        if is_spec(weight):
+        weight = array_behind(layer, "weight")
+        if is_spec(weight) or isinstance(weight, ComputedArray):
             return weight
         return folded(weight, layer.lora_A, layer.lora_B, layer.scale)
 
@@ -84,8 +85,8 @@ class LoRA(Module):
         return output + jnp.moveaxis(wide, -1, axis).astype(output.dtype)
 
     def __reduce__(self) -> Any:
-        """Pickle by the class that was adapted; the class made of it has no name to import."""
-        return restored, (original_class(self), dict(vars(self)))
+        """Pickle as the layer that was adapted; the class made of it has no name to import."""
+        return readapted, (plain(self),)
 
 
 def lora(
@@ -102,7 +103,8 @@ def lora(
     ``y = W x + b`` becomes ``y = (W + alpha / rank * B A) x + b``. The model given is not touched. The
     parameters of the new one are those of the old under the same paths and names, and for each adapted
     layer ``lora_A`` and ``lora_B`` beside its ``weight``. ``B`` starts at zero, so that at first the
-    adapted model computes what the model did.
+    adapted model computes what the model did. The weight may be in few bits (`compression.quantize`): it
+    stays as it is, and the addition alone is trained.
 
     Pretrained weights are put in by name, and only the addition is trained, by pattern:
 
@@ -146,7 +148,7 @@ def lora(
     found = {
         path: layer
         for path, layer in layout_of(model).modules.items()
-        if isinstance(layer, ADAPTABLE) and is_spec(vars(layer).get("weight"))
+        if isinstance(layer, ADAPTABLE) and _owns_weight(layer)
     }
     chosen = {id(found[path]): path for path in select(patterns, found)}
 
@@ -169,7 +171,8 @@ def merge_lora(model: Module, params: Params) -> Params:
 
     Raises:
         ParameterTreeError: the parameters are not those of the adapted model.
-        ValueError: the model has no adapted layer, or the weight of one is tied to another layer's.
+        ValueError: the model has no adapted layer, or the weight of one is quantized, or tied to another
+            layer's.
 
     Example:
         >>> model = nn.Linear(8, 4)
@@ -190,6 +193,11 @@ def merge_lora(model: Module, params: Params) -> Params:
     arrays = {path: leaves[id(spec)] for path, spec in layout.parameters.items()}
     for path, layer in layers.items():
         own = vars(layer)
+        if isinstance(own["weight"], ComputedArray):
+            raise ValueError(
+                f"the weight of {path or type(layer).__name__} is in few bits, which cannot hold the addition: keep "
+                "the adapted model, or load the addition into a model whose weights are floats, and merge there"
+            )
         weight, a, b = (layout.path_of(own[name]) for name in ("weight", "lora_A", "lora_B"))
         if len(layout.names[weight]) > len(layout.names[a]):
             raise ValueError(
@@ -227,13 +235,23 @@ def restored(cls: type, attributes: dict[str, Any]) -> LoRA:
     return layer
 
 
+def readapted(layer: Module) -> LoRA:
+    """Make an adapted layer of the layer that was adapted, which has all attributes."""
+    return restored(type(layer), dict(vars(layer)))
+
+
+def _owns_weight(layer: Module) -> bool:
+    weight = vars(layer).get("weight")
+    return is_spec(weight) or isinstance(weight, ComputedArray)
+
+
 def factors(layer: Any) -> bool:
     """Say whether a layer is linear in its weight row by row, so that ``B (A x)`` is ``(B A) x``."""
     call = original_class(layer).__call__
     return call is Linear.__call__ or (call is ConvolutionBase.__call__ and layer.groups == 1)
 
 
-def plain(layer: LoRA, **arrays: Array | None) -> Callable[..., Array]:
+def plain(layer: LoRA, **arrays: Array | None) -> Any:
     """Return the layer that was adapted, unbound, with other arrays."""
     made = object.__new__(original_class(layer))
     vars(made).update({name: v for name, v in vars(layer).items() if name != "_binding"}, **arrays)

@@ -1,7 +1,8 @@
 """The functions of ``nn.parametrizations``, as PyTorch's module of that name has them."""
 
+from funcnet.nn.wrappers.orthogonal import orthogonal
 from funcnet.nn.wrappers.register_parametrization import register_parametrization
 from funcnet.nn.wrappers.spectral_norm import spectral_norm
 from funcnet.nn.wrappers.weight_norm import weight_norm
 
-__all__ = ["register_parametrization", "spectral_norm", "weight_norm"]
+__all__ = ["orthogonal", "register_parametrization", "spectral_norm", "weight_norm"]

@@ -11,13 +11,27 @@ from funcnet.core.aliases import Array
 from funcnet.module import Module
 from funcnet.module.specs import Spec, is_spec
 
-__all__ = ["register_parametrization"]
+__all__ = ["ParametrizationList", "register_parametrization"]
 
 ModuleT = TypeVar("ModuleT", bound=Module)
 
 
 class ParametrizationList(Module):
-    """The original parameters of one attribute, and the modules that make its value of them."""
+    """The original parameters of one attribute, and the modules that make its value of them.
+
+    Made by `register_parametrization`: ``layer.parametrizations["weight"]``.
+
+    Args:
+        originals: the arrays by name.
+        parametrization: the module that takes them.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(3, 4))
+        >>> layer.parametrizations["weight"].original_names
+        ('original0', 'original1')
+
+    Reference: ``torch.nn.utils.parametrize.ParametrizationList``.
+    """
 
     def __init__(self, originals: dict[str, Any], parametrization: Module) -> None:
         for name, spec in originals.items():
@@ -25,6 +39,11 @@ class ParametrizationList(Module):
         self._originals = tuple(originals)
         self._count = 0
         self.append(parametrization)
+
+    @property
+    def original_names(self) -> tuple[str, ...]:
+        """The names of the arrays that the value is computed of."""
+        return self._originals
 
     def append(self, parametrization: Module) -> None:
         """Apply one more parametrization to what the present ones make."""

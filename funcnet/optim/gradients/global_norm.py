@@ -26,12 +26,13 @@ def global_norm(tree: PyTree) -> Array:
     leaves = [x for x in jax.tree.leaves(tree, is_leaf=is_gradient) if moves(x)]
     if not leaves:
         return jnp.zeros(())
-    squares = [_square_sum(jax_leaf(_each_row_once(x))) for x in leaves]
+    squares = [_square_sum(jax_leaf(each_row_once(x))) for x in leaves]
     wide = np.result_type(*[s.dtype for s in squares])
     return jnp.sqrt(sum((s.astype(wide) for s in squares), start=jnp.zeros((), wide)))
 
 
-def _each_row_once(x: Any) -> Any:
+def each_row_once(x: Any) -> Any:
+    """Return the values of a `RowSparse`, those of one row added up; any other leaf as it is."""
     return x.coalesced(jnp.iinfo(x.rows.dtype).max).values if isinstance(x, RowSparse) else x
 
 

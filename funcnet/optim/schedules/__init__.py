@@ -6,6 +6,7 @@ Any hyperparameter of any optimizer takes one. To plot one: ``jax.vmap(schedule)
 from typing import TYPE_CHECKING
 
 from funcnet.core.torch_hints import package_attributes
+from funcnet.optim.schedules.averaging import ema_decay, swa
 from funcnet.optim.schedules.cycles import (
     cosine_warm_restarts,
     cyclic,
@@ -42,6 +43,7 @@ __all__ = [
     "cosine",
     "cosine_warm_restarts",
     "cyclic",
+    "ema_decay",
     "exponential",
     "inverse_sqrt",
     "lambda_",
@@ -55,6 +57,7 @@ __all__ = [
     "reduce_on_plateau",
     "sequential",
     "step",
+    "swa",
     "values",
     "warmup_cosine",
     "warmup_stable_decay",

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from funcnet.optim.protocol import GradientTransformation
-from funcnet.optim.wrappers.frozen import frozen
-from funcnet.optim.wrappers.groups import Groups, by_pattern
+from funcnet.optim.wrappers.groups import Groups, by_pattern, frozen
 
 __all__ = ["freeze"]
 

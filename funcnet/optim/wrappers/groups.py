@@ -4,16 +4,38 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import PyTree
 from funcnet.core.paths import leaves_with_paths, matches, select
 from funcnet.optim.hyperparameters import Hyperparameters, hyperparams
-from funcnet.optim.leaf_rule import is_gradient, leaf_names
-from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
-from funcnet.optim.wrappers.frozen import frozen
+from funcnet.optim.leaf_rule import is_gradient, leaf_names, map_moved, on_values
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    ShapedTransformation,
+    stateless,
+    with_extra,
+)
 
-__all__ = ["Groups", "groups"]
+__all__ = ["Groups", "frozen", "groups"]
+
+
+def frozen() -> GradientTransformation:
+    """Leave parameters as they are, bit for bit; for use as a member of `groups`.
+
+    The updates are negative zeros, the one number that changes nothing it is added to.
+
+    Example:
+        >>> optim.frozen().update(jnp.ones(2), ())[0].tolist()
+        [-0.0, -0.0]
+    """
+    return _FROZEN
+
+
+_FROZEN = stateless(
+    lambda grads, params: map_moved(on_values(lambda g: jnp.full_like(g, -0.0)), grads)
+)
 
 
 class Groups(ShapedTransformation):

@@ -14,7 +14,7 @@ import numpy as np
 from funcnet.core.checks import check_count, check_positive
 from funcnet.core.files import as_path
 from funcnet.core.jax_internals.programs import trace
-from funcnet.module.summaries.counting import count_operations
+from funcnet.module.summaries.counting import count_program
 from funcnet.optim import LossScaleState
 from funcnet.training.loop.observer import Loop, Observer
 from funcnet.training.loop.on_mesh import cached
@@ -162,7 +162,7 @@ def _operations(
 ) -> float:
     """Count the operations of a step, without compiling it: XLA would count the body of a loop once."""
     step = make_train_step(objective, optimizer, loss_scale=scale)
-    return count_operations(trace(step, *jax.tree.unflatten(structure, shapes))[0]).total
+    return count_program(trace(step, *jax.tree.unflatten(structure, shapes))[0]).total
 
 
 def _scale_around(loop: Loop) -> DynamicLossScale | None:

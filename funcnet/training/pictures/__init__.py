@@ -9,6 +9,7 @@ from funcnet.training.pictures.confusions import confusion_matrix
 from funcnet.training.pictures.curves import plot
 from funcnet.training.pictures.filters import filter_images
 from funcnet.training.pictures.images import image_grid, worst_mistakes
+from funcnet.training.pictures.similarities import similarity_matrix
 from funcnet.training.pictures.style import (
     PALETTE,
     UNITS,
@@ -31,5 +32,6 @@ __all__ = [
     "label_axes",
     "new_figure",
     "plot",
+    "similarity_matrix",
     "worst_mistakes",
 ]

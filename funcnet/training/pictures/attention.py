@@ -155,10 +155,11 @@ class _Telling(MultiheadAttention):
         attn_mask: Array | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
+        **packed: Any,
     ) -> tuple[Array, Array | None]:
         """Attend as the layer does."""
         output, weights = super().__call__(
-            query, key, value, key_padding_mask, True, attn_mask, False, is_causal
+            query, key, value, key_padding_mask, True, attn_mask, False, is_causal, **packed
         )
         assert weights is not None  # they were asked for
         weights = vars(self)[_SEEN](weights)

@@ -5,7 +5,7 @@ its result holds a NaN and none of its operands does, or an infinity and none of
 mask of minus infinities is not blamed, and the NaN made of one is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from funcnet.core.jax_internals.programs import (
 from funcnet.core.leaf_kinds import is_trainable
 from funcnet.transforms.debugging.nan_report import Blame, Site
 
-__all__ = ["search"]
+__all__ = ["asking_line", "search", "source_line"]
 
 # by their places, not their names: a user's project may lie in a folder that is called "funcnet"
 _PACKAGES = (Path(jax.__file__).parent, Path(jaxlib.__file__).parent, Path(__file__).parents[2])
@@ -119,7 +119,7 @@ def _judge(operation: Operation, operands: list[Any], outputs: list[Any], place:
     if not any(nan or infinite for nan, infinite in after):
         return
     before = list(map(not_finite, operands))
-    site = Site(operation.name, place.path, place.backward, _source(operation, place.source))
+    site = Site(operation.name, place.path, place.backward, source_line(operation, place.source))
     if any(each.nan for each in after) and not any(each.nan for each in before):
         raise _CulpritError("NaN", site, place.turn)
     if any(each.infinite for each in after) and not any(each.infinite for each in before):
@@ -130,7 +130,7 @@ def _inside(operation: Operation, operands: list[Any], place: Place) -> list[Any
     """Go into calls, loops and branches; ``None`` for an operation that holds no other."""
     called = operation.called
     if called is not None:
-        return _run(called, operands, replace(place, source=_source(operation, place.source)))
+        return _run(called, operands, replace(place, source=source_line(operation, place.source)))
     match operation.control:
         case ScanLoop() as loop:
             # without a turn there is nothing to search, and the results are empty rows
@@ -190,17 +190,52 @@ def _only_backward(program: Program) -> set[int]:
     return backward
 
 
-def _source(operation: Operation, of_call: str) -> str:
+def source_line(operation: Operation, of_call: str) -> str:
     """Return the innermost line of source that is neither JAX's nor funcnet's.
 
     Where JAX remembers the trace of a formula, its operations tell no line outside of it: the line of the call
     stands for them, or funcnet's own where the call is gone, as in a gradient.
+
+    Args:
+        operation: of a traced program.
+        of_call: the line of the call around it, or ``""``.
+
+    Example:
+        >>> from funcnet.core.jax_internals.programs import trace
+        >>> from funcnet.transforms.debugging.nan_search import source_line
+        >>> program, _ = trace(lambda x: x + 1, 1.0)
+        >>> source_line(program.operations[0], "").endswith(":1 (<lambda>)")
+        True
     """
     own = ""
+    for file, line in _lines(operation):
+        if not any(file.is_relative_to(package) for package in _PACKAGES):
+            return line
+        own = own or (line if file.is_relative_to(_PACKAGES[-1]) else "")
+    return of_call or own or "unknown line"
+
+
+def asking_line(calls: Sequence[Operation]) -> str:
+    """Return the line of a user's source that asked for an operation within calls, as near to it as one is known.
+
+    Args:
+        calls: the calls around it, outermost first, and the operation itself.
+
+    Example:
+        >>> from funcnet.core.jax_internals.programs import trace
+        >>> from funcnet.transforms.debugging.nan_search import asking_line
+        >>> program, _ = trace(lambda x: x + 1, 1.0)
+        >>> asking_line(program.operations).endswith(":1 (<lambda>)")
+        True
+    """
+    for operation in reversed(calls):
+        for file, line in _lines(operation):
+            if not any(file.is_relative_to(package) for package in _PACKAGES):
+                return line
+    return source_line(calls[-1], "") if calls else ""
+
+
+def _lines(operation: Operation) -> Iterator[tuple[Path, str]]:
     for frame in operation.frames:
         path = Path(frame.file)
-        line = f"{path.name}:{frame.line} ({frame.function})"
-        if not any(path.is_relative_to(package) for package in _PACKAGES):
-            return line
-        own = own or (line if path.is_relative_to(_PACKAGES[-1]) else "")
-    return of_call or own or "unknown line"
+        yield path, f"{path.name}:{frame.line} ({frame.function})"

@@ -62,6 +62,15 @@ TABLE = {
         )
         for shape in ("linear", "cosine", "sqrt")
     },
+    **{
+        f"swa {anneal}": (
+            lambda n, anneal=anneal: S.swa(0.5, 0.1, n, anneal),
+            (0.1, 0.5),
+            0,
+        )
+        for anneal in ("cos", "linear")
+    },
+    "ema_decay": (lambda n: S.ema_decay(0.5, n), (0.0, 0.5), 1),
     "inverse_sqrt": (lambda n: S.inverse_sqrt(0.5, n), (0.0, 0.5), 1),
     "piecewise": (lambda n: S.piecewise([0.5, 0.1], [n]), (0.1, 0.5), 0),
     "lambda_": (lambda n: S.lambda_(0.5, lambda t: 1 / (1 + t)), (0.0, 0.5), 0),

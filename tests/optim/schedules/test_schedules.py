@@ -97,6 +97,25 @@ def test_equal_to_pytorch(case, x64):
     assert_equal(schedule, trace(lambda lib, o: getattr(lib, theirs)(o, **options)))
 
 
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+@pytest.mark.parametrize("epochs", [0, 1, 7, 50])
+def test_swa_equals_pytorch(strategy, epochs, x64):
+    torch = pytest.importorskip("torch")
+    options = {"swa_lr": 0.05, "anneal_epochs": epochs, "anneal_strategy": strategy}
+    expected = trace(lambda lib, o: torch.optim.swa_utils.SWALR(o, **options))
+    # PyTorch divides by what is left of the way, which is small near its end
+    ours = schedules.values(schedules.swa(0.5, **options), STEPS)
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
+    # what another schedule left is moved on
+    both = schedules.chained([schedules.exponential(0.5, 0.9), schedules.swa(0.5, **options)])
+    theirs = trace(
+        lambda lib, o: lib.ChainedScheduler(
+            [lib.ExponentialLR(o, 0.9), torch.optim.swa_utils.SWALR(o, **options)]
+        )
+    )
+    np.testing.assert_allclose(schedules.values(both, STEPS), theirs, rtol=1e-9)
+
+
 @pytest.mark.parametrize("options", CYCLIC, ids=name)
 def test_cyclic_equals_pytorch_with_momentum(options, x64):
     rates, momenta = trace(lambda lib, o: lib.CyclicLR(o, 0.1, 0.7, **options), momentum=True)

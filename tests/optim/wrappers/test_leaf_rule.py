@@ -12,6 +12,7 @@ WRAPPERS = {
     "bare": lambda inner: inner,
     "accumulate": lambda inner: optim.accumulate(inner, 1),
     "average": lambda inner: optim.average(inner, 0.5),
+    "keep_masked": lambda inner: optim.keep_masked(inner, {"other": np.ones(2, bool)}),
     "lookahead": lambda inner: optim.lookahead(inner, 0.5, 2),
     "loss_scale": lambda inner: optim.loss_scale(inner, init_scale=1.0),
     "master_copy": optim.master_copy,

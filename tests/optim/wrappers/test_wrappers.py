@@ -33,25 +33,59 @@ def test_bad_steps_are_skipped_and_counted():
     assert step.traces == 1
 
 
-@pytest.mark.parametrize("decay", [0.9, None])
-def test_averages_equal_pytorch(decay, x64):
+DECAYS = {
+    "number": (0.9, lambda swa: {"multi_avg_fn": swa.get_ema_multi_avg_fn(0.9)}),
+    "number, one by one": (0.9, lambda swa: {"avg_fn": swa.get_ema_avg_fn(0.9)}),
+    "mean": (None, lambda swa: {}),
+    "mean, by name": (None, lambda swa: {"multi_avg_fn": swa.get_swa_multi_avg_fn()}),
+    "schedule": (
+        optim.schedules.ema_decay(0.6, 4.0),
+        lambda swa: {
+            "avg_fn": lambda a, p, n: a + (1 - min(0.6, (1 + int(n)) / (4.0 + int(n)))) * (p - a)
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DECAYS)
+@pytest.mark.parametrize(("start", "every"), [(0, 1), (1, 1), (4, 1), (0, 3), (3, 2), (20, 1)])
+def test_averages_equal_pytorch(name, start, every, x64, request):
+    if (
+        request.config.getoption("grid") != "full"
+        and (list(DECAYS).index(name) + start + every) % 3
+    ):
+        pytest.skip("a third of the product; all with --grid=full")
     torch = pytest.importorskip("torch")
+    decay, options = DECAYS[name]
     params, noise = problem.make(10)
-    ours = optim.average(optim.sgd(0.1), decay, start=0 if decay is None else 1)
-    _, state = problem.run(ours, params, noise)
+    _, state = problem.run(
+        optim.average(optim.sgd(0.1), decay, start=start, every=every), params, noise
+    )
     path, _ = problem.run(optim.sgd(0.1), params, noise)
     swa = torch.optim.swa_utils
-    module = torch.nn.ParameterDict({n: torch.tensor(p) for n, p in params.items()})
-    average = swa.AveragedModel(
-        module, multi_avg_fn=None if decay is None else swa.get_ema_multi_avg_fn(decay)
-    )
-    for k in range(10):
-        for name in params:
-            module[name].data = torch.tensor(path[name][k])
-        average.update_parameters(module)
-    for name in params:
-        expected = average.module[name].detach()
-        np.testing.assert_allclose(state.average[name], expected, rtol=1e-12)
+
+    def module(step):
+        values = params if step == 0 else {key: path[key][step - 1] for key in params}
+        return torch.nn.ParameterDict({key: torch.tensor(value) for key, value in values.items()})
+
+    average = swa.AveragedModel(module(min(start, 10)), **options(swa))
+    if (
+        decay is not None
+    ):  # an exponential average begins with what it finds, a mean with the first it takes
+        average.n_averaged += 1
+    for step in range(start + every, 11, every):
+        average.update_parameters(module(step))
+    for key in params:
+        expected = average.module[key].detach()
+        # PyTorch's function of that name divides in float32
+        rtol = 2e-7 if name == "mean, by name" else 1e-12
+        np.testing.assert_allclose(state.average[key], expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("wrong", [{"decay": 1.5}, {"start": -1}, {"every": 0}, {"every": 1.5}])
+def test_averages_that_cannot_be_taken(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        optim.average(optim.sgd(0.1), **wrong)
 
 
 def test_master_copies_let_small_steps_add_up():

@@ -1,0 +1,1 @@
+"""Sequences of unequal length in arrays of one shape: padded with lengths, or packed with segment ids."""

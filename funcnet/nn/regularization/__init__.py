@@ -1,0 +1,1 @@
+"""Layers that disturb what passes through them in training."""
