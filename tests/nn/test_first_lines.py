@@ -71,7 +71,7 @@ def test_packages_list_public_names_alone(package):
 
 HINTS = [
     (nn, "functional", "from funcnet import functional as F"),
-    (nn, "utils", "clip_by_global_norm"),
+    (nn.utils, "clip_grad_norm_", "clip_by_global_norm"),
     (nn, "DataParallel", "spreads a batch"),
     (nn, "Linaer", "Did you mean Linear"),
     (F, "ReLU", "functional.relu"),
