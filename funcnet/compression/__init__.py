@@ -3,6 +3,7 @@
 import sys as _sys
 
 from funcnet.compression.quantization.quantize import *
+from funcnet.compression.quantization.quantized import *
 from funcnet.compression.quantization.schemes import *
 from funcnet.core.torch_hints import package_attributes as _package_attributes
 from funcnet.core.torch_hints import public_names as _public_names
