@@ -201,7 +201,7 @@ def main() -> None:
         f"On {jax.default_backend()}, JAX {jax.__version__}; written by `python benchmarks/quantization.py`.\n\n"
         f"## A character GPT (`examples/char_gpt.py`, {args.steps} steps)\n\n"
         "All weights of two axes are in few bits, the embedding too; with inputs in int8, those of the blocks. Loss is "
-        f"in nats a character, over {len(held_out)} windows held out.\n\n{loss_table}\n\n"
+        f"in nats a character, over {len(held_out) // 64 * 64} windows held out.\n\n{loss_table}\n\n"
         "The layers of the blocks that mind 4 bits most (groups of 32), one at a time, over 256 windows:\n\n"
         f"```\n{costs}\n```\n\n"
         f"## Digits (`examples/mnist.py`, {args.epochs} epochs)\n\n"
