@@ -330,7 +330,8 @@ def _counted_turns(
 ) -> tuple[Any, Any]:
     """Take rows whose numbers of blocks are known only as the program runs, each by the next power of two."""
     most = plan.blocks.shape[-1]
-    widths = np.array([0, *(1 << n for n in range(most.bit_length()) if 1 << n < most), most])
+    powers = [1 << n for n in range(most.bit_length()) if 1 << n < most]
+    widths = np.array([0, *powers, most], np.int32)
 
     def of_width(width: int) -> Callable[..., Any]:
         def run(carry: Any, row: _Row, given: Any) -> Any:
