@@ -266,7 +266,7 @@ def _backward(
         keys, values = _add(keys, row.blocks, d_key), _add(values, row.blocks, d_value)
         return (keys, values, jax.tree.map(jnp.add, arrays, d_arrays)), d_query
 
-    start = jax.tree.map(lambda x: spread_like(jnp.zeros_like(x), x), tuple(floats[1:]))
+    start = jax.tree.map(lambda x: spread_like(jnp.zeros_like(x), cotangents[0]), tuple(floats[1:]))
     given = floats.query, found.output, found.lse, *cotangents
     (keys, values, arrays), d_query = _over_rows(how, others, turn, start, given)
     return _Floats(d_query, keys, values, arrays)

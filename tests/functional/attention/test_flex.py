@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet import functional as F
+from funcnet.core.dtypes import at_least_float32
 from tests.functional.attention.flex_cases import ARRAYS, IDS, LENGTHS, drawn, ours
 
 FORMS = ("plain", "blocks", "counted")
@@ -26,14 +27,15 @@ def loss_of(form, **options):
 
     def loss(*arrays):
         output, aux = attend(*arrays)
-        output = output.astype(jnp.result_type(output, jnp.float32))
+        output = output.astype(at_least_float32(output.dtype))
         return jnp.sin(output).sum() + jnp.cos(jnp.maximum(aux.lse, -9)).sum()
 
     return loss
 
 
-def inputs(lengths="ragged", dtype=np.float64, kv_heads=4):
+def inputs(lengths="ragged", dtype=None, kv_heads=4):
     arrays = drawn(LENGTHS[lengths], kv_heads=kv_heads)
+    dtype = jnp.zeros(0).dtype if dtype is None else dtype
     return *(jnp.asarray(x, dtype) for x in arrays), jax.tree.map(jnp.asarray, ARRAYS)
 
 
@@ -283,7 +285,7 @@ def test_blocks_that_are_not_listed_take_no_part():
 def test_its_picture():
     mask = F.create_block_mask(F.sliding_window_mask(40), None, None, 128, 128, 16)
     lines = mask.to_string().splitlines()
-    assert lines[1:4] == ["░░", "██░░", "██░░░░".replace("░░", "", 0)][:2] + [lines[3]]
+    assert lines[1:3] == ["░░", "░░░░"]
     assert len(lines) == 9
     assert len(mask.to_string(grid_size=4).splitlines()) == 5
     assert str(mask).startswith("BlockMask(shape=(1, 1, 128, 128), sparsity=")
@@ -400,7 +402,7 @@ REFUSED = {
     "both": (lambda: flex(return_lse=True, return_aux=F.AuxRequest()), ValueError, "alone"),
     "a dict": (lambda: flex(return_aux={"lse": True}), TypeError, "AuxRequest"),
     "floats": (
-        lambda: F.create_block_mask(lambda b, h, q, k: 1.0 * q, None, None, 4, 4),
+        lambda: F.create_block_mask(lambda b, h, q, k: jnp.sin(1.0), None, None, 4, 4),
         TypeError,
         "must return a boolean",
     ),

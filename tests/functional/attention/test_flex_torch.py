@@ -34,7 +34,7 @@ GRID = list(itertools.product(MASKS, SCORES, LENGTHS, (HEADS, 2)))
 def theirs(kind, score, lengths, arrays, learned):
     """Compute the formula by PyTorch, of functions that PyTorch maps, with its own derivatives."""
     query, key, value = arrays
-    mask, batch, heads = mask_of(kind, torch.from_numpy(IDS))
+    mask, _, _ = mask_of(kind, torch.from_numpy(IDS))
     group = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(group, 1) for x in (key, value))
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
