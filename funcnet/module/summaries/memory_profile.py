@@ -192,7 +192,7 @@ def profile_memory(
 
     The compiler joins operations, so that many temporaries never exist, and orders them anew: its peak is mostly
     smaller, and sometimes larger, where it copies. ``compiled`` is what it reserves in truth, without saying for what.
-    XLA computes nothing again on CPUs, whatever `nn.Remat` says. On a mesh the table is of whole arrays, and
+    On CPUs XLA may undo what `nn.Remat` asks for. On a mesh the table is of whole arrays, and
     ``compiled`` of one device.
 
     Args:
