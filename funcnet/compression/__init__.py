@@ -1,29 +1,75 @@
 """Smaller models: pruning, quantization, and what they cost, as functions of a model and its arrays."""
 
-import sys as _sys
+from funcnet.compression.pruning.applied import (
+    apply_masks,
+    combine_masks,
+    masks_of_zeros,
+    split_pruned,
+)
+from funcnet.compression.pruning.gradual import gradual
+from funcnet.compression.pruning.magnitude import magnitude_masks, random_masks
+from funcnet.compression.pruning.shrink import Shrunk, shrink
+from funcnet.compression.pruning.sparsity import Sparsity, SparsityRow, sparsity
+from funcnet.compression.pruning.structured import structured_masks
+from funcnet.compression.pruning.unit_masks import unit_masks, whole_units
+from funcnet.compression.quantization.calibrate import calibrate
+from funcnet.compression.quantization.convert import convert
+from funcnet.compression.quantization.dynamic import quantize_dynamic
+from funcnet.compression.quantization.fake import FakeQuantized, fake_quantize
+from funcnet.compression.quantization.float8 import Float8Layer, float8
+from funcnet.compression.quantization.integer import IntegerLayer, RoundedInput
+from funcnet.compression.quantization.quantize import dequantize, quantize, quantized
+from funcnet.compression.quantization.quantized import Quantized, QuantizedArray
+from funcnet.compression.quantization.ranges import Activations, InputRange
+from funcnet.compression.quantization.report import (
+    Costs,
+    LayerCost,
+    quantization_report,
+    sensitivity,
+)
+from funcnet.compression.quantization.schemes import NF4, Int4, Int8, Scheme
+from funcnet.core.torch_hints import package_attributes
 
-from funcnet.compression.pruning.applied import *
-from funcnet.compression.pruning.gradual import *
-from funcnet.compression.pruning.magnitude import *
-from funcnet.compression.pruning.shrink import *
-from funcnet.compression.pruning.slices import *
-from funcnet.compression.pruning.sparsity import *
-from funcnet.compression.pruning.structured import *
-from funcnet.compression.pruning.unit_masks import *
-from funcnet.compression.pruning.units import *
-from funcnet.compression.pruning.verified import *
-from funcnet.compression.quantization.calibrate import *
-from funcnet.compression.quantization.convert import *
-from funcnet.compression.quantization.dynamic import *
-from funcnet.compression.quantization.fake import *
-from funcnet.compression.quantization.float8 import *
-from funcnet.compression.quantization.integer import *
-from funcnet.compression.quantization.quantize import *
-from funcnet.compression.quantization.quantized import *
-from funcnet.compression.quantization.ranges import *
-from funcnet.compression.quantization.report import *
-from funcnet.compression.quantization.schemes import *
-from funcnet.core.torch_hints import package_attributes as _package_attributes
-from funcnet.core.torch_hints import public_names as _public_names
+__all__ = [
+    "Activations",
+    "Costs",
+    "FakeQuantized",
+    "Float8Layer",
+    "InputRange",
+    "Int4",
+    "Int8",
+    "IntegerLayer",
+    "LayerCost",
+    "NF4",
+    "Quantized",
+    "QuantizedArray",
+    "RoundedInput",
+    "Scheme",
+    "Shrunk",
+    "Sparsity",
+    "SparsityRow",
+    "apply_masks",
+    "calibrate",
+    "combine_masks",
+    "convert",
+    "dequantize",
+    "fake_quantize",
+    "float8",
+    "gradual",
+    "magnitude_masks",
+    "masks_of_zeros",
+    "quantization_report",
+    "quantize",
+    "quantize_dynamic",
+    "quantized",
+    "random_masks",
+    "sensitivity",
+    "shrink",
+    "sparsity",
+    "split_pruned",
+    "structured_masks",
+    "unit_masks",
+    "whole_units",
+]
 
-__getattr__, __dir__ = _package_attributes(__name__, _public_names(_sys.modules[__name__]))
+__getattr__, __dir__ = package_attributes(__name__, __all__)

@@ -21,6 +21,7 @@ FOLDERS = (
     "nn.utils",
     "nn.utils.fusion",
     "nn.utils.parametrize",
+    "nn.utils.rnn",
     "optim",
     "optim.schedules",
     "parallel",

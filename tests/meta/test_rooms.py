@@ -43,7 +43,7 @@ SAME_NAME_TWICE = {
     "linear": "PyTorch's name of a function, the field's name of a schedule: both are public API",
     "load": "a tree from a file, or a model without its code: both are public API",
     "orthogonal": "PyTorch's name of an initializer and of a parametrization: both are public API",
-    "pad": "PyTorch's name of a function of arrays, the field's name of what fills up a batch: each in its own namespace",
+    "pad": "PyTorch's name of a function of arrays, the field's name of what fills up a batch: both are public API",
     "run": "every subcommand of `python -m funcnet.export` has one",
     "save": "a tree to a file, or a model without its code: both are public API",
 }

@@ -123,7 +123,7 @@ def _if_cut(layout: Layout, maker: str, followers: Sequence[str]) -> dict[str, U
     if any(path not in layout.modules for path in (maker, *followers)):
         return {}  # it stands in two places, of which the other is the first
     try:
-        return {maker: joined(layout, maker, followers)}
+        return {maker: unit_chain(layout, maker, followers)}
     except ValueError:
         return {}
 
@@ -196,7 +196,7 @@ def _named(layout: Layout, groups: UnitGroups) -> Iterator[Units]:
             raise ValueError(f"groups: {pattern!r} matches no linear layer or convolution")
         names = (followers,) if isinstance(followers, str) else tuple(followers)
         for maker in makers:
-            yield joined(layout, maker, [_resolved(layout, maker, name) for name in names])
+            yield unit_chain(layout, maker, [_resolved(layout, maker, name) for name in names])
 
 
 def _resolved(layout: Layout, maker: str, name: str) -> str:
@@ -209,7 +209,7 @@ def _resolved(layout: Layout, maker: str, name: str) -> str:
     raise ValueError(f"groups: no layer {beside!r} or {name!r}; there are: {there}")
 
 
-def joined(layout: Layout, maker: str, followers: Sequence[str]) -> Units:
+def unit_chain(layout: Layout, maker: str, followers: Sequence[str]) -> Units:
     """Return the units that one layer makes and others take in.
 
     Raises:

@@ -37,10 +37,9 @@ OF_QUANTIZATION: dict[str, dict[str, str]] = {
         "quantize_": "fn.compression.quantize(module, params, state, ...)",
         **dict.fromkeys(("l1_unstructured", "global_unstructured", "L1Unstructured"), "fn.compression.magnitude_masks"),
         **dict.fromkeys(("random_unstructured", "RandomUnstructured"), "fn.compression.random_masks"),
-        **dict.fromkeys(
-            ("ln_structured", "random_structured", "LnStructured", "RandomStructured"),
-            "fn.compression.structured_masks",
-        ),
+        **dict.fromkeys(("random_structured", "RandomStructured"), "fn.compression.random_masks(key, ..., axis=0)"),
+        **dict.fromkeys(("ln_structured", "LnStructured"), "fn.compression.structured_masks"),
+        "PruningContainer": "fn.compression.combine_masks; masks=earlier prunes what is left",
         **dict.fromkeys(("custom_from_mask", "remove", "CustomFromMask"), "fn.compression.apply_masks(params, masks)"),
         "is_pruned": "fn.compression.sparsity(params) counts zeros by path",
     },

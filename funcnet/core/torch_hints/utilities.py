@@ -22,14 +22,15 @@ _FUSE = {
 }
 _PRUNE = (
     "pruning makes masks of params: fn.compression.magnitude_masks (l1_unstructured, global_unstructured), "
-    "fn.compression.random_masks (random_unstructured), fn.compression.structured_masks (ln_structured, "
-    "random_structured); fn.compression.apply_masks (custom_from_mask, remove), fn.compression.sparsity (is_pruned); "
+    "fn.compression.random_masks (random_unstructured, and with axis= random_structured), "
+    "fn.compression.structured_masks (ln_structured); fn.compression.apply_masks (custom_from_mask, remove), "
+    "fn.compression.sparsity (is_pruned); "
     "optim.keep_masked holds them while training; no mask is the identity"
 )
 _PACKED = (
     "a compiled program has one shape, so nothing is packed closer together: pad (nn.utils.rnn.pad_sequence, or "
     "fn.data.pad as a loader's collate) and give recurrent layers lengths=, or "
-    "F.segment_mask for what fn.data.pack packed"
+    "segment_ids= of attention, recurrent layers and norms for what fn.data.pack packed"
 )
 _FLEX = (
     "F.flex_attention, F.create_block_mask, F.create_mask, F.BlockMask, F.and_masks, F.or_masks, F.noop_mask; blocks "

@@ -1,11 +1,13 @@
 """Rows of cells as lines of text: names to the left, numbers to the right."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 __all__ = ["readable_count", "text_table"]
 
 
-def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> str:
+def text_table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()
+) -> str:
     """Lay out a table with a rule above and below its rows.
 
     Args:
