@@ -282,8 +282,8 @@ def soft_cap_score(cap: float) -> ScoreMod:
         ValueError: it is not positive.
 
     Example:
-        >>> F.soft_cap_score(20.0)(jnp.array(1000.0), 0, 0, 0, 0)
-        Array(20., dtype=float32)
+        >>> float(F.soft_cap_score(20.0)(jnp.array(1000.0), 0, 0, 0, 0))
+        20.0
 
     Reference: Gemma Team, Gemma 2, 2024, https://arxiv.org/abs/2408.00118.
     """

@@ -285,7 +285,7 @@ def test_blocks_that_are_not_listed_take_no_part():
 def test_its_picture():
     mask = F.create_block_mask(F.sliding_window_mask(40), None, None, 128, 128, 16)
     lines = mask.to_string().splitlines()
-    assert lines[1:3] == ["░░", "░░░░"]
+    assert lines[1:3] == ["░░", "██░░"]
     assert len(lines) == 9
     assert len(mask.to_string(grid_size=4).splitlines()) == 5
     assert str(mask).startswith("BlockMask(shape=(1, 1, 128, 128), sparsity=")

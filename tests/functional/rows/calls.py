@@ -199,6 +199,7 @@ CALLS = {
     "scaled_dot_product_attention": Call(
         {"query": (2, 3, 5, 4), "key": (2, 3, 7, 4), "value": (2, 3, 7, 4)}
     ),
+    "flex_attention": Call({"query": (2, 3, 5, 4), "key": (2, 3, 7, 4), "value": (2, 3, 7, 4)}),
     "multi_head_attention_forward": Call(
         {"query": (5, 2, 8), "key": (5, 2, 8), "value": (5, 2, 8)},
         {
@@ -228,6 +229,19 @@ CALLS = {
 }
 
 WITHOUT = {
+    "AuxOutput": "a tuple",
+    "AuxRequest": "settings",
+    "BlockMask": "lists of blocks",
+    **{
+        f"{kind}_mask": "a function of positions"
+        for kind in ("causal", "dilated", "document", "noop", "prefix", "sliding_window")
+    },
+    **{
+        f"{kind}_score": "makes a function of positions"
+        for kind in ("alibi", "relative_bias", "soft_cap")
+    },
+    **dict.fromkeys(("and_masks", "or_masks"), "makes a function of positions"),
+    **dict.fromkeys(("create_block_mask", "create_mask"), "makes booleans of positions"),
     "one_hot": "makes integers of integers",
     "expert_capacity": "a number of numbers",
     "rotary_frequencies": "a table of numbers, in NumPy",
