@@ -53,9 +53,14 @@ def sparse_halves(params):
     assert ((stack == 0).sum((1, 2)) == 32).all()
 
 
+@cache
+def whole(mixed=False):
+    return fit(mixed=mixed)
+
+
 @pytest.mark.parametrize("mixed", [False, True], ids=["float32", "mixed"])
 def test_fit_needs_nothing_else(mixed):
-    run, history = fit(mixed=mixed)
+    run, history = whole(mixed)
     sparse_halves(run.params)
     assert np.isfinite(history.records[-1]["train/loss"])
     kept = compression.masks_of_zeros(run.params, "*.weight")
@@ -76,14 +81,14 @@ class Killer(training.Observer):
 
 
 def test_a_run_that_broke_off_goes_on_bit_for_bit(tmp_path):
-    whole, _ = fit()
+    expected, _ = whole()
     with pytest.raises(Stop), checkpoint.Checkpointer(tmp_path, every=2) as saved:
         fit(saved, observers=[Killer()])
     assert checkpoint.Checkpointer(tmp_path).latest().step == 4
     with checkpoint.Checkpointer(tmp_path, every=2) as saved:
         again, _ = fit(saved)
     for (path, a), b in zip(
-        jax.tree_util.tree_leaves_with_path(whole), jax.tree.leaves(again), strict=True
+        jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(again), strict=True
     ):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
@@ -91,7 +96,7 @@ def test_a_run_that_broke_off_goes_on_bit_for_bit(tmp_path):
 
 
 def test_pruned_weights_are_files_as_any_other(tmp_path):
-    run, _ = fit()
+    run, _ = whole()
     checkpoint.save_weights(tmp_path / "pruned.safetensors", model(), run.params, run.state)
     params, _ = checkpoint.load_weights(tmp_path / "pruned.safetensors", model())
     sparse_halves(params)
