@@ -65,9 +65,12 @@ def quantize(
 
     A weight of a layer moves from the params to the state, as the buffers ``0.weight.values`` and ``0.weight.scales``
     (and what else the scheme writes); biases, norms and all else stay as they are. The layers compute with the
-    weights' nearest values, which are read from the few bits each time: in a compiled function nothing of a float
-    weight is kept. The new model is trained, saved, loaded, exported, put on a mesh or given to `nn.lora` as any other;
-    the old one is not touched.
+    weights' nearest values, which are read from the few bits in each call. The new model is trained, saved, loaded,
+    exported, put on a mesh or given to `nn.lora` as any other; the old one is not touched.
+
+    Memory: params, state and files are as small as the table of `summary` says. While a compiled call runs it also
+    holds floats that it has read: in `nn.Repeat` those of one layer, whereas XLA on CPUs reads the weights of layers
+    that are written one after the other all at once.
 
     Args:
         module: a description.

@@ -15,7 +15,7 @@ from funcnet.module.computed_array import ArrayReader, ComputedArray
 from funcnet.module.initial_values.recipes import KnownValues, TellsRecipe
 from funcnet.module.specs import Given, Spec
 
-__all__ = ["Quantized", "QuantizedArray", "decoder", "encoder", "original", "with_quantized"]
+__all__ = ["Quantized", "QuantizedArray"]
 
 
 class QuantizedArray(ComputedArray):
