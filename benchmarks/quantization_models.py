@@ -99,7 +99,8 @@ def _kept(file: Path, model: Any, learn: Any) -> Trained:
         file.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save_weights(file, model, *learn())
     params, state = checkpoint.load_weights(file, model)
-    return Trained(model, *jax.tree.map(jnp.asarray, (params, state)))
+    # copied, because arrays that lie in a file's pages would make the first model slower than the others
+    return Trained(model, *jax.tree.map(lambda a: jnp.array(np.array(a)), (params, state)))
 
 
 if __name__ == "__main__":
