@@ -266,7 +266,7 @@ def _backward(
         keys, values = _add(keys, row.blocks, d_key), _add(values, row.blocks, d_value)
         return (keys, values, jax.tree.map(jnp.add, arrays, d_arrays)), d_query
 
-    start = jax.tree.map(lambda x: spread_like(jnp.zeros_like(x), x), tuple(floats[1:]))
+    start = jax.tree.map(lambda x: spread_like(jnp.zeros_like(x), cotangents[0]), tuple(floats[1:]))
     given = floats.query, found.output, found.lse, *cotangents
     (keys, values, arrays), d_query = _over_rows(how, others, turn, start, given)
     return _Floats(d_query, keys, values, arrays)
@@ -330,7 +330,8 @@ def _counted_turns(
 ) -> tuple[Any, Any]:
     """Take rows whose numbers of blocks are known only as the program runs, each by the next power of two."""
     most = plan.blocks.shape[-1]
-    widths = np.array([0, *(1 << n for n in range(most.bit_length()) if 1 << n < most), most])
+    powers = [1 << n for n in range(most.bit_length()) if 1 << n < most]
+    widths = np.array([0, *powers, most], np.int32)
 
     def of_width(width: int) -> Callable[..., Any]:
         def run(carry: Any, row: _Row, given: Any) -> Any:

@@ -2,8 +2,7 @@
 
 import functools
 import math
-import typing
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, cast, get_args, overload
 
 import jax
 import jax.numpy as jnp
@@ -212,7 +211,7 @@ def _choose(
 ) -> FlexForm:
     """Choose a form by what was measured: `python -m benchmarks.flex_attention`."""
     if implementation is not None:
-        check_choice("implementation", implementation, typing.get_args(FlexForm))
+        check_choice("implementation", implementation, get_args(FlexForm))
         return implementation
     scores = math.prod((*query.shape[:3], key.shape[2]))
     if block_mask is None:
@@ -247,11 +246,8 @@ def _placed(
         (q, k, v), (scores, masks, scale, counted) = jax.tree.unflatten(tree, leaves)
         how = settings._replace(score_arrays=scores, mask_arrays=masks, scale=scale)
         mask = block_mask if known else counted
-        return (
-            flex_plain(how, q, k, v, mask)
-            if form == "plain"
-            else flex_by_blocks(how, q, k, v, mask)
-        )
+        attend = flex_plain if form == "plain" else flex_by_blocks
+        return attend(how, q, k, v, cast(Any, mask))
 
     return let_xla_place(whole, *leaves, kept=2)
 

@@ -189,6 +189,8 @@ def prefix_mask(length: int | Array) -> MaskMod:
             f"{lengths.dtype.name} of shape {lengths.shape}"
         )
 
+    lengths = lengths.astype(jnp.int32)
+
     def prefix(b: Array, h: Array, q_idx: Array, kv_idx: Array) -> Array:
         return (q_idx >= kv_idx) | (kv_idx < (lengths[b] if lengths.ndim else lengths))
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from funcnet.core.aliases import Array
 from funcnet.core.dtypes import is_float
@@ -178,6 +179,11 @@ def opened(function: Callable[..., Any], *scores: Any) -> tuple[Callable[..., Ar
     """
     place = jax.ShapeDtypeStruct((), jnp.int32)
     program, _ = trace(function, *scores, *(place,) * 4)
+    arrays, rest = parted(function)
+    known = {id(x) for x in arrays}
+    if all(id(x) in known or not isinstance(x, Tracer) for x in program.constants):
+        return lambda arrays, *at: jnp.asarray(joined(arrays, rest)(*at)), arrays
+    # Some are reached by an attribute or a module's name: what was traced is run again with others in their places.
     arrays = [jnp.asarray(x) for x in program.constants]
     program = program.with_constants([None] * len(arrays))
 
@@ -261,7 +267,7 @@ def parted(value: Any) -> tuple[list[Array], Any]:
     rests: list[Any] = []
     for leaf in leaves:
         if isinstance(leaf, (jax.Array, np.ndarray)):
-            arrays.append(jnp.asarray(leaf))
+            arrays.append(leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf))
             rests.append(_ARRAY)
         elif isinstance(leaf, types.FunctionType) and (contents := _contents(leaf)) is not None:
             found, rest = parted(contents)

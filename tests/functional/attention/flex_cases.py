@@ -70,7 +70,7 @@ def table(arrays, score, b, h, q_idx, kv_idx):
 
 def capped(arrays, score, b, h, q_idx, kv_idx):
     squashed = score / (1 + score * score) ** 0.5
-    return squashed * arrays["slopes"][0] + 0.1 * b
+    return squashed * arrays["slopes"][0] - 0.25 * b
 
 
 SCORES = {"none": None, "alibi": alibi, "table": table, "capped": capped}

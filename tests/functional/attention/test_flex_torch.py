@@ -34,7 +34,7 @@ GRID = list(itertools.product(MASKS, SCORES, LENGTHS, (HEADS, 2)))
 def theirs(kind, score, lengths, arrays, learned):
     """Compute the formula by PyTorch, of functions that PyTorch maps, with its own derivatives."""
     query, key, value = arrays
-    mask, batch, heads = mask_of(kind, torch.from_numpy(IDS))
+    mask, _, _ = mask_of(kind, torch.from_numpy(IDS))
     group = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(group, 1) for x in (key, value))
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
@@ -85,7 +85,9 @@ def test_values_and_gradients(request, x64, mask, score, lengths, kv_heads):
             np.testing.assert_allclose(mine, other.detach(), rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MASKS if kind not in ("none", "nothing for some")])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in MASKS if kind not in ("none", "nothing for some")]
+)
 @pytest.mark.parametrize("lengths", ["even", "ragged", "more keys"])
 def test_against_the_function_itself(kind, lengths):
     """PyTorch's own function, which has no gradient on CPUs."""
@@ -161,7 +163,5 @@ def test_masks_of_masks():
     scores = flex.create_mask(
         lambda s, b, h, q, k: torch.where(q >= k, s, -math.inf), None, None, 3, 4, "cpu"
     )
-    mine = F.create_mask(
-        lambda s, b, h, q, k: jnp.where(q >= k, s, -jnp.inf), None, None, 3, 4
-    )
+    mine = F.create_mask(lambda s, b, h, q, k: jnp.where(q >= k, s, -jnp.inf), None, None, 3, 4)
     np.testing.assert_array_equal(mine, scores)
