@@ -21,8 +21,12 @@ def is_plain(tree: Any) -> bool:
     if isinstance(tree, dict):
         return all(map(is_plain, tree.values()))
     if isinstance(tree, (list, tuple)):
-        return all(map(is_plain, tree))
+        # A long list of numbers is told by the types in it, which is quick.
+        return set(map(type, tree)) <= _LEAVES or all(map(is_plain, tree))
     return not isinstance(tree, Mapping) and not _is_dataclass(tree)
+
+
+_LEAVES = frozenset({bool, int, float, complex, str})
 
 
 def plain_tree(tree: Any) -> Any:

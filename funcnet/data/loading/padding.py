@@ -243,12 +243,16 @@ def _has_an_axis(leaf: Any) -> bool:
 
 def _holds_numbers(values: list[Any]) -> bool:
     """Say whether a list holds nothing but numbers, or lists of numbers."""
+    kinds = set(map(type, values))
+    if kinds <= _PYTHON_NUMBERS:
+        return True
     return all(
         _holds_numbers(value) if isinstance(value, list) else isinstance(value, _NUMBERS)
         for value in values
     )
 
 
+_PYTHON_NUMBERS = frozenset({bool, int, float, complex})
 _NUMBERS = (bool, int, float, complex, np.number, np.bool_)
 
 
