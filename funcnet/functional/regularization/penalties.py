@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import widened
+from funcnet.functional.explicit_meshes import let_xla_place
 
 __all__ = ["orthogonal_penalty", "spectral_penalty"]
 
@@ -33,8 +35,8 @@ def spectral_penalty(weight: Array) -> Array:
 
     Reference: Yoshida and Miyato, Spectral Norm Regularization, 2017, https://arxiv.org/abs/1705.10941.
     """
-    dtype, matrix = _matrix("spectral_penalty", weight)
-    return _largest(_gram(matrix)).astype(dtype)
+    dtype, wide = _checked("spectral_penalty", weight)
+    return let_xla_place(_largest_square, wide, kept=0).astype(dtype)
 
 
 def orthogonal_penalty(weight: Array, kind: str = "soft") -> Array:
@@ -70,40 +72,51 @@ def orthogonal_penalty(weight: Array, kind: str = "soft") -> Array:
     Reference: Bansal, Chen and Wang, Can We Gain More from Orthogonality Regularizations, 2018,
         https://arxiv.org/abs/1810.09102.
     """
-    check_choice("kind", kind, ("soft", "double", "coherence", "restricted"))
-    dtype, matrix = _matrix("orthogonal_penalty", weight)
-    gram = _gram(matrix)
-    excess = gram - jnp.eye(len(gram), dtype=gram.dtype)
-    if kind == "restricted":
-        return _norm(excess).astype(dtype)
-    if kind == "coherence":
-        return jnp.max(jnp.sum(jnp.abs(excess), 1), initial=0).astype(dtype)
-    squares = jnp.sum(excess * excess)
-    if kind == "double":
-        squares = 2 * squares + abs(matrix.shape[0] - matrix.shape[1])
-    return squares.astype(dtype)
+    check_choice("kind", kind, _PENALTIES)
+    dtype, wide = _checked("orthogonal_penalty", weight)
+    return let_xla_place(_PENALTIES[kind], wide, kept=0).astype(dtype)
 
 
-def _matrix(function: str, weight: Array) -> tuple[jnp.dtype, Array]:
+def _checked(function: str, weight: Array) -> tuple[np.dtype, Array]:
     dtype, wide = widened(function, weight=weight)
     if wide.ndim < 2:
         raise ValueError(
             f"{function} takes a matrix or a kernel, (out, in, *); got shape {wide.shape}, as biases and scales have"
         )
-    return dtype, wide.reshape(wide.shape[0], -1)
+    return dtype, wide
 
 
-def _gram(matrix: Array) -> Array:
+def _gram(weight: Array) -> Array:
+    matrix = weight.reshape(weight.shape[0], -1)
     small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     return jnp.matmul(small, small.T, precision=jax.lax.Precision.HIGHEST)
 
 
-def _largest(symmetric: Array) -> Array:
-    """Return the largest eigenvalue."""
-    return jnp.linalg.eigvalsh(symmetric)[-1]
+def _excess(weight: Array) -> Array:
+    gram = _gram(weight)
+    return gram - jnp.eye(len(gram), dtype=gram.dtype)
 
 
-def _norm(symmetric: Array) -> Array:
-    """Return the eigenvalue of the largest size, without its sign."""
-    values = jnp.linalg.eigvalsh(symmetric)
+def _largest_square(weight: Array) -> Array:
+    return jnp.linalg.eigvalsh(_gram(weight))[-1]
+
+
+def _soft(weight: Array) -> Array:
+    return jnp.sum(jnp.square(_excess(weight)))
+
+
+def _double(weight: Array) -> Array:
+    rows, columns = weight.shape[0], weight[0].size
+    return 2 * _soft(weight) + abs(rows - columns)
+
+
+def _coherence(weight: Array) -> Array:
+    return jnp.max(jnp.sum(jnp.abs(_excess(weight)), 1))
+
+
+def _restricted(weight: Array) -> Array:
+    values = jnp.linalg.eigvalsh(_excess(weight))
     return jnp.maximum(-values[0], values[-1])
+
+
+_PENALTIES = {"soft": _soft, "double": _double, "coherence": _coherence, "restricted": _restricted}

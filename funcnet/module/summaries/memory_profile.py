@@ -190,8 +190,9 @@ def profile_memory(
     *Residuals* were made by a forward pass and wait for the backward pass: they grow with the batch and with depth,
     and `fn.remat` or `nn.Remat` makes them fewer. *Temporaries* are all others, gradients on their way included.
 
-    The compiler joins operations, so that many temporaries never exist, and orders them anew: its peak is smaller.
-    ``compiled`` is what it reserves in truth, without saying for what. On a mesh the table is of whole arrays, and
+    The compiler joins operations, so that many temporaries never exist, and orders them anew: its peak is mostly
+    smaller, and sometimes larger, where it copies. ``compiled`` is what it reserves in truth, without saying for what.
+    On CPUs XLA may undo what `nn.Remat` asks for. On a mesh the table is of whole arrays, and
     ``compiled`` of one device.
 
     Args:
@@ -211,12 +212,13 @@ def profile_memory(
         TypeError: ``function`` is a module, or can not be called.
 
     Example:
-        >>> net = fn.functionalize(nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 1)))
+        >>> layers = (nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32))
+        >>> net = fn.functionalize(nn.Sequential(*layers))
         >>> params, state = net.init(jax.random.key(0))
         >>> step = fn.grad(lambda params, x: (net.apply(params, state, x)[0] ** 2).mean())
-        >>> profile = fn.profile_memory(step, params, jnp.ones((64, 8)), net=net)
+        >>> profile = fn.profile_memory(step, params, jnp.ones((512, 32)), net=net)
         >>> profile.by_layer("residual")
-        {'1': 8192}
+        {'0': 65536, '1': 65536, '2': 65536, '3': 65536}
     """
     if isinstance(function, Functional):
         net, function = net or function, function.apply

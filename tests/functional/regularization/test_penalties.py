@@ -97,3 +97,17 @@ def test_refused(function):
         function(jnp.ones((3, 3), int))
     with pytest.raises(ValueError, match="kind must be one of"):
         F.orthogonal_penalty(jnp.ones((3, 3)), "hard")
+
+
+@pytest.mark.parametrize("mesh_kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize("kind", ["soft", "spectral"])
+def test_of_a_weight_that_is_spread(kind, mesh_kind):
+    kinds = (getattr(jax.sharding.AxisType, mesh_kind),)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=kinds)
+    weight = jax.random.normal(jax.random.key(0), (8, 3))
+    gradient = jax.jit(jax.grad(penalty(kind)))
+    expected = gradient(weight)
+    with jax.set_mesh(mesh):
+        place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+        found = gradient(jax.device_put(weight, place))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
