@@ -58,12 +58,12 @@ from funcnet.functional.quantization.normal_float import *
 from funcnet.functional.quantization.packing import *
 from funcnet.functional.recurrent.cells import *
 from funcnet.functional.recurrent.layers import *
-from funcnet.functional.sequences.masks import *
-from funcnet.functional.sequences.segments import *
 from funcnet.functional.regularization.drop_block import *
 from funcnet.functional.regularization.label_smoothing import *
 from funcnet.functional.regularization.penalties import *
 from funcnet.functional.regularization.stochastic_depth import *
+from funcnet.functional.sequences.masks import *
+from funcnet.functional.sequences.segments import *
 
 if not _TYPE_CHECKING:  # a type checker should go on to report names that are missing
     _names = _public_names(_sys.modules[__name__])

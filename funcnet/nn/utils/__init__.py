@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from funcnet.core.torch_hints import package_attributes
 from funcnet.nn.utils import fusion as fusion
 from funcnet.nn.utils import parametrize as parametrize
+from funcnet.nn.utils import rnn as rnn
 from funcnet.nn.utils.fusion import (
     fuse_conv_bn,
     fuse_conv_bn_weights,
@@ -49,5 +50,3 @@ __all__ = [
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = package_attributes(__name__, __all__)
-"""What PyTorch keeps in ``torch.nn.utils``."""
-from funcnet.nn.utils import rnn as rnn
