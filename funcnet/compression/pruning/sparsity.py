@@ -12,7 +12,7 @@ from funcnet.core.aliases import ArrayLike, PyTree
 from funcnet.core.files import readable_bytes
 from funcnet.core.leaf_kinds import is_trainable
 from funcnet.core.paths import leaves_with_paths, select
-from funcnet.module.summaries.table import text_table
+from funcnet.module.summaries.text_table import text_table
 
 __all__ = ["Sparsity", "SparsityRow", "sparsity"]
 

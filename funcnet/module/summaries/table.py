@@ -1,13 +1,13 @@
 """The table of a model: text when printed, HTML in a notebook."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from funcnet.core.files import readable_bytes
 from funcnet.module.summaries.text_table import readable_count, text_table
 
-__all__ = ["Summary", "SummaryRow", "text_table"]
+__all__ = ["Summary", "SummaryRow"]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,6 @@ class Summary:
 
     def __str__(self) -> str:
         """Lay the table out as text."""
-        return f"{text_table(self._heads, self._cells(), _NUMBERS)}\n{self._total}"
         return f"{text_table(self._heads, list(self._cells()), _NUMBERS)}\n{self._total}"
 
     __repr__ = __str__
@@ -169,37 +168,6 @@ class Summary:
 
 
 _NUMBERS = ("parameters", "bytes", "on a device", "operations", "activations")
-
-
-def text_table(
-    heads: Sequence[str], cells: Iterable[Sequence[str]], numbers: Sequence[str] = ()
-) -> str:
-    """Lay cells out as text, between rules.
-
-    Args:
-        heads: of the columns.
-        cells: rows of them.
-        numbers: the heads of columns that are aligned at the right.
-
-    Example:
-        >>> from funcnet.module.summaries.table import text_table
-        >>> print(text_table(("layer", "size"), [("fc", "12")], ["size"]))
-        layer  size
-        ───────────
-        fc       12
-        ───────────
-    """
-    table = [heads, *cells]
-    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
-    aligned = [">" if head in numbers else "<" for head in heads]
-    lines = [
-        "  ".join(
-            f"{cell:{side}{width}}" for cell, side, width in zip(row, aligned, widths, strict=False)
-        ).rstrip()
-        for row in table
-    ]
-    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([lines[0], rule, *lines[1:], rule])
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
