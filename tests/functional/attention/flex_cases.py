@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from funcnet import functional as F
 
-LENGTHS = {"even": (64, 64), "ragged": (50, 50), "more keys": (20, 70), "more queries": (70, 20)}
+LENGTHS = {"even": (32, 32), "ragged": (40, 40), "more keys": (20, 44), "more queries": (44, 20)}
 BATCH, HEADS, FEATURES, BLOCK = 2, 4, 8, 16
 
 RNG = np.random.default_rng(0)
@@ -56,10 +57,6 @@ def mask_of(kind, ids):
     return (mask(ids) if mask is documents else mask), batch, heads
 
 
-def no_score(arrays, score, b, h, q_idx, kv_idx):
-    return score
-
-
 def alibi(arrays, score, b, h, q_idx, kv_idx):
     return score - arrays["slopes"][h] * (q_idx - kv_idx)
 
@@ -76,6 +73,17 @@ def capped(arrays, score, b, h, q_idx, kv_idx):
 SCORES = {"none": None, "alibi": alibi, "table": table, "capped": capped}
 
 ARRAYS = {"slopes": SLOPES, "table": TABLE}
+
+
+def is_whole(request):
+    """Say whether all products are run."""
+    return request.config.getoption("--grid") == "full"
+
+
+def sampled(request, kept):
+    """Skip a product that the quick run leaves out."""
+    if not kept and not is_whole(request):
+        pytest.skip("a sample of the products; all with --grid=full")
 
 
 def drawn(lengths, dtype=np.float64, kv_heads=HEADS, seed=1):
