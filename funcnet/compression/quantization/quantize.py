@@ -192,7 +192,7 @@ def dequantize(
             continue
         parts = {name: old.pop(join(path, name)) for name in array.part_specs}
         depth = len(layout.module_sizes[path])
-        old[path] = decoder(array.scheme, array.shape, array.dtype.name, depth)(parts)
+        old[path] = jax.jit(decoder(array.scheme, array.shape, array.dtype.name, depth))(parts)
         specs[id(array)] = array.restored()
     ids = {id(layer) for layer in chosen.values()}
 

@@ -2,15 +2,21 @@
 
 import jax
 import numpy as np
-import pytest
 
 import funcnet as fn
 from funcnet import nn
 from funcnet.compression import NF4, Int4, Int8, quantize
+from tests.compression.quantization.weight_cases import sampled
+
+SCHEMES = {"int4": Int4(group=32), "int8": Int8(), "nf4": NF4(double=True)}
 
 
-@pytest.mark.parametrize("scheme", [Int8(), Int4(group=32), NF4(double=True)], ids=str)
-def test_an_artifact_holds_few_bits(tmp_path, scheme):
+def pytest_generate_tests(metafunc):
+    sampled(metafunc, ("name",), [(name,) for name in SCHEMES], 3)
+
+
+def test_an_artifact_holds_few_bits(tmp_path, name):
+    scheme = SCHEMES[name]
     model = nn.Sequential(nn.Linear(128, 256), nn.Tanh(), nn.Linear(256, 64))
     net = fn.functionalize(model)
     params, state = net.init(jax.random.key(0))

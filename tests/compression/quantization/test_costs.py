@@ -1,5 +1,7 @@
 """Reports of what few bits cost, and which layers mind most."""
 
+from functools import cache
+
 import jax
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ MODEL = nn.Sequential(
 X = jax.random.normal(jax.random.key(1), (8, 16))
 
 
+@cache
 def _whole():
-    return MODEL, *fn.functionalize(MODEL).init(jax.random.key(0))
+    return MODEL, *jax.jit(fn.functionalize(MODEL).init)(jax.random.key(0))
 
 
 def _calibrated(*whole):

@@ -20,8 +20,11 @@ SAMPLE = [((6, 7), "float32"), ((4, 3, 2, 2), "bfloat16"), ((5,), "float16"), ((
 
 @pytest.fixture
 def pairs(request):
-    """Shapes and dtypes: a few, or all with --grid=full."""
-    return PAIRS if request.config.getoption("grid") == "full" else SAMPLE
+    """Shapes and dtypes: two of a few, another two for the next scheme, or all with --grid=full."""
+    if request.config.getoption("grid") == "full":
+        return PAIRS
+    start = 2 * (list(SCHEMES).index(request.node.callspec.params["name"]) % 2)
+    return SAMPLE[start : start + 2]
 
 
 @functools.cache
@@ -95,10 +98,10 @@ def test_a_scheme_is_what_numpy_makes(name, pairs):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_shapes_are_those_of_the_parts(name, pairs):
+def test_shapes_are_those_of_the_parts(name):
     scheme = SCHEMES[name]
-    for shape, dtype in pairs:
-        parts = compiled(scheme)[0](drawn(shape, dtype))
+    for shape, dtype in SAMPLE:
+        parts = jax.eval_shape(scheme.encode, jax.ShapeDtypeStruct(shape, dtype))
         likes = scheme.shapes(shape, dtype)
         assert next(iter(likes)) == "values"
         assert {k: (v.shape, v.dtype) for k, v in likes.items()} == {
@@ -130,8 +133,8 @@ def test_groups_of_one_value(name):
     scheme = SCHEMES[name]
     encode, decode = compiled(scheme)
     for value in (0.0, 5.0, -0.25, 1e-30, 1e-42):
-        array = np.full((3, 8), value, np.float32)
-        back = np.asarray(decode(encode(array), (3, 8), "float32"))
+        array = np.full((4, 12), value, np.float32)
+        back = np.asarray(decode(encode(array), (4, 12), "float32"))
         small = scheme.scale_dtype == "float16" and abs(value) < 1e-6
         np.testing.assert_allclose(back, array, rtol=1e-2, atol=1e-8 if small else 1e-37)
 
@@ -163,8 +166,8 @@ def test_a_group_that_is_not_finite_is_read_as_nan(name):
     ids=str,
 )
 def test_bytes(scheme, bytes_of_64x64):
-    parts = scheme.encode(drawn((64, 64), "float32"))
-    assert sum(part.nbytes for part in parts.values()) == bytes_of_64x64
+    parts = jax.eval_shape(scheme.encode, drawn((64, 64), "float32"))
+    assert sum(p.size * p.dtype.itemsize for p in parts.values()) == bytes_of_64x64
 
 
 def test_wrong_settings_are_refused():

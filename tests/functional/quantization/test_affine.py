@@ -10,6 +10,14 @@ import pytest
 from funcnet import functional as F
 
 RANGES = list(itertools.product((2, 4, 8), (False, True), (False, True)))
+PLACES = list(itertools.product((None, 0, 1, -1), (None, 2, 3, 7), ("float32", "bfloat16")))
+
+
+def pytest_generate_tests(metafunc):
+    """Give every third place, or all with --grid=full."""
+    if "block" in metafunc.fixturenames:
+        full = metafunc.config.getoption("grid") == "full"
+        metafunc.parametrize(("axis", "block", "dtype"), PLACES if full else PLACES[::3])
 
 
 def numbers(shape, seed=0, dtype=np.float32):
@@ -34,9 +42,6 @@ def test_scales_cover_the_range(bits, signed, symmetric):
     assert (F.dequantize_linear(zeros, scale, zero, axis=0) == 0).all()
 
 
-@pytest.mark.parametrize("axis", [None, 0, 1, -1])
-@pytest.mark.parametrize("block", [None, 2, 3, 7])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_scales_along_axes_and_in_blocks(axis, block, dtype):
     x = jnp.asarray(numbers((4, 6, 5)), dtype)
     if axis is None and block is not None:

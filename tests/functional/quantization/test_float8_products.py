@@ -1,5 +1,7 @@
 """Products of 8-bit floats: PyTorch's, what rounding says, and gradients that are rounded to a wider range."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,9 +63,16 @@ def test_a_product_equals_pytorch(kinds, out, bias, rng):
     )
 
 
+@partial(jax.jit, static_argnums=1)
 def _rounded(x, kind):
     values, scale = F.to_float8(x, kind)
     return values.astype(jnp.float32) * scale
+
+
+@jax.jit
+def _with_gradients(x, weight, bias, cotangent):
+    output, pull = jax.vjp(F.float8_linear, x, weight, bias)
+    return output, *pull(cotangent)[:2]
 
 
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3), (0,)], ids=str)
@@ -72,15 +81,16 @@ def test_a_linear_map_and_its_gradients(leading, kind, rng):
     x = jnp.asarray(rng.normal(size=(*leading, 8)), kind)
     weight, bias = jnp.asarray(rng.normal(size=(5, 8)), kind), jnp.asarray(rng.normal(size=5), kind)
     cotangent = jnp.asarray(rng.normal(size=(*leading, 5)), kind)
-    output, pull = jax.vjp(jax.jit(F.float8_linear), x, weight, bias)
+    output, by_x, by_weight = _with_gradients(x, weight, bias, cotangent)
     few_x, few_weight = _rounded(x, E4M3), _rounded(weight, E4M3)
     few_grad = _rounded(cotangent, E5M2)
-    exact = (few_x @ few_weight.T).astype(kind) + bias
+    few_x, few_weight, few_grad = map(np.asarray, (few_x, few_weight, few_grad))
+    exact = jnp.asarray(few_x @ few_weight.T, kind) + bias
     rows = few_grad.reshape(-1, 5)
     expected = (few_grad @ few_weight, rows.T @ few_x.reshape(-1, 8))
     assert output.dtype == kind
     tolerance = 4 * float(jnp.finfo(kind).eps)  # sums in float32, rounded to the dtype
-    pairs = [(output, exact), *zip(pull(cotangent)[:2], expected, strict=True)]
+    pairs = [(output, exact), *zip((by_x, by_weight), expected, strict=True)]
     for mine, other in pairs:
         assert mine.dtype == kind
         np.testing.assert_allclose(
@@ -90,8 +100,9 @@ def test_a_linear_map_and_its_gradients(leading, kind, rng):
 
 def test_mapped_over_layers(rng):
     x, weight = (jnp.asarray(rng.normal(size=(3, n, 8)), jnp.float32) for n in (4, 5))
-    each = [F.float8_linear(*arrays) for arrays in zip(x, weight, strict=True)]
-    np.testing.assert_allclose(jax.vmap(F.float8_linear)(x, weight), each, rtol=1e-5, atol=1e-5)
+    one = jax.jit(F.float8_linear)
+    each = [one(*arrays) for arrays in zip(x, weight, strict=True)]
+    np.testing.assert_allclose(jax.vmap(one)(x, weight), each, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

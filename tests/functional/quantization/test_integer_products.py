@@ -61,7 +61,7 @@ def test_scales_come_from_the_input(dynamic, rng):
     weight = rng.normal(size=(6, 40)).astype(np.float32)
     scales = jnp.asarray(np.abs(weight).max(1) / 127)
     values = jnp.asarray(np.round(weight / scales[:, None]), jnp.int8)
-    made = F.integer_linear(x, values, scales, dynamic=dynamic)
+    made = jax.jit(partial(F.integer_linear, dynamic=dynamic))(x, values, scales)
     exact = np.asarray(x) @ (np.asarray(values, np.float32) * np.asarray(scales)[:, None]).T
     largest = np.abs(x).max(-1, keepdims=True) if dynamic == "row" else np.abs(x).max()
     # each of 40 inputs is off by half a step at most
@@ -146,7 +146,7 @@ def test_gradients_are_those_of_the_float_product(rng):
 
     output = x[0, 0] + F.integer_linear(x, values, scales, bias)
     mine = jax.jit(jax.grad(few, (0, 1)))(x, bias)
-    for a, b in zip(mine, jax.grad(floats, (0, 1))(x, bias, output), strict=True):
+    for a, b in zip(mine, jax.jit(jax.grad(floats, (0, 1)))(x, bias, output), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # float32, in another order
 
 
@@ -154,8 +154,9 @@ def test_mapped_over_inputs_and_over_layers(rng):
     x = jnp.asarray(rng.normal(size=(3, 4, 8)), jnp.float32)
     values, scales = jnp.asarray(_int8(rng, 3, 5, 8)), jnp.asarray(rng.uniform(0.01, 0.02, (3, 5)))
     scales = scales.astype(jnp.float32)
-    each = [F.integer_linear(*arrays) for arrays in zip(x, values, scales, strict=True)]
-    np.testing.assert_allclose(jax.vmap(F.integer_linear)(x, values, scales), each, rtol=1e-6)
+    one = jax.jit(F.integer_linear)
+    each = [one(*arrays) for arrays in zip(x, values, scales, strict=True)]
+    np.testing.assert_allclose(jax.vmap(one)(x, values, scales), each, rtol=1e-6)
 
 
 def test_the_scale_of_nothing_is_one():
