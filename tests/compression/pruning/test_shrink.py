@@ -153,7 +153,7 @@ def half_masks(model, params, **options):
     return jax.jit(lambda p: compression.unit_masks(model, p, 0.5, **options))(params)
 
 
-QUICK = ("convolutions", "stack", "attention of other widths", "named by a glob", "bfloat16")
+QUICK = ("convolutions", "stack", "attention of other widths", "bfloat16")
 """Models of every run; the others with ``--grid=full``."""
 
 

@@ -80,7 +80,7 @@ def assert_masked(params, masks):
         assert np.isfinite(values).all(), path
 
 
-WIDE = ("accumulate", "adam without eps", "lookahead", "momentum", "muon", "packed")
+WIDE = ("accumulate", "adam without eps", "lookahead", "muon")
 NARROW = ("master_copy",)
 """Optimizers that are tried in every run, in 32 and in 16 bits; the others with ``--grid=full``."""
 
