@@ -68,7 +68,9 @@ def test_rows_that_fill_a_batch_do_not_count(images):
 
 
 @pytest.mark.parametrize("rules", [None, {"*weight": "fsdp"}], ids=["whole", "in parts"])
-def test_on_a_mesh(rules, images):
+def test_on_a_mesh(rules, images, request):
+    if request.config.getoption("grid") != "full" and rules is None:
+        pytest.skip("a sample of the product; all with --grid=full")
     net = fn.functionalize(model(nn, 0.1))
     arrays = net.init(jax.random.key(0))
     exact = training.update_batch_norm(net, *arrays, [images[:4], images[4:8], images[8:]])

@@ -43,7 +43,7 @@ GRID = list(
 
 @pytest.mark.parametrize("number", range(len(GRID)), ids=lambda n: "-".join(map(str, GRID[n])))
 def test_outputs_stay(number, request):
-    if request.config.getoption("grid") != "full" and number % 11:
+    if request.config.getoption("grid") != "full" and number % 17:
         pytest.skip("a sample of the product; all with --grid=full")
     axes, transpose, groups, bias, affine, channels_last = GRID[number]
     kind = f"ConvTranspose{axes}d" if transpose else f"Conv{axes}d"

@@ -51,7 +51,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_row(row, request):
-    if request.config.getoption("grid") != "full" and ROWS.index(row) % 5:
+    if request.config.getoption("grid") != "full" and ROWS.index(row) % 8 != 3:
         pytest.skip("a sample of the product; all with --grid=full")
     check(row)
 
@@ -72,7 +72,7 @@ def is_orthogonal(weight, tolerance=1e-5):
 @pytest.mark.parametrize("kind", [None, *MAPS])
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 3), (2, 3, 4), (1, 1), (4, 1)], ids=str)
 def test_it_starts_as_the_weight_made_orthogonal_and_stays_so(kind, shape, request):
-    sample = {"cayley": (3, 5), "householder": (2, 3, 4)}
+    sample = {"cayley": (3, 5)}
     if request.config.getoption("grid") != "full" and sample.get(kind) != shape:
         pytest.skip("a sample of the product; all with --grid=full")
 

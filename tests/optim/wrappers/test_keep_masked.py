@@ -80,9 +80,8 @@ def assert_masked(params, masks):
         assert np.isfinite(values).all(), path
 
 
-WIDE = ("accumulate", "adam without eps", "adamw", "clipped", "lion", "lookahead", "momentum", "muon", "packed",
-        "schedule_free", "sgd")  # fmt: skip
-NARROW = ("frozen head", "lookahead", "master_copy")
+WIDE = ("accumulate", "adam without eps", "lookahead", "muon")
+NARROW = ("master_copy",)
 """Optimizers that are tried in every run, in 32 and in 16 bits; the others with ``--grid=full``."""
 
 
@@ -107,7 +106,7 @@ def test_masked_numbers_are_zero_whatever_the_optimizer(name, dtype):
     assert int(state.step) == 4
 
 
-@pytest.mark.parametrize("name", ["momentum", "adamw", "clipped", "rprop"])
+@pytest.mark.parametrize("name", ["adamw", "rprop"])
 def test_the_others_train_as_if_the_masked_were_never_there(name):
     """The same steps as of arrays that hold what is kept, and nothing else."""
     path, _ = trained(optim.keep_masked(OPTIMIZERS[name](), MASKS), PARAMS)
@@ -193,7 +192,7 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", list(RULES))
+@pytest.mark.parametrize("name", ["by layer", "random rows"])
 def test_every_kind_of_mask_serves(name):
     schedule = compression.gradual(0.0, 0.5, 4, curve="linear")
     path, state = trained(optim.keep_masked(optim.adam(0.05), RULES[name], schedule), PARAMS, 6)
