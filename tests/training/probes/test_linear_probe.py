@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 3)).astype("f4")
 LABELS = (X[:, 0] > 0) + (X[:, 1] > 0.5).astype(int)
 NET = fn.functionalize(nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Repeat(nn.Linear(6, 6), 2)))
-PARAMS, STATE = NET.init(jax.random.key(0))
+PARAMS, STATE = jax.jit(NET.init)(jax.random.key(0))
 SIZES = [50, 16]
 
 
@@ -91,7 +91,7 @@ def test_logistic_has_no_slope_left():
         ) + 0.5 * jnp.sum(weight**2)
 
     model = (jnp.asarray(probe.weight, jnp.float32), jnp.asarray(probe.bias, jnp.float32))
-    slopes = jax.grad(loss)(model)
+    slopes = jax.jit(jax.grad(loss))(model)
     assert max(float(jnp.abs(each).max()) for each in slopes) < 1e-2
     moved = [jax.tree.map(lambda leaf: leaf + 0.05 * step, model) for step in (-1, 1)]
     assert all(loss(other) > loss(model) for other in moved)
