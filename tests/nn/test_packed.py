@@ -1,5 +1,7 @@
 """Packed sequences: each comes out as it does alone, outputs and gradients, by one program for all lengths."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,17 +121,12 @@ CASES = {
 }
 
 
-QUICK = (
-    "GRU{'bidirectional': True, 'num_layers': 2}",
-    "LSTM projected",
-    "TransformerDecoder",
-    "GroupedQueryAttention",
-    "GroupNorm",
-)
+QUICK = ("LSTM projected", "MultiheadAttention", "GroupedQueryAttention", "GroupNorm")
+ON_PROGRAMS = ("LSTM{}", "GroupedQueryAttention", "TransformerEncoderLayer", "GroupNorm")
 ON_DEVICES = (
     "GRU{}",
-    "TransformerEncoderLayer",
     "GroupedQueryAttention",
+    "TransformerEncoderLayer",
     "GroupNorm",
     "Transformer",
 )
@@ -140,6 +137,15 @@ def pytest_generate_tests(metafunc):
     full = metafunc.config.getoption("grid") == "full"
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES if full else QUICK)
+    if "one_program" in metafunc.fixturenames:
+        metafunc.parametrize("one_program", ON_PROGRAMS[: 4 if full else 2])
+    if "padded" in metafunc.fixturenames:
+        products = list(product([False, True], ["float32", "bfloat16", "float16"]))
+        metafunc.parametrize("padded", products[:: 1 if full else 4], ids=str)
+    if "goes_on" in metafunc.fixturenames:
+        metafunc.parametrize("goes_on", [nn.LSTM, nn.GRU][: 1 + full])
+    if "batch_first" in metafunc.fixturenames:
+        metafunc.parametrize("batch_first", [False, True][: 1 + full])
     if "on_devices" in metafunc.fixturenames:
         kinds = [AxisType.Explicit, AxisType.Auto][: 1 + full]
         names = ON_DEVICES if full else ON_DEVICES[:2]
@@ -185,11 +191,8 @@ def test_a_packed_sequence_is_what_it_is_alone(case, rng):
         assert (np.asarray(whole)[ROWS == 0] == 0).all()
 
 
-@pytest.mark.parametrize(
-    "name", ["LSTM{}", "TransformerEncoderLayer", "GroupedQueryAttention", "GroupNorm"]
-)
-def test_one_program_serves_all_lengths(name, rng):
-    layer, run = CASES[name]
+def test_one_program_serves_all_lengths(one_program, rng):
+    layer, run = CASES[one_program]
     net, params, state, x = arrays_of(layer, rng)
     traced = []
 
@@ -228,10 +231,9 @@ def test_rows_that_lie_on_several_devices(on_devices, kind, rng):
     jax.tree.map(compare, found, expected)
 
 
-@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
-def test_the_first_segment_goes_on_from_the_given_state(kind, rng):
+def test_the_first_segment_goes_on_from_the_given_state(goes_on, rng):
     """A document cut at the end of a row goes on in the next one; the state is the row's, not each segment's."""
-    net, params, state, x = arrays_of(kind(FEATURES, 3, batch_first=True), rng)
+    net, params, state, x = arrays_of(goes_on(FEATURES, 3, batch_first=True), rng)
     apply = jax.jit(net.apply)
     x = x[:1]
     whole, _ = apply(params, state, x)[0]
@@ -240,13 +242,12 @@ def test_the_first_segment_goes_on_from_the_given_state(kind, rng):
     rest, final = apply(params, state, x[:, 3:], carried, segment_ids=np.array([[1, 3, 3, 0]]))[0]
     again, last = apply(params, state, x[:, 4:6], segment_ids=np.array([[3, 3]]))[0]
     np.testing.assert_allclose(
-        carried[0] if kind is nn.LSTM else carried, whole[None, :, 3], rtol=1e-5
+        carried[0] if goes_on is nn.LSTM else carried, whole[None, :, 3], rtol=1e-5
     )
     np.testing.assert_allclose(rest[:, 1:3], again, rtol=1e-5, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), final, last)
 
 
-@pytest.mark.parametrize("batch_first", [False, True])
 def test_segments_have_one_layout_whatever_the_input_has(batch_first, rng):
     x = rng.normal(size=(*ROWS.shape, FEATURES)).astype(np.float32)
     layers = (
@@ -255,7 +256,7 @@ def test_segments_have_one_layout_whatever_the_input_has(batch_first, rng):
     )
     for layer in layers:
         net = fn.functionalize(layer)
-        params, state = net.init(jax.random.key(0))
+        params, state = jax.jit(net.init)(jax.random.key(0))
         given = x if batch_first else x.swapaxes(0, 1)
         inputs = (given,) if isinstance(layer, nn.GRU) else (given,) * 3
         output = jax.jit(net.apply)(params, state, *inputs, segment_ids=ROWS)[0][0]
@@ -286,7 +287,7 @@ def test_a_packed_loss_is_the_mean_over_all_tokens_that_have_a_next_one(rng):
     documents = [rng.integers(1, 20, size).astype(np.int32) for size in (4, 4, 4, 4, 4)]
     rows = data.collate(list(data.pack(documents, 9, split=False)))
     net = fn.functionalize(LanguageModel())
-    params, state = net.init(jax.random.key(0))
+    params, state = jax.jit(net.init)(jax.random.key(0))
 
     @jax.jit
     def packed(params, tokens, segment_ids):
@@ -315,9 +316,8 @@ def test_a_packed_loss_is_the_mean_over_all_tokens_that_have_a_next_one(rng):
     jax.tree.map(compare, grad, jax.jit(jax.grad(both))(params))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_batch_norm_of_padded_sequences_is_that_of_their_tokens(channels_last, dtype, rng):
+def test_batch_norm_of_padded_sequences_is_that_of_their_tokens(padded, rng):
+    channels_last, dtype = padded[0], jnp.dtype(padded[1])
     mask = np.asarray(F.length_mask(np.array([2, 5, 0]), 5))
     x = rng.normal(size=(3, 5, 2)).astype(np.float32) * 3 + 20
     x[~mask] = np.nan
@@ -327,7 +327,7 @@ def test_batch_norm_of_padded_sequences_is_that_of_their_tokens(channels_last, d
     params, state = net.init(jax.random.key(0))
     swap = (lambda x: x) if channels_last else (lambda x: x.swapaxes(1, 2))
 
-    def padded(params, x, train):
+    def whole(params, x, train):
         output, new = net.apply(params, state, swap(x), where=mask, train=train)
         return (swap(output)[mask] * factors).sum().astype(jnp.float32), (swap(output), new)
 
@@ -338,7 +338,7 @@ def test_batch_norm_of_padded_sequences_is_that_of_their_tokens(channels_last, d
     for train in (False, True):
         run = jax.jit(
             lambda *given: [
-                jax.grad(f, (0, 1), has_aux=True)(*given, train) for f in (padded, tokens)
+                jax.grad(f, (0, 1), has_aux=True)(*given, train) for f in (whole, tokens)
             ]
         )
         (grads, (output, new)), (expected_grads, (expected, expected_new)) = run(params, x)

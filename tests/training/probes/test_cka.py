@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 3)).astype("f4")
 BLOCK = nn.Sequential(nn.Linear(6, 6), nn.Tanh())
 NET = fn.functionalize(nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Repeat(BLOCK, 2)))
-PARAMS, STATE = NET.init(jax.random.key(0))
+PARAMS, STATE = jax.jit(NET.init)(jax.random.key(0))
 PATHS = ["0", "1", "2.0", "2.1"]
 
 
@@ -52,7 +52,7 @@ def by_hand(parts, kernel, other=None):
     return cross / np.sqrt(np.outer(own, of_other))
 
 
-@pytest.mark.parametrize(("size", "kernel"), [(48, "linear"), (16, "rbf"), (16, "linear")])
+@pytest.mark.parametrize(("size", "kernel"), [(48, "linear"), (16, "rbf")])
 def test_it_is_the_formula(size, kernel):
     parts = np.split(X, len(X) // size)
     found = fn.training.cka(NET, PARAMS, STATE, PATHS, parts, kernel=kernel)
