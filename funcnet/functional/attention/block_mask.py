@@ -259,9 +259,9 @@ def create_mask(
     batch, heads, rows, columns = (jnp.arange(n, dtype=jnp.int32) for n in sizes)
     at = Positions(batch, heads, rows[None, None], columns[None, None])
     if takes_score(mod_fn):
-        check_score(mod_fn)
+        check_score(mod_fn, sizes)
         return over_positions(mod_fn, at, jnp.zeros(sizes)) != -jnp.inf
-    check_mask(mod_fn)
+    check_mask(mod_fn, sizes)
     return over_positions(mod_fn, at)
 
 
@@ -303,7 +303,7 @@ def create_block_mask(
     Reference: ``torch.nn.attention.flex_attention.create_block_mask``.
     """
     sizes, block = _sizes(B, H, Q_LEN, KV_LEN), _block_size(BLOCK_SIZE)
-    check_mask(mask_mod)
+    check_mask(mask_mod, sizes)
     some, all_ = jax.jit(lambda: _kinds(mask_mod, sizes, block))()
     partial, full = (some & ~all_, all_) if separate_full_blocks else (some, None)
     lists = *_ordered(partial), *((None, None) if full is None else _ordered(full))

@@ -136,12 +136,13 @@ def _cut(array: Array, size: int) -> Array:
     missing = -length % size
     if missing:
         array = jnp.pad(array, ((0, 0), (0, 0), (0, missing), (0, 0)))
-    return array.reshape(batch, heads, -1, size, features)
+    return array.reshape(batch, heads, (length + missing) // size, size, features)
 
 
 def _merge(blocks: Array, length: int) -> Array:
     """Join blocks ``(B, H, blocks, length, ...)``, without what filled up the last one."""
-    return blocks.reshape(*blocks.shape[:2], -1, *blocks.shape[4:])[:, :, :length]
+    batch, heads, count, size, *features = blocks.shape
+    return blocks.reshape(batch, heads, count * size, *features)[:, :, :length]
 
 
 # ---- derivatives
@@ -354,7 +355,8 @@ def _counted_turns(
 
 
 def _flat(blocks: Array) -> Array:
-    return blocks.reshape(*blocks.shape[:2], -1, blocks.shape[-1])
+    batch, heads, count, size, features = blocks.shape
+    return blocks.reshape(batch, heads, count * size, features)
 
 
 def _take(array: Array, places: Array) -> Array:
@@ -368,7 +370,7 @@ def _take(array: Array, places: Array) -> Array:
 
 def _add(array: Array, places: Array, change: Array) -> Array:
     """Add to blocks what `_take` and `_flat` made of them."""
-    change = change.reshape(*array.shape[:2], -1, *array.shape[3:])
+    change = change.reshape(*array.shape[:2], places.shape[-1], *array.shape[3:])
 
     def one(array: Array, places: Array, change: Array) -> Array:
         at = array.at[places]

@@ -129,8 +129,9 @@ def flex_attention(
     """Attend, with scores that a function changes and a mask whose empty blocks are never computed.
 
     ``softmax(score_mod(query keyᵀ * scale)) value`` over the keys that the block mask leaves. Both functions are
-    written for one query and one key, with ``jnp``; arrays from around them may be indexed, and get gradients. A
-    query that may attend to nothing yields zeros. Scores and sums are in float32 at least.
+    written for one query and one key, with ``jnp``; arrays from around them may be indexed, and get gradients, for
+    which a score's derivative has to be finite where the mask forbids too. A query that may attend to nothing
+    yields zeros. Scores and sums are in float32 at least.
 
     Args:
         query: ``(B, Hq, L, E)``; floats, as key and value; without examples ``(Hq, L, E)``, or heads ``(L, E)``.
@@ -175,7 +176,7 @@ def flex_attention(
     _check_block_mask(block_mask, query, key)
     _check_requests(return_lse, return_aux)
     if score_mod is not None:
-        check_score(score_mod)
+        check_score(score_mod, _sizes(query, key))
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1]) if query.shape[-1] else 1.0
     settings = _settings(query, score_mod, block_mask, scale)
@@ -189,6 +190,11 @@ def flex_attention(
             lse if return_aux.lse else None, largest if return_aux.max_scores else None
         )
     return (output, lse) if return_lse else output
+
+
+def _sizes(query: Array, key: Array) -> tuple[int, int, int, int]:
+    batch, heads = (1, 1, *query.shape[:-2])[-2:]
+    return batch, heads, query.shape[-2], key.shape[-2]
 
 
 def _settings(
@@ -324,7 +330,7 @@ def _check_block_mask(block_mask: Any, query: Array, key: Array) -> None:
             f"here are {lengths[0]} and {lengths[1]}: write "
             f"create_block_mask(mask_mod, B, H, {lengths[0]}, {lengths[1]})"
         )
-    sizes = (1, 1, *query.shape[:-2])[-2:]
+    sizes = _sizes(query, key)[:2]
     given = (1, 1, *block_mask.shape[:-2])[-2:]
     if len(block_mask.shape) > 4 or any(
         n not in (1, size) for n, size in zip(given, sizes, strict=True)

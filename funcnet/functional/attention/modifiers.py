@@ -9,7 +9,7 @@ import numpy as np
 from funcnet.core.aliases import Array
 from funcnet.core.checks import check_count, check_positive
 from funcnet.core.dtypes import at_least_float32
-from funcnet.functional.attention.positions import MaskMod, ScoreMod, check_mask
+from funcnet.functional.attention.positions import MaskMod, ScoreMod, check_mask, expect_sizes
 
 __all__ = [
     "alibi_score",
@@ -192,6 +192,7 @@ def prefix_mask(length: int | Array) -> MaskMod:
     lengths = lengths.astype(jnp.int32)
 
     def prefix(b: Array, h: Array, q_idx: Array, kv_idx: Array) -> Array:
+        expect_sizes("prefix_mask", b=_examples(lengths) if lengths.ndim else None)
         return (q_idx >= kv_idx) | (kv_idx < (lengths[b] if lengths.ndim else lengths))
 
     return prefix
@@ -227,6 +228,9 @@ def document_mask(segment_ids: Array, kv_segment_ids: Array | None = None) -> Ma
             )
 
     def document(b: Array, h: Array, q_idx: Array, kv_idx: Array) -> Array:
+        for ids in (queries, keys):
+            expect_sizes("document_mask", b=_examples(ids) if ids.ndim == 2 else None)
+        expect_sizes("document_mask", q=queries.shape[-1], kv=keys.shape[-1])
         query, key = (
             ids[b, place] if ids.ndim == 2 else ids[place]
             for ids, place in ((queries, q_idx), (keys, kv_idx))
@@ -257,6 +261,7 @@ def alibi_score(heads: int) -> ScoreMod:
     slopes = _slopes(heads)
 
     def alibi(score: Array, b: Array, h: Array, q_idx: Array, kv_idx: Array) -> Array:
+        expect_sizes("alibi_score", h=heads)
         dtype = at_least_float32(jnp.result_type(score))
         slope = jnp.asarray(slopes, dtype)[h]
         return score - slope * jnp.abs(q_idx - kv_idx).astype(dtype)
@@ -319,11 +324,17 @@ def relative_bias_score(table: Array) -> ScoreMod:
     reach = table.shape[-1] // 2
 
     def relative_bias(score: Array, b: Array, h: Array, q_idx: Array, kv_idx: Array) -> Array:
+        expect_sizes("the table of relative_bias_score", h=len(table) if table.ndim == 2 else None)
         place = jnp.clip(kv_idx - q_idx, -reach, reach) + reach
         bias = table[h, place] if table.ndim == 2 else table[place]
         return score + bias.astype(jnp.result_type(score))
 
     return relative_bias
+
+
+def _examples(array: Array) -> int | None:
+    """Return for how many examples an array is; one serves all."""
+    return None if len(array) == 1 else len(array)
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

@@ -8,6 +8,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,6 +30,7 @@ __all__ = [
     "changed_scores",
     "check_mask",
     "check_score",
+    "expect_sizes",
     "joined",
     "opened",
     "over_positions",
@@ -100,6 +102,10 @@ def changed_scores(
     """Return scores ``(B, H, L, S)`` of scaled queries, changed, and at minus infinity where they take no part."""
     scores = product(query, key, (-1, -1))
     if settings.score is not None:
+        if (
+            allowed is not None
+        ):  # a score that is not finite where it takes no part gives no gradient
+            scores = jnp.where(allowed, scores, jax.lax.stop_gradient(scores))
         score = functools.partial(settings.score, settings.score_arrays)
         scores = over_positions(score, at, scores).astype(scores.dtype)
     return scores if allowed is None else jnp.where(allowed, scores, -jnp.inf)
@@ -112,31 +118,68 @@ def _without_ones(places: Array) -> tuple[Array, tuple[int | None, ...]]:
     return places.reshape([n for axis, n in enumerate(places.shape) if axis not in alone]), axes
 
 
-def check_score(score_mod: Any) -> None:
+Sizes: TypeAlias = tuple[int, int, int, int]
+"""Of examples, heads of queries, queries and keys."""
+
+_SIZES: ContextVar[Sizes | None] = ContextVar("sizes", default=None)
+"""For which sizes the function that is being checked will be called."""
+
+
+def expect_sizes(
+    what: str,
+    *,
+    b: int | None = None,
+    h: int | None = None,
+    q: int | None = None,
+    kv: int | None = None,
+) -> None:
+    """Raise if a ready function was made for other sizes than it is to be used with: an index out of range is silent.
+
+    Args:
+        what: that function, as an error names it.
+        b: for how many examples it was made; None fits all.
+        h: for how many heads.
+        q: for how many queries.
+        kv: for how many keys.
+
+    Raises:
+        ValueError: the sizes that are being checked are others.
+    """
+    names = ("examples, B", "heads, H", "queries", "keys")
+    for name, made, used in zip(names, (b, h, q, kv), _SIZES.get() or (None,) * 4, strict=True):
+        if None not in (made, used) and made != used:
+            raise ValueError(f"{what} was made for {made} {name}; here are {used}")
+
+
+def check_score(score_mod: Any, sizes: Sizes | None = None) -> None:
     """Raise if a function is none of scores.
 
     Args:
         score_mod: what the user gave.
+        sizes: with which it will be used.
 
     Raises:
         TypeError: it is no function, takes other arguments, or returns something else than one number.
+        ValueError: it was made for other sizes.
     """
-    found = _result("score_mod", score_mod, SCORE, scores=1)
+    found = _result("score_mod", score_mod, SCORE, sizes, scores=1)
     if not is_float(found):
         hint = " as a mask does: give it to create_block_mask" if found.dtype == bool else ""
         raise TypeError(f"{SCORE} must return the new score; it returns {found.dtype.name}{hint}")
 
 
-def check_mask(mask_mod: Any) -> None:
+def check_mask(mask_mod: Any, sizes: Sizes | None = None) -> None:
     """Raise if a function is no mask.
 
     Args:
         mask_mod: what the user gave.
+        sizes: with which it will be used.
 
     Raises:
         TypeError: it is no function, takes other arguments, or returns something else than one boolean.
+        ValueError: it was made for other sizes.
     """
-    found = _result("mask_mod", mask_mod, MASK, scores=0)
+    found = _result("mask_mod", mask_mod, MASK, sizes, scores=0)
     if found.dtype != bool:
         hint = " floats to add to scores are a score_mod's" if is_float(found) else ""
         raise TypeError(
@@ -145,20 +188,28 @@ def check_mask(mask_mod: Any) -> None:
         )
 
 
-def _result(role: str, function: Any, call: str, scores: int) -> Any:
+def _result(role: str, function: Any, call: str, sizes: Sizes | None, scores: int) -> Any:
     """Trace a function for one position, and return the type of what it returns."""
     if not callable(function):
         raise TypeError(f"{role} must be a function, {call}; got {function!r:.60}")
     _check_arguments(role, function, call, 4 + scores)
     number, place = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+
+    @functools.wraps(function)
+    def anew(*at: Any) -> Any:  # traced again for other sizes
+        return function(*at)
+
+    token = _SIZES.set(sizes)
     try:
-        found = jax.eval_shape(function, *(number,) * scores, *(place,) * 4)
-    except jax.errors.ConcretizationTypeError as error:
+        found = jax.eval_shape(anew, *(number,) * scores, *(place,) * 4)
+    except jax.errors.JAXTypeError as error:
         error.add_note(
-            f"{call} is traced once for all positions: write jnp.where(...) in place of `if`, and & | ~ "
-            "in place of `and`, `or`, `not`"
+            f"{call} is traced once for all positions: write jnp.where(...) in place of `if`, & | ~ "
+            "in place of `and`, `or`, `not`, and jnp.asarray of lists and arrays of NumPy that are indexed"
         )
         raise
+    finally:
+        _SIZES.reset(token)
     if not hasattr(found, "shape") or found.shape:
         shape = f"an array of shape {found.shape}" if hasattr(found, "shape") else f"{found!r:.60}"
         raise TypeError(f"{call} is called for one position and must return a scalar; got {shape}")
@@ -178,7 +229,8 @@ def opened(function: Callable[..., Any], *scores: Any) -> tuple[Callable[..., Ar
         The new function, and the arrays.
     """
     place = jax.ShapeDtypeStruct((), jnp.int32)
-    program, _ = trace(function, *scores, *(place,) * 4)
+    # not the function itself, of which JAX would keep what an attribute held the last time
+    program, _ = trace(lambda *at: function(*at), *scores, *(place,) * 4)
     arrays, rest = parted(function)
     known = {id(x) for x in arrays}
     if all(id(x) in known or not isinstance(x, Tracer) for x in program.constants):
@@ -188,7 +240,14 @@ def opened(function: Callable[..., Any], *scores: Any) -> tuple[Callable[..., Ar
     program = program.with_constants([None] * len(arrays))
 
     def call(arrays: Sequence[Array], *at: Array) -> Array:
-        return program.with_constants(arrays)(*at)[0]
+        try:
+            return program.with_constants(arrays)(*at)[0]
+        except ValueError as error:  # what was traced has the types of one device
+            error.add_note(
+                "a function of positions reads traced arrays through an attribute or a module's name, which a mesh "
+                "does not allow: write `table = self.table` before the function, and index table in it"
+            )
+            raise
 
     return call, arrays
 
