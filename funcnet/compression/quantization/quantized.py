@@ -73,7 +73,10 @@ class Quantized(Module):
 
     def __reduce__(self) -> Any:
         """Pickle by the class that was quantized; the class made of it has no name to import."""
-        return _empty, (original(type(self)), _names(type(self))), dict(vars(self))
+        before = original(type(self))
+        # a class that was made of another has no name either: how it is made again
+        made_by = vars(before).get("made_by", before)
+        return _empty, (made_by, _names(type(self))), dict(vars(self))
 
 
 def with_quantized(layer: Any, arrays: dict[str, QuantizedArray]) -> Any:
@@ -105,7 +108,8 @@ def _quantized_class(cls: type, names: tuple[str, ...]) -> type:
     return type(f"Quantized{cls.__name__}", (Quantized, cls), body | about)
 
 
-def _empty(cls: type, names: tuple[str, ...]) -> Any:
+def _empty(made_by: Any, names: tuple[str, ...]) -> Any:
+    cls = made_by if isinstance(made_by, type) else made_by[0](made_by[1])
     return object.__new__(_quantized_class(cls, names))
 
 

@@ -124,8 +124,8 @@ class _Expected:
             rng = np.random.default_rng(seed)
             weights = [_moved(each, rng) for each in self.flat.weights.values()]
             others = _computed(run, weights, [_moved(each, rng) for each in self.inputs])
-            pairs = zip(most, self.outputs, others, strict=True)
-            most = [max(old, different(*pair)[1]) for old, *pair in pairs]
+            found = [different(a, b)[1] for a, b in zip(self.outputs, others, strict=True)]
+            most = list(map(max, most, found))
         return most
 
     def difference(
@@ -235,11 +235,10 @@ def _cpu() -> Any:
 
 def _moved(array: Any, rng: np.random.Generator) -> np.ndarray:
     """Move floats by up to the tolerance, each by a part of itself."""
-    array = np.asarray(array)
-    if array.dtype not in (np.float32, np.float64):
-        return array
-    by = _TOLERANCES[array.dtype.itemsize] * rng.uniform(-1, 1, array.shape)
-    return (array * (1 + by)).astype(array.dtype)
+    kept = np.asarray(array)
+    if kept.dtype not in (np.float32, np.float64):
+        return kept
+    return (kept * (1 + _limit(kept) * rng.uniform(-1, 1, kept.shape))).astype(kept.dtype)
 
 
 def _widened(array: Any) -> np.ndarray:

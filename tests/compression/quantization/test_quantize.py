@@ -332,7 +332,17 @@ MISTAKES = {
         ValueError,
         "0 is quantized already: dequantize it first",
     ),
-    "floats already": (dequantize, ValueError, "matches no Quantized"),
+    "floats already": (dequantize, ValueError, "takes what compression.quantize returned"),
+    "an array": (
+        lambda m, p, s: quantize(m, p, s, patterns="*.weight"),
+        ValueError,
+        "Patterns name layers, not their arrays",
+    ),
+    "classes for patterns": (
+        lambda m, p, s: quantize(m, p, s, patterns={nn.Linear}),
+        TypeError,
+        "globs on the dotted paths.*got Linear",
+    ),
     "other arrays": (
         lambda m, p, s: quantize(m, {"0": {}}, s),
         fn.errors.ParameterTreeError,
