@@ -1,11 +1,11 @@
 """Layers that multiply 8-bit integers: their inputs are rounded as they come, or by a scale that is known."""
 
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import jax.numpy as jnp
 
-from funcnet.compression.quantization.quantized import QuantizedArray
+from funcnet.compression.quantization.quantized import QuantizedArray, empty_layer, how_made
 from funcnet.compression.quantization.schemes import Int8
 from funcnet.core.aliases import Array
 from funcnet.functional.quantization.affine import (
@@ -85,7 +85,6 @@ class IntegerLayer(Module):
         products: ``"float"`` to multiply floats always, as exporters want it.
     """
 
-    made_by: ClassVar[tuple[Any, type]]
     bias: Array | None
     input_rounding: RoundedInput | None
     dynamic: str = "row"
@@ -112,7 +111,7 @@ class IntegerLayer(Module):
 
     def __reduce__(self) -> Any:
         """Pickle by the class that the layer had; the class made of it has no name to import."""
-        return _restored, (type(self).made_by,), dict(vars(self))
+        return empty_layer, (how_made(type(self)),), dict(vars(self))
 
     def _dynamic(self, input: Array) -> Array:
         axes = -1 - (self.axes if isinstance(self, ConvolutionBase) else 0)
@@ -144,11 +143,6 @@ def integer_class(cls: type) -> Any:
     name = f"Integer{cls.__name__}"
     about = {"__module__": __name__, "__doc__": IntegerLayer.__doc__}
     return type(name, (IntegerLayer, cls), {"made_by": (integer_class, cls)} | about)
-
-
-def _restored(made_by: tuple[Any, type]) -> Any:
-    make, cls = made_by
-    return object.__new__(make(cls))
 
 
 def in_integers(

@@ -9,6 +9,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
+from funcnet.compression.quantization.fake import FakeQuantized
 from funcnet.compression.quantization.quantized import (
     Quantized,
     QuantizedArray,
@@ -277,6 +278,10 @@ def _weights(layer: Any, path: str, globs: tuple[str, ...]) -> tuple[str, ...]:
     if isinstance(layer, LoRA):
         raise ValueError(
             f"{where} is adapted by nn.lora: merge_lora first, or quantize the model before nn.lora"
+        )
+    if isinstance(layer, FakeQuantized):
+        raise ValueError(
+            f"{where} trains for few bits: compression.convert makes a model of few bits of it"
         )
     if isinstance(layer, Quantized):
         raise ValueError(

@@ -286,6 +286,9 @@ def test_layers_of_ones_own_class_are_pickled():
         C.convert(*C.fake_quantize(own, params, state)[:2], known),
         C.convert(*fake[:2], known),
         C.quantize_dynamic(layer, params, state),
+        C.fake_quantize(C.float8(own), params, state),
+        C.quantize(C.float8(own), params, state),
+        (C.float8(C.quantize(own, params, state)[0]), *C.quantize(own, params, state)[1:]),
     ):
         again = pickle.loads(pickle.dumps(made[0]))
         assert type(again) is type(made[0])
@@ -298,6 +301,10 @@ def test_dynamic_is_told_where_the_scale_is_found_when_the_input_comes():
     known = C.calibrate(*fake, [jnp.ones((2, 3))])
     assert "dynamic" not in repr(C.convert(*fake[:2], known)[0])
     assert "dynamic='row'" in repr(C.quantize_dynamic(*_linear())[0])
+
+
+def _adapted_while_it_trains():
+    return nn.lora(C.fake_quantize(*_linear())[0], "*", rank=1)
 
 
 def _of_an_adapted_layer():
@@ -331,6 +338,11 @@ REFUSED = {
         "quantized already",
     ),
     "bits": (lambda: C.Activations(bits=9), "bits must be one of"),
+    "adapted while it trains": (_adapted_while_it_trains, "changes its weight as it is read"),
+    "quantize what trains": (
+        lambda: C.quantize(*C.fake_quantize(*_linear())),
+        "compression.convert makes",
+    ),
     "adapted": (_of_an_adapted_layer, "adapted by nn.lora: merge_lora first"),
     "table": (_of_a_table_that_is_shared, "leave that layer out by patterns"),
 }
