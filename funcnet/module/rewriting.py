@@ -47,6 +47,7 @@ def chosen_layers(
 
     Raises:
         ValueError: a pattern matches no layer of these classes.
+        TypeError: a pattern is not a string.
 
     Example:
         >>> from funcnet.module.rewriting import chosen_layers
@@ -57,7 +58,7 @@ def chosen_layers(
     layout = layout_of(describe(module))
     layers = {path: layer for path, layer in layout.modules.items() if isinstance(layer, kinds)}
     named = {path: (path, *layout.module_names[path]) for path in layers}
-    globs = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    globs = (patterns,) if isinstance(patterns, str) else _strings(patterns)
     chosen: set[str] = set()
     for glob in globs:
         found = {
@@ -68,9 +69,22 @@ def chosen_layers(
                 kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
             )
             there = ", ".join(path or "''" for path in layers) or "none"
-            raise ValueError(f"{glob!r} matches no {classes}; there are: {there}")
+            named_arrays = any(matches(glob, path) for path in layout.specs)
+            hint = ". Patterns name layers, not their arrays" if named_arrays else ""
+            raise ValueError(f"{glob!r} matches no {classes}; there are: {there}{hint}")
         chosen |= found
     return {path: layer for path, layer in layers.items() if path in chosen}
+
+
+def _strings(patterns: Iterable[Any]) -> tuple[str, ...]:
+    globs = tuple(patterns) if isinstance(patterns, Iterable) else (patterns,)
+    for glob in globs:
+        if not isinstance(glob, str):
+            said = glob.__name__ if isinstance(glob, type) else repr(glob)
+            raise TypeError(
+                f'patterns are globs on the dotted paths of layers, such as "*", "0" or ["encoder.*"]; got {said}'
+            )
+    return globs
 
 
 def arrays_by_path(module: Module, params: Params, state: State) -> dict[str, Array]:

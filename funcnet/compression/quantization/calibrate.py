@@ -1,6 +1,6 @@
 """Calibration: the ranges of what layers are given, found by looking at a few batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -11,11 +11,10 @@ from funcnet.compression.quantization.ranges import Activations, InputRange, end
 from funcnet.core.aliases import Array, Params, State
 from funcnet.core.checks import check_choice, check_positive
 from funcnet.functional.quantization.affine import code_range
-from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of
 from funcnet.module.functionalize import functionalize
 from funcnet.module.observe import capture
-from funcnet.module.rewriting import arrays_by_path, trees_of
+from funcnet.module.rewriting import arrays_by_path, description_of, trees_of
 
 __all__ = ["calibrate"]
 
@@ -69,15 +68,14 @@ def calibrate(
     et al., Integer Quantization for Deep Learning Inference, 2020, https://arxiv.org/abs/2004.09602.
     """
     check_choice("method", method, METHODS)
-    if isinstance(batches, jax.Array | np.ndarray | dict):
-        raise TypeError("batches is iterated over, batch by batch: for one batch write [batch]")
+    check_several("batches", batches)
     check_positive("percentile", percentile)
     if percentile > 100:
         raise ValueError(f"percentile must be at most 100; got {percentile}")
     twice = method in ("percentile", "mse")
     if twice and iter(batches) is batches:
         raise TypeError(f"method={method!r} reads the batches twice: give a list or a loader")
-    module = describe(getattr(net, "module", net))
+    module = description_of(net)
     layout = layout_of(module)
     ranges = {p: m for p, m in layout.modules.items() if isinstance(m, InputRange)}
     if not ranges:
@@ -116,6 +114,44 @@ def calibrate(
     return trees_of(module, arrays)[1]
 
 
+def check_several(name: str, batches: Any) -> None:
+    """Meet one batch where several are iterated over.
+
+    Raises:
+        TypeError: it is an array, a dict, or nothing to iterate over.
+
+    Example:
+        >>> from funcnet.compression.quantization.calibrate import check_several
+        >>> check_several("batches", [jnp.ones((2, 3))])
+    """
+    one = isinstance(batches, jax.Array | np.ndarray | Mapping)
+    if one or not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
+        raise TypeError(
+            f"{name} is iterated over, batch by batch: for one batch write [batch]; got a {type(batches).__name__}"
+        )
+
+
+def call_arguments(batch: Any, inputs: Callable[[Any], Any] | None) -> tuple[Any, ...]:
+    """Make the arguments of a call of a batch.
+
+    Raises:
+        TypeError: the batch is a dict, and nothing says what of it the model is given.
+
+    Example:
+        >>> from funcnet.compression.quantization.calibrate import call_arguments
+        >>> call_arguments({"x": 1, "y": 2}, lambda batch: batch["x"])
+        (1,)
+    """
+    if inputs is None and isinstance(batch, Mapping):
+        named = ", ".join(map(repr, batch))
+        raise TypeError(
+            f"a batch is what the model is given, or a tuple of it; this one is a dict of {named}: say what to give, "
+            'as in inputs=lambda batch: batch["x"], or lambda batch: (batch,) for a model that takes a dict'
+        )
+    args = batch if inputs is None else inputs(batch)
+    return args if isinstance(args, tuple) else (args,)
+
+
 Look = Callable[[Callable[..., Any], Iterable[Any], Any], Iterable[dict[str, Any]]]
 
 
@@ -135,9 +171,7 @@ def _looking(apply: Any, trees: tuple[Params, State], inputs: Any) -> Look:
             }
 
         for batch in batches:
-            args = batch if inputs is None else inputs(batch)
-            args = args if isinstance(args, tuple) else (args,)
-            yield jax.device_get(looked(*trees, known, args))
+            yield jax.device_get(looked(*trees, known, call_arguments(batch, inputs)))
 
     return look
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from funcnet.compression.quantization.integer import IntegerLayer, has_integer_form, in_integers
-from funcnet.compression.quantization.quantize import quantize
+from funcnet.compression.quantization.quantize import check_shared, quantize
 from funcnet.compression.quantization.quantized import Quantized
 from funcnet.compression.quantization.schemes import Scheme
 from funcnet.core.aliases import Params, State
@@ -15,6 +15,7 @@ from funcnet.module.description import replaced
 from funcnet.module.rewriting import chosen_layers
 from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.linear import Linear
+from funcnet.nn.wrappers.lora import LoRA
 
 __all__ = ["quantize_dynamic"]
 
@@ -65,12 +66,17 @@ def quantize_dynamic(
     """
     check_choice("dynamic", dynamic, ("row", "tensor"))
     module = describe(module)
-    chosen = chosen_layers(module, patterns, (Linear, ConvolutionBase))
+    kinds = (Linear, ConvolutionBase)
+    chosen = chosen_layers(module, patterns, kinds)
     ids: set[int] = set()
     for path, layer in chosen.items():
         if isinstance(layer, (IntegerLayer, Quantized)):
             raise ValueError(
                 f"{path or 'the model'} is quantized already: dequantize it first, or choose other layers by patterns"
+            )
+        if isinstance(layer, LoRA):
+            raise ValueError(
+                f"{path or 'the model'} is adapted by nn.lora: merge_lora first, or choose other layers by patterns"
             )
         if not has_integer_form(type(layer)):
             raise ValueError(
@@ -78,6 +84,8 @@ def quantize_dynamic(
                 "known: leave it out by patterns, or use compression.quantize"
             )
         ids.add(id(layer))
+    weights = {id(vars(layer)["weight"]) for layer in chosen.values() if "weight" in vars(layer)}
+    check_shared(module, weights, ids, kinds)
 
     def change(layer: Any, copied: Any) -> Any:
         if id(layer) not in ids:

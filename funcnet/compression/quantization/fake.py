@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from funcnet.compression.quantization.quantized import empty_layer, how_made
 from funcnet.compression.quantization.ranges import Activations, InputRange
 from funcnet.compression.quantization.schemes import Int8, Scheme
 from funcnet.core.aliases import Array, Params, State
@@ -70,7 +71,7 @@ class FakeQuantized(Module):
 
     def __reduce__(self) -> Any:
         """Pickle by the class that the layer had; the class made of it has no name to import."""
-        return restored_fake, (class_before(self), dict(vars(self)))
+        return empty_layer, (how_made(type(self)),), dict(vars(self))
 
 
 def fake_quantize(
@@ -171,6 +172,7 @@ def faked_class(cls: type) -> type:
     """Make the class of a layer that trains for few bits."""
     body = {
         "weight": RoundedWeight(),
+        "made_by": (faked_class, cls),
         "__module__": __name__,
         "__doc__": FakeQuantized.__doc__,
     }

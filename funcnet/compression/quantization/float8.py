@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, TypeVar
 
+from funcnet.compression.quantization.quantized import empty_layer, how_made
 from funcnet.core.aliases import Array
 from funcnet.functional.quantization.float8 import float8_linear
 from funcnet.module import Module
@@ -29,7 +30,7 @@ class Float8Layer(Module):
 
     def __reduce__(self) -> Any:
         """Pickle by the class that the layer had; the class made of it has no name to import."""
-        return restored_float8, (type(self).__mro__[2], dict(vars(self)))
+        return empty_layer, (how_made(type(self)),), dict(vars(self))
 
 
 def float8(module: ModuleT, patterns: str | Iterable[str] = "*") -> ModuleT:
@@ -77,8 +78,10 @@ def float8(module: ModuleT, patterns: str | Iterable[str] = "*") -> ModuleT:
 @cache
 def float8_class(cls: type) -> type:
     """Make the class of a layer that multiplies 8-bit floats."""
-    body = {"__module__": __name__, "__doc__": Float8Layer.__doc__}
-    return type(f"Float8{cls.__name__}", (Float8Layer, cls), body)
+    about = {"__module__": __name__, "__doc__": Float8Layer.__doc__}
+    return type(
+        f"Float8{cls.__name__}", (Float8Layer, cls), {"made_by": (float8_class, cls)} | about
+    )
 
 
 def restored_float8(cls: type, attributes: dict[str, Any]) -> Any:

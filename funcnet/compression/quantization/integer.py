@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from funcnet.compression.quantization.quantized import QuantizedArray
+from funcnet.compression.quantization.quantized import QuantizedArray, empty_layer, how_made
 from funcnet.compression.quantization.schemes import Int8
 from funcnet.core.aliases import Array
 from funcnet.functional.quantization.affine import (
@@ -21,7 +21,7 @@ from funcnet.functional.quantization.integer_products import (
 )
 from funcnet.module import Buffer, Module
 from funcnet.nn import init
-from funcnet.nn.convolution.plain import Conv1d, Conv2d, Conv3d, ConvolutionBase
+from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.linear import Linear
 from funcnet.transforms.derivatives.straight_through import straight_through
 
@@ -81,13 +81,13 @@ class IntegerLayer(Module):
 
     Attributes:
         input_rounding: how the input is rounded; None to find a scale as it comes.
-        dynamic: then: a scale for each ``"row"`` of the input (each image of a convolution), or one ``"tensor"``.
+        dynamic: then a scale for each ``"row"`` of the input (each image of a convolution), or one ``"tensor"``.
         products: ``"float"`` to multiply floats always, as exporters want it.
     """
 
     bias: Array | None
     input_rounding: RoundedInput | None
-    dynamic: str
+    dynamic: str = "row"
     products: str
 
     def __call__(self, input: Array) -> Array:
@@ -108,6 +108,10 @@ class IntegerLayer(Module):
             input, settings = self.padded(input)
             return integer_convolve(input, weight.values, scales, self.bias, settings, **how)
         return integer_linear(input, weight.values, scales, self.bias, **how)
+
+    def __reduce__(self) -> Any:
+        """Pickle by the class that the layer had; the class made of it has no name to import."""
+        return empty_layer, (how_made(type(self)),), dict(vars(self))
 
     def _dynamic(self, input: Array) -> Array:
         axes = -1 - (self.axes if isinstance(self, ConvolutionBase) else 0)
@@ -137,15 +141,8 @@ def has_integer_form(cls: type) -> bool:
 def integer_class(cls: type) -> Any:
     """Make the class of a layer that multiplies integers."""
     name = f"Integer{cls.__name__}"
-    body = {"__module__": __name__, "__qualname__": name, "__doc__": IntegerLayer.__doc__}
-    return type(name, (IntegerLayer, cls), body)
-
-
-# under these names they are found again by pickle
-IntegerLinear = integer_class(Linear)
-IntegerConv1d = integer_class(Conv1d)
-IntegerConv2d = integer_class(Conv2d)
-IntegerConv3d = integer_class(Conv3d)
+    about = {"__module__": __name__, "__doc__": IntegerLayer.__doc__}
+    return type(name, (IntegerLayer, cls), {"made_by": (integer_class, cls)} | about)
 
 
 def in_integers(
@@ -158,5 +155,7 @@ def in_integers(
     """Make a layer that multiplies integers of another's class and attributes."""
     made = object.__new__(integer_class(cls))
     vars(made).update(attributes)
-    made.input_rounding, made.dynamic, made.products = rounding, dynamic, products
+    made.input_rounding, made.products = rounding, products
+    if rounding is None:
+        made.dynamic = dynamic
     return made

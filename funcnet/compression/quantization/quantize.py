@@ -9,6 +9,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
+from funcnet.compression.quantization.fake import FakeQuantized
 from funcnet.compression.quantization.quantized import (
     Quantized,
     QuantizedArray,
@@ -180,12 +181,16 @@ def dequantize(
         ('float32', {})
     """
     module = describe(module)
+    if not any(isinstance(layer, Quantized) for layer in layout_of(module).modules.values()):
+        raise ValueError(
+            "dequantize takes what compression.quantize returned: no layer of this model has its weight in few bits"
+        )
     chosen = chosen_layers(module, patterns, Quantized)
     layout = layout_of(module)
     old = arrays_by_path(module, params, state)
     held = {path: m for path, m in layout.modules.items() if isinstance(m, QuantizedArray)}
     inside = {id(vars(layer)[name]) for layer in chosen.values() for name in _held(layer)}
-    _check_shared(module, inside, {id(layer) for layer in chosen.values()})
+    check_shared(module, inside, {id(layer) for layer in chosen.values()})
     specs: dict[int, Any] = {}
     for path, array in held.items():
         if id(array) not in inside:
@@ -227,7 +232,7 @@ def _rewritten(
     names = {id(layer): _weights(layer, path, globs) for path, layer in layers.items()}
     names = {key: found for key, found in names.items() if found}
     specs = {id(vars(m)[name]) for m in layers.values() for name in names.get(id(m), ())}
-    _check_shared(module, specs, set(names))
+    check_shared(module, specs, set(names))
     made: dict[int, QuantizedArray] = {}
     for path, layer in layers.items():
         for name in names.get(id(layer), ()):
@@ -274,6 +279,10 @@ def _weights(layer: Any, path: str, globs: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError(
             f"{where} is adapted by nn.lora: merge_lora first, or quantize the model before nn.lora"
         )
+    if isinstance(layer, FakeQuantized):
+        raise ValueError(
+            f"{where} trains for few bits: compression.convert makes a model of few bits of it"
+        )
     if isinstance(layer, Quantized):
         raise ValueError(
             f"{where} is quantized already: dequantize it first, or choose other layers by patterns"
@@ -300,16 +309,24 @@ def _held(layer: Any) -> list[str]:
     return [name for name, value in vars(layer).items() if isinstance(value, QuantizedArray)]
 
 
-def _check_shared(module: Any, inside: set[int], chosen: set[int]) -> None:
-    """Refuse a weight that a layer shares with one that was not chosen: it is one array, and stays one."""
+def check_shared(
+    module: Any, inside: set[int], chosen: set[int], kinds: type | tuple[type, ...] = Module
+) -> None:
+    """Refuse a weight that a layer shares with one that was not chosen: it is one array, and stays one.
+
+    Layers of other classes than ``kinds`` cannot be chosen.
+    """
     for path, other in layout_of(module).modules.items():
         if id(other) in chosen:
             continue
         for name, value in vars(other).items():
             if id(value) in inside:
+                also = f"choose {path or type(other).__name__} as well, or neither"
+                kind = type(other).__name__
+                never = f"leave that layer out by patterns (a {kind} keeps floats here), or use compression.quantize"
                 raise ValueError(
                     f"{join(path, name)} is tied to the weight of a layer that was chosen, and one array cannot be "
-                    f"both: choose {path or type(other).__name__} as well, or neither"
+                    f"both: {also if isinstance(other, kinds) else never}"
                 )
 
 

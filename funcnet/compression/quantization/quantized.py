@@ -73,7 +73,7 @@ class Quantized(Module):
 
     def __reduce__(self) -> Any:
         """Pickle by the class that was quantized; the class made of it has no name to import."""
-        return _empty, (original(type(self)), _names(type(self))), dict(vars(self))
+        return empty_layer, (how_made(type(self)),), dict(vars(self))
 
 
 def with_quantized(layer: Any, arrays: dict[str, QuantizedArray]) -> Any:
@@ -102,11 +102,33 @@ def _names(cls: type) -> tuple[str, ...]:
 def _quantized_class(cls: type, names: tuple[str, ...]) -> type:
     body = {name: ArrayReader(name) for name in names}
     about = {"__module__": __name__, "__doc__": cls.__doc__}
+    about["made_by"] = (_quantized_class, cls, names)
     return type(f"Quantized{cls.__name__}", (Quantized, cls), body | about)
 
 
-def _empty(cls: type, names: tuple[str, ...]) -> Any:
-    return object.__new__(_quantized_class(cls, names))
+def how_made(cls: type) -> Any:
+    """Return what pickle can write of a class: itself, or how it is made of another.
+
+    A class that was made of another has no name to import, but tells in ``made_by`` how it was made.
+
+    Example:
+        >>> from funcnet.compression.quantization.quantized import how_made, made_again
+        >>> cls = type(fn.compression.quantized(nn.Linear(3, 4)))
+        >>> how_made(nn.Linear), made_again(how_made(cls)) is cls
+        (<class 'funcnet.nn.linear.Linear'>, True)
+    """
+    make, *given = vars(cls).get("made_by", (None,))
+    return cls if make is None else (make, how_made(given[0]), *given[1:])
+
+
+def made_again(how: Any) -> Any:
+    """Return the class that `how_made` was asked about."""
+    return how if isinstance(how, type) else how[0](made_again(how[1]), *how[2:])
+
+
+def empty_layer(how: Any) -> Any:
+    """Make a layer of such a class, whose attributes pickle sets."""
+    return object.__new__(made_again(how))
 
 
 # ---- how parts start -----------------------------------------------------------------------------

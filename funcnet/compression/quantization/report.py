@@ -1,6 +1,7 @@
 """What few bits cost: by layer, the error of the weight and of the output, and bytes; and which layers mind most."""
 
 import html
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from funcnet.compression.quantization.calibrate import call_arguments, check_several
 from funcnet.compression.quantization.fake import QUANTIZABLE, FakeQuantized
 from funcnet.compression.quantization.quantized import QuantizedArray, decoder, encoder
 from funcnet.compression.quantization.schemes import Scheme
@@ -139,7 +141,8 @@ def quantization_report(
         >>> costs["0"].weight_error < 0.01, costs["0"].noise > 30, costs["0"].bytes, costs["0"].bytes_before
         (True, True, 2304, 8320)
     """
-    old, new = describe(before[0]), describe(after[0])
+    old, new = (describe(_checked(*pair)[0]) for pair in (("before", before), ("after", after)))
+    check_several("batches", batches)
     layers = {path: _scheme_of(m) for path, m in layout_of(new).modules.items()}
     layers = {path: scheme for path, scheme in layers.items() if scheme is not None}
     if not layers:
@@ -205,11 +208,13 @@ def sensitivity(
     Reference: Wu et al., Integer Quantization for Deep Learning Inference, 2020, https://arxiv.org/abs/2004.09602.
     """
     module = describe(module)
+    check_several("batches", batches)
     kept = list(batches)
     if not kept:
         raise ValueError("sensitivity needs batches: there are none")
     arrays = arrays_by_path(module, params, state)
     layout = layout_of(module)
+    _check_loss(loss)
     measured = jax.jit(loss)
 
     def mean(arrays: Mapping[str, Array]) -> float:
@@ -228,6 +233,38 @@ def sensitivity(
         cost = (_relative(arrays[name], few), None, None, None, mean(arrays | {name: few}), start)
         rows.append(LayerCost(path, _short(scheme), *cost))
     return Costs(tuple(sorted(rows, key=lambda row: -(row.loss or 0.0))))
+
+
+def _checked(name: str, model: Any) -> Model:
+    """Meet a module alone, or what else is no triple."""
+    if not isinstance(model, tuple) or len(model) != 3:
+        raise TypeError(
+            f"{name} must be (module, params, state), as compression.quantize returns it; got a {type(model).__name__}"
+        )
+    return model
+
+
+def _check_loss(loss: Any) -> None:
+    """Meet a loss of outputs and targets: what is asked for runs the model as well."""
+    if not _takes_a_batch(loss):
+        raise TypeError(
+            "loss is called as loss(params, state, batch), and runs the model itself: write loss=lambda params, state, "
+            "batch: F.mse_loss(net.apply(params, state, batch[0])[0], batch[1])"
+        )
+
+
+def _takes_a_batch(loss: Any) -> bool:
+    if not callable(loss):
+        return False
+    try:
+        signature = inspect.signature(loss)
+    except ValueError:  # written in C, which does not tell
+        return True
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        return False
+    return list(signature.parameters)[:2] != ["input", "target"]
 
 
 def _scheme_of(layer: Any) -> Scheme | None:
@@ -282,8 +319,7 @@ def _noises(
     total: dict[str, Any] = {}
     names = layout_of(describe(after[0])).module_names
     for batch in batches:
-        args = batch if inputs is None else inputs(batch)
-        args = args if isinstance(args, tuple) else (args,)
+        args = call_arguments(batch, inputs)
         for name, pair in energies(before[1:], after[1:], args).items():
             total[name] = total.get(name, np.zeros(2)) + np.asarray(pair, np.float64)
     found: dict[str, float] = {}

@@ -43,6 +43,8 @@ def answer_request(request: dict[str, Any]) -> dict[str, Any]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # products with weights in few bits in float32: unasked, ONNX Runtime rounds their inputs to 8 bits as well
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    # rounding where the file says so: unasked, it rounds biases too, for products of integers
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         session = onnxruntime.InferenceSession(
             request["model"], options, providers=["CPUExecutionProvider"]

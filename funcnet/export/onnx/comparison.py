@@ -1,6 +1,6 @@
 """What a file computes, beside what the function computes: at batch 1, an even and an odd one, or on examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,12 +62,16 @@ class Comparison:
         except Exception as error:  # whatever the user's function raises
             self.refused.append(f"at {_spelled(sizes)}: {type(error).__name__}: {error}")
 
-    def check(self, model: Path, tolerance: float | None = None) -> list[Check]:
+    def check(
+        self, model: Path, tolerance: float | None = None, *, rounds: bool = False
+    ) -> list[Check]:
         """Run a file on the same inputs.
 
         Args:
             model: the file.
             tolerance: instead of 1e-5, and 1e-2 in 16 bits.
+            rounds: whether numbers are rounded to whole ones in it. One on the edge of two may go either way: an
+                output may then differ as much as the function's own moves with its inputs and weights.
 
         Returns:
             What was compared, and how much it differed.
@@ -77,7 +81,7 @@ class Comparison:
         """
         runs = [_fed(self.flat, each.inputs) for each in self.expected]
         return [
-            Check(ours.sizes, ours.difference(theirs, tolerance))
+            Check(ours.sizes, ours.difference(theirs, tolerance, rounds))
             for ours, theirs in zip(self.expected, run_model(model, runs), strict=True)
         ]
 
@@ -93,7 +97,7 @@ class _Expected:
 
     def __init__(self, flat: FlatFunction, sizes: Mapping[str, int], inputs: Sequence[Any]):
         self.flat, self.sizes, self.inputs = flat, sizes, inputs
-        self.outputs = _computed(flat, list(flat.weights.values()), inputs)
+        self.outputs = _computed(_compiled(flat), list(flat.weights.values()), inputs)
 
     @cached_property
     def in_32_bits(self) -> list[np.ndarray] | None:
@@ -104,11 +108,29 @@ class _Expected:
         """
         try:
             weights = [_widened(each) for each in self.flat.weights.values()]
-            return _computed(self.flat, weights, [_widened(each) for each in self.inputs])
+            inputs = [_widened(each) for each in self.inputs]
+            return _computed(_compiled(self.flat), weights, inputs)
         except Exception:  # whatever the user's function raises
             return None
 
-    def difference(self, theirs: Sequence[np.ndarray], tolerance: float | None) -> float:
+    @cached_property
+    def moves(self) -> list[float]:
+        """How far each output moves, relative to its largest number, if all that goes in moves by 1e-5 of itself.
+
+        An output without rounding moves about as little; with rounding by the steps of what crosses an edge.
+        """
+        run, most = _compiled(self.flat), [0.0] * len(self.outputs)
+        for seed in range(4):
+            rng = np.random.default_rng(seed)
+            weights = [_moved(each, rng) for each in self.flat.weights.values()]
+            others = _computed(run, weights, [_moved(each, rng) for each in self.inputs])
+            found = [different(a, b)[1] for a, b in zip(self.outputs, others, strict=True)]
+            most = list(map(max, most, found))
+        return most
+
+    def difference(
+        self, theirs: Sequence[np.ndarray], tolerance: float | None, rounds: bool = False
+    ) -> float:
         """Return the largest difference of all outputs.
 
         Raises:
@@ -123,6 +145,9 @@ class _Expected:
             wrong, error = different(self.outputs[number], theirs[number], tolerance)
             if wrong and self.outputs[number].dtype.itemsize == 2:
                 wrong, error = self._wider(number, theirs[number], tolerance) or (wrong, error)
+            if wrong and rounds and tolerance is None and np.isfinite(self.moves[number]):
+                limit = max(self.moves[number], _limit(self.outputs[number]))
+                wrong, error = different(self.outputs[number], theirs[number], limit)
             if wrong:
                 raise ExportError(
                     f"ONNX: output {spec.name!r} at {_spelled(self.sizes)} is not what the function computes: "
@@ -186,14 +211,18 @@ def drawn_array(spec: Any, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(rng.standard_normal(spec.shape)).astype(dtype)
 
 
+def _compiled(flat: FlatFunction) -> Callable[[Any, Any], Any]:
+    """Return the function itself, to be traced anew for the sizes it is given."""
+    return jax.jit(lambda w, x: flat.call(w, x))
+
+
 def _computed(
-    flat: FlatFunction, weights: Sequence[Any], inputs: Sequence[Any]
+    run: Callable[[Any, Any], Any], weights: Sequence[Any], inputs: Sequence[Any]
 ) -> list[np.ndarray]:
-    """Run the function itself, traced anew for these sizes: on a CPU, whose float32 is whole."""
+    """Run a function on a CPU, whose float32 is whole."""
     with jax.default_device(_cpu()), jax.default_matmul_precision("highest"):
         arrays = [np.asarray(each) for each in weights]
-        outputs = jax.jit(lambda w, x: flat.call(w, x))(arrays, list(inputs))
-        return [np.asarray(each) for each in outputs]
+        return [np.asarray(each) for each in run(arrays, list(inputs))]
 
 
 def _cpu() -> Any:
@@ -204,9 +233,21 @@ def _cpu() -> Any:
         return None
 
 
+def _moved(array: Any, rng: np.random.Generator) -> np.ndarray:
+    """Move floats by up to the tolerance, each by a part of itself."""
+    kept = np.asarray(array)
+    if kept.dtype not in (np.float32, np.float64):
+        return kept
+    return (kept * (1 + _limit(kept) * rng.uniform(-1, 1, kept.shape))).astype(kept.dtype)
+
+
 def _widened(array: Any) -> np.ndarray:
     is_short = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize == 2
     return np.asarray(array).astype(np.float32 if is_short else array.dtype)
+
+
+def _limit(array: np.ndarray) -> float:
+    return _TOLERANCES.get(array.dtype.itemsize, 0.0)
 
 
 def different(
@@ -221,7 +262,7 @@ def different(
     if not jnp.issubdtype(ours.dtype, jnp.inexact):
         count = int(np.sum(ours != theirs))
         return (f"{count} of {ours.size} numbers differ" if count else ""), 0.0
-    limit = _TOLERANCES[ours.dtype.itemsize] if tolerance is None else tolerance
+    limit = _limit(ours) if tolerance is None else tolerance
     wide = np.float64
     left, right = ours.astype(wide), theirs.astype(wide)
     for what, same in (("NaN", np.isnan), ("infinity", np.isposinf), ("-infinity", np.isneginf)):

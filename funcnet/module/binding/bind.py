@@ -97,7 +97,8 @@ def bind_node(
 def describe(module: ModuleT) -> ModuleT:
     """Return the description behind a bound module; a description is its own."""
     if not is_module(module):
-        raise TypeError(f"expected a funcnet Module; got {kind_of(module)}")
+        hint = ": write net.module" if hasattr(module, "apply") else ""
+        raise TypeError(f"expected a funcnet Module; got {kind_of(module)}{hint}")
     return module if (own := vars(module).get("_binding")) is None else own.description
 
 

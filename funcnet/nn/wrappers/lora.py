@@ -13,7 +13,7 @@ from funcnet.core.paths import nest, select
 from funcnet.functional.dropout import dropout as drop
 from funcnet.module import Module, Parameter
 from funcnet.module.binding.bind import describe
-from funcnet.module.computed_array import ComputedArray, array_behind
+from funcnet.module.computed_array import ArrayReader, ComputedArray, array_behind
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import placed
 from funcnet.module.specs import is_spec
@@ -271,6 +271,11 @@ def _adapted(
     weight = vars(layer)["weight"]
     if isinstance(layer, LoRA):
         raise ValueError(f"{path} is adapted already: merge_lora first, or choose other layers")
+    if not isinstance(getattr(type(layer), "weight", None), ArrayReader | None):
+        raise ValueError(
+            f"{path} is a {type(layer).__name__}, which changes its weight as it is read: adapt the layer that it was "
+            "made of, or choose other layers"
+        )
     if not weight.complete:
         raise ValueError(
             f"{path}.weight waits for its shape {weight.shape}: declare the layer with all sizes"

@@ -115,6 +115,14 @@ def test_each_layer_of_a_stack_has_a_range_of_its_own(method, rng):
         np.testing.assert_allclose(array, found[1][name], rtol=1e-2 if "range" in name else 0)
 
 
+def test_a_stack_is_calibrated_as_it_is_and_as_a_functional(rng):
+    made, params, state = _model(nn.Repeat(nn.Linear(3, 3), 2))
+    batches = _batches(rng, count=1)
+    found = [C.calibrate(m, params, state, batches) for m in (made, fn.functionalize(made))]
+    assert found[0]["module"]["input_range"]["low"].shape == (2,)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), *found))
+
+
 def test_a_layer_that_is_called_twice_sees_both():
     class Twice(nn.Module):
         def __init__(self):
@@ -145,6 +153,11 @@ REFUSED = {
         ValueError,
         "at most 100",
         lambda m: C.calibrate(*m, [], "percentile", percentile=101),
+    ),
+    "a dict": (
+        TypeError,
+        r'inputs=lambda batch: batch\["x"\]',
+        lambda m: C.calibrate(*m, [{"x": jnp.ones((1, 3))}]),
     ),
     "floats": (ValueError, "model with ranges", lambda m: C.calibrate(nn.ReLU(), {}, {}, [])),
 }

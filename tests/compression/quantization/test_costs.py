@@ -94,6 +94,22 @@ def test_the_most_sensitive_layer_comes_first():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (lambda w: C.quantization_report(w[0], w), r"before must be \(module, params, state\)"),
+        (lambda w: C.quantization_report(w, w, X), r"for one batch write \[batch\]"),
+        (lambda w: C.sensitivity(*w, C.Int8(), F.mse_loss, [X]), r"loss\(params, state, batch\)"),
+        (lambda w: C.sensitivity(*w, C.Int8(), lambda p, s: 0.0, [X]), "runs the model itself"),
+        (lambda w: C.sensitivity(*w, C.Int8(), lambda p, s, x: 0.0, X), "for one batch write"),
+    ],
+    ids=["module", "array", "loss of outputs", "two arguments", "batch"],
+)
+def test_what_is_something_else_is_met_with_a_sentence(call, words):
+    with pytest.raises(TypeError, match=words):
+        call(_whole())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
         (lambda w: C.quantization_report(w, w), "before, then after"),
         (lambda w: C.sensitivity(*w, C.Int8(), lambda p, s, x: 0.0, []), "there are none"),
         (lambda w: C.sensitivity(*w, C.Int8(), lambda p, s, x: 0.0, [1], "7"), "matches no"),

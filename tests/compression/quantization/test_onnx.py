@@ -1,6 +1,7 @@
 """Quantized models in ONNX Runtime: the operators that a file has, its size, and equal outputs."""
 
 from collections import Counter
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,9 @@ import pytest
 import funcnet as fn
 from funcnet import functional as F
 from funcnet import nn
-from funcnet.compression import NF4, Int4, Int8, quantize
+from funcnet.compression import NF4, Int4, Int8, calibrate, convert, fake_quantize, quantize
+from funcnet.export.onnx.comparison import Comparison
+from funcnet.export.preflight import flatten_open
 from tests.compression.quantization.weight_cases import LAYERS, SCHEMES, model_and_input, sampled
 
 onnx = pytest.importorskip("onnx")
@@ -114,3 +117,62 @@ def test_the_older_way_to_8_bits_is_still_there(tmp_path):
     report, file = written(tmp_path, small, x, weights="int8", opset=21)
     assert report.quantized == ("3.weight",)
     assert types_of(file)["UINT4"] == 2
+
+
+# ---- rounding of what comes in -------------------------------------------------------------------
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 1, 10, 10)).astype(np.float32) / 127.5 - 1
+
+
+@cache
+def converted():
+    """A model that rounds what its layers are given; pixels about a half lie on the edges of steps."""
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(8 * 16, 32), nn.ReLU(), nn.Linear(32, 10)),
+    )
+    drawn = jax.jit(fn.functionalize(model).init)(jax.random.key(0))
+    fake, params, state = fake_quantize(model, *drawn)
+    return convert(fake, params, calibrate(fake, params, state, [PIXELS]), products="float")
+
+
+@pytest.mark.parametrize("examples", [None, [(PIXELS,)]], ids=["drawn", "pixels"])
+def test_a_converted_model_is_written_by_the_default_call(tmp_path, examples):
+    spec = fn.export.spec(("b", 1, 10, 10))
+    report, _ = written(tmp_path, converted(), spec, examples=examples)
+    assert report.operators["QuantizeLinear"] == 3
+    assert report.error < 1e-5
+
+
+def on_edges(params, state, x):
+    """Products that lie between two steps but for the last digits."""
+    return F.dequantize_linear(F.quantize_linear(x @ params["weight"], 0.3), 0.3), state
+
+
+def test_a_number_on_an_edge_may_go_either_way(tmp_path):
+    rng = np.random.default_rng(0)
+    weight = np.linalg.qr(rng.standard_normal((64, 64)))[0].astype(np.float32)
+    steps = rng.integers(-100, 100, (16, 64)) + 0.5
+    x = (0.3 * steps @ weight.T.astype(np.float64)).astype(np.float32)
+    spec = fn.export.spec(("b", 64))
+    arrays = {"weight": jnp.asarray(weight)}
+    report = fn.export.onnx(tmp_path / "a.onnx", on_edges, arrays, {}, spec, examples=[(x,)])
+    assert 0 < report.error < 1.01 / 99  # one step of those up to the largest
+    with pytest.raises(fn.errors.ExportError, match="of the largest number, more than 1e-05"):
+        fn.export.onnx(
+            tmp_path / "a.onnx", on_edges, arrays, {}, spec, examples=[(x,)], tolerance=1e-5
+        )
+
+
+@pytest.mark.parametrize("off", [1e-4, 1e-2])
+def test_what_is_wrong_is_found_though_it_is_rounded(off):
+    """Outputs in which no number is on an edge are compared as closely as any."""
+    weight = jnp.asarray(np.random.default_rng(0).standard_normal((8, 4)), jnp.float32)
+    entry = lambda p, s, x: (on_edges(p, s, jnp.round(x * 0))[0] + x @ p["weight"], s)
+    asked = fn.export.entry(entry, fn.export.spec((5, 8)))
+    comparison = Comparison(flatten_open(asked, {"weight": weight}, {}))
+    (expected,) = comparison.expected
+    assert expected.difference(expected.outputs, None, rounds=True) == 0
+    with pytest.raises(fn.errors.ExportError, match="not what the function computes"):
+        expected.difference([each * (1 + off) for each in expected.outputs], None, rounds=True)

@@ -25,9 +25,9 @@ CAST = ("repeat", "shared", "linear", "attention", "transposed")
 
 
 def pytest_generate_tests(metafunc):
-    step = len(SCHEMES) + 1  # each layer with another scheme
+    step = 2 * (len(SCHEMES) + 1)  # every second layer, each with another scheme
     costly = metafunc.function is test_gradients_are_those_of_the_float_model
-    sampled(metafunc, ("layer", "scheme"), PAIRS, 4 * step if costly else step)
+    sampled(metafunc, ("layer", "scheme"), PAIRS, 2 * step if costly else step)
     sampled(metafunc, ("cast",), [(layer,) for layer in CAST], 3)
 
 
@@ -332,7 +332,17 @@ MISTAKES = {
         ValueError,
         "0 is quantized already: dequantize it first",
     ),
-    "floats already": (dequantize, ValueError, "matches no Quantized"),
+    "floats already": (dequantize, ValueError, "takes what compression.quantize returned"),
+    "an array": (
+        lambda m, p, s: quantize(m, p, s, patterns="*.weight"),
+        ValueError,
+        "Patterns name layers, not their arrays",
+    ),
+    "classes for patterns": (
+        lambda m, p, s: quantize(m, p, s, patterns={nn.Linear}),
+        TypeError,
+        "globs on the dotted paths.*got Linear",
+    ),
     "other arrays": (
         lambda m, p, s: quantize(m, {"0": {}}, s),
         fn.errors.ParameterTreeError,

@@ -12,6 +12,7 @@ import funcnet as fn
 from funcnet import compression as C
 from funcnet import functional as F
 from funcnet import nn
+from tests.compression.quantization.weight_cases import model_and_input
 
 
 def _convolutions():
@@ -263,11 +264,56 @@ def test_a_float8_model_trains_as_its_floats_do():
     assert type(pickle.loads(pickle.dumps(nets[1].module))[0]) is type(nets[1].module[0])
 
 
+class Plain(nn.Linear):
+    """A layer that computes as its base does."""
+
+
 class Own(nn.Linear):
     """A layer with a call of its own."""
 
     def __call__(self, input):
         return 2 * super().__call__(input)
+
+
+def test_layers_of_ones_own_class_are_pickled():
+    layer, params, state = _linear()
+    own = Plain(3, 2)
+    fake = C.fake_quantize(own, params, state, weights=None)
+    known = C.calibrate(*fake, [jnp.ones((2, 3))])
+    x = jnp.asarray([[0.1, 0.5, -0.3]])
+    for made in (
+        C.quantize_dynamic(own, params, state),
+        C.convert(*C.fake_quantize(own, params, state)[:2], known),
+        C.convert(*fake[:2], known),
+        C.quantize_dynamic(layer, params, state),
+        C.fake_quantize(C.float8(own), params, state),
+        C.quantize(C.float8(own), params, state),
+        (C.float8(C.quantize(own, params, state)[0]), *C.quantize(own, params, state)[1:]),
+    ):
+        again = pickle.loads(pickle.dumps(made[0]))
+        assert type(again) is type(made[0])
+        assert isinstance(again, type(own if isinstance(made[0], Plain) else layer))
+        np.testing.assert_array_equal(_output(again, *made[1:], x), _output(*made, x))
+
+
+def test_dynamic_is_told_where_the_scale_is_found_when_the_input_comes():
+    fake = C.fake_quantize(*_linear())
+    known = C.calibrate(*fake, [jnp.ones((2, 3))])
+    assert "dynamic" not in repr(C.convert(*fake[:2], known)[0])
+    assert "dynamic='row'" in repr(C.quantize_dynamic(*_linear())[0])
+
+
+def _adapted_while_it_trains():
+    return nn.lora(C.fake_quantize(*_linear())[0], "*", rank=1)
+
+
+def _of_an_adapted_layer():
+    layer = nn.lora(_linear()[0], "*", rank=1)
+    return C.quantize_dynamic(layer, *fn.functionalize(layer).init(jax.random.key(0)))
+
+
+def _of_a_table_that_is_shared():
+    return C.quantize_dynamic(*model_and_input("shared")[:3])
 
 
 def _without_range():
@@ -292,7 +338,21 @@ REFUSED = {
         "quantized already",
     ),
     "bits": (lambda: C.Activations(bits=9), "bits must be one of"),
+    "adapted while it trains": (_adapted_while_it_trains, "changes its weight as it is read"),
+    "quantize what trains": (
+        lambda: C.quantize(*C.fake_quantize(*_linear())),
+        "compression.convert makes",
+    ),
+    "adapted": (_of_an_adapted_layer, "adapted by nn.lora: merge_lora first"),
+    "table": (_of_a_table_that_is_shared, "leave that layer out by patterns"),
 }
+
+
+def test_a_functional_is_met_with_what_to_write():
+    layer, params, state = _linear()
+    for change in (C.quantize_dynamic, C.fake_quantize, C.convert):
+        with pytest.raises(TypeError, match=r"write net\.module"):
+            change(fn.functionalize(layer), params, state)
 
 
 @pytest.mark.parametrize("case", REFUSED)
