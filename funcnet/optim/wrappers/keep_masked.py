@@ -13,6 +13,7 @@ from funcnet.optim.masks import masked, masks_like
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,
+    require_optimizer,
     require_params,
     with_extra,
 )
@@ -68,7 +69,7 @@ def keep_masked(
         An optimizer with a `MaskedState`; its ``update`` needs the parameters.
 
     Raises:
-        TypeError: a function comes without an amount, or masks with one.
+        TypeError: a function comes without an amount, or masks with one; what comes first is no optimizer.
         ValueError: when used, if a mask fits no parameter.
 
     Example:
@@ -81,8 +82,10 @@ def keep_masked(
     Reference: ``torch.nn.utils.prune``, whose masks are multiplied in at every call; Zhu and Gupta, "To prune, or
     not to prune", 2017, https://arxiv.org/abs/1710.01878
     """
+    require_optimizer("keep_masked", optimizer)
     every = whole("every", every)
     rule = masks if callable(masks) else None
+    _check_masks(masks)
     _check_amount(rule, amount)
     inner_update = with_extra(optimizer.update)
 
@@ -113,6 +116,14 @@ def keep_masked(
         return held, MaskedState(counted(state.step), now, kept, inner)
 
     return ShapedTransformation(init, update)
+
+
+def _check_masks(masks: Any) -> None:
+    if masks is None or isinstance(masks, int | float | GradientTransformation):
+        raise TypeError(
+            f"masks must be a tree of booleans, or a function that makes them; got {masks!r}: write "
+            "keep_masked(optimizer, compression.magnitude_masks, 0.5)"
+        )
 
 
 def _check_amount(rule: Any, amount: Any) -> None:
