@@ -148,8 +148,8 @@ def _followers(maker: Any, after: Sequence[tuple[str, Any]]) -> list[str]:
                 found.append(path)
         elif isinstance(layer, Flatten) and (layer.start_dim, layer.end_dim) == (1, -1):
             flat = True
-        elif not _leaves_alone(maker, layer):
-            return []
+        elif not _leaves_alone(maker, layer) or (flat and isinstance(layer, POOLING)):
+            return []  # pooling of what was flattened joins channels
     return []
 
 

@@ -50,7 +50,9 @@ def keep_masked(
     From the first step on, masked numbers are exactly zero. The optimizer inside sees zeros in place of them and of
     their gradients, so that its moments of them fade, norms for clipping leave them out, and weight decay does
     nothing to them. Let `keep_masked` be the outermost wrapper, around `lookahead`, `master_copy`, `groups`,
-    clipping and the like: what is put around it may move what it holds. The masks are part of the state: saved with
+    clipping and the like: what is put around it may move what it holds. An average that the optimizer inside keeps
+    (`average`, `schedule_free`) remembers what was not masked yet: give it to ``compression.apply_masks`` with
+    ``state.masks`` before it is evaluated. The masks are part of the state: saved with
     it, and resumed.
 
     With a schedule, ``masks`` is a function that makes masks of parameters and an amount, such as those of

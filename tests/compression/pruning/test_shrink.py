@@ -326,6 +326,7 @@ def test_chains_stop_at_what_mixes_channels():
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 3, 1)),
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1, groups=8)),
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(8, 8)),
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.MaxPool1d(3, 5), nn.Linear(56, 3)),
         nn.Sequential(
             nn.Conv2d(3, 4, 3, channels_last=True),
             nn.BatchNorm2d(4),
