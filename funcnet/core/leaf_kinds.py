@@ -1,6 +1,6 @@
 """What kind of leaf stands in a tree: one that a gradient moves, a constant, or none at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnet.core.aliases import PyTree
 
-__all__ = ["is_none", "is_trainable", "trainable_leaves"]
+__all__ = ["check_holds_arrays", "is_none", "is_trainable", "trainable_leaves"]
 
 
 @lru_cache(maxsize=256)
@@ -44,6 +44,30 @@ def is_none(node: Any) -> bool:
     [None, 1.0]
     """
     return node is None
+
+
+def check_holds_arrays(function: str, tree: PyTree) -> None:
+    """Raise ``TypeError`` for a tree with something in it whose numbers would be missed in silence.
+
+    That is a module or another function, and an iterator, which is no tree.
+
+    >>> from funcnet.core.leaf_kinds import check_holds_arrays
+    >>> check_holds_arrays("get_total_norm", {"weight": jnp.ones(3), "bias": None})
+    """
+    for leaf in jax.tree.leaves(tree, is_leaf=_is_iterator):
+        if callable(leaf):
+            raise TypeError(
+                f"{function} takes a tree of arrays; got a {type(leaf).__name__}, which has none: the numbers live "
+                "beside the module, params, state = fn.functionalize(module).init(jax.random.key(0))"
+            )
+        if _is_iterator(leaf):
+            raise TypeError(
+                f"{function} takes a tree of arrays; got a {type(leaf).__name__}, which is read once: write list(...)"
+            )
+
+
+def _is_iterator(node: Any) -> bool:
+    return isinstance(node, Iterator)
 
 
 def trainable_leaves(tree: PyTree) -> tuple[list[Any], Callable[[Sequence[Any]], PyTree]]:

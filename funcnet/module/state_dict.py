@@ -45,8 +45,17 @@ _OLD_ENDINGS = (
     ("embedding", "weight"),
     ("weight_g", "parametrizations.weight.original0"),
     ("weight_v", "parametrizations.weight.original1"),
+    ("weight_orig", "parametrizations.weight.original"),
+    ("weight_u", "parametrizations.weight.0._u"),
+    ("weight_v", "parametrizations.weight.0._v"),
 )
 """Last parts of names, as older files or other libraries spell them, and as PyTorch does."""
+
+_ORIGINALS = {
+    "_mask": "they were pruned, and arrays, masks = compression.split_pruned(arrays) makes one of both",
+    "_u": "their layers had a spectral norm, and need one here: nn.utils.spectral_norm(layer)",
+}
+"""What stands beside a name with ``_orig``, and what to do."""
 
 _WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """What PyTorch's wrappers (of compiling, of data parallelism, of recomputing) put into names."""
@@ -265,8 +274,9 @@ def _name_hints(
     for hint in (_prefix_too_much, _wrapper_within, _prefix_too_little):
         if found := hint(missing, unexpected, list(given)):
             return [found]
-    left, hints = _old_endings(missing, unexpected)
-    return hints + _slips(left, unexpected)
+    left, hints = _with_originals(missing, unexpected)
+    left, more = _old_endings(left, unexpected)
+    return hints + more + _slips(left, unexpected)
 
 
 def _tails(name: str) -> Iterable[tuple[str, str]]:
@@ -324,6 +334,19 @@ def _wrapper_within(missing: Sequence[str], unexpected: Sequence[str], given: Se
                 f"load_weights(..., rename={{'*{inner}*': '*.*'}})"
             )
     return ""
+
+
+def _with_originals(
+    missing: Sequence[str], unexpected: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Explain names that PyTorch's pruning and its spectral norms leave; return what is left, and the hints."""
+    left, hints = list(missing), []
+    for ending, what in _ORIGINALS.items():
+        found = {name for name in left if {f"{name}_orig", f"{name}{ending}"} <= set(unexpected)}
+        if found:
+            left = [name for name in left if name not in found]
+            hints.append(f"{len(found)} arrays came as _orig and {ending}: {what}")
+    return left, hints
 
 
 def _old_endings(missing: Sequence[str], unexpected: Sequence[str]) -> tuple[list[str], list[str]]:

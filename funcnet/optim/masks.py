@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.leaf_kinds import is_none, is_trainable
+from funcnet.core.leaf_kinds import check_holds_arrays, is_none, is_trainable
 from funcnet.core.paths import leaves_with_paths
 
 __all__ = ["masked", "masks_like"]
@@ -41,6 +41,8 @@ def masks_like(params: PyTree, masks: PyTree) -> PyTree:
     >>> masks_like({"w": jnp.ones(2), "b": jnp.ones(1)}, {"w": np.array([True, False])})
     {'b': None, 'w': Array([ True, False], dtype=bool)}
     """
+    check_holds_arrays("masking", params)
+    check_holds_arrays("masking", masks)
     pairs = leaves_with_paths(params, is_leaf=is_none)
     given = dict(leaves_with_paths(masks))
     unknown = [path for path in given if path not in dict(pairs)]
@@ -58,6 +60,10 @@ def _fitting(path: str, leaf: Any, mask: Any) -> Array | None:
     if mask is None:
         return None
     name = path or "the array"
+    if not is_trainable(leaf) and is_trainable(mask):
+        raise TypeError(
+            f"the mask of {name} holds numbers, and what it is to mask holds none: parameters come first, then masks"
+        )
     if not is_trainable(leaf):
         raise TypeError(
             f"{name} cannot be masked: it is {type(leaf).__name__}, which no gradient moves"

@@ -129,6 +129,20 @@ def with_extra(update: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def require_optimizer(name: str, optimizer: Any) -> None:
+    """Raise ``TypeError`` unless a wrapper was given an optimizer to wrap.
+
+    Example:
+        >>> require_optimizer("average", optim.sgd(0.1))
+    """
+    if not callable(getattr(optimizer, "init", None)) or not callable(
+        getattr(optimizer, "update", None)
+    ):
+        raise TypeError(
+            f"{name} takes an optimizer first, such as optim.adam(1e-3); got {type(optimizer).__name__}"
+        )
+
+
 def require_params(name: str, params: PyTree) -> None:
     """Raise ``ValueError`` if an update that reads the parameters was not given any.
 

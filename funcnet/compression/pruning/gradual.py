@@ -5,7 +5,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Schedule
-from funcnet.core.checks import check_choice, check_non_negative, check_probability
+from funcnet.core.checks import check_choice, check_count, check_non_negative, check_probability
 
 __all__ = ["gradual"]
 
@@ -37,6 +37,7 @@ def gradual(
 
     Raises:
         ValueError: a fraction is not in [0, 1], the last is the smaller, or a count is negative.
+        TypeError: a count is no whole number.
 
     Example:
         >>> schedule = fn.compression.gradual(0.0, 0.8, 2)
@@ -47,8 +48,9 @@ def gradual(
     """
     check_probability("start", start)
     check_probability("end", end)
-    check_non_negative("steps", steps)
-    check_non_negative("begin", begin)
+    for name, count in (("steps", steps), ("begin", begin)):
+        check_count(name, count)
+        check_non_negative(name, count)
     check_choice("curve", curve, ("cubic", "linear"))
     if end < start:
         raise ValueError(f"what is pruned stays so: end={end} must not be below start={start}")

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from funcnet.compression.pruning.ranking import Amount, Chosen, chosen_arrays, rank_masks
 from funcnet.compression.pruning.slices import slice_masks
 from funcnet.core.aliases import Array, Key, PyTree
-from funcnet.core.keys import fold_path
+from funcnet.core.keys import fold_path, is_key
+from funcnet.module.functionalize import Functional
 from funcnet.module.module import Module
 
 __all__ = ["RankScope", "magnitude_masks", "random_masks"]
@@ -25,7 +26,7 @@ def magnitude_masks(
     *,
     scope: RankScope = "global",
     masks: PyTree = None,
-    module: Module | None = None,
+    module: Module | Functional | None = None,
 ) -> PyTree:
     """Return masks that are false where the absolute values are smallest.
 
@@ -68,7 +69,7 @@ def random_masks(
     scope: RankScope = "layer",
     axis: int | None = None,
     masks: PyTree = None,
-    module: Module | None = None,
+    module: Module | Functional | None = None,
 ) -> PyTree:
     """Return masks that are false at places drawn by chance, as many as the amount says.
 
@@ -90,7 +91,7 @@ def random_masks(
 
     Raises:
         ValueError: the amount is out of range, a pattern matches no array, or an array has no such axis.
-        TypeError: the amount is no number.
+        TypeError: the amount is no number, or the key no key.
 
     Example:
         >>> params = {"weight": jnp.ones((4, 5)), "bias": jnp.ones(4)}
@@ -100,6 +101,7 @@ def random_masks(
 
     Reference: ``torch.nn.utils.prune.random_unstructured``, ``random_structured``
     """
+    _check_key(key)
     chosen = chosen_arrays(params, patterns, module)
     if axis is None:
         scores = {path: _drawn(key, path, jnp.shape(one.values)) for path, one in chosen.items()}
@@ -111,6 +113,13 @@ def random_masks(
         return _drawn(key, path, rows.shape[:-1])
 
     return slice_masks(params, dict.fromkeys(chosen, axis), chosen, amount, masks, score)
+
+
+def _check_key(key: Any) -> None:
+    if not is_key(key):
+        raise TypeError(
+            f"random_masks takes a random key first, such as jax.random.key(0); got {type(key).__name__}"
+        )
 
 
 def _drawn(key: Key, path: str, shape: tuple[int, ...]) -> Array:

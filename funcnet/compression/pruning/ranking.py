@@ -13,10 +13,12 @@ from jax.core import Tracer
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import at_least_float32
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.core.leaf_kinds import check_holds_arrays, is_trainable
 from funcnet.core.paths import leaves_with_paths, select
 from funcnet.module.description import layout_of
+from funcnet.module.functionalize import Functional
 from funcnet.module.module import Module
+from funcnet.module.rewriting import description_of
 from funcnet.optim.masks import masks_like
 
 __all__ = ["Amount", "Chosen", "chosen_arrays", "how_many", "keep_highest", "rank_masks"]
@@ -106,7 +108,7 @@ class Chosen(NamedTuple):
 
 
 def chosen_arrays(
-    params: PyTree, patterns: str | Iterable[str] | None, module: Module | None
+    params: PyTree, patterns: str | Iterable[str] | None, module: Module | Functional | None
 ) -> dict[str, Chosen]:
     """Return the arrays to prune by their dotted paths.
 
@@ -118,6 +120,7 @@ def chosen_arrays(
     Raises:
         ValueError: a pattern matches no array, or there is none to prune.
     """
+    check_holds_arrays("pruning", params)
     stacks = _stacks(module)
     found = {
         path: Chosen(leaf, stacks.get(path, 0))
@@ -137,10 +140,10 @@ def chosen_arrays(
     return wide
 
 
-def _stacks(module: Module | None) -> Mapping[str, int]:
+def _stacks(module: Module | Functional | None) -> Mapping[str, int]:
     if module is None:
         return {}
-    return {path: len(sizes) for path, sizes in layout_of(module).sizes.items()}
+    return {path: len(sizes) for path, sizes in layout_of(description_of(module)).sizes.items()}
 
 
 def rank_masks(

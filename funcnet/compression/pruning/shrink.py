@@ -20,11 +20,11 @@ from funcnet.compression.pruning.units import Part, UnitGroups, Units
 from funcnet.compression.pruning.verified import verify_outputs
 from funcnet.core.aliases import Array, Params, PyTree, State
 from funcnet.core.paths import leaves_with_paths
-from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced
+from funcnet.module.functionalize import Functional
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module
-from funcnet.module.rewriting import arrays_by_path, trees_of
+from funcnet.module.rewriting import arrays_by_path, description_of, trees_of
 from funcnet.optim.masks import masks_like
 
 __all__ = ["Shrunk", "shrink"]
@@ -47,7 +47,7 @@ class Shrunk(NamedTuple):
 
 
 def shrink(
-    module: Module,
+    module: Module | Functional,
     params: Params,
     state: State,
     pruned: PyTree | Amount,
@@ -96,7 +96,7 @@ def shrink(
 
     Reference: Li et al., "Pruning Filters for Efficient ConvNets", 2017, https://arxiv.org/abs/1608.08710
     """
-    module = describe(module)
+    module = description_of(module)
     layout = layout_of(module)
     units = chosen_units(layout, groups, patterns)
     masks = masks_like(params, pruned) if not _is_amount(pruned) else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from funcnet.core.aliases import ArrayLike, PyTree
 from funcnet.core.files import readable_bytes
-from funcnet.core.leaf_kinds import is_trainable
+from funcnet.core.leaf_kinds import check_holds_arrays, is_trainable
 from funcnet.core.paths import leaves_with_paths, select
 from funcnet.module.summaries.text_table import text_table
 
@@ -132,6 +132,7 @@ def sparsity(params: PyTree, patterns: str | Iterable[str] = "*") -> Sparsity:
         ────────────────────────────────────────────
         1 of 3 are zero, 33.3%; 12 B dense
     """
+    check_holds_arrays("sparsity", params)
     found = {
         path: leaf
         for path, leaf in leaves_with_paths(params)

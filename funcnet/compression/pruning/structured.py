@@ -7,14 +7,15 @@ from funcnet.compression.pruning.ranking import Amount, Chosen
 from funcnet.compression.pruning.slices import norms_of_rows, slice_masks
 from funcnet.core.aliases import Array, Params, PyTree
 from funcnet.core.paths import flatten
-from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of
+from funcnet.module.functionalize import Functional
 from funcnet.module.module import Module
-from funcnet.module.rewriting import chosen_layers
+from funcnet.module.rewriting import chosen_layers, description_of
 from funcnet.module.specs import is_spec
 from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.convolution.transposed import ConvTransposeBase
 from funcnet.nn.linear import Linear
+from funcnet.nn.wrappers.lora import LoRA
 
 __all__ = ["structured_masks"]
 
@@ -22,7 +23,7 @@ WEIGHTED = (Linear, ConvolutionBase, ConvTransposeBase)
 
 
 def structured_masks(
-    module: Module,
+    module: Module | Functional,
     params: Params,
     amount: Amount,
     axis: int | Literal["rows", "channels"] = "rows",
@@ -63,7 +64,7 @@ def structured_masks(
     Reference: Li et al., "Pruning Filters for Efficient ConvNets", 2017, https://arxiv.org/abs/1608.08710;
     ``torch.nn.utils.prune.ln_structured``
     """
-    module = describe(module)
+    module = description_of(module)
     axes = _axes(module, patterns, axis)
     sizes, values = layout_of(module).sizes, flatten(params)
     chosen = {path: Chosen(values[path], len(sizes[path])) for path in axes}
@@ -85,7 +86,12 @@ def _axes(module: Module, patterns: str | Iterable[str], axis: int | str) -> Map
         raise ValueError(f"axis must be 'rows', 'channels' or an axis of the weight; got {axis!r}")
     layout = layout_of(module)
     found: dict[str, int] = {}
-    for layer in chosen_layers(module, patterns, WEIGHTED).values():
+    for path, layer in chosen_layers(module, patterns, WEIGHTED).items():
+        if isinstance(layer, LoRA):
+            raise ValueError(
+                f"{path or type(layer).__name__} is adapted by nn.lora: params = nn.merge_lora(model, params) first, "
+                "or choose other layers by patterns"
+            )
         weight: Any = vars(layer).get("weight")
         if is_spec(weight):
             found[layout.path_of(weight)] = axis if isinstance(axis, int) else side(layer, axis)

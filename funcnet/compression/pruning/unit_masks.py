@@ -12,17 +12,19 @@ from funcnet.compression.pruning.slices import norms_of_rows
 from funcnet.compression.pruning.units import Part, UnitGroups, Units, units_of
 from funcnet.core.aliases import Array, Params, PyTree
 from funcnet.core.paths import leaves_with_paths, select
-from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of
+from funcnet.module.functionalize import Functional
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module
+from funcnet.module.rewriting import description_of
+from funcnet.nn.wrappers.lora import LoRA
 from funcnet.optim.masks import masks_like
 
 __all__ = ["chosen_units", "kept_by_masks", "rows_of", "unit_masks", "whole_units"]
 
 
 def unit_masks(
-    module: Module,
+    module: Module | Functional,
     params: Params,
     amount: Amount,
     *,
@@ -62,7 +64,7 @@ def unit_masks(
     Reference: Li et al., "Pruning Filters for Efficient ConvNets", 2017, https://arxiv.org/abs/1608.08710; Michel et
     al., "Are Sixteen Heads Really Better than One?", 2019, https://arxiv.org/abs/1905.10650
     """
-    layout = layout_of(describe(module))
+    layout = layout_of(description_of(module))
     units = chosen_units(layout, groups, patterns)
     arrays = dict(leaves_with_paths(params))
     kept = {path: _kept_by_norm(layout, one, arrays, amount, norm) for path, one in units.items()}
@@ -71,7 +73,7 @@ def unit_masks(
 
 
 def whole_units(
-    module: Module, params: Params, masks: PyTree, *, groups: UnitGroups | None = None
+    module: Module | Functional, params: Params, masks: PyTree, *, groups: UnitGroups | None = None
 ) -> PyTree:
     """Return masks that also leave out all that belongs to the rows that are masked as a whole.
 
@@ -94,7 +96,7 @@ def whole_units(
         >>> int(fn.compression.whole_units(model, params, rows)["2"]["weight"].sum())
         9
     """
-    layout = layout_of(describe(module))
+    layout = layout_of(description_of(module))
     units = chosen_units(layout, groups, "*")
     given = dict(leaves_with_paths(masks_like(params, masks)))
     kept = {path: kept_by_masks(layout, one, given) for path, one in units.items()}
@@ -114,10 +116,17 @@ def chosen_units(
         ValueError: no layer has any, or a pattern matches none.
     """
     units = units_of(layout, groups)
+    adapted = [path for path, layer in layout.modules.items() if isinstance(layer, LoRA)]
+    if not units and adapted:
+        raise ValueError(
+            f"{', '.join(adapted[:12])} are adapted by nn.lora, and their units cannot go: merge first, params = "
+            "nn.merge_lora(model, params), and go on with the model that was adapted"
+        )
     if not units:
         raise ValueError(
             "no layer is known whose units go on to another layer alone: name them, as in "
-            'groups={"fc1": ["fc2"]}, for a layer fc1 whose output goes through an activation into fc2'
+            'groups={"fc1": ["fc2"]}, for a layer fc1 whose output goes through an activation into fc2. Layers whose '
+            "weight is quantized or parametrized do not count: make it plain first"
         )
     names = select(patterns, units)
     return {path: one for path, one in units.items() if path in names}

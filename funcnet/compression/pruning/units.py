@@ -101,8 +101,8 @@ def units_of(layout: Layout, groups: UnitGroups | None = None) -> dict[str, Unit
         elif isinstance(layer, TransformerLayer):
             found |= _if_cut(layout, join(path, "linear1"), [join(path, "linear2")])
         elif isinstance(layer, MultiheadAttention | GroupedQueryAttention):
-            units = _heads(path, layer)
-            if not _unfit(layout, units):
+            units = _heads(path, layer) if _holds_its_heads(layer) else None
+            if units is not None and not _unfit(layout, units):
                 found[path] = units
     return found
 
@@ -148,8 +148,8 @@ def _followers(maker: Any, after: Sequence[tuple[str, Any]]) -> list[str]:
                 found.append(path)
         elif isinstance(layer, Flatten) and (layer.start_dim, layer.end_dim) == (1, -1):
             flat = True
-        elif not _leaves_alone(maker, layer):
-            return []
+        elif not _leaves_alone(maker, layer) or (flat and isinstance(layer, POOLING)):
+            return []  # pooling of what was flattened joins channels
     return []
 
 
@@ -283,6 +283,13 @@ def _taken(
 def _check_size(path: str, size: int, count: int, exact: bool) -> None:
     if size % count or (exact and size != count):
         raise ValueError(f"{path} takes in {size} values, which are not those of {count} units")
+
+
+def _holds_its_heads(layer: Any) -> bool:
+    """Say whether an attention layer holds all arrays of its heads itself: none is adapted, quantized or computed."""
+    parts = [part for part in vars(layer).values() if isinstance(part, Linear)]
+    computed = [part for part in (layer, *parts) if "parametrizations" in vars(part)]
+    return not computed and not any(map(_why_not, parts))
 
 
 def _heads(path: str, layer: Any) -> Units:

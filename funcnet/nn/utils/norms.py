@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, ArrayLike, PyTree
 from funcnet.core.checks import check_non_negative
 from funcnet.core.dtypes import at_least_float32, widest
+from funcnet.core.leaf_kinds import check_holds_arrays
 from funcnet.core.paths import leaves_with_paths, select
-from funcnet.nn.utils.vectors import check_holds_arrays
 from funcnet.optim.gradients.global_norm import each_row_once
 from funcnet.optim.leaf_rule import is_gradient, jax_leaf, map_moved, moves, on_values
 
@@ -122,6 +122,7 @@ def clip_grads_with_norm(grads: PyTree, max_norm: ArrayLike, total_norm: ArrayLi
 
     Reference: ``torch.nn.utils.clip_grads_with_norm_``.
     """
+    check_holds_arrays("clip_grads_with_norm", grads)
     _check_bound("max_norm", max_norm)
     factor = jnp.minimum(
         1.0, jnp.asarray(max_norm, float) / (jnp.asarray(total_norm, float) + 1e-6)
@@ -186,6 +187,7 @@ def clip_grad_value(grads: PyTree, clip_value: ArrayLike) -> PyTree:
 
     Reference: ``torch.nn.utils.clip_grad_value_``.
     """
+    check_holds_arrays("clip_grad_value", grads)
     _check_bound("clip_value", clip_value)
 
     def bounded(g: Array) -> Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import widest
-from funcnet.core.leaf_kinds import trainable_leaves
+from funcnet.core.leaf_kinds import check_holds_arrays, trainable_leaves
 
 __all__ = ["parameters_to_vector", "vector_to_parameters"]
 
@@ -83,20 +83,6 @@ def vector_to_parameters(vec: Array, parameters: PyTree) -> PyTree:
         made.append(_like(vec[start : start + size], leaf))
         start += size
     return rebuild(made)
-
-
-def check_holds_arrays(function: str, tree: PyTree) -> None:
-    """Raise ``TypeError`` for a tree with a module or function in it, whose numbers would be missed in silence.
-
-    >>> from funcnet.nn.utils.vectors import check_holds_arrays
-    >>> check_holds_arrays("get_total_norm", {"weight": jnp.ones(3), "bias": None})
-    """
-    for leaf in jax.tree.leaves(tree):
-        if callable(leaf):
-            raise TypeError(
-                f"{function} takes a tree of arrays; got a {type(leaf).__name__}, which has none: the numbers live "
-                "beside the module, params, state = fn.functionalize(module).init(jax.random.key(0))"
-            )
 
 
 def _like(part: Array, leaf: Any) -> Array:

@@ -13,6 +13,7 @@ from funcnet.optim.protocol import (
     GradientTransformation,
     apply_updates,
     of_same_kind,
+    require_optimizer,
     require_params,
     with_extra,
 )
@@ -69,6 +70,7 @@ def average(
     Reference: Polyak and Juditsky, 1992; Izmailov et al., "Averaging Weights Leads to Wider Optima
     and Better Generalization", UAI 2018; ``torch.optim.swa_utils.AveragedModel``
     """
+    require_optimizer("average", optimizer)
     if decay is not None and not callable(decay):
         if_known(check_probability, "decay", decay)
     start, every = whole("start", start, at_least=0), whole("every", every)

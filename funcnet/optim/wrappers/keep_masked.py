@@ -13,6 +13,7 @@ from funcnet.optim.masks import masked, masks_like
 from funcnet.optim.protocol import (
     GradientTransformation,
     ShapedTransformation,
+    require_optimizer,
     require_params,
     with_extra,
 )
@@ -49,7 +50,9 @@ def keep_masked(
     From the first step on, masked numbers are exactly zero. The optimizer inside sees zeros in place of them and of
     their gradients, so that its moments of them fade, norms for clipping leave them out, and weight decay does
     nothing to them. Let `keep_masked` be the outermost wrapper, around `lookahead`, `master_copy`, `groups`,
-    clipping and the like: what is put around it may move what it holds. The masks are part of the state: saved with
+    clipping and the like: what is put around it may move what it holds. An average that the optimizer inside keeps
+    (`average`, `schedule_free`) remembers what was not masked yet: give it to ``compression.apply_masks`` with
+    ``state.masks`` before it is evaluated. The masks are part of the state: saved with
     it, and resumed.
 
     With a schedule, ``masks`` is a function that makes masks of parameters and an amount, such as those of
@@ -68,7 +71,7 @@ def keep_masked(
         An optimizer with a `MaskedState`; its ``update`` needs the parameters.
 
     Raises:
-        TypeError: a function comes without an amount, or masks with one.
+        TypeError: a function comes without an amount, or masks with one; what comes first is no optimizer.
         ValueError: when used, if a mask fits no parameter.
 
     Example:
@@ -81,8 +84,10 @@ def keep_masked(
     Reference: ``torch.nn.utils.prune``, whose masks are multiplied in at every call; Zhu and Gupta, "To prune, or
     not to prune", 2017, https://arxiv.org/abs/1710.01878
     """
+    require_optimizer("keep_masked", optimizer)
     every = whole("every", every)
     rule = masks if callable(masks) else None
+    _check_masks(masks)
     _check_amount(rule, amount)
     inner_update = with_extra(optimizer.update)
 
@@ -113,6 +118,14 @@ def keep_masked(
         return held, MaskedState(counted(state.step), now, kept, inner)
 
     return ShapedTransformation(init, update)
+
+
+def _check_masks(masks: Any) -> None:
+    if masks is None or isinstance(masks, int | float | GradientTransformation):
+        raise TypeError(
+            f"masks must be a tree of booleans, or a function that makes them; got {masks!r}: write "
+            "keep_masked(optimizer, compression.magnitude_masks, 0.5)"
+        )
 
 
 def _check_amount(rule: Any, amount: Any) -> None:

@@ -237,6 +237,30 @@ def test_what_cannot_be_meant_raises(name):
         compression.magnitude_masks({"w": jnp.ones((3, 4))}, amount, **options)
 
 
+MISTAKEN = {
+    "masks of a module": (lambda m, p: compression.magnitude_masks(m, 0.5), "takes a tree of arrays"),
+    "masks of a net": (lambda m, p: compression.magnitude_masks(fn.functionalize(m), 0.5), "takes a tree of arrays"),
+    "zeros of a module": (lambda m, p: compression.masks_of_zeros(m), "takes a tree of arrays"),
+    "sparsity of a module": (lambda m, p: compression.sparsity(m), "takes a tree of arrays"),
+    "sparsity of a net": (lambda m, p: compression.sparsity(fn.functionalize(m)), "takes a tree of arrays"),
+    "no key": (lambda m, p: compression.random_masks(0, p, 0.5), "random key first, such as .*; got int"),
+    "no key but params": (lambda m, p: compression.random_masks(p, jax.random.key(0), 0.5), "got dict"),
+    "masks applied to a module": (lambda m, p: compression.apply_masks(m, {"weight": True}), "a tree of arrays"),
+    "masks first": (
+        lambda m, p: compression.apply_masks(compression.magnitude_masks(p, 0.5), p), "parameters come first",
+    ),
+    "half a step": (lambda m, p: compression.gradual(0.0, 0.5, 0.5), "steps must be a whole number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(MISTAKEN))
+def test_what_was_mistaken_for_another_argument_raises(name):
+    call, message = MISTAKEN[name]
+    params = {"weight": jnp.ones((3, 4)), "bias": jnp.ones(3)}
+    with pytest.raises(TypeError, match=message):
+        call(nn.Linear(4, 3), params)
+
+
 def test_what_cannot_be_cut_or_joined_raises():
     layer = nn.Sequential(nn.Linear(3, 4))
     params, _ = fn.functionalize(layer).init(jax.random.key(0))

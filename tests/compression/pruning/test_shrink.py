@@ -326,6 +326,7 @@ def test_chains_stop_at_what_mixes_channels():
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 3, 1)),
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1, groups=8)),
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(8, 8)),
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.MaxPool1d(3, 5), nn.Linear(56, 3)),
         nn.Sequential(
             nn.Conv2d(3, 4, 3, channels_last=True),
             nn.BatchNorm2d(4),
@@ -360,8 +361,9 @@ REFUSED = {
 def test_groups_that_cannot_be_cut_are_refused(name):
     make, groups, message = REFUSED[name]
     model = make()
+    arrays = jax.eval_shape(fn.functionalize(model).init, jax.random.key(0))
     with pytest.raises(ValueError, match=message):
-        compression.shrink(model, *start(model), 0.5, groups=groups)
+        compression.shrink(model, *arrays, 0.5, groups=groups)
 
 
 def test_masks_that_take_nothing_out_are_refused():
@@ -371,5 +373,47 @@ def test_masks_that_take_nothing_out_are_refused():
         compression.shrink(model, params, state, compression.magnitude_masks(params, 0.1))
     with pytest.raises(ValueError, match="matches no path; there are: 0"):
         compression.shrink(model, params, state, 0.5, patterns="2")
-    with pytest.raises(TypeError, match=r"expected .* Module"):
-        compression.shrink(fn.functionalize(model), params, state, 0.5)
+
+
+def test_what_functionalize_returned_serves_too():
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    net = fn.functionalize(model)
+    params, state = start(model)
+    rows = compression.structured_masks(net, params, 0.5, patterns="0")
+    small = compression.shrink(net, params, state, compression.whole_units(net, params, rows))
+    assert small.module[0].out_features == 4
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        compression.magnitude_masks(params, 0.5, module=net),
+        compression.magnitude_masks(params, 0.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.lora(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), "*"), "0, 1 are adapted by nn.lora"),
+        (lambda: nn.lora(nn.MultiheadAttention(8, 4), "out_proj"), "out_proj are adapted by nn.lora"),
+        (lambda: nn.lora(nn.GroupedQueryAttention(8, 4, 2), "q_proj"), "q_proj are adapted by nn.lora"),
+        (lambda: parametrized(nn.MultiheadAttention(8, 4), "out_proj"), "quantized or parametrized"),
+        (lambda: parametrized(nn.GroupedQueryAttention(8, 4, 2), "k_proj"), "quantized or parametrized"),
+        (lambda: nn.parametrizations.weight_norm(nn.MultiheadAttention(8, 4), "in_proj_weight"), "parametrized"),
+    ],
+)  # fmt: skip
+def test_units_of_what_is_adapted_or_parametrized_do_not_go(make, message):
+    model = make()
+    params, _ = jax.eval_shape(fn.functionalize(model).init, jax.random.key(0))
+    with pytest.raises(ValueError, match=message):
+        compression.unit_masks(model, params, 1)
+
+
+def parametrized(layer, name):
+    nn.parametrizations.weight_norm(getattr(layer, name))
+    return layer
+
+
+def test_an_adapted_weight_is_not_masked():
+    model = nn.lora(nn.Sequential(nn.Linear(3, 4)), "*")
+    params, _ = jax.eval_shape(fn.functionalize(model).init, jax.random.key(0))
+    with pytest.raises(ValueError, match=r"0 is adapted by nn\.lora"):
+        compression.structured_masks(model, params, 0.5, patterns="*")

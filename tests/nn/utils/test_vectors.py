@@ -83,13 +83,20 @@ def test_a_vector_of_another_size_is_refused(size):
         nn.utils.parameter_norms,
         nn.utils.parameter_counts,
         nn.utils.get_total_norm,
+        lambda tree: nn.utils.clip_grad_value(tree, 1.0),
+        lambda tree: nn.utils.clip_grads_with_norm(tree, 1.0, 1.0),
     ],
-    ids=["vector", "tree", "norms", "counts", "total"],
+    ids=["vector", "tree", "norms", "counts", "total", "value", "known norm"],
 )
 def test_a_model_in_place_of_its_arrays_is_refused(name, call):
     module = nn.Linear(3, 4)
     with pytest.raises(TypeError, match="takes a tree of arrays"):
         call(module if name == "module" else fn.functionalize(module))
+
+
+def test_an_iterator_is_refused():
+    with pytest.raises(TypeError, match="got a generator, which is read once"):
+        nn.utils.parameters_to_vector(p for p in [jnp.ones(3)])
 
 
 def test_the_vector_comes_first():

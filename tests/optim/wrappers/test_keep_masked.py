@@ -278,6 +278,13 @@ def test_on_a_mesh_masks_lie_where_parameters_do():
 
 def test_what_cannot_be_meant_raises():
     weights = np.ones((4, 6), bool)
+    with pytest.raises(TypeError, match=r"an optimizer first, such as .*; got dict"):
+        optim.keep_masked(MASKS, optim.sgd())
+    for wrong in (None, 0.5):
+        with pytest.raises(TypeError, match=f"masks must be a tree of booleans.*; got {wrong}"):
+            optim.keep_masked(optim.sgd(), wrong)
+    with pytest.raises(TypeError, match="average takes an optimizer first"):
+        optim.average(0.9, optim.sgd())
     with pytest.raises(TypeError, match="needs the amount"):
         optim.keep_masked(optim.sgd(), compression.magnitude_masks)
     with pytest.raises(TypeError, match="no amount to choose"):
