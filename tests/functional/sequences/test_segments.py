@@ -71,8 +71,9 @@ def test_a_value_of_each_segment(name, leading, trailing, dtype, rng):
     np.testing.assert_array_equal(np.asarray(mapped, np.float32), np.asarray(found, np.float32))
 
 
-@pytest.mark.parametrize("leading", [(), (3,), (2, 2)])
-@pytest.mark.parametrize("dtype", ["int32", "int8", "uint8"])
+@pytest.mark.parametrize(
+    ("leading", "dtype"), [((), "int32"), ((3,), "int8"), ((2, 2), "uint8")], ids=str
+)
 def test_lengths_and_positions_of_segments(leading, dtype, rng):
     ids = rows_of(rng, leading)
     lengths = F.segment_lengths(ids.astype(dtype), COUNT)
@@ -102,8 +103,9 @@ def test_positions_are_those_of_pack(split, rng):
         np.testing.assert_array_equal(found, own)
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("leading", [(), (2,), (2, 2)])
+@pytest.mark.parametrize(
+    ("leading", "causal"), [((), True), ((2,), False), ((2, 2), True)], ids=str
+)
 def test_the_mask_joins_what_is_of_one_segment(leading, causal, rng):
     ids = rows_of(rng, leading)
     found = np.asarray(jax.jit(lambda x: F.segment_mask(x, causal=causal))(ids))
@@ -119,8 +121,9 @@ def test_the_mask_between_two_packed_rows_goes_by_numbers():
     assert found[0].astype(int).tolist() == [[0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("leading", [(), (4,), (2, 2)])
+@pytest.mark.parametrize(
+    ("leading", "side"), [((), "left"), ((4,), "right"), ((2, 2), "left")], ids=str
+)
 def test_lengths_as_a_mask(leading, side, rng):
     lengths = rng.integers(0, 6, leading)
     mask = np.asarray(jax.jit(lambda x: F.length_mask(x, 5, padding_side=side))(lengths))
