@@ -138,6 +138,14 @@ def test_next_tokens_end_with_their_segment():
     assert F.next_token_targets(tokens, ignore_index=-1).tolist() == [[6, 7, 8, 9, 0, -1]]
 
 
+def test_numbers_of_8_bits_beside_larger_ones():
+    ids = np.array([1, 1, 44, 0], np.int8)
+    assert not F.segment_mask(ids, np.array([300, 0, 0, 0])).any()
+    for function in (F.segment_sum, F.segment_mean, F.segment_take):
+        found = jax.jit(lambda x, ids, f=function: f(x, ids, 200))(np.ones(4, np.float32), ids)
+        assert np.flatnonzero(found).tolist() == [0, 43]
+
+
 def test_numbers_beyond_the_count_cannot_pass_for_a_result():
     ids, values = np.array([[1, 5], [1, 2]]), np.ones((2, 2), np.float32)
     with pytest.raises(ValueError, match=r"\[0, 2\]"):
