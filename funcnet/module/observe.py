@@ -99,6 +99,23 @@ def intervene(net: "Functional", edits: Mapping[str, Callable[[Any], Any]]) -> "
     return net
 
 
+def check_functional(net: Any, name: str) -> None:
+    """Raise ``TypeError`` for a model in place of what `functionalize` returned.
+
+    Args:
+        net: what a function was given.
+        name: of the function.
+
+    Example:
+        >>> from funcnet.module.observe import check_functional
+        >>> check_functional(fn.functionalize(nn.Linear(2, 2)), "capture")
+    """
+    if not hasattr(net, "observable"):  # what `Functional` declares; its file is built on this one
+        raise TypeError(
+            f"{name} takes what fn.functionalize(module) returned; got {type(net).__name__}"
+        )
+
+
 def chosen_modules(
     net: "Functional", patterns: str | Iterable[str], name: str
 ) -> dict[str, frozenset[str]]:
@@ -119,10 +136,7 @@ def chosen_modules(
         >>> {pattern: sorted(names) for pattern, names in chosen_modules(net, "*", "capture").items()}
         {'*': ['0', '1']}
     """
-    if not hasattr(net, "observable"):  # what `Functional` declares; its file is built on this one
-        raise TypeError(
-            f"{name} takes what fn.functionalize(module) returned; got {type(net).__name__}"
-        )
+    check_functional(net, name)
     names = net.observable.node.layout.module_names
     known = {path: names[path] for path in names if path}  # not the model itself
     everything = dict.fromkeys([name for names in known.values() for name in names if name])

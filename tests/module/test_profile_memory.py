@@ -129,6 +129,10 @@ def test_the_table_and_lines():
     assert "compiled: " in text
     lines = [value.line for value in found.values if value.kind == "residual"]
     assert any("test_profile_memory.py" in line for line in lines)
+    net = fn.functionalize(nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH)))
+    forward = fn.profile_memory(net, *net.init(KEY), jnp.ones((8, WIDTH)), compile=False)
+    assert forward.by_layer()["0"]
+    assert "unknown" not in str(forward)
     constant = jnp.ones(50)
     closed = fn.profile_memory(lambda x: x + constant.sum(), jnp.ones(3), compile=False)
     assert closed.by_argument()["constants"] == 200

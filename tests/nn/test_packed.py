@@ -148,7 +148,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("batch_first", [False, True][: 1 + full])
     if "on_devices" in metafunc.fixturenames:
         kinds = [AxisType.Explicit, AxisType.Auto][: 1 + full]
-        names = ON_DEVICES if full else ON_DEVICES[:2]
+        names = ON_DEVICES if full else ON_DEVICES[:1]
         products = [(name, kind) for name in names for kind in kinds]
         metafunc.parametrize(("on_devices", "kind"), products, ids=str)
 

@@ -50,7 +50,7 @@ def pad(
             naming field and sample: one longer than ``length``, shapes that differ in another axis, lengths that differ
             between fields, a value that the dtype does not hold, no field of that name, or an entry that is there
             already.
-        TypeError: lengths that are no whole numbers.
+        TypeError: lengths that are no whole numbers, or a value that is no number.
 
     Example:
         >>> samples = [{"tokens": [5, 6, 7], "label": 0}, {"tokens": [8], "label": 1}]
@@ -81,6 +81,8 @@ class PaddingCollate:
         check_count("multiple_of", multiple_of)
         check_positive("multiple_of", multiple_of)
         self.values = dict(value) if isinstance(value, Mapping) else {"*": value}
+        for field, number in self.values.items():
+            _check_number(field, number)
         self.named = isinstance(value, Mapping)
         self.sizes = _sizes(length)
         if self.sizes and multiple_of != 1:
@@ -212,6 +214,19 @@ def _sizes(length: int | Sequence[int] | None) -> tuple[int, ...]:
     if not sizes:
         raise ValueError("length is a number or several; got an empty sequence")
     return tuple(sorted(sizes))
+
+
+def _check_number(field: str, value: Any) -> None:
+    if isinstance(value, list):
+        raise TypeError(
+            "data.pad makes a collate, and does not take samples itself: write DataLoader(..., collate=data.pad()), "
+            "or data.pad()(samples)"
+        )
+    if not isinstance(value, _NUMBERS):
+        raise TypeError(
+            f"data.pad takes the number that fills, or one for each field, data.pad({{'tokens': 0}}); got {value!r}"
+            + ("" if field == "*" else f" for {field!r}")
+        )
 
 
 def _with_arrays(tree: Any, wanted: Callable[[str], Any], name: str = "") -> Any:

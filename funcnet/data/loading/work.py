@@ -13,7 +13,7 @@ from funcnet.data.devices.padding import mark_rows
 from funcnet.data.loading.batch_memory import Allocate
 from funcnet.data.loading.collate import collate
 from funcnet.data.loading.errors import Failure, sample_error
-from funcnet.data.loading.padding import PaddingCollate
+from funcnet.data.loading.padding import PaddingCollate, pad
 from funcnet.data.order.batch_plan import Task
 from funcnet.data.order.sample_rng import SampleRng
 from funcnet.data.streams.base import ParallelStream
@@ -44,7 +44,7 @@ class BatchFinisher:
     Args:
         collate: ``collate(samples)`` instead of `data.collate`.
         transforms: of whole batches.
-        pad: whether to say in each batch which rows are real.
+        mark: whether to say in each batch which rows are real.
         shard: the number of this host, so that the parts of one batch have generators of their own.
     """
 
@@ -52,14 +52,16 @@ class BatchFinisher:
         self,
         collate: Callable[[list[Any]], Any] | None = None,
         transforms: Sequence[Transform] = (),
-        pad: bool = False,
+        mark: bool = False,
         shard: int = 0,
     ) -> None:
+        if collate is pad:
+            raise TypeError("data.pad makes a collate: write collate=data.pad()")
         self.collate = collate
         self.transforms = list(transforms)
-        self.pad = pad
+        self.mark = mark
         self.shard = shard
-        self.idle = not self.transforms and not pad
+        self.idle = not self.transforms and not mark
         """Whether nothing is left to do for a batch that is collated."""
         self.in_place = collate is None or isinstance(collate, PaddingCollate)
         """Whether batches are written into the memory that is given for them."""
@@ -78,7 +80,7 @@ class BatchFinisher:
             batch_rng = SampleRng(task.seed, task.epoch, task.start, 1 + self.shard)
             for transform in self.transforms:
                 batch = transform(batch, batch_rng)
-        if not self.pad:
+        if not self.mark:
             return batch
         valid = np.arange(len(task.indices)) < len(task.indices) - task.padding
         return mark_rows(batch, valid)

@@ -121,7 +121,7 @@ def label_smoothing(
         if _is_cross_entropy(loss):
             return _by_itself(loss, settings, input, target, options)
         if np.shape(target) == jnp.shape(input):
-            return loss(input, _of_scores(settings, target), **options)
+            return loss(input, _of_scores(settings, input, target), **options)
         return _mean_over_classes(partial(loss, **options), settings, input, target)
 
     return smoothed
@@ -162,14 +162,16 @@ def _by_itself(
     return loss(input, target, label_smoothing=settings.smoothing, **options)
 
 
-def _of_scores(settings: _Settings, target: ArrayLike) -> Array:
+def _of_scores(settings: _Settings, input: Array, target: ArrayLike) -> Array:
     if settings.num_classes is None:
         raise ValueError(
             "the target has the shape of the input: say how many classes each of its labels has, num_classes=2 for "
             "answers of yes or no (as binary_cross_entropy takes them), or the length of the axis of classes for "
             "one-hot rows and probabilities"
         )
-    labels = jnp.asarray(target) if _holds_floats(target) else jnp.asarray(target, jnp.float32)
+    labels = jnp.asarray(target)
+    if not _holds_floats(labels):
+        labels = labels.astype(jnp.result_type(input) if _holds_floats(input) else jnp.float32)
     return smooth_labels(labels, settings.num_classes, settings.smoothing)
 
 

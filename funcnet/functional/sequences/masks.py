@@ -99,6 +99,8 @@ def segment_mask(
 def segment_array(name: str, segment_ids: ArrayLike) -> Array:
     """Return segment ids as an array, and check that they are ones.
 
+    Small integers become int32: they are compared with numbers that 8 bits do not hold.
+
     >>> from funcnet.functional.sequences.masks import segment_array
     >>> segment_array("segment_ids", [1, 1, 2]).shape
     (3,)
@@ -107,4 +109,4 @@ def segment_array(name: str, segment_ids: ArrayLike) -> Array:
     check_integers(name, found)
     if not found.ndim:
         raise ValueError(f"{name} must have shape (*, L), one for each position; got a scalar")
-    return found
+    return found.astype(jnp.int32) if found.dtype.itemsize < 4 else found

@@ -196,14 +196,14 @@ def next_token_targets(
 
     Raises:
         ValueError: shapes that differ.
-        TypeError: tokens or segment ids that are no signed integers.
+        TypeError: tokens or segment ids that are no integers.
 
     Example:
         >>> F.next_token_targets(jnp.array([5, 6, 7, 8, 0]), jnp.array([1, 1, 2, 2, 0])).tolist()
         [6, -100, 8, -100, -100]
     """
     tokens = segment_array("tokens", tokens)
-    if not jnp.issubdtype(tokens.dtype, jnp.signedinteger) or tokens.dtype.itemsize < 4:
+    if not jnp.issubdtype(tokens.dtype, jnp.signedinteger):
         tokens = tokens.astype(jnp.int32)  # so that it holds ignore_index
     none = jnp.full_like(tokens[..., :1], ignore_index)
     targets = jnp.concatenate([tokens[..., 1:], none], -1)

@@ -10,6 +10,7 @@ from funcnet.core.aliases import Array, Params
 from funcnet.core.dtypes import at_least_float32, widest
 from funcnet.core.paths import select
 from funcnet.module.layout import Layout, placed
+from funcnet.module.observe import check_functional
 
 if TYPE_CHECKING:
     from funcnet.module.functionalize import Functional
@@ -40,6 +41,7 @@ def penalty(
     Raises:
         ValueError: a glob matches no parameter; or the function refuses one, whose path is added to its message.
         ParameterTreeError: the parameters are not those of the model.
+        TypeError: ``net`` is a model.
 
     Example:
         >>> net = fn.functionalize(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
@@ -48,6 +50,7 @@ def penalty(
         >>> total == F.orthogonal_penalty(params["0"]["weight"]) + F.orthogonal_penalty(params["2"]["weight"])
         Array(True, dtype=bool)
     """
+    check_functional(net, "penalty")
     layout = net.observable.node.layout
     arrays = placed(layout, params, "params")
     found = [

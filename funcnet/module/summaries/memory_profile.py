@@ -56,7 +56,7 @@ class HeldValue:
         layer: the path of the layer that made it; of an argument ``""``.
         argument: the name of the argument that it belongs to, ``"constants"`` of what the function closes over.
         operation: JAX's name of what made it.
-        line: the line of source that asked for it.
+        line: the line of source that asked for it, ``""`` where none is known.
     """
 
     bytes: int
@@ -74,7 +74,8 @@ class HeldValue:
         if self.argument:
             return f"{size}  argument {self.argument}"
         of = f" of {self.layer}" if self.layer else ""
-        return f"{size}  {self.kind}{of}: {self.operation}, {self.line}"
+        line = f", {self.line}" if self.line else ""
+        return f"{size}  {self.kind}{of}: {self.operation}{line}"
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,8 @@ def source_line(operation: Operation, of_call: str) -> str:
 def asking_line(calls: Sequence[Operation]) -> str:
     """Return the line of a user's source that asked for an operation within calls, as near to it as one is known.
 
+    Where none is known it is ``""``.
+
     Args:
         calls: the calls around it, outermost first, and the operation itself.
 
@@ -232,7 +234,7 @@ def asking_line(calls: Sequence[Operation]) -> str:
         for file, line in _lines(operation):
             if not any(file.is_relative_to(package) for package in _PACKAGES):
                 return line
-    return source_line(calls[-1], "") if calls else ""
+    return ""
 
 
 def _lines(operation: Operation) -> Iterator[tuple[Path, str]]:

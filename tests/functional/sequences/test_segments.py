@@ -71,8 +71,9 @@ def test_a_value_of_each_segment(name, leading, trailing, dtype, rng):
     np.testing.assert_array_equal(np.asarray(mapped, np.float32), np.asarray(found, np.float32))
 
 
-@pytest.mark.parametrize("leading", [(), (3,), (2, 2)])
-@pytest.mark.parametrize("dtype", ["int32", "int8", "uint8"])
+@pytest.mark.parametrize(
+    ("leading", "dtype"), [((), "int32"), ((3,), "int8"), ((2, 2), "uint8")], ids=str
+)
 def test_lengths_and_positions_of_segments(leading, dtype, rng):
     ids = rows_of(rng, leading)
     lengths = F.segment_lengths(ids.astype(dtype), COUNT)
@@ -102,8 +103,9 @@ def test_positions_are_those_of_pack(split, rng):
         np.testing.assert_array_equal(found, own)
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("leading", [(), (2,), (2, 2)])
+@pytest.mark.parametrize(
+    ("leading", "causal"), [((), True), ((2,), False), ((2, 2), True)], ids=str
+)
 def test_the_mask_joins_what_is_of_one_segment(leading, causal, rng):
     ids = rows_of(rng, leading)
     found = np.asarray(jax.jit(lambda x: F.segment_mask(x, causal=causal))(ids))
@@ -119,8 +121,9 @@ def test_the_mask_between_two_packed_rows_goes_by_numbers():
     assert found[0].astype(int).tolist() == [[0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("leading", [(), (4,), (2, 2)])
+@pytest.mark.parametrize(
+    ("leading", "side"), [((), "left"), ((4,), "right"), ((2, 2), "left")], ids=str
+)
 def test_lengths_as_a_mask(leading, side, rng):
     lengths = rng.integers(0, 6, leading)
     mask = np.asarray(jax.jit(lambda x: F.length_mask(x, 5, padding_side=side))(lengths))
@@ -133,6 +136,14 @@ def test_next_tokens_end_with_their_segment():
     tokens, ids = np.array([[5, 6, 7, 8, 9, 0]], np.uint8), np.array([[1, 1, 2, 2, 2, 0]])
     assert F.next_token_targets(tokens, ids).tolist() == [[6, -100, 8, 9, -100, -100]]
     assert F.next_token_targets(tokens, ignore_index=-1).tolist() == [[6, 7, 8, 9, 0, -1]]
+
+
+def test_numbers_of_8_bits_beside_larger_ones():
+    ids = np.array([1, 1, 44, 0], np.int8)
+    assert not F.segment_mask(ids, np.array([300, 0, 0, 0])).any()
+    for function in (F.segment_sum, F.segment_mean, F.segment_take):
+        found = jax.jit(lambda x, ids, f=function: f(x, ids, 200))(np.ones(4, np.float32), ids)
+        assert np.flatnonzero(found).tolist() == [0, 43]
 
 
 def test_numbers_beyond_the_count_cannot_pass_for_a_result():

@@ -60,5 +60,7 @@ def test_refused():
     with pytest.raises(ValueError, match="takes a matrix") as caught:
         fn.penalty(net, params, F.orthogonal_penalty)
     assert "1.weight" in caught.value.__notes__[0]
+    with pytest.raises(TypeError, match=r"penalty takes what fn\.functionalize\(module\) returned"):
+        fn.penalty(net.module, params, F.orthogonal_penalty)
     with pytest.raises(fn.errors.ParameterTreeError, match="missing"):
         fn.penalty(net, {}, F.orthogonal_penalty)
