@@ -15,7 +15,7 @@ def test_a_gpus_product_of_8_bit_floats_is_that_of_the_numbers(rng):
     b, scale_b = F.to_float8(jnp.asarray(rng.normal(size=(128, 32)), jnp.float32))
     exact = np.asarray(a, np.float64) @ np.asarray(b, np.float64)
     exact = exact * float(scale_a) * float(scale_b)
-    made = jax.jit(F.scaled_mm)(a, b, scale_a, scale_b)
+    made = jax.jit(F.float8_matmul)(a, b, scale_a, scale_b)
     # tensor cores keep about 14 bits of a sum of 128 products of 8-bit floats
     np.testing.assert_allclose(made, exact, rtol=1e-3, atol=5e-3)
 

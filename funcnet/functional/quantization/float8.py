@@ -14,7 +14,7 @@ from funcnet.core.aliases import Array, ArrayLike, DType
 from funcnet.core.dtypes import as_floats
 from funcnet.functional.promotion import add_bias
 
-__all__ = ["float8_linear", "scaled_mm", "to_float8"]
+__all__ = ["float8_linear", "float8_matmul", "to_float8"]
 
 E4M3, E5M2 = jnp.dtype(jnp.float8_e4m3fn), jnp.dtype(jnp.float8_e5m2)
 FLOAT8_DTYPES = (E4M3, E5M2)
@@ -52,7 +52,7 @@ def to_float8(input: Array, dtype: DType = jnp.float8_e4m3fn) -> tuple[Array, Ar
     return jnp.clip(wide / scale, -greatest, greatest).astype(kind), scale
 
 
-def scaled_mm(
+def float8_matmul(
     a: Array,
     b: Array,
     scale_a: ArrayLike,
@@ -81,7 +81,7 @@ def scaled_mm(
     Example:
         >>> a, scale_a = F.to_float8(jnp.ones((2, 4)))
         >>> b, scale_b = F.to_float8(jnp.full((4, 3), 0.5))
-        >>> F.scaled_mm(a, b, scale_a, scale_b).round(3).tolist()
+        >>> F.float8_matmul(a, b, scale_a, scale_b).round(3).tolist()
         [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
 
     Reference: ``torch._scaled_mm``.
@@ -89,12 +89,12 @@ def scaled_mm(
     for name, array in {"a": a, "b": b}.items():
         if array.dtype not in FLOAT8_DTYPES:
             raise TypeError(
-                f"scaled_mm: {name} must hold float8_e4m3fn or float8_e5m2; got {array.dtype}: write "
+                f"float8_matmul: {name} must hold float8_e4m3fn or float8_e5m2; got {array.dtype}: write "
                 f"{name}, scale_{name} = F.to_float8({name})"
             )
     if a.ndim < 1 or b.ndim != 2 or a.shape[-1] != b.shape[0]:
         raise ValueError(
-            f"scaled_mm takes (*, n, k) and (k, m) with the same k; got {a.shape} and {b.shape}"
+            f"float8_matmul takes (*, n, k) and (k, m) with the same k; got {a.shape} and {b.shape}"
         )
     output = _product8(a, b, ((a.ndim - 1,), (0,)))
     output = output * jnp.asarray(scale_a, jnp.float32) * jnp.asarray(scale_b, jnp.float32)

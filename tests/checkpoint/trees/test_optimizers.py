@@ -13,7 +13,12 @@ from tests.checkpoint.same import assert_same
 from tests.optim.test_protocol import OPTIMIZERS, matrix_tree
 from tests.tracing import CountingJit
 
-MORE_ARGUMENTS = {"accumulate": (2,), "freeze": ("a.*",), "mask": ("a.*",)}
+MORE_ARGUMENTS = {
+    "accumulate": (2,),
+    "freeze": ("a.*",),
+    "keep_masked": (fn.compression.magnitude_masks, fn.compression.gradual(0.2, 0.8, 4)),
+    "mask": ("a.*",),
+}
 
 
 def wrappers():

@@ -55,7 +55,7 @@ def test_a_product_equals_pytorch(kinds, out, bias, rng):
         out_dtype=getattr(torch, out),
     )
     given = None if added is None else jnp.asarray(added, out)
-    ours = F.scaled_mm(a, b.T, 0.5, 3.0, given, out_dtype=out)
+    ours = F.float8_matmul(a, b.T, 0.5, 3.0, given, out_dtype=out)
     # sums of 32 exact products in float32, and one or two roundings to the result's dtype
     tolerance = 2 * float(jnp.finfo(out).eps)
     np.testing.assert_allclose(
@@ -108,8 +108,8 @@ def test_mapped_over_layers(rng):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda x, q: F.scaled_mm(x, q, 1.0, 1.0), TypeError, "a must hold float8"),
-        (lambda x, q: F.scaled_mm(q, q, 1.0, 1.0), ValueError, "same k"),
+        (lambda x, q: F.float8_matmul(x, q, 1.0, 1.0), TypeError, "a must hold float8"),
+        (lambda x, q: F.float8_matmul(q, q, 1.0, 1.0), ValueError, "same k"),
         (lambda x, q: F.to_float8(x, jnp.bfloat16), TypeError, "float8_e4m3fn or float8_e5m2"),
         (lambda x, q: F.to_float8(jnp.ones(2, int)), TypeError, "input"),
         (lambda x, q: F.float8_linear(x, x[:, :2]), ValueError, "a weight"),

@@ -80,6 +80,8 @@ CHANNELS = {"weight": (6,), "bias": (6,)}
 RUNNING = {"running_mean": (6,), "running_var": (6,)}
 IMAGE = {1: (2, 6, 8), 2: (2, 6, 8, 8), 3: (2, 6, 8, 8, 8)}
 CLASSES = jnp.array([0, 3, 1, 2])
+BYTE = {"quant_min": -128, "quant_max": 127}
+SEGMENTS = jnp.array([[1, 1, 2, 0], [1, 2, 2, 2]])
 
 
 def _recurrent(gates: int, *states: str, other: Any = None) -> Call:
@@ -226,6 +228,31 @@ CALLS = {
     "route_tokens": Call(
         {"logits": (6, 4)}, other={"top_k": 2, "capacity": 4}, result=lambda r: r.combine
     ),
+    **{
+        f"drop_block{d}d": Call({"input": IMAGE[d]}, other={"p": 0.1, "block_size": 3, **KEY})
+        for d in (1, 2, 3)
+    },
+    "stochastic_depth": Call({"input": (4, 6)}, other={"p": 0.1, "mode": "row", **KEY}),
+    "orthogonal_penalty": Call({"weight": (4, 6)}),
+    "spectral_penalty": Call({"weight": (4, 6)}),
+    "fake_quantize_per_tensor_affine": Call(
+        {"input": (4, 6)}, other={"scale": 0.1, "zero_point": 0, **BYTE}
+    ),
+    "fake_quantize_per_channel_affine": Call(
+        {"input": (4, 6)},
+        {"scale": (4,)},
+        {"zero_point": jnp.zeros(4, jnp.int32), "axis": 0, **BYTE},
+    ),
+    "float8_linear": Call({"input": (4, 6)}, {"weight": (5, 6), "bias": (5,)}),
+    "integer_linear": Call(
+        {"input": (4, 6)}, {"scales": (5,), "bias": (5,)}, {"values": jnp.ones((5, 6), jnp.int8)}
+    ),
+    **{
+        f"segment_{what}": Call(
+            {"values": (2, 4, 6)}, other={"segment_ids": SEGMENTS, "num_segments": 2}
+        )
+        for what in ("mean", "sum", "take")
+    },
 }
 
 WITHOUT = {
@@ -243,6 +270,25 @@ WITHOUT = {
     **dict.fromkeys(("and_masks", "or_masks"), "makes a function of positions"),
     **dict.fromkeys(("create_block_mask", "create_mask"), "makes booleans of positions"),
     "one_hot": "makes integers of integers",
+    **dict.fromkeys(("quantize_linear", "quantize_nf4", "pack_int4", "unpack_int4"), "makes codes"),
+    **dict.fromkeys(("dequantize_linear", "dequantize_nf4"), "reads codes, in the dtype asked for"),
+    **dict.fromkeys(("code_range", "nf4_values"), "numbers of a number of bits"),
+    "scale_and_zero_point": "in the dtype asked for",
+    "integer_matmul": "makes integers of integers",
+    "float8_matmul": "multiplies 8-bit floats, in the dtype asked for",
+    "to_float8": "makes 8-bit floats and a scale in 32 bits",
+    "label_smoothing": "makes a function of a function",
+    "smooth_labels": "makes probabilities of integers, in the dtype asked for",
+    **dict.fromkeys(
+        (
+            "length_mask",
+            "segment_mask",
+            "segment_lengths",
+            "segment_positions",
+            "next_token_targets",
+        ),
+        "integers or booleans of integers",
+    ),
     "expert_capacity": "a number of numbers",
     "rotary_frequencies": "a table of numbers, in NumPy",
     "LinearCrossEntropyOptions": "settings",
@@ -271,6 +317,7 @@ WHOLE_NUMBERS = {
     "upsample": "repeats elements (nearest, by default)",
     "upsample_nearest": "repeats elements",
     "embedding": "looks rows up",
+    "segment_take": "looks rows up",
 }
 """Functions whose meaning includes integers, and why."""
 

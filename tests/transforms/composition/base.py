@@ -69,6 +69,7 @@ REASONS = {
     "Site": "a record",
     "check_grads": "returns nothing: it compares a function's derivatives at concrete numbers",
     "compilation_cache": "a setting of the process",
+    "gradient_penalty": "draws points between two batches: tests/transforms/per_example has its derivatives",
     "keep_memory": "a setting of the process",
 }
 
