@@ -33,8 +33,9 @@ _PACKED = (
     "segment_ids= of attention, recurrent layers and norms for what fn.data.pack packed"
 )
 _FLEX = (
-    "F.flex_attention, F.create_block_mask, F.create_mask, F.BlockMask, F.and_masks, F.or_masks, F.noop_mask; blocks "
-    "are chosen for the device, so that there are no kernel options, and AuxRequest has no counterpart"
+    "F.flex_attention, F.create_block_mask, F.create_mask, F.BlockMask, F.and_masks, F.or_masks, F.noop_mask, "
+    "F.AuxRequest, F.AuxOutput; arrays say on which device they are, so that there is no device=, and there are no "
+    "kernel options: implementation='plain' or 'blocks' chooses the form"
 )
 _FORMS = (
     "the form is an argument, implementation='plain', 'chunked' or 'fused' of F.scaled_dot_product_attention; by "

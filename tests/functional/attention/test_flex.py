@@ -199,18 +199,17 @@ def test_an_array_reached_by_an_attribute(form):
 
     class Holder:
         def __call__(self, score, b, h, q_idx, kv_idx):
-            return score - self.slopes[h] * (q_idx - kv_idx)
+            return score - self.slopes[h] * (q_idx - kv_idx).astype(score.dtype)
 
     holder = Holder()
 
     def loss(slopes, closed_over):
         def score_mod(score, b, h, q_idx, kv_idx):
-            return score - slopes[h] * (q_idx - kv_idx)
+            return score - slopes[h] * (q_idx - kv_idx).astype(score.dtype)
 
         holder.slopes = slopes
         score_mod = score_mod if closed_over else holder
-        with jax.numpy_dtype_promotion("standard"):
-            output = F.flex_attention(*arrays, score_mod, mask, implementation=form)
+        output = F.flex_attention(*arrays, score_mod, mask, implementation=form)
         return jnp.sin(output).sum()
 
     slopes = learned["slopes"]
