@@ -9,7 +9,7 @@ end.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,7 +19,14 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from funcnet.core.aliases import Array
 from funcnet.core.jax_internals.varying_axes import varying_axes
 
-__all__ = ["devices_of", "let_xla_place", "on_mesh_of", "spread_like", "varying_like"]
+__all__ = [
+    "devices_of",
+    "let_xla_place",
+    "let_xla_place_each",
+    "on_mesh_of",
+    "spread_like",
+    "varying_like",
+]
 
 
 def devices_of(array: Any) -> int:
@@ -64,14 +71,43 @@ def let_xla_place(function: Callable[..., Any], *arrays: Any, kept: int | tuple[
     mesh = next((sharding.mesh for sharding in found if sharding is not None), None)
     if mesh is None:
         return function(*arrays)
-    types = zip(mesh.axis_names, mesh.axis_types, strict=True)
-    explicit = tuple(name for name, kind in types if kind is AxisType.Explicit)
     kept = tuple(range(kept)) if isinstance(kept, int) else kept
     spec = () if found[0] is None else (found[0].spec[axis] for axis in kept)
     placed = jax.sharding.auto_axes(
-        function, axes=explicit, out_sharding=NamedSharding(mesh, PartitionSpec(*spec))
+        function, axes=_explicit_axes(mesh), out_sharding=NamedSharding(mesh, PartitionSpec(*spec))
     )
     return placed(*arrays)
+
+
+def let_xla_place_each(
+    function: Callable[..., dict[str, Array]], arrays: Mapping[str, Array], *more: Any
+) -> dict[str, Array]:
+    """Call a function as `let_xla_place` does, which makes an array for each that it is given by name.
+
+    Args:
+        function: of the arrays and what else there is. What it returns has their names and shapes, and is spread as
+            they are.
+        arrays: by name.
+        *more: other trees of arrays.
+
+    Example:
+        >>> flipped = let_xla_place_each(lambda arrays: {"a": arrays["a"][::-1]}, {"a": jnp.arange(3)})
+        >>> flipped["a"].tolist()
+        [2, 1, 0]
+    """
+    found = {name: _explicit_sharding(array) for name, array in arrays.items()}
+    mesh = next((sharding.mesh for sharding in found.values() if sharding is not None), None)
+    if mesh is None:
+        return function(arrays, *more)
+    where = {name: one or NamedSharding(mesh, PartitionSpec()) for name, one in found.items()}
+    placed = jax.sharding.auto_axes(function, axes=_explicit_axes(mesh), out_sharding=where)
+    # Outside of jit, constants would lie on one device, as would all if no array were used.
+    return jax.jit(placed, keep_unused=True)(dict(arrays), *more)
+
+
+def _explicit_axes(mesh: Any) -> tuple[str, ...]:
+    types = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return tuple(name for name, kind in types if kind is AxisType.Explicit)
 
 
 def spread_like(array: Array, other: Array, axes: dict[int, int] | None = None) -> Array:

@@ -15,6 +15,7 @@ from funcnet.core.checks import check_choice
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import check_holds_arrays, is_trainable
 from funcnet.core.paths import leaves_with_paths, select
+from funcnet.functional.explicit_meshes import let_xla_place_each
 from funcnet.module.description import layout_of
 from funcnet.module.functionalize import Functional
 from funcnet.module.module import Module
@@ -43,6 +44,10 @@ def how_many(amount: Amount, size: Any) -> Any:
     """
     if isinstance(amount, Tracer) or not isinstance(size, int):
         return _how_many_traced(amount, size)
+    if isinstance(amount, jax.Array):
+        amount = np.asarray(
+            amount
+        )  # known, also inside of jit, where JAX would trace the questions below
     if isinstance(amount, str | bool) or not hasattr(amount, "__float__") or np.ndim(amount):
         raise TypeError(
             f"amount must be a fraction such as 0.5, or a count such as 10; got {amount!r}"
@@ -157,14 +162,20 @@ def rank_masks(
     """Return masks like params, false where scores are lowest: of all arrays together, or of each."""
     check_choice("scope", scope, ("global", "layer"))
     earlier = _by_path(params, masks)
-    if scope == "global":
-        made = _ranked_together(scores, amount, earlier)
-    else:
-        made = {
-            path: _ranked_alone(one, amount, stacked[path], earlier.get(path))
+    traced = amount if isinstance(amount, Tracer) else None
+
+    def rank(
+        scores: Mapping[str, Array], earlier: Mapping[str, Array], traced: Any
+    ) -> dict[str, Array]:
+        how_much = amount if traced is None else traced
+        if scope == "global":
+            return _ranked_together(scores, how_much, earlier)
+        return {
+            path: _ranked_alone(one, how_much, stacked[path], earlier.get(path))
             for path, one in scores.items()
         }
-    return masks_like(params, earlier | made)
+
+    return masks_like(params, earlier | let_xla_place_each(rank, scores, earlier, traced))
 
 
 def _by_path(params: PyTree, masks: PyTree) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from funcnet.compression.pruning.ranking import Amount, Chosen, keep_highest
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.paths import leaves_with_paths
+from funcnet.functional.explicit_meshes import let_xla_place_each
 from funcnet.optim.masks import masked, masks_like
 
 __all__ = ["norms_of_rows", "slice_masks"]
@@ -57,11 +58,17 @@ def slice_masks(
     before: dict[str, Any] = {}
     if masks is not None:
         before = dict(leaves_with_paths(masks_like(params, masks)))
-    made = {
-        path: _one(path, one, axes[path], amount, before.get(path), score)
-        for path, one in chosen.items()
-    }
-    return masks_like(params, before | made)
+
+    def rank(values: Mapping[str, Array], before: Mapping[str, Array]) -> dict[str, Array]:
+        return {
+            path: _one(
+                path, Chosen(one, chosen[path].stacked), axes[path], amount, before.get(path), score
+            )
+            for path, one in values.items()
+        }
+
+    values = {path: jnp.asarray(one.values) for path, one in chosen.items()}
+    return masks_like(params, before | let_xla_place_each(rank, values, before))
 
 
 def _one(

@@ -83,6 +83,7 @@ def test_jit_and_vmap(kind, request):
         ):
             np.testing.assert_array_equal(a, b)
     assert traced._cache_size() == 1
+    jax.eval_shape(KINDS[kind](jnp.float32(0.3)), params)  # an array that is known beforehand
     counted = jax.jit(lambda params, amount: KINDS[kind](amount)(params))(params, 5)
     for a, b in zip(jax.tree.leaves(KINDS[kind](5)(params)), jax.tree.leaves(counted), strict=True):
         np.testing.assert_array_equal(a, b)

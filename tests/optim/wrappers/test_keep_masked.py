@@ -273,6 +273,39 @@ def test_on_a_mesh_masks_lie_where_parameters_do():
         np.testing.assert_array_equal(a, b)
 
 
+def test_masks_are_made_on_a_mesh_with_explicit_axes():
+    mesh = parallel.mesh(data=2, devices=jax.devices()[:2], explicit=True)
+    rows = jax.NamedSharding(mesh, jax.P("data", None))
+    plain = {"v": jnp.ones((2, 2)), "w": jnp.arange(1.0, 9).reshape(4, 2)}
+    whole = jax.NamedSharding(mesh, jax.P())
+    spread = {"v": jax.device_put(plain["v"], whole), "w": jax.device_put(plain["w"], rows)}
+    key = jax.random.key(0)
+    for make in (
+        lambda params: compression.magnitude_masks(params, 0.5),
+        lambda params: compression.magnitude_masks(params, 0.5, scope="layer"),
+        lambda params: compression.random_masks(key, params, 0.5, axis=1),
+    ):
+        masks = make(spread)
+        jax.tree.map(np.testing.assert_array_equal, masks, make(plain))
+        assert masks["w"].sharding == rows
+        again = compression.magnitude_masks(spread, 0.5, masks=masks)
+        assert again["w"].sharding == rows
+    schedule = compression.gradual(0.0, 0.5, 2)
+    optimizer = optim.keep_masked(optim.adam(0.1), compression.magnitude_masks, schedule)
+    update = jax.jit(optimizer.update)
+
+    def after_three_steps(params):
+        state = optimizer.init(params)
+        for _ in range(3):
+            updates, state = update(grads_of(params), state, params)
+            params = optim.apply_updates(params, updates)
+        return params, state
+
+    (params, state), (expected, _) = map(after_three_steps, (spread, plain))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params, expected)
+    assert state.masks["w"].sharding == rows
+
+
 # ---- mistakes ------------------------------------------------------------------------------------
 
 
