@@ -89,7 +89,7 @@ def check_fill(name: str, value: Any, dtype: np.dtype) -> None:
 
     >>> check_fill("padding_value", -100, np.dtype("int32"))
     """
-    if dtype.kind == "f" and np.isfinite(value) and abs(value) > np.finfo(dtype).max:
+    if dtype.kind == "f" and np.isfinite(value) and abs(value) > float(np.finfo(dtype).max):
         raise ValueError(f"{name}={value} is no number that {dtype} holds")
     if dtype.kind not in "biu":
         return
