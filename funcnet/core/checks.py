@@ -85,10 +85,12 @@ def check_divisible(name: str, value: int, by_name: str, by: int) -> None:
 
 
 def check_fill(name: str, value: Any, dtype: np.dtype) -> None:
-    """Raise ``ValueError`` if a number would be another one in a dtype of integers or booleans, such as ½ or NaN.
+    """Raise ``ValueError`` if a number would be another one in a dtype: ½ or NaN in integers, too large for floats.
 
     >>> check_fill("padding_value", -100, np.dtype("int32"))
     """
+    if dtype.kind == "f" and np.isfinite(value) and abs(value) > float(np.finfo(dtype).max):
+        raise ValueError(f"{name}={value} is no number that {dtype} holds")
     if dtype.kind not in "biu":
         return
     limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

@@ -5,6 +5,7 @@ import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike
 from funcnet.core.checks import check_choice
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.functional.indices import check_integers, known_values
 
 __all__ = ["length_mask", "segment_mask"]
@@ -90,10 +91,14 @@ def segment_mask(
     keys = queries
     if key_segment_ids is not None:
         keys = segment_array("key_segment_ids", key_segment_ids).astype(queries.dtype)
-    mask = (queries[..., :, None] == keys[..., None, :]) & (keys != 0)[..., None, :]
+    mask = let_xla_place(_same_segment, queries, keys, kept=queries.ndim)
     if causal:
         mask &= jnp.asarray(np.tri(queries.shape[-1], dtype=bool))
     return mask[..., None, :, :]
+
+
+def _same_segment(queries: Array, keys: Array) -> Array:
+    return (queries[..., :, None] == keys[..., None, :]) & (keys != 0)[..., None, :]
 
 
 def segment_array(name: str, segment_ids: ArrayLike) -> Array:

@@ -53,8 +53,11 @@ def segment_positions(segment_ids: ArrayLike) -> Array:
 
 
 def _differs_from_last(ids: Array) -> Array:
-    same = ids[..., 1:] != ids[..., :-1]
-    return jnp.concatenate([jnp.ones_like(ids[..., :1], bool), same], -1)
+    def differs(ids: Array) -> Array:
+        same = ids[..., 1:] != ids[..., :-1]
+        return jnp.concatenate([jnp.ones_like(ids[..., :1], bool), same], -1)
+
+    return let_xla_place(differs, ids, kept=ids.ndim - 1)
 
 
 def segment_lengths(segment_ids: ArrayLike, num_segments: int) -> Array:
@@ -205,8 +208,7 @@ def next_token_targets(
     tokens = segment_array("tokens", tokens)
     if not jnp.issubdtype(tokens.dtype, jnp.signedinteger):
         tokens = tokens.astype(jnp.int32)  # so that it holds ignore_index
-    none = jnp.full_like(tokens[..., :1], ignore_index)
-    targets = jnp.concatenate([tokens[..., 1:], none], -1)
+    targets = _shifted(tokens, ignore_index)
     if segment_ids is None:
         return targets
     ids = segment_array("segment_ids", segment_ids)
@@ -214,8 +216,16 @@ def next_token_targets(
         raise ValueError(
             f"tokens and segment_ids must have one shape; got {tokens.shape} and {ids.shape}"
         )
-    after = jnp.concatenate([ids[..., 1:], jnp.zeros_like(ids[..., :1])], -1)
-    return jnp.where((ids == after) & (ids != 0), targets, ignore_index)
+    return jnp.where((ids == _shifted(ids, 0)) & (ids != 0), targets, ignore_index)
+
+
+def _shifted(array: Array, last: int) -> Array:
+    """Move all but the first to one position earlier, and put a number in the last one."""
+
+    def shift(array: Array) -> Array:
+        return jnp.concatenate([array[..., 1:], jnp.full_like(array[..., :1], last)], -1)
+
+    return let_xla_place(shift, array, kept=array.ndim - 1)
 
 
 def segment_runs(ids: Array) -> Array:

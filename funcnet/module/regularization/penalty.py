@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from funcnet.core.aliases import Array, Params
 from funcnet.core.dtypes import at_least_float32, widest
 from funcnet.core.paths import select
+from funcnet.functional.explicit_meshes import let_xla_place
 from funcnet.module.layout import Layout, placed
 from funcnet.module.observe import check_functional
 
@@ -84,7 +85,9 @@ def _of_layers(
         if not stacked:
             return function(weight)
         flat = weight.reshape(-1, *weight.shape[stacked:])
-        return jax.vmap(function)(flat if len(layers) == len(flat) else flat[jnp.array(layers)])
+        if len(layers) < len(flat):
+            flat = let_xla_place(lambda weight: weight[jnp.array(layers)], flat, kept=0)
+        return jax.vmap(function)(flat)
     except (TypeError, ValueError) as error:
         error.add_note(f"This is the penalty of {path}: patterns= chooses others")
         raise

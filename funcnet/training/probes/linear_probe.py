@@ -110,7 +110,8 @@ def linear_probe(
     take = (entry_of("inputs", inputs), entry_of("targets", targets))
     x, y = _gathered(layers, batches, take, "batches")
     x_test, y_test = _gathered(layers, held_out, take, "held_out")
-    _check_targets(y, method)
+    for read in (y, y_test):
+        _check_targets(read, method)
     classes = int(max(y.max(), y_test.max())) + 1 if _are_classes(y) else None
     fit = _ridge if method == "ridge" else _logistic
     found = {}
@@ -139,7 +140,7 @@ def _gathered(
         return inputs(batch), targets(batch)
 
     parts = [*real_rows(over_batches(layers.setup, batches, pairs, look, *layers.arrays))]
-    if not parts:
+    if not sum(len(targets) for _, targets in parts):
         raise ValueError(f"{name} is empty: a probe needs samples")
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 

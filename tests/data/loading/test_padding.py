@@ -223,6 +223,7 @@ REFUSED = {
     ),
     "a value of another kind": (lambda: data.pad(0.5)([{"x": [1]}]), "of x, the value=0.5 is no number that int32"),
     "a value out of range": (lambda: data.pad(-1)([np.ones(2, np.uint8)]), "value=-1 is no number that uint8"),
+    "too large a value": (lambda: data.pad(1e9)([np.ones(2, np.float16)]), "value=1000000000.0 is no number"),
     "no such field": (lambda: data.pad({"z": 0})([{"x": [1, 2]}]), r"no field 'z'; they have \['x'\]"),
     "nothing to fill": (lambda: data.pad()([{"x": 1, "y": "a"}]), "no array or list of numbers to fill up"),
     "a number": (lambda: data.pad({"x": 0})([{"x": 1}]), "x must be an array .* in sample 0 it is 1"),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet import data
 from funcnet import functional as F
@@ -136,6 +137,26 @@ def test_next_tokens_end_with_their_segment():
     tokens, ids = np.array([[5, 6, 7, 8, 9, 0]], np.uint8), np.array([[1, 1, 2, 2, 2, 0]])
     assert F.next_token_targets(tokens, ids).tolist() == [[6, -100, 8, 9, -100, -100]]
     assert F.next_token_targets(tokens, ignore_index=-1).tolist() == [[6, 7, 8, 9, 0, -1]]
+
+
+@pytest.mark.parametrize("spec", [("data",), (None, "data")], ids=str)
+def test_on_a_mesh_they_are_the_same_however_rows_are_spread(spec):
+    ids = np.array([[1, 1, 1, 2, 2, 0, 0, 0], [3, 3, 4, 4, 4, 4, 1, 0]] * 2)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))
+
+    @jax.jit
+    def run(ids):
+        return (
+            F.segment_positions(ids),
+            F.segment_mask(ids, causal=True),
+            F.next_token_targets(ids, ids),
+            F.segment_mean(ids.astype(jnp.float32), ids, COUNT),
+        )
+
+    expected = run(ids)
+    with jax.set_mesh(mesh):
+        found = run(jax.device_put(ids, NamedSharding(mesh, PartitionSpec(*spec))))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_numbers_of_8_bits_beside_larger_ones():

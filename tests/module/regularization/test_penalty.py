@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import funcnet as fn
 from funcnet import functional as F
@@ -32,6 +33,15 @@ def test_layers_of_a_stack_count_each_for_itself(function):
     np.testing.assert_allclose(one, function(stacked[1][1]), rtol=1e-5)
     whole = fn.penalty(net, params, function)
     np.testing.assert_allclose(whole, sum(each) + function(params["1"]["weight"]), rtol=1e-5)
+
+
+def test_one_layer_of_a_stack_that_lies_on_several_devices():
+    net, params = made(nn.Repeat(nn.Linear(3, 3), 4))
+    run = jax.jit(lambda p: fn.penalty(net, p, F.orthogonal_penalty, "1.weight"))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        found = run(jax.device_put(params, NamedSharding(mesh, PartitionSpec("data"))))
+    np.testing.assert_allclose(found, run(params), rtol=1e-6)
 
 
 def test_a_tied_weight_counts_once():

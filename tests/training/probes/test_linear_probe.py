@@ -111,9 +111,10 @@ def test_on_a_mesh_it_is_the_same(size):
 
 def refused(match, error=ValueError, targets=LABELS, net=NET, batches_of=None, **options):
     given = batches(50, targets) if batches_of is None else batches_of
+    held_out = options.pop("held_out", given)
     with pytest.raises(error, match=match):
         fn.training.linear_probe(
-            net, PARAMS, STATE, options.pop("patterns", "1"), given, given, **options
+            net, PARAMS, STATE, options.pop("patterns", "1"), given, held_out, **options
         )
 
 
@@ -123,6 +124,9 @@ def test_refused():
     refused("method='ridge'", TypeError, targets=X, method="logistic")
     refused("argmax", targets=np.eye(3, dtype=int)[LABELS])
     refused("class index", targets=LABELS - 1)
+    refused("class index", held_out=batches(50, LABELS - 1))
     refused("batches is empty", batches_of=[])
+    none = {"image": X, "label": LABELS, "valid": np.zeros(50, bool)}
+    refused("held_out is empty", held_out=[none])
     refused("for one batch write", TypeError, batches_of={"image": X, "label": LABELS})
     refused("pass features=", features=lambda h: h.sum())
