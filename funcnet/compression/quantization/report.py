@@ -23,6 +23,7 @@ from funcnet.module.description import layout_of
 from funcnet.module.functionalize import functionalize
 from funcnet.module.observe import capture
 from funcnet.module.rewriting import arrays_by_path, chosen_layers, trees_of
+from funcnet.module.summaries.text_table import text_table
 
 __all__ = ["Costs", "LayerCost", "quantization_report", "sensitivity"]
 
@@ -86,17 +87,8 @@ class Costs:
 
     def __str__(self) -> str:
         """Lay the table out as text."""
-        table = self._table()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        sides = ["<", "<", *">>>>>>"][: len(widths)]
-        lines = [
-            "  ".join(
-                f"{c:{side}{w}}" for c, side, w in zip(row, sides, widths, strict=True)
-            ).rstrip()
-            for row in table
-        ]
-        rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-        return "\n".join([lines[0], rule, *lines[1:]])
+        heads, *rows = self._table()
+        return text_table(heads, rows, heads[2:])
 
     __repr__ = __str__
 
