@@ -44,10 +44,9 @@ def how_many(amount: Amount, size: Any) -> Any:
     """
     if isinstance(amount, Tracer) or not isinstance(size, int):
         return _how_many_traced(amount, size)
-    if isinstance(amount, jax.Array):
-        amount = np.asarray(
-            amount
-        )  # known, also inside of jit, where JAX would trace the questions below
+    if isinstance(amount, jax.Array) and not amount.ndim:
+        # known, also inside of jit, where JAX would trace the questions below
+        amount = amount.item()
     if isinstance(amount, str | bool) or not hasattr(amount, "__float__") or np.ndim(amount):
         raise TypeError(
             f"amount must be a fraction such as 0.5, or a count such as 10; got {amount!r}"
