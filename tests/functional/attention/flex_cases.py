@@ -126,3 +126,12 @@ def ours(kind, score, lengths, implementation, counted=False, **options):
         )
 
     return attend
+
+
+SIZES = LENGTHS | {"short": (24, 24)}
+
+
+def inputs(lengths="ragged", dtype=None, kv_heads=4):
+    arrays = drawn(SIZES[lengths], kv_heads=kv_heads)
+    dtype = jnp.zeros(0).dtype if dtype is None else dtype
+    return *(jnp.asarray(x, dtype) for x in arrays), jax.tree.map(jnp.asarray, ARRAYS)
