@@ -153,7 +153,7 @@ def half_masks(model, params, **options):
     return jax.jit(lambda p: compression.unit_masks(model, p, 0.5, **options))(params)
 
 
-QUICK = ("convolutions", "stack", "attention of other widths", "bfloat16")
+QUICK = ("convolutions", "stack")
 """Models of every run; the others with ``--grid=full``."""
 
 
@@ -196,7 +196,9 @@ def test_outputs_stay(model_name):
         jax.tree.map(np.testing.assert_array_equal, again.params, small.params)
 
 
-def test_a_smaller_model_trains_and_shrinks_again():
+def test_a_smaller_model_trains_and_shrinks_again(request):
+    if request.config.getoption("grid") != "full":
+        pytest.skip("more of the same; with --grid=full")
     model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
     params, state = start(model)
     for size in (8, 4):
@@ -222,7 +224,9 @@ def test_heads_go_again():
     assert params["in_proj_weight"].shape == (6, 8)
 
 
-def test_layers_of_a_stack_keep_as_many_as_the_one_that_keeps_most():
+def test_layers_of_a_stack_keep_as_many_as_the_one_that_keeps_most(request):
+    if request.config.getoption("grid") != "full":
+        pytest.skip("more of the same; with --grid=full")
     block = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     model = nn.Repeat(block, 2)
     params, state = start(model)
@@ -255,7 +259,9 @@ def test_masks_of_rows_are_made_whole_first():
     assert small.kept["0"].tolist() == np.flatnonzero(kept).tolist()
 
 
-def test_numbers_that_are_masked_besides_stay_zero():
+def test_numbers_that_are_masked_besides_stay_zero(request):
+    if request.config.getoption("grid") != "full":
+        pytest.skip("more of the same; with --grid=full")
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     params, state = start(model)
     both = compression.combine_masks(

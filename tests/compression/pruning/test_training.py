@@ -108,8 +108,10 @@ def test_pruned_weights_are_files_as_any_other(tmp_path):
     sparse_halves(optim.apply_updates(params, updates))
 
 
-def test_what_training_left_is_taken_out():
+def test_what_training_left_is_taken_out(request):
     """Hidden units go during training, and then for good."""
+    if request.config.getoption("grid") != "full":
+        pytest.skip("more of the same; with --grid=full")
     deep = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Sigmoid(), nn.Linear(16, 2))
     net = fn.functionalize(deep)
     rule = partial(compression.unit_masks, deep)

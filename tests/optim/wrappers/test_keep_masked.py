@@ -219,8 +219,10 @@ def test_an_amount_makes_the_masks_once():
     assert_masked(path[0], expected)
 
 
-def test_several_models_at_once():
+def test_several_models_at_once(request):
     """Optimizers of stacked models: each has masks of its own."""
+    if request.config.getoption("grid") != "full":
+        pytest.skip("more of the same; with --grid=full")
     stacked = jax.tree.map(lambda p: jnp.stack([p, -2 * p[::-1]]), PARAMS)
     optimizer = optim.keep_masked(
         optim.adam(0.1), compression.magnitude_masks, compression.gradual(0, 0.5, 2)
