@@ -39,9 +39,12 @@ NO_NORM = dict.fromkeys(
     ("linear", "grouped", "transposed", "tied", "attention", "recurrent", "repeated", "lora"),
     "no",
 )
-NO_CHAIN = dict.fromkeys(
-    ("grouped", "tied", "recurrent", "repeated", "lora"), "no layer is known whose units go on"
-)
+NO_CHAIN = {
+    **dict.fromkeys(
+        ("grouped", "tied", "recurrent", "repeated"), "no layer is known whose units go on"
+    ),
+    "lora": "adapted by nn.lora",
+}
 NO_LINEAR = {
     "tied": "embedding.weight is tied to",
     "lora": "adapted by nn.lora|LoRALinear.__call__",
