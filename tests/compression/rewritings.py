@@ -12,7 +12,7 @@ import jax
 
 import funcnet as fn
 from funcnet import compression, nn
-from funcnet.module.rewriting import arrays_by_path, trees_of
+from funcnet.module.rewriting.parts import arrays_by_path, trees_of
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from funcnet.functional.explicit_meshes import let_xla_place_each
 from funcnet.module.description import layout_of
 from funcnet.module.functionalize import Functional
 from funcnet.module.module import Module
-from funcnet.module.rewriting import description_of
+from funcnet.module.rewriting.parts import description_of
 from funcnet.optim.masks import masks_like
 
 __all__ = ["Amount", "Chosen", "chosen_arrays", "how_many", "keep_highest", "rank_masks"]

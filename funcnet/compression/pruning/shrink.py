@@ -24,7 +24,7 @@ from funcnet.module.description import layout_of, replaced
 from funcnet.module.functionalize import Functional
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module
-from funcnet.module.rewriting import arrays_by_path, description_of, trees_of
+from funcnet.module.rewriting.parts import arrays_by_path, description_of, trees_of
 from funcnet.optim.masks import masks_like
 
 __all__ = ["Shrunk", "shrink"]

@@ -10,7 +10,7 @@ from funcnet.core.paths import flatten
 from funcnet.module.description import layout_of
 from funcnet.module.functionalize import Functional
 from funcnet.module.module import Module
-from funcnet.module.rewriting import chosen_layers, description_of
+from funcnet.module.rewriting.parts import chosen_layers, description_of
 from funcnet.module.specs import is_spec
 from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.convolution.transposed import ConvTransposeBase

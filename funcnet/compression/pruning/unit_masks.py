@@ -16,7 +16,7 @@ from funcnet.module.description import layout_of
 from funcnet.module.functionalize import Functional
 from funcnet.module.layout import Layout
 from funcnet.module.module import Module
-from funcnet.module.rewriting import description_of
+from funcnet.module.rewriting.parts import description_of
 from funcnet.nn.wrappers.lora import LoRA
 from funcnet.optim.masks import masks_like
 

@@ -14,7 +14,7 @@ from funcnet.functional.quantization.affine import code_range
 from funcnet.module.description import layout_of
 from funcnet.module.functionalize import functionalize
 from funcnet.module.observe import capture
-from funcnet.module.rewriting import arrays_by_path, description_of, trees_of
+from funcnet.module.rewriting.parts import arrays_by_path, description_of, trees_of
 
 __all__ = ["calibrate"]
 

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from funcnet.compression.quantization.fake import FakeQuantized, class_before, with_starts
+from funcnet.compression.quantization.fake import FakeQuantized, with_starts
 from funcnet.compression.quantization.integer import (
     PRODUCT_FORMS,
     RoundedInput,
@@ -20,7 +20,8 @@ from funcnet.module import Module
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import placed
-from funcnet.module.rewriting import trees_of
+from funcnet.module.rewriting.derived_layers import class_before
+from funcnet.module.rewriting.parts import trees_of
 
 __all__ = ["convert"]
 
@@ -107,7 +108,7 @@ def _converted(
 ) -> tuple[Any, dict[int, Array]]:
     """Return a layer of the class it was, or its form of integers; and the arrays of its rounding."""
     own = dict(vars(copied))
-    given, cls = layer.input_range, class_before(layer)
+    given, cls = layer.input_range, class_before(type(layer))
     del own["input_range"], own["weight_scheme"]
     if given is None:
         made = object.__new__(cls)

@@ -12,7 +12,7 @@ from funcnet.core.checks import check_choice
 from funcnet.module import Module
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import replaced
-from funcnet.module.rewriting import chosen_layers
+from funcnet.module.rewriting.parts import chosen_layers
 from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.linear import Linear
 from funcnet.nn.wrappers.lora import LoRA

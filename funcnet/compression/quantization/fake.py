@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from funcnet.compression.quantization.quantized import empty_layer, how_made
 from funcnet.compression.quantization.ranges import Activations, InputRange
 from funcnet.compression.quantization.schemes import Int8, Scheme
 from funcnet.core.aliases import Array, Params, State
@@ -16,7 +14,8 @@ from funcnet.module import Module
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import placed
-from funcnet.module.rewriting import chosen_layers, trees_of
+from funcnet.module.rewriting.derived_layers import DerivedLayer, derived_layer
+from funcnet.module.rewriting.parts import chosen_layers, trees_of
 from funcnet.module.specs import is_spec
 from funcnet.nn.attention.multi_head import MultiheadAttention
 from funcnet.nn.convolution.plain import ConvolutionBase
@@ -48,7 +47,7 @@ class RoundedWeight:
         vars(layer)["weight"] = weight
 
 
-class FakeQuantized(Module):
+class FakeQuantized(DerivedLayer):
     """What `fake_quantize` makes of a layer: it computes in floats what few bits would compute.
 
     It is also a layer of the class it was before, with its attributes and parameter names. Its class is made by
@@ -69,9 +68,12 @@ class FakeQuantized(Module):
             input = self.input_range(input)
         return super().__call__(input, *args, **kwargs)
 
-    def __reduce__(self) -> Any:
-        """Pickle by the class that the layer had; the class made of it has no name to import."""
-        return empty_layer, (how_made(type(self)),), dict(vars(self))
+    derived_prefix = "FakeQuantized"
+
+    @classmethod
+    def derived_members(cls, *names: str) -> dict[str, Any]:
+        """Return the descriptors of the attributes that are computed."""
+        return {"weight": RoundedWeight()}
 
 
 def fake_quantize(
@@ -167,30 +169,6 @@ def through(scheme: Scheme, weight: Array) -> Array:
     return straight_through(written)(weight)
 
 
-@cache
-def faked_class(cls: type) -> type:
-    """Make the class of a layer that trains for few bits."""
-    body = {
-        "weight": RoundedWeight(),
-        "made_by": (faked_class, cls),
-        "__module__": __name__,
-        "__doc__": FakeQuantized.__doc__,
-    }
-    return type(f"FakeQuantized{cls.__name__}", (FakeQuantized, cls), body)
-
-
-def class_before(layer: FakeQuantized) -> Any:
-    """Return the class that a layer had before."""
-    return type(layer).__mro__[2]
-
-
-def restored_fake(cls: type, attributes: dict[str, Any]) -> Any:
-    """Make a layer that trains for few bits of its attributes."""
-    layer = object.__new__(faked_class(cls))
-    vars(layer).update(attributes)
-    return layer
-
-
 def _check_settings(weights: Any, activations: Any) -> None:
     if not (weights is None or isinstance(weights, Scheme)):
         raise TypeError(
@@ -214,7 +192,7 @@ def _faked(
             f"{path} is quantized already, or its weight is computed from other parameters: dequantize or merge it "
             "first, or choose other layers by patterns"
         )
-    made = restored_fake(type(layer), dict(vars(layer)))
+    made = derived_layer(FakeQuantized, type(layer), vars(layer))
     made.weight_scheme = weights
     rows: Any = weights
     if isinstance(layer, ConvTransposeBase) and getattr(rows, "axis", None) == 0:

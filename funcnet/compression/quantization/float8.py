@@ -1,16 +1,15 @@
 """Layers that multiply 8-bit floats, in training too."""
 
 from collections.abc import Iterable
-from functools import cache
 from typing import Any, TypeVar
 
-from funcnet.compression.quantization.quantized import empty_layer, how_made
 from funcnet.core.aliases import Array
 from funcnet.functional.quantization.float8 import float8_linear
 from funcnet.module import Module
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import replaced
-from funcnet.module.rewriting import chosen_layers
+from funcnet.module.rewriting.derived_layers import DerivedLayer, derived_layer
+from funcnet.module.rewriting.parts import chosen_layers
 from funcnet.nn.linear import Linear
 
 __all__ = ["Float8Layer", "float8"]
@@ -18,7 +17,7 @@ __all__ = ["Float8Layer", "float8"]
 ModuleT = TypeVar("ModuleT", bound=Module)
 
 
-class Float8Layer(Module):
+class Float8Layer(DerivedLayer):
     """What `float8` makes of a linear layer; its class is made there. It has the names and arrays that it had."""
 
     weight: Array
@@ -28,9 +27,7 @@ class Float8Layer(Module):
         """Map ``(*, in_features)`` to ``(*, out_features)``."""
         return float8_linear(input, self.weight, self.bias)
 
-    def __reduce__(self) -> Any:
-        """Pickle by the class that the layer had; the class made of it has no name to import."""
-        return empty_layer, (how_made(type(self)),), dict(vars(self))
+    derived_prefix = "Float8"
 
 
 def float8(module: ModuleT, patterns: str | Iterable[str] = "*") -> ModuleT:
@@ -70,22 +67,8 @@ def float8(module: ModuleT, patterns: str | Iterable[str] = "*") -> ModuleT:
     ids = {id(layer) for layer in chosen.values()}
 
     def change(layer: Any, copied: Any) -> Any:
-        return restored_float8(type(layer), vars(copied)) if id(layer) in ids else copied
+        if id(layer) not in ids:
+            return copied
+        return derived_layer(Float8Layer, type(layer), vars(copied))
 
     return replaced(module, change)
-
-
-@cache
-def float8_class(cls: type) -> type:
-    """Make the class of a layer that multiplies 8-bit floats."""
-    about = {"__module__": __name__, "__doc__": Float8Layer.__doc__}
-    return type(
-        f"Float8{cls.__name__}", (Float8Layer, cls), {"made_by": (float8_class, cls)} | about
-    )
-
-
-def restored_float8(cls: type, attributes: dict[str, Any]) -> Any:
-    """Make a layer that multiplies 8-bit floats of its attributes."""
-    layer = object.__new__(float8_class(cls))
-    vars(layer).update(attributes)
-    return layer

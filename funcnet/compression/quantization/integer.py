@@ -1,11 +1,10 @@
 """Layers that multiply 8-bit integers: their inputs are rounded as they come, or by a scale that is known."""
 
-from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
 
-from funcnet.compression.quantization.quantized import QuantizedArray, empty_layer, how_made
+from funcnet.compression.quantization.quantized import QuantizedArray
 from funcnet.compression.quantization.schemes import Int8
 from funcnet.core.aliases import Array
 from funcnet.functional.quantization.affine import (
@@ -20,6 +19,7 @@ from funcnet.functional.quantization.integer_products import (
     to_int8,
 )
 from funcnet.module import Buffer, Module
+from funcnet.module.rewriting.derived_layers import DerivedLayer, derived_layer
 from funcnet.nn import init
 from funcnet.nn.convolution.plain import ConvolutionBase
 from funcnet.nn.linear import Linear
@@ -73,7 +73,7 @@ class RoundedInput(Module):
         return straight_through(rounded)(input)
 
 
-class IntegerLayer(Module):
+class IntegerLayer(DerivedLayer):
     """What `quantize_dynamic` and `convert` make of a linear layer or convolution; its class is made by them.
 
     It is also a layer of the class it was before. With a weight in symmetric 8-bit integers it multiplies integers;
@@ -89,6 +89,7 @@ class IntegerLayer(Module):
     input_rounding: RoundedInput | None
     dynamic: str = "row"
     products: str
+    derived_prefix = "Integer"
 
     def __call__(self, input: Array) -> Array:
         """Round the input, and multiply."""
@@ -108,10 +109,6 @@ class IntegerLayer(Module):
             input, settings = self.padded(input)
             return integer_convolve(input, weight.values, scales, self.bias, settings, **how)
         return integer_linear(input, weight.values, scales, self.bias, **how)
-
-    def __reduce__(self) -> Any:
-        """Pickle by the class that the layer had; the class made of it has no name to import."""
-        return empty_layer, (how_made(type(self)),), dict(vars(self))
 
     def _dynamic(self, input: Array) -> Array:
         axes = -1 - (self.axes if isinstance(self, ConvolutionBase) else 0)
@@ -137,14 +134,6 @@ def has_integer_form(cls: type) -> bool:
     return issubclass(cls, Module) and any(cls.__call__ is call for call in calls)
 
 
-@cache
-def integer_class(cls: type) -> Any:
-    """Make the class of a layer that multiplies integers."""
-    name = f"Integer{cls.__name__}"
-    about = {"__module__": __name__, "__doc__": IntegerLayer.__doc__}
-    return type(name, (IntegerLayer, cls), {"made_by": (integer_class, cls)} | about)
-
-
 def in_integers(
     cls: type,
     attributes: dict[str, Any],
@@ -153,8 +142,7 @@ def in_integers(
     products: str = "integer",
 ) -> Any:
     """Make a layer that multiplies integers of another's class and attributes."""
-    made = object.__new__(integer_class(cls))
-    vars(made).update(attributes)
+    made = derived_layer(IntegerLayer, cls, attributes)
     made.input_rounding, made.products = rounding, products
     if rounding is None:
         made.dynamic = dynamic

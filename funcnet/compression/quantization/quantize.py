@@ -15,7 +15,6 @@ from funcnet.compression.quantization.quantized import (
     QuantizedArray,
     decoder,
     encoder,
-    original,
     with_quantized,
 )
 from funcnet.compression.quantization.schemes import Int8, Scheme
@@ -24,7 +23,8 @@ from funcnet.core.paths import join, matches
 from funcnet.module import Module
 from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of, replaced
-from funcnet.module.rewriting import arrays_by_path, chosen_layers, trees_of
+from funcnet.module.rewriting.derived_layers import class_before
+from funcnet.module.rewriting.parts import arrays_by_path, chosen_layers, trees_of
 from funcnet.module.specs import is_spec
 from funcnet.nn.attention.multi_head import MultiheadAttention
 from funcnet.nn.convolution.base import FilterLayer
@@ -204,7 +204,7 @@ def dequantize(
     def restore(layer: Any, copied: Any) -> Any:
         if id(layer) not in ids:
             return copied
-        made = object.__new__(original(type(layer)))
+        made = object.__new__(class_before(type(layer)))
         back = {name: specs[id(vars(layer)[name])] for name in _held(layer)}
         vars(made).update(vars(copied) | back)
         return made

@@ -10,9 +10,10 @@ import numpy as np
 
 from funcnet.compression.quantization.schemes import EncodedParts, Scheme
 from funcnet.core.aliases import Array, Initializer
-from funcnet.module import Buffer, Module, Parameter
-from funcnet.module.computed_array import ArrayReader, ComputedArray
+from funcnet.module import Buffer, Parameter
 from funcnet.module.initial_values.recipes import KnownValues, TellsRecipe
+from funcnet.module.rewriting.computed_array import ArrayReader, ComputedArray
+from funcnet.module.rewriting.derived_layers import DerivedLayer, derived_layer
 from funcnet.module.specs import Given, Spec
 
 __all__ = ["Quantized", "QuantizedArray"]
@@ -65,70 +66,23 @@ class QuantizedArray(ComputedArray):
         return f"{self.shape}, {self.dtype.name}, {self.scheme}"
 
 
-class Quantized(Module):
+class Quantized(DerivedLayer):
     """What `quantize` makes of a layer: its weights are in few bits, and read as floats.
 
     It is also a layer of the class it was before. Its class is made by `quantize`; this base is for ``isinstance``.
     """
 
-    def __reduce__(self) -> Any:
-        """Pickle by the class that was quantized; the class made of it has no name to import."""
-        return empty_layer, (how_made(type(self)),), dict(vars(self))
+    derived_prefix = "Quantized"
+
+    @classmethod
+    def derived_members(cls, *names: str) -> dict[str, Any]:
+        """Return the descriptors of the attributes that are computed."""
+        return {name: ArrayReader(name) for name in names}
 
 
 def with_quantized(layer: Any, arrays: dict[str, QuantizedArray]) -> Any:
     """Return a layer with some of its arrays in few bits; the layer itself is not touched."""
-    made = object.__new__(_quantized_class(type(layer), tuple(arrays)))
-    vars(made).update(vars(layer) | arrays)
-    return made
-
-
-def original(cls: type) -> type:
-    """Return the class that a quantized layer had before.
-
-    >>> from funcnet.compression.quantization.quantized import original
-    >>> model = fn.compression.quantized(nn.Linear(3, 4))
-    >>> original(type(model)).__name__
-    'Linear'
-    """
-    return cls.__mro__[2] if issubclass(cls, Quantized) else cls
-
-
-def _names(cls: type) -> tuple[str, ...]:
-    return tuple(name for name, value in vars(cls).items() if isinstance(value, ArrayReader))
-
-
-@cache
-def _quantized_class(cls: type, names: tuple[str, ...]) -> type:
-    body = {name: ArrayReader(name) for name in names}
-    about = {"__module__": __name__, "__doc__": cls.__doc__}
-    about["made_by"] = (_quantized_class, cls, names)
-    return type(f"Quantized{cls.__name__}", (Quantized, cls), body | about)
-
-
-def how_made(cls: type) -> Any:
-    """Return what pickle can write of a class: itself, or how it is made of another.
-
-    A class that was made of another has no name to import, but tells in ``made_by`` how it was made.
-
-    Example:
-        >>> from funcnet.compression.quantization.quantized import how_made, made_again
-        >>> cls = type(fn.compression.quantized(nn.Linear(3, 4)))
-        >>> how_made(nn.Linear), made_again(how_made(cls)) is cls
-        (<class 'funcnet.nn.linear.Linear'>, True)
-    """
-    make, *given = vars(cls).get("made_by", (None,))
-    return cls if make is None else (make, how_made(given[0]), *given[1:])
-
-
-def made_again(how: Any) -> Any:
-    """Return the class that `how_made` was asked about."""
-    return how if isinstance(how, type) else how[0](made_again(how[1]), *how[2:])
-
-
-def empty_layer(how: Any) -> Any:
-    """Make a layer of such a class, whose attributes pickle sets."""
-    return object.__new__(made_again(how))
+    return derived_layer(Quantized, type(layer), vars(layer) | arrays, *arrays)
 
 
 # ---- how parts start -----------------------------------------------------------------------------

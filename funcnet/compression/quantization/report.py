@@ -22,7 +22,7 @@ from funcnet.module.binding.bind import describe
 from funcnet.module.description import layout_of
 from funcnet.module.functionalize import functionalize
 from funcnet.module.observe import capture
-from funcnet.module.rewriting import arrays_by_path, chosen_layers, trees_of
+from funcnet.module.rewriting.parts import arrays_by_path, chosen_layers, trees_of
 from funcnet.module.summaries.text_table import text_table
 
 __all__ = ["Costs", "LayerCost", "quantization_report", "sensitivity"]

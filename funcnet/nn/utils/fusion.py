@@ -12,7 +12,7 @@ from funcnet.core.torch_hints import package_attributes
 from funcnet.module import Functional, Module, Parameter
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import Layout
-from funcnet.module.rewriting import arrays_by_path, description_of, trees_of
+from funcnet.module.rewriting.parts import arrays_by_path, description_of, trees_of
 from funcnet.module.specs import Spec
 from funcnet.nn import init
 from funcnet.nn.convolution.base import FilterLayer

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from functools import cache
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
@@ -13,9 +12,10 @@ from funcnet.core.paths import nest, select
 from funcnet.functional.dropout import dropout as drop
 from funcnet.module import Module, Parameter
 from funcnet.module.binding.bind import describe
-from funcnet.module.computed_array import ArrayReader, ComputedArray, array_behind
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import placed
+from funcnet.module.rewriting.computed_array import ArrayReader, ComputedArray, array_behind
+from funcnet.module.rewriting.derived_layers import DerivedLayer, class_before, derived_layer
 from funcnet.module.specs import is_spec
 from funcnet.nn import init
 from funcnet.nn.convolution.plain import ConvolutionBase
@@ -48,7 +48,7 @@ class EffectiveWeight:
         vars(layer)["weight"] = weight
 
 
-class LoRA(Module):
+class LoRA(DerivedLayer):
     """What `lora` makes of a layer: ``W + alpha / rank * B A`` in place of its weight ``W``.
 
     It is also a layer of the class it was before, with its attributes and parameter names. Its class
@@ -84,9 +84,12 @@ class LoRA(Module):
         wide = jnp.tensordot(narrow, self.lora_B, ((axis,), (1,)))
         return output + jnp.moveaxis(wide, -1, axis).astype(output.dtype)
 
-    def __reduce__(self) -> Any:
-        """Pickle as the layer that was adapted; the class made of it has no name to import."""
-        return readapted, (plain(self),)
+    derived_prefix = "LoRA"
+
+    @classmethod
+    def derived_members(cls, *names: str) -> dict[str, Any]:
+        """Return the descriptors of the attributes that are computed."""
+        return {"weight": EffectiveWeight()}
 
 
 def lora(
@@ -216,30 +219,6 @@ def folded(weight: Array, a: Array, b: Array, scale: float) -> Array:
     return weight + addition.astype(weight.dtype)
 
 
-@cache
-def adapted_class(cls: type) -> type:
-    """Make the class of an adapted layer."""
-    body = {"weight": EffectiveWeight(), "__module__": __name__, "__doc__": LoRA.__doc__}
-    return type(f"LoRA{cls.__name__}", (LoRA, cls), body)
-
-
-def original_class(layer: LoRA) -> Any:
-    """Return the class that an adapted layer had before."""
-    return type(layer).__mro__[2]
-
-
-def restored(cls: type, attributes: dict[str, Any]) -> LoRA:
-    """Make an adapted layer of its attributes."""
-    layer = object.__new__(adapted_class(cls))
-    vars(layer).update(attributes)
-    return layer
-
-
-def readapted(layer: Module) -> LoRA:
-    """Make an adapted layer of the layer that was adapted, which has all attributes."""
-    return restored(type(layer), dict(vars(layer)))
-
-
 def _owns_weight(layer: Module) -> bool:
     weight = vars(layer).get("weight")
     return is_spec(weight) or isinstance(weight, ComputedArray)
@@ -247,13 +226,13 @@ def _owns_weight(layer: Module) -> bool:
 
 def factors(layer: Any) -> bool:
     """Say whether a layer is linear in its weight row by row, so that ``B (A x)`` is ``(B A) x``."""
-    call = original_class(layer).__call__
+    call = class_before(type(layer)).__call__
     return call is Linear.__call__ or (call is ConvolutionBase.__call__ and layer.groups == 1)
 
 
 def plain(layer: LoRA, **arrays: Array | None) -> Any:
     """Return the layer that was adapted, unbound, with other arrays."""
-    made = object.__new__(original_class(layer))
+    made = object.__new__(class_before(type(layer)))
     vars(made).update({name: v for name, v in vars(layer).items() if name != "_binding"}, **arrays)
     return made
 
@@ -280,7 +259,7 @@ def _adapted(
         raise ValueError(
             f"{path}.weight waits for its shape {weight.shape}: declare the layer with all sizes"
         )
-    made: Any = restored(type(layer), dict(vars(layer)))
+    made = derived_layer(LoRA, type(layer), vars(layer))
     if dropout > 0 and not factors(made):
         raise ValueError(
             f"dropout needs a linear layer or ungrouped convolution; {path} is {layer}"

@@ -10,7 +10,7 @@ from funcnet.core.paths import nest
 from funcnet.module import Functional, Module, Parameter, functionalize
 from funcnet.module.description import layout_of, replaced
 from funcnet.module.layout import Layout
-from funcnet.module.rewriting import arrays_by_path, chosen_layers, description_of, trees_of
+from funcnet.module.rewriting.parts import arrays_by_path, chosen_layers, description_of, trees_of
 from funcnet.module.specs import Spec
 from funcnet.nn import init
 from funcnet.nn.wrappers.register_parametrization import (

@@ -25,7 +25,7 @@ def description_of(model: Module | Functional) -> Module:
     It is not asked for its attribute ``module``, which wrappers such as `Repeat` have too.
 
     Example:
-        >>> from funcnet.module.rewriting import description_of
+        >>> from funcnet.module.rewriting.parts import description_of
         >>> description_of(fn.functionalize(nn.Repeat(nn.Linear(3, 3), 2)))
         Repeat(
           n=2, remat='costly', unroll=1
@@ -50,7 +50,7 @@ def chosen_layers(
         TypeError: a pattern is not a string.
 
     Example:
-        >>> from funcnet.module.rewriting import chosen_layers
+        >>> from funcnet.module.rewriting.parts import chosen_layers
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> list(chosen_layers(model, "*", nn.Linear))
         ['0', '2']
@@ -94,7 +94,7 @@ def arrays_by_path(module: Module, params: Params, state: State) -> dict[str, Ar
         ParameterTreeError: the trees are not those of the model.
 
     Example:
-        >>> from funcnet.module.rewriting import arrays_by_path
+        >>> from funcnet.module.rewriting.parts import arrays_by_path
         >>> layer = nn.Linear(3, 2)
         >>> list(arrays_by_path(layer, *fn.functionalize(layer).init(jax.random.key(0))))
         ['weight', 'bias']
@@ -111,7 +111,7 @@ def trees_of(module: Module, arrays: Mapping[str, Array]) -> tuple[Params, State
         ParameterTreeError: arrays are missing or left over.
 
     Example:
-        >>> from funcnet.module.rewriting import trees_of
+        >>> from funcnet.module.rewriting.parts import trees_of
         >>> trees_of(nn.Linear(3, 2, bias=False), {"weight": np.ones((2, 3))})[0]["weight"].shape
         (2, 3)
     """
