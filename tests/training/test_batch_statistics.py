@@ -10,6 +10,7 @@ import pytest
 import funcnet as fn
 from funcnet import data, nn, optim, parallel, training
 from funcnet import functional as F
+from tests.sampling import sampled
 
 
 def model(library, momentum):
@@ -69,8 +70,7 @@ def test_rows_that_fill_a_batch_do_not_count(images):
 
 @pytest.mark.parametrize("rules", [None, {"*weight": "fsdp"}], ids=["whole", "in parts"])
 def test_on_a_mesh(rules, images, request):
-    if request.config.getoption("grid") != "full" and rules is None:
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, rules is not None)
     net = fn.functionalize(model(nn, 0.1))
     arrays = net.init(jax.random.key(0))
     exact = training.update_batch_norm(net, *arrays, [images[:4], images[4:8], images[8:]])
@@ -115,8 +115,7 @@ def test_in_stacks_with_dropout_and_in_16_bits():
 
 
 def test_the_average_of_a_run_is_evaluated_with_statistics_of_its_own(images, request):
-    if request.config.getoption("grid") != "full":
-        pytest.skip("more of the same; with --grid=full")
+    sampled(request)
     net = fn.functionalize(
         nn.Sequential(nn.Flatten(), nn.Linear(18, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
     )

@@ -10,6 +10,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import compression, nn
+from tests.sampling import sampled
 
 LEAVES = {
     "matrix": lambda: jnp.arange(1.0, 13).reshape(3, 4),
@@ -43,11 +44,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("leaf", list(LEAVES))
 def test_masks_of_leaves(kind, leaf, request):
-    if (
-        request.config.getoption("grid") != "full"
-        and (list(LEAVES).index(leaf) - list(KINDS).index(kind)) % 4
-    ):
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, (list(LEAVES).index(leaf) - list(KINDS).index(kind)) % 4 == 0)
     values = LEAVES[leaf]()
     params = {"leaf": values, **CONSTANT}
     for amount in (0.0, 0.5, 1.0):
@@ -71,8 +68,7 @@ def test_masks_of_leaves(kind, leaf, request):
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_jit_and_vmap(kind, request):
-    if request.config.getoption("grid") != "full" and kind in ("layer", "random global"):
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, kind not in ("layer", "random global"))
     """A traced amount makes the masks of a plain one; of several models each is as it would be alone."""
     params = {"a": LEAVES["matrix"](), "b": LEAVES["stacked"](), "c": LEAVES["bfloat16"]()}
     traced = jax.jit(lambda params, amount: KINDS[kind](amount)(params))
@@ -112,8 +108,7 @@ def test_iterated_masks_are_traced_too():
     ),
 )
 def test_slices_of_layers(axis, layer, request):
-    if request.config.getoption("grid") != "full" and sum(map(ord, f"{axis}{layer}")) % 3:
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, sum(map(ord, f"{axis}{layer}")) % 3 == 0)
     made = {
         "Linear": lambda: nn.Linear(6, 4),
         "Conv1d": lambda: nn.Conv1d(6, 4, 3),

@@ -9,6 +9,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import compression, nn
+from tests.sampling import sampled
 
 RNG = np.random.default_rng(0)
 
@@ -197,8 +198,7 @@ def test_outputs_stay(model_name):
 
 
 def test_a_smaller_model_trains_and_shrinks_again(request):
-    if request.config.getoption("grid") != "full":
-        pytest.skip("more of the same; with --grid=full")
+    sampled(request)
     model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
     params, state = start(model)
     for size in (8, 4):
@@ -225,8 +225,7 @@ def test_heads_go_again():
 
 
 def test_layers_of_a_stack_keep_as_many_as_the_one_that_keeps_most(request):
-    if request.config.getoption("grid") != "full":
-        pytest.skip("more of the same; with --grid=full")
+    sampled(request)
     block = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     model = nn.Repeat(block, 2)
     params, state = start(model)
@@ -260,8 +259,7 @@ def test_masks_of_rows_are_made_whole_first():
 
 
 def test_numbers_that_are_masked_besides_stay_zero(request):
-    if request.config.getoption("grid") != "full":
-        pytest.skip("more of the same; with --grid=full")
+    sampled(request)
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     params, state = start(model)
     both = compression.combine_masks(

@@ -10,6 +10,7 @@ import pytest
 import funcnet as fn
 from funcnet import checkpoint, compression, nn, optim, training
 from funcnet import functional as F
+from tests.sampling import sampled
 
 STEPS = 12
 
@@ -60,8 +61,7 @@ def whole(mixed=False):
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["float32", "mixed"])
 def test_fit_needs_nothing_else(mixed, request):
-    if request.config.getoption("grid") != "full" and mixed:
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, not mixed)
     run, history = whole(mixed)
     sparse_halves(run.params)
     assert np.isfinite(history.records[-1]["train/loss"])
@@ -110,8 +110,7 @@ def test_pruned_weights_are_files_as_any_other(tmp_path):
 
 def test_what_training_left_is_taken_out(request):
     """Hidden units go during training, and then for good."""
-    if request.config.getoption("grid") != "full":
-        pytest.skip("more of the same; with --grid=full")
+    sampled(request)
     deep = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Sigmoid(), nn.Linear(16, 2))
     net = fn.functionalize(deep)
     rule = partial(compression.unit_masks, deep)

@@ -13,6 +13,7 @@ from funcnet import compression as C
 from funcnet import functional as F
 from funcnet import nn
 from tests.compression.quantization.weight_cases import model_and_input
+from tests.sampling import is_whole, sampled
 
 
 def _convolutions():
@@ -92,9 +93,9 @@ def _faked(name, weights, inputs, dtype=jnp.float32):
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_few_bits_compute_what_was_trained(model, weights, inputs, request):
-    full = request.config.getoption("grid") == "full"
-    if not full and (weights, inputs) != ("int8", "int8") and (model, weights, inputs) not in SOME:
-        pytest.skip("some of the grid; all of it by --grid=full")
+    all_eight = (weights, inputs) == ("int8", "int8")
+    sampled(request, all_eight or (model, weights, inputs) in SOME)
+    full = is_whole(request.config)
     made, params, state, x = _faked(model, WEIGHTS[weights], INPUTS[inputs])
     expected = jax.jit(fn.functionalize(made).apply)(params, state, x)[0]
     for products in ("integer", "float") if full or model == "stack" else ("integer",):
@@ -119,8 +120,7 @@ def test_names_and_values_of_parameters_stay(model):
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
 def test_dtypes_stay(kind, request):
-    if kind == "float16" and request.config.getoption("grid") != "full":
-        pytest.skip("some of the grid; all of it by --grid=full")
+    sampled(request, kind != "float16")
     made, params, state, x = _faked("stack", C.Int8(), C.Activations(), jnp.dtype(kind))
     for model in ((made, params, state), C.convert(made, params, state)):
         output, _ = jax.eval_shape(fn.functionalize(model[0]).apply, *model[1:], x)

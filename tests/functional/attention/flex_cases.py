@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from funcnet import functional as F
 
@@ -73,17 +72,6 @@ def capped(arrays, score, b, h, q_idx, kv_idx):
 SCORES = {"none": None, "alibi": alibi, "table": table, "capped": capped}
 
 ARRAYS = {"slopes": SLOPES, "table": TABLE}
-
-
-def is_whole(request):
-    """Say whether all products are run."""
-    return request.config.getoption("--grid") == "full"
-
-
-def sampled(request, kept):
-    """Skip a product that the quick run leaves out."""
-    if not kept and not is_whole(request):
-        pytest.skip("a sample of the products; all with --grid=full")
 
 
 def drawn(lengths, dtype=np.float64, kv_heads=HEADS, seed=1):

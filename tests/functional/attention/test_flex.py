@@ -11,7 +11,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcnet import functional as F
 from funcnet.core.dtypes import at_least_float32
-from tests.functional.attention.flex_cases import SIZES, inputs, is_whole, ours, sampled
+from tests.functional.attention.flex_cases import SIZES, inputs, ours
+from tests.sampling import is_whole, sampled
 
 FORMS = ("plain", "blocks", "counted")
 DTYPES = (jnp.float32, jnp.float16, jnp.bfloat16)
@@ -100,7 +101,7 @@ def test_transforms(request, x64, transform, kind):
     quick = QUICK_TRANSFORMS.get((transform, kind))
     sampled(request, quick)
     arrays = inputs("short")
-    compared = FORMS if is_whole(request) else ("plain", quick)
+    compared = FORMS if is_whole(request.config) else ("plain", quick)
     run = lambda form: TRANSFORMS[transform](loss_of(form, kind=kind, lengths="short"), arrays)
     agree(run, compared)
 

@@ -20,11 +20,10 @@ from tests.functional.attention.flex_cases import (
     MASKS,
     SCORES,
     drawn,
-    is_whole,
     mask_of,
     ours,
-    sampled,
 )
+from tests.sampling import is_whole, sampled
 
 torch = pytest.importorskip("torch")
 flex = pytest.importorskip("torch.nn.attention.flex_attention")
@@ -61,7 +60,7 @@ def test_values_and_gradients(request, x64, mask, score, lengths, kv_heads):
         (HEADS, 2)[number // 2 % 2],
     )
     sampled(request, (score, lengths, kv_heads) == drawn_)
-    compared = FORMS if is_whole(request) else (FORMS[0], FORMS[1 + number % 2])
+    compared = FORMS if is_whole(request.config) else (FORMS[0], FORMS[1 + number % 2])
     lengths = LENGTHS[lengths]
     arrays = drawn(lengths, kv_heads=kv_heads)
     given = [torch.tensor(x, requires_grad=True) for x in arrays]

@@ -9,6 +9,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import nn, parallel
+from tests.sampling import sampled
 
 SIZES = {1: (9,), 2: (6, 5), 3: (4, 5, 3)}
 
@@ -43,8 +44,7 @@ GRID = list(
 
 @pytest.mark.parametrize("number", range(len(GRID)), ids=lambda n: "-".join(map(str, GRID[n])))
 def test_outputs_stay(number, request):
-    if request.config.getoption("grid") != "full" and number % 40:
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, number % 40 == 0)
     axes, transpose, groups, bias, affine, channels_last = GRID[number]
     kind = f"ConvTranspose{axes}d" if transpose else f"Conv{axes}d"
     conv = getattr(nn, kind)(
@@ -245,8 +245,7 @@ def test_what_is_tied_can_be_left_out():
 
 
 def test_arrays_that_lie_on_a_mesh_stay_there(request):
-    if request.config.getoption("grid") != "full":
-        pytest.skip("more of the same; with --grid=full")
+    sampled(request)
     mesh = parallel.mesh(data=-1)
     model = nn.Sequential(
         nn.Conv2d(4, 8, 1), nn.BatchNorm2d(8), nn.ConvTranspose2d(8, 4, 1), nn.BatchNorm2d(4)

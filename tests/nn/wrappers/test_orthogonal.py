@@ -10,6 +10,7 @@ import pytest
 import funcnet as fn
 from funcnet import nn
 from tests.parity import Layer, check
+from tests.sampling import sampled
 
 LINEAR, TALL, WIDE, CONV = (
     ("Linear", (4, 4), (5, 4)),
@@ -51,8 +52,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_row(row, request):
-    if request.config.getoption("grid") != "full" and ROWS.index(row) not in (3, 11):
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, ROWS.index(row) in (3, 11))
     check(row)
 
 
@@ -73,8 +73,7 @@ def is_orthogonal(weight, tolerance=1e-5):
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 3), (2, 3, 4), (1, 1), (4, 1)], ids=str)
 def test_it_starts_as_the_weight_made_orthogonal_and_stays_so(kind, shape, request):
     sample = {"cayley": (3, 5)}
-    if request.config.getoption("grid") != "full" and sample.get(kind) != shape:
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, sample.get(kind) == shape)
 
     class One(nn.Module):
         def __init__(self):
@@ -139,8 +138,7 @@ def test_sixteen_bits(dtype):
 
 
 def test_after_another_parametrization_and_in_stacks(request):
-    if request.config.getoption("grid") != "full":
-        pytest.skip("more of the same; with --grid=full")
+    sampled(request)
 
     class Double(nn.Module):
         def __call__(self, x):

@@ -10,6 +10,7 @@ import pytest
 
 import funcnet as fn
 from funcnet import nn
+from tests.sampling import sampled
 
 P = nn.parametrizations
 
@@ -50,11 +51,7 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_stay_and_layers_are_plain(kind, place, request):
-    if (
-        request.config.getoption("grid") != "full"
-        and (list(KINDS).index(kind) - list(PLACES).index(place)) % 3
-    ):
-        pytest.skip("a sample of the product; all with --grid=full")
+    sampled(request, (list(KINDS).index(kind) - list(PLACES).index(place)) % 3 == 0)
     module = PLACES[place](KINDS[kind])
     plain = PLACES[place](lambda layer: layer)
     params, state = fn.functionalize(module).init(jax.random.key(0))

@@ -11,6 +11,7 @@ import pytest
 import funcnet as fn
 from funcnet import compression, nn, optim, parallel
 from funcnet import functional as F
+from tests.sampling import sampled
 
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -221,8 +222,7 @@ def test_an_amount_makes_the_masks_once():
 
 def test_several_models_at_once(request):
     """Optimizers of stacked models: each has masks of its own."""
-    if request.config.getoption("grid") != "full":
-        pytest.skip("more of the same; with --grid=full")
+    sampled(request)
     stacked = jax.tree.map(lambda p: jnp.stack([p, -2 * p[::-1]]), PARAMS)
     optimizer = optim.keep_masked(
         optim.adam(0.1), compression.magnitude_masks, compression.gradual(0, 0.5, 2)

@@ -7,6 +7,7 @@ import pytest
 
 from funcnet import optim
 from tests.optim import problem
+from tests.sampling import sampled
 from tests.tracing import CountingJit
 
 PARAMS = {"w": jnp.ones((2, 2)), "b": jnp.zeros(3)}
@@ -50,11 +51,7 @@ DECAYS = {
 @pytest.mark.parametrize("name", DECAYS)
 @pytest.mark.parametrize(("start", "every"), [(0, 1), (1, 1), (4, 1), (0, 3), (3, 2), (20, 1)])
 def test_averages_equal_pytorch(name, start, every, x64, request):
-    if (
-        request.config.getoption("grid") != "full"
-        and (list(DECAYS).index(name) + start + every) % 3
-    ):
-        pytest.skip("a third of the product; all with --grid=full")
+    sampled(request, (list(DECAYS).index(name) + start + every) % 3 == 0)
     torch = pytest.importorskip("torch")
     decay, options = DECAYS[name]
     params, noise = problem.make(10)
