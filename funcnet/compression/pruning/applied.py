@@ -110,6 +110,7 @@ def split_pruned(arrays: NamedArrays) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         ValueError: of a pair one is missing.
+        TypeError: the arrays are in nested dicts.
 
     Example:
         >>> pruned = {"fc.weight_orig": np.ones(2), "fc.weight_mask": np.array([1.0, 0.0])}
@@ -119,6 +120,10 @@ def split_pruned(arrays: NamedArrays) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Reference: ``torch.nn.utils.prune.remove``
     """
+    if any(isinstance(array, Mapping) for array in arrays.values()):
+        raise TypeError(
+            "split_pruned takes arrays by dotted name, as checkpoint.load_arrays(path) returns them; got nested dicts"
+        )
     originals = _named(arrays, "_orig")
     masks = {path: jnp.asarray(mask).astype(bool) for path, mask in _named(arrays, "_mask").items()}
     lone = sorted(originals.keys() ^ masks.keys())

@@ -112,6 +112,11 @@ def linear_probe(
     x_test, y_test = _gathered(layers, held_out, take, "held_out")
     for read in (y, y_test):
         _check_targets(read, method)
+    if y.shape[1:] != y_test.shape[1:] or _are_classes(y) != _are_classes(y_test):
+        raise ValueError(
+            f"targets held out must be like those that are fitted; got {y_test.dtype}{list(y_test.shape)} and "
+            f"{y.dtype}{list(y.shape)}"
+        )
     classes = int(max(y.max(), y_test.max())) + 1 if _are_classes(y) else None
     fit = _ridge if method == "ridge" else _logistic
     found = {}

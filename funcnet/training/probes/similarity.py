@@ -195,7 +195,11 @@ def _rbf(products: Array, pairs: Array, bandwidth: float) -> Array:
     sizes = jnp.diagonal(products)
     squares = jnp.maximum(sizes[:, None] + sizes - 2 * products, 0)
     median = jnp.nanmedian(jnp.where(pairs, squares, jnp.nan))
-    return jnp.exp(-squares / (2 * bandwidth**2 * jnp.where(median > 0, median, 1)))
+    alike = jnp.exp(-squares / (2 * bandwidth**2 * jnp.where(median > 0, median, 1)))
+    differ = jnp.max(jnp.where(pairs, squares, 0)) > 0
+    return jnp.where(
+        differ, alike, 0
+    )  # centered, ones would be rounding alone, and alike each other
 
 
 def _scale(valid: Array, dtype: Any) -> Array:

@@ -277,3 +277,5 @@ def test_what_cannot_be_cut_or_joined_raises():
         compression.combine_masks({"w": np.ones(2)}, {"w": np.ones(3)})
     with pytest.raises(ValueError, match="only one of the pair"):
         compression.split_pruned({"w_orig": np.ones(2)})
+    with pytest.raises(TypeError, match="by dotted name"):
+        compression.split_pruned({"fc": {"weight": np.ones(2)}})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from funcnet import functional as F
+from tests.sampling import sampled
 
 CLASSES = 5
 SHAPES = {"one": (CLASSES,), "batch": (7, CLASSES), "places": (3, CLASSES, 2, 2)}
@@ -41,8 +42,7 @@ PRODUCTS = list(product(LOSSES, SHAPES, ["mean", "sum", "none"], [False, True]))
     "number", range(len(PRODUCTS)), ids=lambda n: "-".join(map(str, PRODUCTS[n]))
 )
 def test_it_is_the_smoothing_of_cross_entropy(number, request):
-    if request.config.getoption("--grid") != "full" and number % 10:
-        pytest.skip("a tenth of the products; all with --grid=full")
+    sampled(request, number % 10 == 0)
     name, shape, reduction, ignored = PRODUCTS[number]
     x, y = scores(SHAPES[shape]), labels(SHAPES[shape], ignored)
     weight = jnp.array([0.5, 1.0, 2.0, 0.1, 1.5]) if "weight" in name else None
@@ -101,7 +101,7 @@ def test_answers_of_yes_or_no(loss, dtype):
         assert smoothed(x.astype(jnp.bfloat16), y.astype(dtype)).dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_gradients_under_jit_and_dtypes(dtype):
     x, y = scores((7, CLASSES)).astype(dtype), labels((7, CLASSES), True)
     smoothed = F.label_smoothing(lambda x, y: F.cross_entropy(x, y), 0.3)

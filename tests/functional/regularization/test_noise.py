@@ -18,9 +18,8 @@ LAYERS = {1: nn.DropBlock1d, 2: nn.DropBlock2d, 3: nn.DropBlock3d}
 KEY = jax.random.key(3)
 
 
-@pytest.mark.parametrize(
-    ("mode", "shape"), [("row", (6,)), ("row", (6, 3, 2, 2)), ("batch", (6, 3))], ids=str
-)
+@pytest.mark.parametrize("shape", [(6,), (6, 3), (6, 3, 2, 2)], ids=str)
+@pytest.mark.parametrize("mode", ["batch", "row"])
 def test_a_branch_is_dropped_as_a_whole(mode, shape):
     keys = jax.random.split(KEY, 400)
     drop = jax.jit(jax.vmap(lambda key: F.stochastic_depth(jnp.ones(shape), 0.25, mode, key=key)))
@@ -33,9 +32,8 @@ def test_a_branch_is_dropped_as_a_whole(mode, shape):
     assert abs((decisions == 0).mean() - 0.25) < 4 * deviation
 
 
-@pytest.mark.parametrize(
-    ("mode", "dtype"), [("batch", jnp.bfloat16), ("row", jnp.float16), ("row", jnp.float32)]
-)
+@pytest.mark.parametrize("mode", ["batch", "row"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_ends_of_stochastic_depth(mode, dtype):
     x = jax.random.normal(KEY, (4, 3)).astype(dtype)
     assert (F.stochastic_depth(x, 0.5, mode, False) == x).all()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from funcnet import functional as F
+from tests.sampling import sampled
 
 SHAPES = [(4, 4), (3, 5), (5, 3), (4, 2, 3), (2, 3, 2, 2), (1, 6)]
 KINDS = ["soft", "double", "coherence", "restricted", "spectral"]
@@ -40,8 +41,7 @@ PRODUCTS = list(product(KINDS, SHAPES))
     "number", range(len(PRODUCTS)), ids=lambda n: "-".join(map(str, PRODUCTS[n]))
 )
 def test_values_and_gradients(number, request):
-    if request.config.getoption("--grid") != "full" and number % 4:
-        pytest.skip("a fourth of the products; all with --grid=full")
+    sampled(request, number % 4 == 0)
     kind, shape = PRODUCTS[number]
     weight = jax.random.normal(jax.random.key(1), shape)
     value, gradient = jax.jit(jax.value_and_grad(penalty(kind)))(weight)

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import funcnet as fn
 from funcnet import functional as F
 from funcnet import nn
+from tests.sampling import sampled
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (8, 3))
@@ -49,8 +50,11 @@ def by_hand(path, mixup, x=X):
     return mix("3", F.linear(h, PARAMS["3"]["weight"], PARAMS["3"]["bias"]))
 
 
-@pytest.mark.parametrize(("path", "share"), [("0", None), ("2.2", 0.3)])
-def test_a_layer_hands_on_mixtures(path, share):
+@pytest.mark.parametrize(
+    ("path", "share"), [("0", None), ("1", 0.3), ("2.0", None), ("2.2", 0.3), ("3", None)]
+)
+def test_a_layer_hands_on_mixtures(path, share, request):
+    sampled(request, path in ("0", "2.2"))
     mixup = fn.manifold_mixup(NET, path, jax.random.key(5), share=share)
     np.testing.assert_allclose(
         jax.jit(lambda p: outputs(mixup.net, p))(PARAMS), by_hand(path, mixup), atol=1e-5
@@ -104,7 +108,7 @@ def test_gradients_and_shares_follow_the_beta_distribution():
     assert float(shares.std()) == pytest.approx(0.189, abs=0.03)  # 1 / sqrt(4 (2·3 + 1))
 
 
-@pytest.mark.parametrize("kind", ["Explicit"])
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
 def test_on_a_mesh_it_is_the_same(kind):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(getattr(jax.sharding.AxisType, kind),))
     x = jax.device_put(X, NamedSharding(mesh, PartitionSpec("data")))
@@ -118,7 +122,7 @@ def test_on_a_mesh_it_is_the_same(kind):
         np.testing.assert_allclose(jax.jit(run)(x, KEY), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_dtypes_and_empty_batches(dtype):
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), PARAMS)
     mixup = fn.manifold_mixup(NET, "1", KEY)

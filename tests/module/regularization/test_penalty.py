@@ -22,7 +22,7 @@ def block():
     return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
 
 
-@pytest.mark.parametrize("function", [F.orthogonal_penalty, jnp.linalg.norm])
+@pytest.mark.parametrize("function", [F.orthogonal_penalty, F.spectral_penalty, jnp.linalg.norm])
 def test_layers_of_a_stack_count_each_for_itself(function):
     net, params = made(nn.Sequential(nn.Repeat(block(), 3), nn.Linear(4, 2)))
     stacked = [params["0"]["module"][name]["weight"] for name in ("0", "2")]

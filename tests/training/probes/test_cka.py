@@ -52,7 +52,7 @@ def by_hand(parts, kernel, other=None):
     return cross / np.sqrt(np.outer(own, of_other))
 
 
-@pytest.mark.parametrize(("size", "kernel"), [(16, "linear")])
+@pytest.mark.parametrize(("size", "kernel"), [(48, "linear"), (16, "rbf"), (16, "linear")])
 def test_it_is_the_formula(size, kernel):
     parts = np.split(X, len(X) // size)
     found = fn.training.cka(NET, PARAMS, STATE, PATHS, parts, kernel=kernel)
@@ -123,6 +123,10 @@ def test_the_table_the_picture_and_what_is_refused(tmp_path):
     assert (tmp_path / "cka.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="names of rows"):
         fn.training.pictures.similarity_matrix(np.eye(2), rows=["a"])
+    silent = fn.functionalize(nn.Sequential(nn.Linear(3, 6), nn.Threshold(1e9, 0.5)))
+    for kernel in ("linear", "rbf"):
+        told = fn.training.cka(silent, {"0": PARAMS["0"]}, STATE, "*", [X], kernel=kernel).values
+        np.testing.assert_array_equal(np.isfinite(told), [[True, False], [False, False]])
     with pytest.raises(ValueError, match="four real rows"):
         fn.training.cka(NET, PARAMS, STATE, PATHS, [X[:3]])
     with pytest.raises(ValueError, match="kernel must be one of"):

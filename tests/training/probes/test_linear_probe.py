@@ -36,7 +36,7 @@ def closed_form(rows, targets, penalty):
     return solved[:-1], solved[-1]
 
 
-@pytest.mark.parametrize(("size", "penalty"), [(16, 10.0)])
+@pytest.mark.parametrize(("size", "penalty"), [(50, 0.1), (16, 10.0)])
 def test_ridge_is_least_squares(size, penalty):
     probes = fn.training.linear_probe(
         NET, PARAMS, STATE, ["1", "2.1"], batches(size), batches(size), penalty=penalty
@@ -125,6 +125,7 @@ def test_refused():
     refused("argmax", targets=np.eye(3, dtype=int)[LABELS])
     refused("class index", targets=LABELS - 1)
     refused("class index", held_out=batches(50, LABELS - 1))
+    refused("targets held out must be like", held_out=batches(50, np.eye(3)[LABELS]))
     refused("batches is empty", batches_of=[])
     none = {"image": X, "label": LABELS, "valid": np.zeros(50, bool)}
     refused("held_out is empty", held_out=[none])
