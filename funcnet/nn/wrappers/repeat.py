@@ -1,5 +1,6 @@
 """A block repeated: copies that differ in their arrays only, compiled once."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from funcnet.nn.wrappers.base import (
     keeping,
     policy_of,
 )
+from funcnet.nn.wrappers.remat import Remat
 
 __all__ = ["Repeat"]
 
@@ -34,7 +36,9 @@ class Repeat(ModuleWrapper):
             that is cheap; kept are results of matrix products (not attention's scores), convolutions,
             attention and what ``transforms.checkpoint_name`` marks. ``True``: everything, so that memory holds
             only the values between blocks. ``False``: nothing. A function: one of
-            ``jax.checkpoint_policies``; another word: as in ``transforms.saving_policy``.
+            ``jax.checkpoint_policies``; another word: as in ``transforms.saving_policy``. A block that is a `Remat`
+            says itself what is kept, unless something else than ``"costly"`` is given here; within a block, what is
+            kept here is kept of a `Remat` too.
         unroll: how many blocks the loop's body holds.
 
     Shape:
@@ -64,11 +68,17 @@ class Repeat(ModuleWrapper):
         """Where the copies' names stand: ``n`` of them instead of the attribute's."""
         return {"module": self.n}
 
+    @property
+    def policy(self) -> Callable[..., bool] | None:
+        """What the backward pass keeps of each block; None for everything."""
+        policy = policy_of("Repeat", self.remat)
+        return None if self.remat == "costly" and isinstance(self.module, Remat) else policy
+
     def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
         """Apply the copies in turn."""
         if infers_shapes(self):
             return self.module(input, *args, **kwargs)
-        policy = policy_of("Repeat", self.remat)
+        policy = self.policy
         gather = "call" if policy is None else "region"
         part = TransformedPart(self.module, self.n, gather=gather)
 

@@ -9,7 +9,7 @@ from funcnet.core.aliases import Key, Params, State
 from funcnet.module.binding.bind import infers_shapes
 from funcnet.module.functionalize import TransformedPart
 from funcnet.module.layout import Layout
-from funcnet.nn.wrappers.base import check_same_structure, keeping, policy_of
+from funcnet.nn.wrappers.base import check_same_structure, keeping
 from funcnet.nn.wrappers.repeat import Repeat
 from funcnet.parallel.pipeline.gpipe import run_gpipe
 from funcnet.parallel.pipeline.microbatches import (
@@ -97,7 +97,7 @@ def stack_axes(mesh: Mesh, layout: Layout, path: str) -> list[str | None]:
 
 def stage_part(repeat: PipelinedRepeat) -> TransformedPart:
     """Return a bound Repeat's block as a pure function."""
-    gather = "call" if policy_of("Repeat", repeat.remat) is None else "region"
+    gather = "call" if repeat.policy is None else "region"
     return TransformedPart(repeat.module, repeat.n, gather=gather)
 
 
@@ -125,6 +125,6 @@ def run_blocks(
         check_same_structure("Repeat", y, x)
         return y, left
 
-    body = keeping(body, part.policy(policy_of("Repeat", repeat.remat)))
+    body = keeping(body, part.policy(repeat.policy))
     count = repeat.n // repeat.pipeline.stages
     return jax.lax.scan(body, x, layers, count, unroll=repeat.unroll)

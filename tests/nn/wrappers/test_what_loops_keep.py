@@ -162,6 +162,13 @@ def test_computing_all_again_keeps_what_is_between_the_blocks(remat):
     assert kept(nn.Repeat(MLP(), COPIES, remat=remat), x) == [(SEQUENCE, "float32")]
 
 
+def test_a_block_that_is_a_remat_says_what_is_kept():
+    x = jnp.ones((BATCH, LENGTH, WIDTH))
+    plain = kept(nn.Repeat(MLP(), COPIES), x)
+    assert kept(nn.Repeat(nn.Remat(MLP()), COPIES), x) == [(SEQUENCE, "float32")]
+    assert sorted(kept(nn.Repeat(nn.Remat(MLP(), policy="costly"), COPIES), x)) == sorted(plain)
+
+
 class Step(nn.Module):
     def __init__(self):
         self.linear = nn.Linear(WIDTH, WIDTH)
