@@ -1,6 +1,5 @@
 """How much of a model is zero: a table by path."""
 
-import html
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from funcnet.core.aliases import ArrayLike, PyTree
 from funcnet.core.files import readable_bytes
 from funcnet.core.leaf_kinds import check_holds_arrays, is_trainable
 from funcnet.core.paths import leaves_with_paths, select
-from funcnet.module.summaries.text_table import text_table
+from funcnet.module.summaries.text_table import html_table, text_table
 
 __all__ = ["Sparsity", "SparsityRow", "sparsity"]
 
@@ -98,13 +97,7 @@ class Sparsity:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def row(cells: Iterable[str], tag: str) -> str:
-            return (
-                "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-            )
-
-        body = "".join(row(cells, "td") for cells in self._cells())
-        return f"<table>{row(_HEADS, 'th')}{body}</table><p>{html.escape(self._total)}</p>"
+        return html_table(_HEADS, self._cells(), self._total)
 
 
 _HEADS = ("array", "shape", "numbers", "zeros", "share", "bytes")

@@ -1,6 +1,5 @@
 """What few bits cost: by layer, the error of the weight and of the output, and bytes; and which layers mind most."""
 
-import html
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from funcnet.module.description import layout_of
 from funcnet.module.functionalize import functionalize
 from funcnet.module.observe import capture
 from funcnet.module.rewriting.parts import arrays_by_path, chosen_layers, trees_of
-from funcnet.module.summaries.text_table import text_table
+from funcnet.module.summaries.text_table import html_table, text_table
 
 __all__ = ["Costs", "LayerCost", "quantization_report", "sensitivity"]
 
@@ -93,11 +92,8 @@ class Costs:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def line(cells: tuple[str, ...], tag: str) -> str:
-            return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-        head, *rows = self._table()
-        return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+        heads, *rows = self._table()
+        return html_table(heads, rows)
 
 
 def quantization_report(

@@ -1,8 +1,9 @@
-"""Rows of cells as lines of text: names to the left, numbers to the right."""
+"""Rows of cells as lines of text, names to the left, numbers to the right; or as HTML for notebooks."""
 
+import html
 from collections.abc import Iterable, Sequence
 
-__all__ = ["readable_count", "text_table"]
+__all__ = ["html_table", "readable_count", "text_table"]
 
 
 def text_table(
@@ -35,6 +36,23 @@ def text_table(
     ]
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join([lines[0], rule, *lines[1:], rule])
+
+
+def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], total: str = "") -> str:
+    """Lay out a table for a notebook.
+
+    Example:
+        >>> from funcnet.module.summaries.text_table import html_table
+        >>> html_table(("layer", "bytes"), [("a<b", "12")], "in all 12")
+        '<table><tr><th>layer</th><th>bytes</th></tr><tr><td>a&lt;b</td><td>12</td></tr></table><p>in all 12</p>'
+    """
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    body = "".join(line(cells, "td") for cells in rows)
+    end = f"<p>{html.escape(total)}</p>" if total else ""
+    return f"<table>{line(heads, 'th')}{body}</table>{end}"
 
 
 def readable_count(number: float) -> str:
