@@ -1,6 +1,6 @@
 """What each way to spread a model costs, on paper: bytes sent and held by one device in one step of training.
 
-    python -m benchmarks.parallel_costs          # the tables of docs/parallel.md
+    python -m benchmarks.parallel_costs          # the tables of docs/guides/parallel.md
 
 The formulas count exchanges that go round a ring, the cheapest way for large arrays: an all-reduce among n devices
 sends 2 (n - 1) / n of the array, an all-gather or a reduce-scatter (n - 1) / n. `tests/parallel/test_costs.py` holds

@@ -113,7 +113,7 @@ BFLOAT16 = 16
 
 
 def iree(model, function, folder, batches):
-    """Save with programs for these batches; compile each as docs/export_iree.md says."""
+    """Save with programs for these batches; compile each as docs/guides/export_iree.md says."""
     sizes = [{"batch": each} for each in batches]
     path = export.save(
         folder / "model.fnx",
@@ -122,7 +122,7 @@ def iree(model, function, folder, batches):
         model.state,
         sizes=sizes,
     )
-    page = (Path(__file__).parents[2] / "docs" / "export_iree.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "export_iree.md").read_text()
     script = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     script = script.replace('"model.fnx"', repr(str(path)))
     calls = {}

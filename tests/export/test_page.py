@@ -1,4 +1,4 @@
-"""docs/export.md: its code runs as printed, what it names is there, and the format is as it says."""
+"""docs/guides/export.md: its code runs as printed, what it names is there, and the format is as it says."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from funcnet import export, nn
 from tests.integration.environment import run_script
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "export.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "export.md").read_text()
 
 NEEDS = {
     "export.onnx(": ("onnx", "onnxruntime"),
@@ -49,7 +49,7 @@ def test_what_the_page_names_exists():
     for name in sorted(set(re.findall(r"export\.(\w+)\(", PAGE)) - {"export"}):
         assert hasattr(export, name) or name == "Dim", name
     for path in sorted(set(re.findall(r"\]\(([\w/.]+)\)", PAGE))):
-        assert (ROOT / "docs" / path).exists(), path
+        assert (ROOT / "docs" / "guides" / path).exists(), path
     header = (ROOT / "funcnet/export/native/sources/funcnet.h").read_text()
     for name in sorted(set(re.findall(r"\b(fn_\w+)\(", PAGE))):
         assert name in header, name

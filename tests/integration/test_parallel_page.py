@@ -1,4 +1,4 @@
-"""docs/parallel.md: its code runs as printed, its plan has the numbers that it shows, its files are there."""
+"""docs/guides/parallel.md: its code runs as printed, its plan has the numbers that it shows, its files are there."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.integration.environment import run_script
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "parallel.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "parallel.md").read_text()
 
 
 def test_the_code_prints_the_plan_that_is_shown():

@@ -1,4 +1,4 @@
-"""docs/sequences.md: its code runs as printed, and what it names is there."""
+"""docs/guides/sequences.md: its code runs as printed, and what it names is there."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from funcnet import functional as F
 from tests.integration.environment import run_script
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "sequences.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "sequences.md").read_text()
 
 
 def test_the_code_runs(tmp_path):

@@ -1,4 +1,4 @@
-"""docs/smaller.md: its code runs as printed, and what it names is there and takes what it is given."""
+"""docs/guides/smaller.md: its code runs as printed, and what it names is there and takes what it is given."""
 
 import ast
 import inspect
@@ -11,7 +11,7 @@ from funcnet import functional as F
 from tests.integration.environment import run_script
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "smaller.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "smaller.md").read_text()
 PROSE = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
 PLACES = {
     "fn": fn,
@@ -46,7 +46,7 @@ def test_what_the_page_names_exists():
             assert hasattr(value, part), name
             value = getattr(value, part)
     for path in sorted(set(re.findall(r"\]\(([\w/.]+)\)", PAGE))):
-        assert (ROOT / "docs" / path).exists(), path
+        assert (ROOT / "docs" / "guides" / path).exists(), path
 
 
 def test_calls_in_the_text_give_arguments_that_there_are():

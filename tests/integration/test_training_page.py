@@ -1,4 +1,4 @@
-"""docs/training.md: its code runs as printed, and what it names is there and takes what it is given."""
+"""docs/guides/training.md: its code runs as printed, and what it names is there and takes what it is given."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ from funcnet import optim, training
 from tests.integration.environment import run_script
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "training.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "training.md").read_text()
 PROSE = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
 
 
@@ -34,7 +34,7 @@ def test_what_the_page_names_exists():
     for name in sorted(set(re.findall(r"`([A-Z]\w+)`", listed))):
         assert hasattr(training.metrics, name), name
     for path in sorted(set(re.findall(r"\]\(([\w/.]+)\)", PAGE))):
-        assert (ROOT / "docs" / path).exists(), path
+        assert (ROOT / "docs" / "guides" / path).exists(), path
 
 
 def test_observers_take_what_the_table_gives_them(tmp_path):

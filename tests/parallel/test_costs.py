@@ -12,7 +12,7 @@ from examples.models import llama
 from funcnet import functional as F
 from funcnet import nn, optim, parallel
 
-PAGE = Path(__file__).parents[2] / "docs" / "parallel.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "parallel.md"
 BLOCKS, WIDTH, WORDS, TIME, BATCH = 3, 32, 64, 8, 16
 
 

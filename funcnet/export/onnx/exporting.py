@@ -76,7 +76,7 @@ def onnx(
         verify: run and compare. Without it a wrong file would be written in silence.
         examples: sets of real inputs to compare on, instead of random ones: ``[(x,), (y,)]``.
         tolerance: the largest difference allowed, relative to the largest number of an output.
-        rules: for operations that funcnet does not know: docs/export_onnx.md.
+        rules: for operations that funcnet does not know: docs/guides/export_onnx.md.
         preprocess: a pure function that is applied to the inputs first; it becomes part of the file.
         returns_state: whether the new state is an output as well.
         **keywords: static arguments of the function, such as ``train=False``.

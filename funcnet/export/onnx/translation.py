@@ -133,7 +133,7 @@ class Translator:
             listed = "; ".join(f"{kind}{at}" for kind, at in unknown.items())
             raise ExportError(
                 f"ONNX: no rule is there for these operations: {listed}. Write the computation another way, or give "
-                "a rule of your own: export.onnx(..., rules={kind: rule}), see docs/export_onnx.md"
+                "a rule of your own: export.onnx(..., rules={kind: rule}), see docs/guides/export_onnx.md"
             )
 
 

@@ -1,4 +1,4 @@
-"""The recipe of docs/export_iree.md works: its own code is run, on artifacts of models."""
+"""The recipe of docs/guides/export_iree.md works: its own code is run, on artifacts of models."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
     not installed("iree.compiler", "iree.runtime"), reason='needs IREE: pip install "funcnet[iree]"'
 )
 
-PAGE = Path(__file__).parents[3] / "docs" / "export_iree.md"
+PAGE = Path(__file__).parents[3] / "docs" / "guides" / "export_iree.md"
 EXAMPLES = ("gpt2", "llama", "bert", "vit", "resnet", "unet", "lstm_lm")
 SAMPLE = {"lstm_lm", "mlp"}
 SIZE = 3

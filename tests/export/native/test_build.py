@@ -170,7 +170,7 @@ def test_what_save_writes_runs(built, tmp_path):
 
 def test_the_ten_lines_of_the_documentation_run(tmp_path):
     """As they stand on the page, with the command that stands there."""
-    page = (Path(fn.__file__).parents[1] / "docs" / "export_native.md").read_text()
+    page = (Path(fn.__file__).parents[1] / "docs" / "guides" / "export_native.md").read_text()
     (code,) = re.findall(r"```cpp\n(#include.*?)```", page, re.DOTALL)
     (flags,) = re.findall(r"\$ g\+\+ (.*?) digits\.cpp", page)
     (tmp_path / "digits.cpp").write_text(code)
