@@ -1,1 +1,1 @@
-"""The documentation site. ``python -m docs.build`` makes it; pages are Markdown, and what a program can write it writes."""
+"""The documentation site, which ``python -m docs.build`` makes of pages that people write and of what programs write."""

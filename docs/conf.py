@@ -5,11 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import funcnet as fn  # noqa: E402
+import funcnet as fn
 
 project = "funcnet"
 author = "the funcnet developers"
-copyright = f"2026, {author}"  # noqa: A001
+copyright = f"2026, {author}"
 version = release = fn.__version__
 
 extensions = [
