@@ -1,1 +1,1 @@
-"""The documentation site, which ``python -m docs.build`` makes of pages that people write and of what programs write."""
+"""The documentation site, made by ``python -m docs.build`` of pages that people write and that programs write."""
