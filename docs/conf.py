@@ -1,5 +1,6 @@
 """Settings of Sphinx. The pages are in ``docs/_build/source``, which `docs.build` fills."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -20,12 +21,15 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "sphinx_design",
-    "sphinx-mathjax-offline",
 ]
 default_role = "py:obj"
 html_theme = "furo"
 html_title = f"funcnet {release}"
-html_static_path = ["theme"]
+html_static_path = ["theme/static"]
+templates_path = ["theme/templates"]
+html_css_files = ["funcnet.css"]
+html_favicon = "theme/static/logo.svg"
+html_logo = "theme/static/logo.svg"
 html_copy_source = False
 
 autodoc_typehints = "signature"
@@ -36,3 +40,8 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+_mathjax = importlib.util.find_spec("sphinx-mathjax-offline")
+if _mathjax and _mathjax.origin:  # its files alone: as an extension it forbids reading in parallel
+    html_static_path.append(str(Path(_mathjax.origin).parent / "static"))
+mathjax_path = "mathjax/tex-chtml.js"
