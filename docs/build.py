@@ -72,12 +72,14 @@ def build(out: Path, only: list[str] | None, execute: bool, processes: int) -> P
     from docs.generation import assemble
     from docs.generation import execute as executing
     from docs.generation.publish import publish
+    from docs.generation.summaries import write_summaries
 
     room = assemble.BUILD / ("work" if only is None else "work-preview")
     pages = timed("pages", lambda: assemble.collect(only))
     pages = timed("executed", lambda: executing.execute_all(pages, processes, execute))
     assemble.write(room / "source", pages)
     timed("site", lambda: html(room / "source", room / "html", processes, strict=only is None))
+    write_summaries(room / "html")
     timed("links", lambda: check(room / "html", strict=only is None))
     return publish(room / "html", out, funcnet.__version__)
 

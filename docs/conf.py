@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import funcnet as fn
+from docs.theme.look import OPTIONS, SIDEBARS
 
 project = "funcnet"
 author = "the funcnet developers"
@@ -30,6 +31,12 @@ templates_path = ["theme/templates"]
 html_css_files = ["funcnet.css"]
 html_favicon = "theme/static/logo.svg"
 html_logo = "theme/static/logo.svg"
+html_theme_options = OPTIONS
+html_sidebars = SIDEBARS
+html_show_sphinx = False
+pygments_style = "friendly"
+pygments_dark_style = "nord"
+nb_merge_streams = True
 html_copy_source = False
 
 autodoc_typehints = "signature"
