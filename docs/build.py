@@ -73,6 +73,7 @@ def build(out: Path, only: list[str] | None, execute: bool, processes: int) -> P
     from docs.generation import execute as executing
     from docs.generation.publish import publish
     from docs.generation.summaries import write_summaries
+    from docs.generation.text import as_text
 
     room = assemble.BUILD / ("work" if only is None else "work-preview")
     pages = timed("pages", lambda: assemble.collect(only))
@@ -80,6 +81,8 @@ def build(out: Path, only: list[str] | None, execute: bool, processes: int) -> P
     assemble.write(room / "source", pages)
     timed("site", lambda: html(room / "source", room / "html", processes, strict=only is None))
     write_summaries(room / "html")
+    text = timed("text", lambda: as_text(pages, funcnet.__version__))
+    (room / "html" / "llms.txt").write_text(text)
     timed("links", lambda: check(room / "html", strict=only is None))
     return publish(room / "html", out, funcnet.__version__)
 
