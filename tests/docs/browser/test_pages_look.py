@@ -1,4 +1,4 @@
-"""Pages of the site in Chromium: on a wide screen and a phone, light and dark. ``FUNCNET_PICTURES=DIR`` keeps pictures."""
+"""Pages of the site in Chromium, on a wide screen and a phone, light and dark; ``FUNCNET_PICTURES=DIR`` keeps pictures."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,8 @@ WIDER = """(() => {
     const clipped = (e) => e && e !== document.body &&
         (["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX) || clipped(e.parentElement));
     return [...document.querySelectorAll("article *")]
-        .filter((e) => e.getBoundingClientRect().right > room + 1 && !clipped(e.parentElement) && e.tagName !== "MJX-ASSISTIVE-MML")
+        .filter((e) => e.getBoundingClientRect().right > room + 1 && !clipped(e.parentElement))
+        .filter((e) => e.tagName !== "MJX-ASSISTIVE-MML")
         .map((e) => `${e.tagName} ${e.className} ${e.textContent.slice(0, 40)}`).slice(0, 5);
 })()"""
 """What reaches out of the page, and is in nothing that scrolls."""
