@@ -47,12 +47,13 @@ def html(source: Path, target: Path, processes: int, strict: bool) -> None:
 
 def check(site: Path, strict: bool) -> None:
     """Check the links of a site; exit where one is broken."""
-    from docs.generation.links import check_links, external_links
+    from docs.generation.links import Links
 
-    broken = check_links(site)
+    links = Links.read(site)
+    broken = links.broken()
     for line in broken[:50]:
         print(line, file=sys.stderr)
-    listed = "".join(f"{address}\t{pages[0]}\n" for address, pages in external_links(site).items())
+    listed = "".join(f"{address}\t{pages[0]}\n" for address, pages in links.external().items())
     (site.parent / "external_links.txt").write_text(listed)
     if broken and strict:
         sys.exit(f"{len(broken)} links are broken")

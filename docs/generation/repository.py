@@ -115,6 +115,8 @@ def rewrite_links(text: str, path: str, page: str, name_of: NameOf, wanted: set[
             return match[0]
         if place.startswith("source/"):
             wanted.add(linked)
+        if name_of(place) == "index.md" != place:  # a preview
+            anchor = where = ""
         there = posixpath.relpath(name_of(place), posixpath.dirname(page) or ".")
         return f"{opened}{there}{anchor}{where}{closed}"
 
