@@ -1,0 +1,1 @@
+"""What Sphinx is taught: the names of funcnet, its source, its formulas."""
