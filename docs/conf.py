@@ -21,6 +21,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx-mathjax-offline",
+    "docs.extensions.formulas",
 ]
 default_role = "py:obj"
 html_theme = "furo"

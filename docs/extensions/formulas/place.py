@@ -1,0 +1,114 @@
+"""Put formulas in the place of literals on pages of the reference."""
+
+import re
+from collections.abc import Sequence
+
+from docutils import nodes
+from sphinx import addnodes
+
+from docs.extensions.formulas.latex import latex, write
+from docs.extensions.formulas.parse import parse
+from docs.extensions.formulas.recognize import is_formula, letters
+from docs.extensions.formulas.tree import Row
+
+__all__ = ["place_formulas"]
+
+SEPARATOR = re.compile(r"[\s,;]*(and\s+)?")
+"""What may stand between formulas that are shown one below the other."""
+
+
+def place_formulas(document: nodes.document) -> None:
+    """Turn what is mathematics into formulas: those that define something into displays."""
+    described = list(document.findall(addnodes.desc))
+    for desc in described or [document]:
+        _place(desc)
+
+
+def _place(desc: nodes.Element) -> None:
+    literals = [each for each in desc.findall(nodes.literal) if _may_be_formula(each)]
+    known = frozenset().union(
+        *(letters(parse(each.astext())) for each in literals if is_formula(each.astext()))
+    )
+    arguments = frozenset(
+        name.astext()
+        for signature in list(desc.findall(addnodes.desc_signature))[:1]
+        for parameter in signature.findall(addnodes.desc_parameter)
+        for name in list(parameter.findall(addnodes.desc_sig_name))[:1]
+    )
+    formulas = {id(each) for each in literals if is_formula(each.astext(), known, arguments)}
+    for content in [each for each in desc.children if isinstance(each, addnodes.desc_content)]:
+        paragraphs = [each for each in content.children if isinstance(each, nodes.paragraph)]
+        for number, paragraph in enumerate(paragraphs):
+            _display(paragraph, formulas, first=number == 0)
+    for each in literals:
+        if id(each) in formulas and each.parent is not None:
+            written = latex(each.astext())
+            each.replace_self(nodes.math(written, written))
+
+
+def _may_be_formula(literal: nodes.literal) -> bool:
+    return not literal["classes"] and not isinstance(
+        literal.parent, nodes.reference | addnodes.pending_xref | addnodes.download_reference
+    )
+
+
+def _display(paragraph: nodes.paragraph, formulas: set[int], first: bool) -> None:
+    """Take a paragraph apart where its formulas define what it is about.
+
+    These are a run of formulas after the colon of a summary, with none behind them, and a run at the beginning of a
+    further paragraph, up to a comma, a semicolon or the end.
+    """
+    children = list(paragraph.children)
+    start = 0
+    if first:
+        start = next((i for i, e in enumerate(children) if id(e) in formulas), 0)
+        if start == 0 or not children[start - 1].astext().rstrip().endswith(":"):
+            return
+    end = start
+    while end < len(children) and id(children[end]) in formulas:
+        end += 2 if _joins(children[end + 1 : end + 3], formulas) else 1
+    if end == start or any(id(each) in formulas for each in children[end:] if first):
+        return
+    rest = "".join(each.astext() for each in children[end:])
+    if not first and rest.strip() and rest[0] not in ",;.":
+        return
+    shown = [each.astext() for each in children[start:end] if id(each) in formulas]
+    block = nodes.math_block("", _aligned(shown), number=None, label=None, nowrap=False)
+    block["no-wrap"] = False
+    pieces: list[nodes.Node] = [block]
+    if start:
+        pieces.insert(0, nodes.paragraph("", "", *children[:start]))
+    if tail := _without_sign(children[end:]):
+        pieces.append(nodes.paragraph("", "", *tail))
+    paragraph.replace_self(pieces)
+
+
+def _joins(following: Sequence[nodes.Node], formulas: set[int]) -> bool:
+    """Whether a sign alone stands between a formula and the next one."""
+    if len(following) < 2 or id(following[1]) not in formulas:
+        return False
+    return SEPARATOR.fullmatch(following[0].astext()) is not None
+
+
+def _without_sign(rest: Sequence[nodes.Node]) -> list[nodes.Node]:
+    """What follows a display, without the sign that ended the formula."""
+    if not rest:
+        return []
+    text = rest[0].astext()
+    if not isinstance(rest[0], nodes.Text):
+        return list(rest)
+    text = text.lstrip(",;. \n")
+    return [*([nodes.Text(text)] if text else []), *rest[1:]]
+
+
+def _aligned(formulas: Sequence[str]) -> str:
+    """Write formulas one below the other, their equality signs too."""
+    if len(formulas) == 1:
+        return latex(formulas[0], display=True)
+    rows = []
+    for formula in formulas:
+        read = parse(formula)
+        written = write(read, display=True)
+        relation = isinstance(read, Row) and read.signs[0] == "="
+        rows.append(written.replace(" = ", " &= ", 1) if relation else f"& {written}")
+    return " \\\\\n".join(rows)
