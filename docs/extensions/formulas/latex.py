@@ -1,5 +1,7 @@
 """Write a formula in LaTeX, in ASCII alone."""
 
+import re
+
 from docs.extensions.formulas.parse import parse
 from docs.extensions.formulas.symbols import FUNCTIONS
 from docs.extensions.formulas.tree import (
@@ -22,7 +24,10 @@ from docs.extensions.formulas.tree import (
     Word,
 )
 
-__all__ = ["latex", "write"]
+__all__ = ["latex", "lines", "width", "write"]
+
+WIDTH = 64
+"""Letters of a display's line; a longer formula goes on in the next."""
 
 BRACKETS = {
     "floor": (r"\lfloor ", r"\rfloor "),
@@ -56,6 +61,36 @@ def write(node: Node, display: bool = False) -> str:
     return _Writer(display).write(node).strip()
 
 
+def lines(text: str) -> list[str]:
+    """Write a formula as a display: one line, or several of an alignment where it is long.
+
+    Raises:
+        NotAFormulaError: it cannot be read.
+    """
+    read = parse(text)
+    whole = write(read, display=True)
+    if not (isinstance(read, Row) and read.signs == ("=",)):
+        return [whole]
+    left, right = read.operands
+    start = f"{write(left, display=True)} &= "
+    if width(whole) <= WIDTH or not isinstance(right, Row):
+        return [start + write(right, display=True)]
+    found = [start + write(right.operands[0], display=True)]
+    for sign, operand in zip(right.signs, right.operands[1:], strict=True):
+        term = f" {sign} {write(operand, display=True)}"
+        if width(found[-1]) + width(term) > WIDTH:
+            found.append(r"&\quad{}" + term)
+        else:
+            found[-1] += term
+    return found
+
+
+def width(written: str) -> int:
+    """Estimate how many letters wide a formula is."""
+    fractions = re.sub(r"\\frac\{([^{}]*)\}\{[^{}]*\}", r"\1", written)
+    return len(re.sub(r"\\[a-zA-Z]+\*?|[\\{}&_^ ]", "", fractions))
+
+
 class _Writer:
     """Writes each kind of part; fractions are built up in a display, once, and slanted elsewhere."""
 
@@ -73,14 +108,17 @@ class _Writer:
         return f"{node.text} " if node.text[-1].isalpha() and node.text[0] == "\\" else node.text
 
     def _word(self, node: Word) -> str:
-        if node.text in FUNCTIONS:
-            return f"{FUNCTIONS[node.text]} "
         return r"\mathrm{{{}}}".format(node.text.replace("_", r"\_"))
 
     def _operand(self, node: Operand) -> str:
         return r"\cdot "
 
+    def _function(self, node: Word) -> str:
+        return FUNCTIONS[node.text] if node.text in FUNCTIONS else self._word(node)
+
     def _group(self, node: Group) -> str:
+        if self.built_up and isinstance(node.inside, Choice):
+            return self.write(node.inside)
         return self._bracketed(node.opened, self.write(node.inside), node.closed)
 
     def _bracketed(self, opened: str, inside: str, closed: str) -> str:
@@ -98,6 +136,8 @@ class _Writer:
 
     def _script(self, node: Script) -> str:
         base = self.write(node.base).rstrip()
+        if isinstance(node.base, Word):
+            base = self._function(node.base)
         if isinstance(node.base, Script | Surd | Fraction):
             base = f"{{{base}}}"
         primes = node.after.replace("!", "")
@@ -117,8 +157,9 @@ class _Writer:
         function = node.function
         if isinstance(function, Symbol) and function.text in DISTRIBUTIONS:
             name = DISTRIBUTIONS[function.text]
-        elif isinstance(function, Word) and function.text not in FUNCTIONS:
-            name = r"\operatorname{{{}}}".format(function.text.replace("_", r"\_"))
+        elif isinstance(function, Word):
+            other = r"\operatorname{{{}}}".format(function.text.replace("_", r"\_"))
+            name = FUNCTIONS.get(function.text, other)
         else:
             name = self.write(function).rstrip()
         return name + self.write(node.arguments)
@@ -142,13 +183,17 @@ class _Writer:
         return rf"\frac{{{above}}}{{{below}}}"
 
     def _juxtaposed(self, node: Juxtaposed) -> str:
-        if all(factor in map(Symbol, "ijkl") for factor in node.factors):
+        if all(isinstance(each, Symbol) and each.text in "ijkl" for each in node.factors):
             return "".join(map(self.write, node.factors))
+        *firsts, last = node.factors
         written = ""
-        for before, factor in zip((None, *node.factors), node.factors, strict=False):
-            space = "" if before is None or not _apart(before, factor) else r"\,"
-            written += space + self.write(factor)
-        return written
+        for factor, after in zip(firsts, node.factors[1:], strict=True):
+            if isinstance(factor, Word) and factor.text in FUNCTIONS:
+                written += f"{self._function(factor)} "
+            else:
+                written += self.write(factor)
+            written += r"\," if _apart(factor, after) else ""
+        return written + self.write(last)
 
     def _sign(self, node: Sign) -> str:
         sign = r"\pm " if node.sign == r"\pm" else node.sign
@@ -176,7 +221,7 @@ class _Writer:
 
 
 def _bare(node: Node) -> Node:
-    """What round brackets hold, where a fraction's line does their work."""
+    """Take what round brackets hold, where a fraction's line does their work."""
     if isinstance(node, Group) and node.opened == "(" and not isinstance(node.inside, Sequence):
         return node.inside
     return node

@@ -63,7 +63,7 @@ class Token(NamedTuple):
 
 def tokens(text: str) -> list[Token]:
     """Cut a text into numbers, names and signs."""
-    text = " ".join(text.split()).replace("−", "-")
+    text = " ".join(text.split()).replace("\u2212", "-")
     text = "".join(unicodedata.normalize("NFD", c) if c.isalpha() else c for c in text)
     found, spaced = [], False
     for match in TOKEN.finditer(text):
@@ -335,7 +335,7 @@ def _plus(sign: str) -> str:
 
 
 def _letters(text: str) -> Node:
-    """What a name is: a letter, a Greek one that is spelled out, a word."""
+    """Say what a name is: a letter, a Greek one that is spelled out, a word."""
     if text in symbols.GREEK_WORDS:
         return Symbol(symbols.GREEK_WORDS[text])
     if text in INDICES:
@@ -363,7 +363,7 @@ def _with(base: Node, below: Node | None = None, above: Node | None = None, afte
 
 
 def _names(node: object) -> set[str]:
-    """The letters and words of a part."""
+    """List the letters and words of a part."""
     if isinstance(node, Symbol | Word):
         return {node.text} if node.text.isalpha() else set()
     if isinstance(node, tuple):

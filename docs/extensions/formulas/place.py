@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from docutils import nodes
 from sphinx import addnodes
 
-from docs.extensions.formulas.latex import latex, write
+from docs.extensions.formulas.latex import latex, lines
 from docs.extensions.formulas.parse import parse
 from docs.extensions.formulas.recognize import is_formula, letters
-from docs.extensions.formulas.tree import Row
 
 __all__ = ["place_formulas"]
 
@@ -91,24 +90,20 @@ def _joins(following: Sequence[nodes.Node], formulas: set[int]) -> bool:
 
 
 def _without_sign(rest: Sequence[nodes.Node]) -> list[nodes.Node]:
-    """What follows a display, without the sign that ended the formula."""
+    """Take what follows a display, without the sign that ended the formula."""
     if not rest:
         return []
     text = rest[0].astext()
     if not isinstance(rest[0], nodes.Text):
         return list(rest)
-    text = text.lstrip(",;. \n")
+    ended, text = text[:1], text.lstrip(",;. \n")
+    text = text[:1].upper() + text[1:] if ended == ";" else text
     return [*([nodes.Text(text)] if text else []), *rest[1:]]
 
 
 def _aligned(formulas: Sequence[str]) -> str:
     """Write formulas one below the other, their equality signs too."""
-    if len(formulas) == 1:
-        return latex(formulas[0], display=True)
-    rows = []
-    for formula in formulas:
-        read = parse(formula)
-        written = write(read, display=True)
-        relation = isinstance(read, Row) and read.signs[0] == "="
-        rows.append(written.replace(" = ", " &= ", 1) if relation else f"& {written}")
-    return " \\\\\n".join(rows)
+    rows = [line for formula in formulas for line in lines(formula)]
+    if len(rows) == 1:
+        return rows[0].replace("&= ", "= ")
+    return " \\\\\n".join(row if "&" in row else f"& {row}" for row in rows)

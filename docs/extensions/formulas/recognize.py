@@ -30,7 +30,9 @@ __all__ = ["is_formula", "letters", "parts"]
 CODE = {"True", "False", "None", "self", "lambda", "for", "not", "and", "or", "of", "jnp", "np"}
 """Words that no formula has."""
 
-SIGNS = set("".join(symbols.SUPERSCRIPTS) + "".join(symbols.SUBSCRIPTS) + "√Σ∑Π∏∫∇∂‖½¼¾⅓⅔⅛≤≥≠∈∉±×⊙←∞")
+SIGNS = set(
+    "".join(symbols.SUPERSCRIPTS) + "".join(symbols.SUBSCRIPTS) + "√Σ∑Π∏∫∇∂‖½¼¾⅓⅔⅛≤≥≠∈∉±×⊙←∞"
+)
 SIGNS |= symbols.GREEK.keys()
 """Characters that only formulas have."""
 
@@ -64,7 +66,7 @@ def is_formula(
 
 
 def letters(node: Node) -> frozenset[str]:
-    """The variables of a formula: single letters, perhaps with a subscript."""
+    """List the variables of a formula: single letters, perhaps with a subscript."""
     if isinstance(node, Script):
         return letters(node.base)
     if isinstance(node, Symbol):
@@ -91,9 +93,7 @@ def _children(node: Node) -> Iterator[Node]:
 def _looks_like_code(read: list[Token]) -> bool:
     """Whether signs stand as in code: ``name=value``, ``a/path``, ``a-name``, ``a | b``."""
     last = Token("", "end", True)
-    for before, token, after in zip(
-        [last, *read], read, [*read[1:], last], strict=False
-    ):
+    for before, token, after in zip([last, *read], read, [*read[1:], last], strict=False):
         if token.text in CODE and token.kind == "name":
             return True
         tight = not token.spaced and not after.spaced
@@ -143,7 +143,11 @@ def _is_mathematics(part: Node) -> bool:
         return _is_function(first) or all(map(_is_factor, part.factors))
     if isinstance(part, Call):
         sign = isinstance(part.function, Symbol) and part.function.text in {"U", "N"}
-        return sign or _is_function(part.function) or any(isinstance(each, Sign) for each in parts(part.arguments))
+        return (
+            sign
+            or _is_function(part.function)
+            or any(isinstance(each, Sign) for each in parts(part.arguments))
+        )
     if isinstance(part, Group):
         return part.opened in {"floor", "ceil"}
     if isinstance(part, Script):

@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Symbol:
-    """One character or number, in LaTeX: ``x``, ``\\alpha``, ``2``, ``\\dots``."""
+    r"""One character or number, in LaTeX: ``x``, ``\alpha``, ``2``, ``\dots``."""
 
     text: str
 
