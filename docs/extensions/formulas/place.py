@@ -18,27 +18,20 @@ SEPARATOR = re.compile(r"[\s,;]*(and\s+)?")
 
 def place_formulas(document: nodes.document) -> None:
     """Turn what is mathematics into formulas: those that define something into displays."""
-    described = list(document.findall(addnodes.desc))
-    for desc in described or [document]:
-        _place(desc)
-
-
-def _place(desc: nodes.Element) -> None:
-    literals = [each for each in desc.findall(nodes.literal) if _may_be_formula(each)]
+    literals = [each for each in document.findall(nodes.literal) if _may_be_formula(each)]
     known = frozenset().union(
         *(letters(parse(each.astext())) for each in literals if is_formula(each.astext()))
     )
     arguments = frozenset(
         name.astext()
-        for signature in list(desc.findall(addnodes.desc_signature))[:1]
+        for signature in list(document.findall(addnodes.desc_signature))[:1]
         for parameter in signature.findall(addnodes.desc_parameter)
         for name in list(parameter.findall(addnodes.desc_sig_name))[:1]
     )
     formulas = {id(each) for each in literals if is_formula(each.astext(), known, arguments)}
-    for content in [each for each in desc.children if isinstance(each, addnodes.desc_content)]:
-        paragraphs = [each for each in content.children if isinstance(each, nodes.paragraph)]
-        for number, paragraph in enumerate(paragraphs):
-            _display(paragraph, formulas, first=number == 0)
+    for paragraph in list(document.findall(nodes.paragraph)):
+        if isinstance(paragraph.parent, nodes.section | addnodes.desc_content):
+            _display(paragraph, formulas, "reference-summary" in paragraph["classes"])
     for each in literals:
         if id(each) in formulas and each.parent is not None:
             written = latex(each.astext())
@@ -76,9 +69,9 @@ def _display(paragraph: nodes.paragraph, formulas: set[int], first: bool) -> Non
     block["no-wrap"] = False
     pieces: list[nodes.Node] = [block]
     if start:
-        pieces.insert(0, nodes.paragraph("", "", *children[:start]))
+        pieces.insert(0, nodes.paragraph("", "", *children[:start], classes=paragraph["classes"]))
     if tail := _without_sign(children[end:]):
-        pieces.append(nodes.paragraph("", "", *tail))
+        pieces.append(nodes.paragraph("", "", *tail, classes=paragraph["classes"]))
     paragraph.replace_self(pieces)
 
 
