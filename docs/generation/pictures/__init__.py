@@ -5,6 +5,7 @@ They are made from the package itself when the site is built, and change with it
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -108,7 +109,5 @@ def _each(loss: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     return jax.vmap(lambda v: loss(v[None]))(x)
 
 
-def _curve(
-    label: str, x: jax.Array | np.ndarray, y: jax.Array, dashed: bool = False, broken: bool = True
-) -> Curve:
+def _curve(label: str, x: Any, y: Any, dashed: bool = False, broken: bool = True) -> Curve:
     return Curve(label, np.asarray(x, float), np.asarray(y, float), dashed, broken)

@@ -135,7 +135,7 @@ def _legend(curves: Sequence[Curve]) -> Iterable[str]:
     for curve, color in reversed(list(zip(curves, COLORS, strict=False))):
         dashes = ' stroke-dasharray="5 3"' if curve.dashed else ""
         yield f'<text x="{place:g}" y="{TOP - 12}" fill="{GREY}" text-anchor="end">{escape(curve.label)}</text>'
-        place -= 5.5 * len(curve.label) + 6
+        place -= 6 * len(curve.label) + 10
         yield (
             f'<path d="M{place - 20:g} {TOP - 16}h20" stroke="{color}" stroke-width="2"{dashes}/>'
         )
