@@ -131,7 +131,13 @@ class _Reader:
             if not self.take("else"):
                 raise NotAFormulaError("if without else")
             value = self.relation()
-        return Choice(tuple(cases), value) if cases else value
+        if not cases:
+            return value
+        first, test = cases[0]
+        if isinstance(first, Row) and first.signs == ("=",):  # the left side has all cases
+            chosen = Choice(((first.operands[1], test), *cases[1:]), value)
+            return Row((first.operands[0], chosen), ("=",))
+        return Choice(tuple(cases), value)
 
     def relation(self) -> Node:
         return self.row(self.sum, symbols.RELATIONS)
