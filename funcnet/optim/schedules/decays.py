@@ -218,7 +218,7 @@ def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Recurrence:
 def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1) -> Recurrence:
     """Multiply by ``gamma`` at each milestone; one listed twice counts twice.
 
-    ``γ_t = lr * gamma^k``, where ``k`` is the number of milestones ``≤ t``.
+    ``γ_t = lr * gamma^k``, where ``k`` is the number of milestones up to ``t``.
 
     Args:
         lr: the first value.

@@ -1,19 +1,40 @@
-"""Put formulas in the place of literals on pages of the reference."""
+"""Show the formulas of docstrings as mathematics, on the reference's HTML pages; other builders keep the text."""
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
-from docs.extensions.formulas.latex import latex, lines
-from docs.extensions.formulas.parse import parse
-from docs.extensions.formulas.recognize import is_formula, letters
+from docs.formulas.latex import latex, lines
+from docs.formulas.parse import parse
+from docs.formulas.recognize import is_formula, letters
 
-__all__ = ["place_formulas"]
+__all__ = ["Formulas", "place_formulas", "setup"]
 
 SEPARATOR = re.compile(r"[\s,;]*(and\s+)?")
 """What may stand between formulas that are shown one below the other."""
+
+
+class Formulas(SphinxPostTransform):
+    """Runs where HTML is made, when references are resolved."""
+
+    default_priority = 500
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Change a page of the reference."""
+        if self.env.current_document.docname.startswith("reference/"):
+            place_formulas(self.document)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Tell Sphinx."""
+    app.add_post_transform(Formulas)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def place_formulas(document: nodes.document) -> None:

@@ -4,8 +4,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from docs.extensions.formulas import symbols
-from docs.extensions.formulas.tree import (
+from docs.formulas import symbols
+from docs.formulas.tree import (
     Bars,
     Big,
     Call,

@@ -2,9 +2,9 @@
 
 import re
 
-from docs.extensions.formulas.parse import parse
-from docs.extensions.formulas.symbols import FUNCTIONS
-from docs.extensions.formulas.tree import (
+from docs.formulas.parse import parse
+from docs.formulas.symbols import FUNCTIONS
+from docs.formulas.tree import (
     Bars,
     Big,
     Call,

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from docs.extensions.formulas import symbols
-from docs.extensions.formulas.parse import NotAFormulaError, Token, parse, tokens
-from docs.extensions.formulas.tree import (
+from docs.formulas import symbols
+from docs.formulas.parse import NotAFormulaError, Token, parse, tokens
+from docs.formulas.tree import (
     Bars,
     Big,
     Call,
@@ -57,7 +57,7 @@ def is_formula(
         return bool(SIGNS & set(text))
     if isinstance(read, Group) and read.opened == "[":
         return isinstance(read.inside, Sequence) and len(read.inside.parts) == 2
-    if SIGNS & set(text):
+    if (SIGNS | {"{"}) & set(text):
         return True
     if _is_alone(read):
         used = letters(read)
@@ -92,12 +92,13 @@ def _children(node: Node) -> Iterator[Node]:
 
 def _looks_like_code(read: list[Token]) -> bool:
     """Whether signs stand as in code: ``name=value``, ``a/path``, ``a-name``, ``a | b``."""
-    last = Token("", "end", True)
+    last, braces = Token("", "end", True), 0
     for before, token, after in zip([last, *read], read, [*read[1:], last], strict=False):
         if token.text in CODE and token.kind == "name":
             return True
         tight = not token.spaced and not after.spaced
-        if token.text == "=" and tight:
+        braces += {"{": 1, "}": -1}.get(token.text, 0)
+        if token.text == "=" and tight and not braces:
             return True
         if token.text in {"/", "-"} and tight and before.kind in {"name", "number"}:
             pair = [each for each in (before, after) if each.kind == "name" and len(each.text) > 1]
