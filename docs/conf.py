@@ -22,9 +22,8 @@ extensions = [
     "sphinx_design",
     "docs.extensions.references",
     "docs.extensions.source_pages",
+    "docs.extensions.formulas",
 ]
-if (DOCS / "extensions/formulas.py").exists():
-    extensions.append("docs.extensions.formulas")
 default_role = "py:obj"
 html_theme = "furo"
 html_title = f"funcnet {release}"
