@@ -25,7 +25,8 @@ extensions = [
 default_role = "py:obj"
 html_theme = "furo"
 html_title = f"funcnet {release}"
-html_static_path = ["theme"]
+html_static_path = ["theme/static"]
+html_css_files = ["front.css"]
 html_copy_source = False
 
 autodoc_typehints = "signature"
