@@ -61,7 +61,7 @@ def main() -> None:
                     times[name].append(turn)
     title = "beyond `import jax`"
     work = {name: statistics.median(t[1] for t in turns) for name, turns in times.items()}
-    results.add(title, work, "import funcnet")
+    results.add(title, work, "every part of it")
     for name, turns in times.items():
         clock, work = (statistics.median(turn[i] for turn in turns) * 1e3 for i in range(2))
         print(f"{name:<18} {clock:6.0f} ms beyond `import jax`, {work:5.0f} of the processor")
