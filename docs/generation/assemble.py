@@ -11,7 +11,10 @@ DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 BUILD = DOCS / "_build"
 
-GENERATORS = {"reference": "docs.generation.reference"}
+GENERATORS = {
+    "coming_from": "docs.generation.dictionary",
+    "reference": "docs.generation.reference",
+}
 """Modules with ``pages()``, by the folder of the site that they fill."""
 
 KINDS = {".md", ".ipynb", ".rst", ".png", ".svg", ".jpg"}
