@@ -14,6 +14,9 @@ DOCS = Path(__file__).parents[1]
 BUILD = DOCS / "_build"
 
 GENERATORS = {
+    "coming_from/dictionary": "docs.generation.dictionary",
+    "coming_from/other": "docs.generation.other_libraries",
+    "how_it_works": "docs.generation.ratios",
     "reference": "docs.generation.reference",
     "examples": "docs.generation.examples",
 }
