@@ -11,7 +11,10 @@ DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 BUILD = DOCS / "_build"
 
-GENERATORS = {"reference": "docs.generation.reference"}
+GENERATORS = {
+    "reference": "docs.generation.reference",
+    "coming_from/names": "docs.generation.other_libraries",
+}
 """Modules with ``pages()``, by the folder of the site that they fill."""
 
 KINDS = {".md", ".ipynb", ".rst", ".png", ".svg", ".jpg"}
@@ -33,7 +36,7 @@ def assemble(source: Path, only: Iterable[str] | None = None) -> None:
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         wanted[f"learn/{path.name}"] = path.read_bytes()
     for folder, generator in GENERATORS.items():
-        if only is None or folder in only:
+        if only is None or folder.split("/")[0] in only:
             for name, text in importlib.import_module(generator).pages().items():
                 wanted[name] = text.encode()
     if only is not None:
