@@ -132,3 +132,35 @@ def test_states_of_nnx_are_trees():
     loss = lambda state, x: (nnx.merge(graph, state)(x) ** 2).sum()
     grads = fn.per_example_grad(loss)(state, jnp.asarray(X[0]))
     assert grads["kernel"].shape == (5, 8, 2)
+
+
+def test_equinox():
+    eqx = pytest.importorskip("equinox")
+    ours, theirs = page("equinox")
+    assert theirs["value"] < 1.5
+    key = jax.random.key(0)
+
+    def filled(module):
+        arrays, rest = eqx.partition(module, eqx.is_inexact_array)
+        return eqx.combine(drawn(arrays), rest)
+
+    for module, mine, x in (
+        (eqx.nn.Linear(8, 3, key=key), nn.Linear(8, 3), X[0]),
+        (eqx.nn.Conv2d(3, 4, 3, key=key), nn.Conv2d(3, 4, 3), IMAGES),
+        (eqx.nn.LayerNorm(8), nn.LayerNorm(8), X[0]),
+        (eqx.nn.Embedding(9, 4, key=key), nn.Embedding(9, 4), np.arange(6)),
+    ):
+        module = filled(module)
+        check(mine, ours["from_equinox"](module), x, expected=jax.vmap(module)(x))
+    for kind, mine in (("LSTMCell", nn.LSTMCell(8, 6)), ("GRUCell", nn.GRUCell(8, 6))):
+        cell = filled(getattr(eqx.nn, kind)(8, 6, key=key))
+        start = jnp.cos(jnp.arange(6.0))
+        before = (start, start) if kind == "LSTMCell" else start
+        expected = cell(X[0, 0], before)
+        expected = expected[0] if kind == "LSTMCell" else expected
+        arrays = ours["cell_from_equinox"](cell)
+        check(mine, arrays, X[0, 0], before, expected=expected)
+    attention = filled(eqx.nn.MultiheadAttention(2, 8, key=key))
+    expected = attention(X[0], X[0], X[0])
+    arrays = ours["attention_from_equinox"](attention)
+    check(nn.MultiheadAttention(8, 2, bias=False), arrays, *[X[0]] * 3, expected=expected)
