@@ -15,9 +15,9 @@ BUILD = DOCS / "_build"
 
 GENERATORS = {
     "coming_from/dictionary": "docs.generation.dictionary",
-    "coming_from/other": "docs.generation.other_libraries",
-    "how_it_works": "docs.generation.ratios",
+    "coming_from/names": "docs.generation.other_libraries",
     "reference": "docs.generation.reference",
+    "reference/pictures": "docs.generation.pictures",
     "examples": "docs.generation.examples",
 }
 """Modules with ``pages()``, by the folder of the site that they fill; the second of a folder by ``folder/name``."""
