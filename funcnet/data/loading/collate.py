@@ -152,7 +152,8 @@ def _fill(
             raise ValueError(
                 f"samples of a batch must have one shape; {_name(samples, leaf)} is {shape} in"
                 f" sample 0 and {np.shape(value)} in sample {row}. Fill them up with"
-                " collate=data.pad(), and batch similar lengths with data.BucketSampler; or crop or resize them in a transform."
+                " collate=data.pad(), batching similar lengths with data.BucketSampler; or crop or"
+                " resize them in a transform."
             )
         out[row] = value
     return out

@@ -140,7 +140,9 @@ def test_a_state_beside_a_failure_tries_the_batch_again():
 
 def test_samples_of_unequal_shapes_are_told_how_to_be_filled_up():
     samples = [np.zeros(3), np.zeros(5)]
-    with pytest.raises(ValueError, match=r"\(3,\) in sample 0 and \(5,\) in sample 1.*data\.pad\(\)"):
+    with pytest.raises(
+        ValueError, match=r"\(3,\) in sample 0 and \(5,\) in sample 1.*data\.pad\(\)"
+    ):
         next(iter(data.DataLoader(samples, 2)))
 
 
