@@ -14,7 +14,10 @@ DOCS = Path(__file__).parents[1]
 BUILD = DOCS / "_build"
 
 GENERATORS = {
+    "coming_from/dictionary": "docs.generation.dictionary",
+    "coming_from/names": "docs.generation.other_libraries",
     "reference": "docs.generation.reference",
+    "reference/pictures": "docs.generation.pictures",
     "examples": "docs.generation.examples",
 }
 """Modules with ``pages()``, by the folder of the site that they fill; the second of a folder by ``folder/name``."""
