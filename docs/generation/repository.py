@@ -59,7 +59,7 @@ NameOf = Callable[[str], str]
 LINK = re.compile(r"(\]\()([^()\s]+)((?:\s+\"[^\"]*\")?\))")
 """The target of a Markdown link or picture."""
 
-NOT_PROSE = re.compile(r"^([ ]*`{3,}|~{3,})(?!\{).*?^[ ]*\1[ ]*$|`[^`\n]+`(?!\])", re.M | re.S)
+NOT_PROSE = re.compile(r"^([ ]*`{3,}|~{3,})(?!\{).*?^[ ]*\1[ ]*$|`[^`\n]+`", re.M | re.S)
 """Code, in blocks and in lines, where brackets are no links. A directive's block may hold prose."""
 
 
