@@ -35,8 +35,8 @@ html_logo = "theme/static/logo.svg"
 html_theme_options = OPTIONS
 html_sidebars = SIDEBARS
 html_show_sphinx = False
-pygments_style = "friendly"
-pygments_dark_style = "nord"
+pygments_style = "github-light"
+pygments_dark_style = "github-dark"
 nb_merge_streams = True
 html_copy_source = False
 
