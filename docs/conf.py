@@ -4,8 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import funcnet as fn
 
@@ -22,16 +21,12 @@ extensions = [
     "docs.extensions.references",
     "docs.extensions.source_pages",
 ]
-if (DOCS / "extensions/formulas.py").exists():
+if importlib.util.find_spec("docs.extensions.formulas"):
     extensions.append("docs.extensions.formulas")
 default_role = "py:obj"
 html_theme = "furo"
 html_title = f"funcnet {release}"
-_mathjax = importlib.util.find_spec("sphinx-mathjax-offline")  # its files, without a network; not as an extension:
-# it does not say that it is safe in parallel
-html_static_path = ["theme", str(Path(str(_mathjax and _mathjax.origin)).parent / "static")]
-mathjax_path = "mathjax/tex-chtml.js"
-exclude_patterns = ["mathjax/sre/**", "mathjax/a11y/**", "mathjax/*full*", "mathjax/*svg*", "mathjax/*mml*"]
+html_static_path = ["theme/static"]
 html_copy_source = False
 
 nitpicky = True
@@ -43,3 +38,15 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+_mathjax = importlib.util.find_spec("sphinx-mathjax-offline")
+if _mathjax and _mathjax.origin:  # its files alone: as an extension it forbids reading in parallel
+    html_static_path.append(str(Path(_mathjax.origin).parent / "static"))
+mathjax_path = "mathjax/tex-chtml.js"
+exclude_patterns = [
+    "mathjax/sre/**",
+    "mathjax/a11y/**",
+    "mathjax/*full*",
+    "mathjax/*svg*",
+    "mathjax/*mml*",
+]
