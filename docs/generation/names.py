@@ -131,7 +131,8 @@ def _by_name() -> dict[str, list[PublicName]]:
     found: dict[str, list[PublicName]] = {}
     for name in public_names():
         for path in (name.path, *name.also):
-            for written in {path, short_path(path), path.removeprefix("funcnet.")}:
+            bare = path.removeprefix("funcnet.")
+            for written in {path, short_path(path), bare, f"fn.{bare}"}:
                 found.setdefault(written, []).insert(0, name)
             found.setdefault(path.rpartition(".")[2], []).append(name)
     return found

@@ -49,6 +49,9 @@ def imports(text: str, name: PublicName) -> list[str]:
     found = [line for key, line in IMPORTS.items() if key in free]
     for key in sorted(free - set(IMPORTS)):
         value = _in_module(name, key)
+        if inspect.ismodule(value) and value.__name__ == key:
+            found.append(f"import {key}")
+            continue
         public = name_of(value)
         if public or resolve(key, name.namespace):
             home = (public or name).namespace

@@ -22,10 +22,15 @@ PYTORCH = r"https://docs\.pytorch\.org/\S+/generated/\S+"
 
 
 def docstring_of(name: PublicName) -> Docstring:
-    """Read the docstring of a name: of a constant, the string below it."""
+    """Read the docstring of a name: of a constant, the string below it; a layer's attributes may be its base's."""
     if name.kind == "data":
         return parse(source.constant_docstring(name))
-    return parse(inspect.getdoc(name.value) or "")
+    doc = parse(inspect.getdoc(name.value) or "")
+    for base in name.value.__mro__[1:] if name.kind == "class" else ():
+        inherited = parse(inspect.cleandoc(vars(base).get("__doc__") or "")).lists
+        if not doc.lists.get("Attributes") and base.__module__.startswith("funcnet.nn."):
+            doc.lists["Attributes"] = inherited.get("Attributes", [])
+    return doc
 
 
 def page(name: PublicName) -> str:
