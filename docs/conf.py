@@ -4,8 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import funcnet as fn
 from docs.theme.look import OPTIONS, SIDEBARS
@@ -54,4 +53,10 @@ _mathjax = importlib.util.find_spec("sphinx-mathjax-offline")
 if _mathjax and _mathjax.origin:  # its files alone: as an extension it forbids reading in parallel
     html_static_path.append(str(Path(_mathjax.origin).parent / "static"))
 mathjax_path = "mathjax/tex-chtml.js"
-exclude_patterns = ["mathjax/sre/**", "mathjax/a11y/**", "mathjax/*full*", "mathjax/*svg*", "mathjax/*mml*"]
+exclude_patterns = [
+    "mathjax/sre/**",
+    "mathjax/a11y/**",
+    "mathjax/*full*",
+    "mathjax/*svg*",
+    "mathjax/*mml*",
+]

@@ -23,7 +23,14 @@ __all__ = ["AverageState", "average"]
 
 
 class AverageState(NamedTuple):
-    """State of `average`: the count of steps, the averaged parameters, the inner state."""
+    """State of `average`: the count of steps, the averaged parameters, the inner state.
+
+    Example:
+        >>> optimizer = optim.average(optim.sgd(1.0), decay=0.5)
+        >>> state = optimizer.init(jnp.array([2.0]))
+        >>> state._fields, state.average.tolist()
+        (('step', 'average', 'inner'), [2.0])
+    """
 
     step: Array
     average: PyTree

@@ -30,7 +30,13 @@ __all__ = ["LookaheadState", "lookahead"]
 
 
 class LookaheadState(NamedTuple):
-    """State of `lookahead`: steps since the slow parameters moved, those parameters, the inner state."""
+    """State of `lookahead`: steps since the slow parameters moved, those parameters, the inner state.
+
+    Example:
+        >>> state = optim.lookahead(optim.sgd(1.0), k=5).init(jnp.array([4.0]))
+        >>> state._fields
+        ('step', 'slow', 'inner')
+    """
 
     step: Array
     slow: PyTree
