@@ -15,21 +15,22 @@ from docs.generation.pictures.svg import Curve, draw
 from docs.generation.pictures.tables import ACTIVATIONS, LOSSES, RANGES, SCHEDULES, WHERE
 from funcnet.optim.schedules import values
 
-__all__ = ["alt_text", "pages", "picture_of"]
+__all__ = ["alt_text", "pages", "picture", "picture_of"]
 
 FOLDER = "reference/pictures"
 
 
 def pages() -> dict[str, str]:
     """Draw all pictures, by path."""
-    found = {}
-    for table, picture in (
-        (ACTIVATIONS, _activation),
-        (SCHEDULES, _schedule),
-        (LOSSES, _loss),
-    ):
-        found |= {f"{FOLDER}/{name}.svg": picture(name) for name in table}
-    return found
+    names = (*ACTIVATIONS, *SCHEDULES, *LOSSES)
+    return {f"{FOLDER}/{name}.svg": picture(name) for name in names}
+
+
+def picture(name: str) -> str:
+    """Draw one picture, as SVG: ``"relu"``, ``"cosine"``, ``"mse_loss"``."""
+    if name in ACTIVATIONS:
+        return _activation(name)
+    return _schedule(name) if name in SCHEDULES else _loss(name)
 
 
 def picture_of(path: str) -> str | None:
