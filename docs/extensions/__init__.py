@@ -1,1 +1,1 @@
-"""What Sphinx is taught for this site: each name here is an extension that `docs/conf.py` lists."""
+"""What Sphinx is taught for this site: the names of funcnet, its source, its formulas."""
