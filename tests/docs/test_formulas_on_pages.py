@@ -33,7 +33,7 @@ def test_what_defines_has_a_line_of_its_own_below_the_summary():
 def test_a_summary_that_ends_with_its_formula_leaves_nothing_behind():
     before, formula = page("Absolute error: ``|x - y|``.")
     assert before.astext() == "Absolute error: "
-    assert formula.astext() == r"\lvert x - y\rvert "
+    assert formula.astext() == r"\lvert x - y\rvert"
 
 
 def test_formulas_in_a_row_are_aligned():
