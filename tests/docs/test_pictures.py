@@ -50,6 +50,7 @@ def test_a_page_asks_for_its_picture(drawn):
         assert shown.startswith(".. image:: /reference/pictures/relu.svg\n")
         assert ":alt: ReLU from" in shown
     assert picture_of("funcnet.nn.Linear") is None
+    assert "``cosine(1.0, T_max=50)``" in (picture_of("funcnet.optim.schedules.cosine") or "")
     public = {name.path for name in public_names()}
     shown = {path: picture_of(path) for path in public if picture_of(path)}
     assert {text.split()[2].strip("/") for text in shown.values() if text} == set(drawn)
