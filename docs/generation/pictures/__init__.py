@@ -42,21 +42,19 @@ def picture_of(path: str) -> str | None:
     name = _pictured().get(path)
     if name is None:
         return None
-    return (
-        f".. image:: /{FOLDER}/{name}.svg\n   :alt: {alt_text(name)}\n   :class: reference-picture"
-    )
+    kind, caption = "image", ""
+    if name in SCHEDULES:
+        kind, caption = "figure", f"\n\n   ``{SCHEDULES[name].code}``"
+    options = f"   :alt: {alt_text(name)}\n   :class: reference-picture"
+    return f".. {kind}:: /{FOLDER}/{name}.svg\n{options}{caption}"
 
 
 def alt_text(name: str) -> str:
     """Say what a picture shows: ``"relu"``, ``"cosine"``, ``"mse_loss"``."""
     if name in ACTIVATIONS:
-        where = f" {WHERE[name]}" if name in WHERE else ""
+        said = f"{ACTIVATIONS[name][0]} {WHERE[name]}" if name in WHERE else ACTIVATIONS[name][0]
         low, high = _range(name)
-        return (
-            f"{ACTIVATIONS[name][0]}{where} from {low:g} to {high:g}, and its derivative".replace(
-                "-", "\u2212"
-            )
-        )
+        return f"{said} from {low:g} to {high:g}, and its derivative".replace("-", "\u2212")
     if name in SCHEDULES:
         picture = SCHEDULES[name]
         return f"{picture.what.capitalize()} over {picture.steps} steps of {picture.code}"
