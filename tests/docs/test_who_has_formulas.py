@@ -23,7 +23,8 @@ WITHOUT = {
         nn.MaxUnpool2d nn.MaxUnpool3d nn.RNNBase nn.RNNCellBase nn.UpsamplingBilinear2d nn.UpsamplingNearest2d
         nn.Transformer nn.TransformerDecoder nn.TransformerEncoder nn.utils.fuse_conv_bn nn.utils.fuse_linear_bn""",
     "holds or calls modules": """
-        nn.Buffer nn.Identity nn.Module nn.ModuleDict nn.ModuleList nn.ParameterDict nn.Parameter nn.ParameterList nn.Remat nn.Sequential nn.Vmap
+        nn.Buffer nn.Identity nn.Module nn.ModuleDict nn.ModuleList nn.ParameterDict nn.Parameter
+        nn.ParameterList nn.Remat nn.Sequential nn.Vmap
         nn.register_parametrization nn.utils.parametrize.ParametrizationList nn.utils.parametrize.is_parametrized
         nn.utils.parametrize.remove_parametrizations nn.utils.parametrize.type_before_parametrizations
         nn.utils.remove_spectral_norm nn.utils.remove_weight_norm""",
