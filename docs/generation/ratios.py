@@ -69,7 +69,7 @@ def steps() -> str:
     for table in content["tables"]:
         lines.append(_row(table["title"], table, "funcnet"))
     for table in read("start")["tables"]:
-        lines.append(_row(_upper(table["title"]), table, "funcnet"))
+        lines.append(_row(f"From the start {table['title']}", table, "funcnet"))
     (imports,) = read("import_time")["tables"]
     lines.append(_row("Import, beyond JAX's own", imports, "a model and Adam"))
     return "\n".join(lines)
@@ -144,7 +144,7 @@ def _steps_with_words() -> Iterable[str]:
 
 
 def _gpu_with_words() -> Iterable[str]:
-    yield "On GPUs, beside the better of PyTorch and `torch.compile`:"
+    yield "On GPUs, the quickest form of each side, PyTorch's with `torch.compile` and without:"
     yield gpu()
     contents = [read(name) for name in CARDS.values()]
     dates = sorted({content["date"] for content in contents})
@@ -153,7 +153,8 @@ def _gpu_with_words() -> Iterable[str]:
 
 
 def _where(content: dict[str, Any]) -> str:
-    return f"Measured {described(content)} The sides take turns in one process."
+    said = described(content, ("jax", "torch", "flax", "equinox"))
+    return f"Measured {said} The sides take turns in one process."
 
 
 def _row(title: str, table: dict[str, Any], ours: str) -> str:
