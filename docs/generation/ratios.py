@@ -36,16 +36,7 @@ FURTHER = (
     ("loading", "a thousand samples in memory", "ours", "PyTorch", "PyTorch's `DataLoader`"),
     ("loading", "512 samples, 2 ms of Python each", "two", "torch", "PyTorch, 2 processes"),
     ("flex_attention", "1024 causal, 44 % empty, forward and", "blocks", "plain", "the formula"),
-    ("compile_time", "compile", "nn.Repeat, 48 blocks", "nn.Sequential, 48 blocks", "unrolled"),
     ("transforms", "training step, donated", "nan_guard", "plain", "the step without it"),
-    (
-        "export",
-        "MNIST CNN, batch 1",
-        "funcnet, artifact in JAX",
-        "PyTorch, eager",
-        "PyTorch, eager",
-    ),
-    ("export", "ResNet-18", "funcnet, artifact in JAX", "PyTorch, eager", "PyTorch, eager"),
 )
 """Rows of the second table: the benchmark, how the title begins, our side, the other, what it is called."""
 
