@@ -33,6 +33,17 @@ NOTES = {
 """What goes for a whole page."""
 
 
+_NARROW = """```{raw} html
+<style>
+article table.docutils td code { overflow-wrap: anywhere; white-space: normal; }
+article table.docutils td { text-align: left; vertical-align: top; }
+@media (max-width: 46em) { article table.docutils td:first-child { max-width: 9.5rem; } }
+</style>
+```
+"""
+"""Long names break on a phone, so that both columns are seen."""
+
+
 def pages() -> dict[str, str]:
     """Make the pages, by path."""
     found = {f"coming_from/dictionary/{page.file}.md": _page(page) for page in PAGES}
@@ -63,11 +74,11 @@ def _index() -> str:
 
 
 def _page(page: Page) -> str:
-    lines = [f"# {page.title}", ""]
+    lines = [f"# {page.title}", "", _NARROW]
     if page.file in NOTES:
         lines += [NOTES[page.file], ""]
     for package in page.packages:
-        if len(page.packages) > 1:
+        if len(page.packages) > 1 and package.name != page.title:
             lines += [f"## {package.name}", ""]
         lines += [*_table(package), ""]
     return "\n".join(lines)
