@@ -1,10 +1,10 @@
 """What a user of PyTorch gives to `grad` first, and what its errors say."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import funcnet as fn
-import jax
-import jax.numpy as jnp
 from funcnet import nn
 
 
@@ -20,7 +20,9 @@ def test_a_tuple_without_has_aux_says_has_aux(transform):
 
 @pytest.mark.parametrize("model", [nn.Linear(2, 2), jnp.sin])
 def test_a_model_holds_no_arrays(model):
-    with pytest.raises(TypeError, match=r"write a function of the parameters, grad\(loss\)\(params"):
+    with pytest.raises(
+        TypeError, match=r"write a function of the parameters, grad\(loss\)\(params"
+    ):
         fn.grad(lambda model: 1.0)(model)
     with pytest.raises(TypeError, match="holds none"):
         fn.grad(lambda x, model: x, argnums=(0, 1))(1.0, model)
