@@ -209,7 +209,7 @@ def test_what_ends_in_an_underscore_is_a_value():
         (lambda x: x.gather(0, x), "In JAX: jnp.take_along_axis(x, indices, axis)"),
         (lambda x: x.exp(), "In JAX: jnp.exp"),
         (lambda x: x.mul_(2), "arrays are immutable, so assign the result: `x * y`"),
-        (lambda x: fn.functional.relu(x, inplace=True), "leave inplace= out"),
+        (lambda x: fn.functional.relu(x, **{"inplace": True}), "leave inplace= out"),
         (lambda x: x.nothing(), None),
     ],
 )

@@ -61,13 +61,13 @@ def _index() -> str:
         f"what it "
         "says here.",
         "",
-        "| PyTorch | " + " | ".join(KINDS) + " |",
-        "|---|" + "---:|" * len(KINDS),
+        "| PyTorch | names | of which |",
+        "|---|---:|---|",
     ]
     for page in PAGES:
         counts = Counter(row.kind for package in page.packages for row in rows(package))
-        cells = " | ".join(str(counts[kind]) if counts[kind] else "" for kind in KINDS)
-        lines.append(f"| [{page.title}]({page.file}.md) | {cells} |")
+        told = ", ".join(f"{counts[kind]} {KINDS[kind]}" for kind in KINDS if counts[kind])
+        lines.append(f"| [{page.title}]({page.file}.md) | {counts.total()} | {told} |")
     listed = "\n".join(page.file for page in PAGES)
     lines += ["", "```{toctree}", ":hidden:", "", listed, "```", ""]
     return "\n".join(lines)
