@@ -42,6 +42,10 @@ ARGUMENTS = [
 """Of the kernel."""
 
 
+CELL = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+")
+"""What an error calls a cell: the name differs from run to run."""
+
+
 class PageFailedError(Exception):
     """A cell of a page raised; the message has the page, the cell and the error."""
 
@@ -81,6 +85,10 @@ def execute(notebook: NotebookNode, name: str) -> None:
         raise PageFailedError(_explained(notebook, name, error)) from None
     except Exception as error:  # the kernel died, or the cell took too long
         raise PageFailedError(f"{name}: {type(error).__name__}: {error}") from error
+    for cell in _code_of(notebook):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                output.traceback = [CELL.sub("this cell", line) for line in output.traceback]
 
 
 def execute_all(
