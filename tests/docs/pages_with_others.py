@@ -2,6 +2,10 @@
 
 import re
 
+import numpy as np
+
+import funcnet as fn
+
 BLOCK = re.compile(r"^```(\{code-cell\} python|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -38,3 +42,11 @@ def run(text, theirs_too=True, known=None):
             exec(compiled, seen)
             theirs |= {name: x for name, x in seen.items() if before.get(name) is not x}
     return ours, theirs
+
+
+def check(module, arrays, *inputs, expected):
+    """Compare a layer with its weights moved: float32, sums of some dozen products in another order."""
+    params, state = fn.load_state_dict(module, arrays)
+    outputs, _ = fn.functionalize(module).apply(params, state, *inputs)
+    outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -19,18 +20,35 @@ COMPLETE = {
         "optax",
         *(
             f"optax.{name}"
-            for name in (
-                "assignment contrib losses perturbations projections schedules second_order "
-                "transforms tree tree_utils"
-            ).split()
+            for name in [
+                "assignment",
+                "contrib",
+                "losses",
+                "perturbations",
+                "projections",
+                "schedules",
+                "second_order",
+                "transforms",
+                "tree",
+                "tree_utils",
+            ]
         ),
     ],
     "keras": [
         f"keras.{name}"
-        for name in (
-            "activations callbacks constraints initializers layers losses metrics optimizers "
-            "optimizers.schedules random regularizers"
-        ).split()
+        for name in [
+            "activations",
+            "callbacks",
+            "constraints",
+            "initializers",
+            "layers",
+            "losses",
+            "metrics",
+            "optimizers",
+            "optimizers.schedules",
+            "random",
+            "regularizers",
+        ]
     ],
 }
 """Namespaces whose every public name has a row; others have those that matter."""
@@ -41,8 +59,8 @@ def page(library):
 
 
 @pytest.fixture(params=LIBRARIES)
-def library(request, monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
+def library(request):
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # which Keras reads as it is imported
     return request.param
 
 
@@ -51,7 +69,9 @@ def public(module):
     return {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and not inspect.ismodule(value) and not isinstance(value, TypeVar)
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and not isinstance(value, TypeVar)
     }
 
 

@@ -95,7 +95,7 @@ def test_what_the_page_calls_unequal_is(name, optax):
         state, updates = optimizer.init(params), []
         for scale in (1.0, 0.5, -0.7):
             grads = jax.tree.map(lambda x: scale * x, params)
-            updates.append(optimizer.update(grads, state, params)[0]["w"])
-            state = optimizer.update(grads, state, params)[1]
+            update, state = optimizer.update(grads, state, params)
+            updates.append(update["w"])
         ends.append(np.stack(updates))
     assert np.abs(ends[0] - ends[1]).max() > 1e-3
