@@ -18,37 +18,29 @@ COMPLETE = {
     "equinox": ["equinox", "equinox.nn"],
     "optax": [
         "optax",
-        *(
-            f"optax.{name}"
-            for name in [
-                "assignment",
-                "contrib",
-                "losses",
-                "perturbations",
-                "projections",
-                "schedules",
-                "second_order",
-                "transforms",
-                "tree",
-                "tree_utils",
-            ]
-        ),
+        "optax.assignment",
+        "optax.contrib",
+        "optax.losses",
+        "optax.perturbations",
+        "optax.projections",
+        "optax.schedules",
+        "optax.second_order",
+        "optax.transforms",
+        "optax.tree",
+        "optax.tree_utils",
     ],
     "keras": [
-        f"keras.{name}"
-        for name in [
-            "activations",
-            "callbacks",
-            "constraints",
-            "initializers",
-            "layers",
-            "losses",
-            "metrics",
-            "optimizers",
-            "optimizers.schedules",
-            "random",
-            "regularizers",
-        ]
+        "keras.activations",
+        "keras.callbacks",
+        "keras.constraints",
+        "keras.initializers",
+        "keras.layers",
+        "keras.losses",
+        "keras.metrics",
+        "keras.optimizers",
+        "keras.optimizers.schedules",
+        "keras.random",
+        "keras.regularizers",
     ],
 }
 """Namespaces whose every public name has a row; others have those that matter."""
