@@ -18,25 +18,20 @@ def blocks(text):
             yield ("theirs" if kind == "python" else "ours"), "\n".join(lines)
 
 
-def run(text, theirs_too=True, known=None):
+def run(text):
     """Execute a page.
 
     Our cells see what our cells made; their fences see that too, below what their fences made.
 
-    Args:
-        text: of the page.
-        theirs_too: run the other library's fences.
-        known: names for their fences.
-
     Returns:
         The names of our cells, and those of their fences.
     """
-    ours, theirs = {"__name__": "page"}, dict(known or {})
+    ours, theirs = {"__name__": "page"}, {}
     for number, (kind, code) in enumerate(blocks(text)):
         compiled = compile(code, f"block {number}", "exec")
         if kind == "ours":
             exec(compiled, ours)
-        elif theirs_too:
+        else:
             seen = {**ours, **theirs}
             before = dict(seen)
             exec(compiled, seen)

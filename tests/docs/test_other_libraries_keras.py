@@ -33,6 +33,7 @@ def drawn(layer, x):
     return {w.path: np.asarray(w) for w in layer.weights}, np.asarray(layer(x))
 
 
+@pytest.mark.slow
 def test_the_page_and_its_functions(keras):
     ours, theirs = run((DOCS / "coming_from/keras.md").read_text())
     assert theirs["keras_history"].history["val_loss"][-1] < 2

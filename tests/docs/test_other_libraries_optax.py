@@ -17,6 +17,7 @@ def optax():
         yield pytest.importorskip("optax")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_page(optax):
     run((DOCS / "coming_from/optax.md").read_text())

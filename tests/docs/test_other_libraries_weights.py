@@ -1,5 +1,7 @@
 """Pages on other libraries, run from the top with the library there; weights moved by their functions."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +23,9 @@ def as_they_are_written():
         yield
 
 
-def page(library, theirs_too=True):
-    return run((DOCS / f"coming_from/{library}.md").read_text(), theirs_too)
+@cache
+def page(library):
+    return run((DOCS / f"coming_from/{library}.md").read_text())
 
 
 def drawn(tree, seed=0):
@@ -31,8 +34,10 @@ def drawn(tree, seed=0):
     return jax.tree.map(lambda a: jnp.float32((0.3 + draw.random(a.shape)) / 3), tree)
 
 
+@pytest.mark.slow
 def test_flax_linen():
     linen = pytest.importorskip("flax.linen")
+    pytest.importorskip("optax")
     ours, theirs = page("flax")
     assert theirs["value"] < 1
     from_flax, key = ours["from_flax"], jax.random.key(0)
@@ -70,9 +75,11 @@ def test_flax_linen():
     check(nn.MultiheadAttention(8, 2, batch_first=True), arrays, X, X, X, expected=expected)
 
 
+@pytest.mark.slow
 def test_flax_nnx():
     nnx = pytest.importorskip("flax.nnx")
-    ours, _ = page("flax", theirs_too=False)
+    pytest.importorskip("optax")
+    ours, _ = page("flax")
     rngs = nnx.Rngs(0)
     channels_last = IMAGES.transpose(0, 2, 3, 1)
 
@@ -125,8 +132,10 @@ def test_states_of_nnx_are_trees():
     assert grads["kernel"].shape == (5, 8, 2)
 
 
+@pytest.mark.slow
 def test_equinox():
     eqx = pytest.importorskip("equinox")
+    pytest.importorskip("optax")
     ours, theirs = page("equinox")
     assert theirs["value"] < 1.5
     key = jax.random.key(0)
