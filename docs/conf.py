@@ -54,10 +54,4 @@ _mathjax = importlib.util.find_spec("sphinx-mathjax-offline")
 if _mathjax and _mathjax.origin:  # its files alone: as an extension it forbids reading in parallel
     html_static_path.append(str(Path(_mathjax.origin).parent / "static"))
 mathjax_path = "mathjax/tex-chtml.js"
-exclude_patterns = [
-    "mathjax/sre/**",
-    "mathjax/a11y/**",
-    "mathjax/*full*",
-    "mathjax/*svg*",
-    "mathjax/*mml*",
-]
+exclude_patterns = ["mathjax/sre/**", "mathjax/a11y/**", "mathjax/*full*", "mathjax/*svg*", "mathjax/*mml*"]

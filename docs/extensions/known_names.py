@@ -60,12 +60,7 @@ def _modules() -> set[str]:
     found = set()
     for path in (ROOT / "funcnet").rglob("*.py"):
         dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        found |= {
-            dotted,
-            dotted.removeprefix("funcnet."),
-            path.relative_to(ROOT).as_posix(),
-            path.name,
-        }
+        found |= {dotted, dotted.removeprefix("funcnet."), path.relative_to(ROOT).as_posix(), path.name}
     return found
 
 

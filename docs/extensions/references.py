@@ -65,13 +65,7 @@ def has_attribute(cls: type, name: str) -> bool:
 
 
 def type_role(
-    name: str,
-    rawtext: str,
-    text: str,
-    lineno: int,
-    inliner: Inliner,
-    options: Any = None,
-    content: Any = (),
+    name: str, rawtext: str, text: str, lineno: int, inliner: Inliner, options: Any = None, content: Any = ()
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
     """Write a type as code whose names are links: ``:type:`dict[str, Array] | None` ``."""
     import re
@@ -95,9 +89,7 @@ def _by_page() -> dict[str, PublicName]:
     return {name.page: name for name in public_names()}
 
 
-def neighbours(
-    app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any
-) -> None:
+def neighbours(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Give a reference page its predecessor and successor: it is in no table of contents."""
     here = _by_page().get(pagename)
     if here is None or here.kind == "module":

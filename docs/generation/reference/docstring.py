@@ -72,9 +72,7 @@ def parse(text: str) -> Docstring:
         elif heading == "Reference":
             found.reference = "\n".join(filter(None, [found.reference, content]))
         elif heading:
-            found.texts[heading] = "\n\n".join(
-                filter(None, [found.texts.get(heading, ""), content])
-            )
+            found.texts[heading] = "\n\n".join(filter(None, [found.texts.get(heading, ""), content]))
         else:
             body.append(content)
     whole = "\n".join(body).strip("\n")

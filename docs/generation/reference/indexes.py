@@ -77,12 +77,7 @@ def _page(home: str) -> str:
 def _contents(homes: list[str]) -> str:
     rows = "\n".join(_row(f":doc:`{short_path(h)} </{_page(h)}>`", _summary(h)) for h in homes)
     top = [h for h in homes if h.count(".") < 2]
-    listed = "\n".join(
-        f"   {short_path(h)} </{_page(h)}>"
-        for h in [
-            *top,
-        ]
-    )
+    listed = "\n".join(f"   {short_path(h)} </{_page(h)}>" for h in [*top, ])
     return (
         "Reference\n=========\n\n"
         f"{len([n for n in public_names() if n.kind != 'module'])} public names, each on a page of its own: what it is"
@@ -98,11 +93,7 @@ def _index(home: str, homes: list[str]) -> str:
     below = [h for h in homes if h.rpartition(".")[0] == home and home != "funcnet"]
     if below:
         listed = "\n".join(f"   {short_path(h)} </{_page(h)}>" for h in below)
-        shown.append(
-            _table(
-                "\n".join(_row(f":doc:`{short_path(h)} </{_page(h)}>`", _summary(h)) for h in below)
-            )
-        )
+        shown.append(_table("\n".join(_row(f":doc:`{short_path(h)} </{_page(h)}>`", _summary(h)) for h in below)))
         shown.append(f".. toctree::\n   :hidden:\n\n{listed}")
     for group, names in groups(home).items():
         if group.titled:

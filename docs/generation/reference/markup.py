@@ -15,11 +15,7 @@ TITLES = {"Args": "Arguments"}
 
 def heading(text: str, line: str = "") -> str:
     """Write a heading: of a section, or, without a line to draw, one that no table of contents lists."""
-    return (
-        f"{text}\n{line * len(text)}"
-        if line
-        else f".. rubric:: {text}\n   :class: reference-rubric"
-    )
+    return f"{text}\n{line * len(text)}" if line else f".. rubric:: {text}\n   :class: reference-rubric"
 
 
 def indented(text: str, by: int = 3) -> str:
@@ -48,10 +44,7 @@ def sections(
     shown = [
         _list("Arguments", doc.lists.get("Args", []), arguments, line),
         _list("Attributes", attributes, fields, line),
-        *(
-            _text(t, doc.texts.get(t, ""), found.returns if found else "", line)
-            for t in ("Returns", "Yields")
-        ),
+        *(_text(t, doc.texts.get(t, ""), found.returns if found else "", line) for t in ("Returns", "Yields")),
         _list("Raises", doc.lists.get("Raises", []), {}, line),
         _list("Warns", doc.lists.get("Warns", []), {}, line),
     ]

@@ -51,20 +51,10 @@ def method_names(name: PublicName) -> list[str]:
             break
         node = source.definition(cls)
         for key, value in vars(cls).items():
-            shown = not key.startswith("_") or key in {
-                "__call__",
-                "__iter__",
-                "__len__",
-                "__getitem__",
-            }
-            callable_ = isinstance(
-                value, classmethod | staticmethod | property
-            ) or inspect.isfunction(value)
+            shown = not key.startswith("_") or key in {"__call__", "__iter__", "__len__", "__getitem__"}
+            callable_ = isinstance(value, classmethod | staticmethod | property) or inspect.isfunction(value)
             if node and shown and callable_ and (inspect.getdoc(value) or key == "__call__"):
-                if (
-                    key in {"__iter__", "__len__", "__getitem__"}
-                    and not parse(inspect.getdoc(value) or "").body
-                ):
+                if key in {"__iter__", "__len__", "__getitem__"} and not parse(inspect.getdoc(value) or "").body:
                     continue
                 found.setdefault(key)
     return list(found)
@@ -79,9 +69,7 @@ def _method(name: PublicName, method: str, member: Any) -> str:
         signed = ""
     else:
         bound = not isinstance(member, staticmethod)
-        options = {classmethod: "\n   :classmethod:", staticmethod: "\n   :staticmethod:"}.get(
-            type(member), ""
-        )
+        options = {classmethod: "\n   :classmethod:", staticmethod: "\n   :staticmethod:"}.get(type(member), "")
         function = getattr(member, "__func__", member)
         signed = signature(function, bound) or ""
     doc = parse(inspect.getdoc(function) or "")

@@ -72,7 +72,9 @@ def _object(name: PublicName) -> str:
     if name.kind == "data":
         return f".. py:data:: {name.short}\n   :canonical: {name.path}{_value(name)}"
     found = None if name.kind == "exception" else signature(name.value)
-    return f".. py:{DIRECTIVES[name.kind]}:: {name.short}{found or ''}\n   :canonical: {name.path}"
+    return (
+        f".. py:{DIRECTIVES[name.kind]}:: {name.short}{found or ''}\n   :canonical: {name.path}"
+    )
 
 
 def _value(name: PublicName) -> str:
