@@ -3,7 +3,9 @@
 import ast
 import importlib
 import inspect
+from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,11 +17,17 @@ FOLDERS = (
     "checkpoint",
     "compression",
     "data",
+    "data.augment",
+    "errors",
+    "export",
     "functional",
     "module",
     "nn",
+    "nn.init",
+    "nn.parametrizations",
     "nn.utils",
     "nn.utils.fusion",
+    "nn.utils.parametrizations",
     "nn.utils.parametrize",
     "nn.utils.rnn",
     "optim",
@@ -35,7 +43,7 @@ FOLDERS = (
 def public() -> list[str]:
     names = [f"funcnet.{name}" for name in fn.__all__]
     for folder in FOLDERS:
-        home = importlib.import_module(f"funcnet.{folder}")
+        home = attrgetter(folder)(fn)
         names += [f"funcnet.{folder}.{name}" for name in exported(home)]
     return sorted(set(names))
 
@@ -50,6 +58,27 @@ def exported(home) -> list[str]:
 def test_the_public_names_are_those_written_down():
     """A change of the public API is a change of this list: `python -m tests.meta.test_public_api` writes it."""
     assert LISTED.read_text().split() == public()
+
+
+def namespaces(home: ModuleType = fn, path: str = "") -> list[str]:
+    """Dotted paths of the packages and modules that a package shows: in `__all__`, or imported `as` themselves."""
+    shown = {*getattr(home, "__all__", ()), *_imported_as_themselves(home)}
+    found = []
+    for name in sorted(shown):
+        value = getattr(home, name)
+        if inspect.ismodule(value):
+            found += [f"{path}{name}", *namespaces(value, f"{path}{name}.")]
+    return found
+
+
+def _imported_as_themselves(home: ModuleType) -> list[str]:
+    tree = ast.parse(Path(str(home.__file__)).read_text())
+    froms = [s for s in tree.body if isinstance(s, ast.ImportFrom)]
+    return [a.name for s in froms for a in s.names if a.asname == a.name]
+
+
+def test_every_namespace_is_listed():
+    assert namespaces() == sorted(FOLDERS)
 
 
 def seen_by_a_type_checker() -> dict[str, object]:
@@ -96,8 +125,7 @@ def test_all_names_exist(module):
 
 def _objects():
     for name in public():
-        parent, _, last = name.rpartition(".")
-        value = getattr(importlib.import_module(parent), last)
+        value = attrgetter(name.removeprefix("funcnet."))(fn)
         ours = getattr(value, "__module__", "").startswith("funcnet")
         if ours and (inspect.isclass(value) or inspect.isfunction(value)):
             yield name, value

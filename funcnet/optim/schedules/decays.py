@@ -24,6 +24,8 @@ __all__ = ["constant", "cosine", "exponential", "linear", "multi_step", "polynom
 def constant(lr: float | Array, factor: float = 1.0 / 3, total_iters: int = 5) -> Recurrence:
     """Hold a part of a value for some steps, then the whole.
 
+    ``γ_t = factor * lr if t < total_iters else lr``
+
     To hold one value from the first step on, give the optimizer a number.
 
     Args:
@@ -215,6 +217,8 @@ def step(lr: float | Array, step_size: int, gamma: float = 0.1) -> Recurrence:
 
 def multi_step(lr: float | Array, milestones: Sequence[int], gamma: float = 0.1) -> Recurrence:
     """Multiply by ``gamma`` at each milestone; one listed twice counts twice.
+
+    ``γ_t = lr * gamma^k``, where ``k`` is the number of milestones up to ``t``.
 
     Args:
         lr: the first value.

@@ -1,15 +1,17 @@
 """Less memory for a backward pass: intermediate values are computed again instead of kept."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import jax
-from jax.ad_checkpoint import checkpoint_name
+from jax import ad_checkpoint
 
 from funcnet.core.checks import check_choice
 from funcnet.core.jax_internals.compilation import is_costly
 
 __all__ = ["checkpoint", "checkpoint_name", "remat", "saving_policy"]
+
+T = TypeVar("T")
 
 Policy: TypeAlias = str | Callable[..., bool] | None
 """A name that `saving_policy` knows, one of ``jax.checkpoint_policies``, or ``None``."""
@@ -23,6 +25,29 @@ _POLICIES = (
     "nothing",
     "offload",
 )
+
+
+def checkpoint_name(x: T, name: str) -> T:
+    """Mark values by a name that the policies ``"names"`` and ``"offload"`` of `remat` refer to.
+
+    Without such a policy it does nothing, and derivatives pass through it.
+
+    Args:
+        x: an array or a pytree of them.
+        name: any text; several places may share one.
+
+    Returns:
+        ``x``, marked.
+
+    Example:
+        >>> def block(x):
+        ...     kept = transforms.checkpoint_name(jnp.sin(x), "sine")
+        ...     return jnp.sin(kept)
+        >>> block = transforms.remat(block, policy="names", names="sine")
+        >>> round(float(transforms.grad(block)(0.5)), 4)
+        0.7786
+    """
+    return ad_checkpoint.checkpoint_name(x, name)
 
 
 def saving_policy(policy: str, names: str | Iterable[str] = ()) -> Callable[..., bool]:
