@@ -59,7 +59,7 @@ NameOf = Callable[[str], str]
 LINK = re.compile(r"(\]\()([^()\s]+)((?:\s+\"[^\"]*\")?\))")
 """The target of a Markdown link or picture."""
 
-NOT_PROSE = re.compile(r"^([ ]*`{3,}|~{3,})(?!\{).*?^[ ]*\1[ ]*$|`[^`\n]+`", re.M | re.S)
+NOT_PROSE = re.compile(r"^[ ]*(`{3,}|~{3,})([^`\n]*)\n.*?^[ ]*\1[ ]*$|`[^`\n]+`", re.M | re.S)
 """Code, in blocks and in lines, where brackets are no links. A directive's block may hold prose."""
 
 
@@ -122,7 +122,9 @@ def rewrite_links(text: str, path: str, page: str, name_of: NameOf, wanted: set[
 
     parts, end = [], 0
     for code in NOT_PROSE.finditer(text):
-        parts += [LINK.sub(replaced, text[end : code.start()]), code[0]]
+        box = (code[2] or "").startswith("{") and not code[2].startswith("{code")
+        shown = LINK.sub(replaced, code[0]) if box else code[0]
+        parts += [LINK.sub(replaced, text[end : code.start()]), shown]
         end = code.end()
     return "".join([*parts, LINK.sub(replaced, text[end:])])
 

@@ -114,6 +114,11 @@ def rewritten(text, path="docs/howto/page.md", page="howto/page.md"):
         ("[a](#here)", "[a](#here)"),
         ("`x[0](../../README.md)`", "`x[0](../../README.md)`"),
         ("```\n[a](../../README.md)\n```", "```\n[a](../../README.md)\n```"),
+        (
+            "```{code-cell} python\nx\n```\n[a](../../README.md)\n```{code-cell} python\ny\n```",
+            "```{code-cell} python\nx\n```\n[a](../index.md)\n```{code-cell} python\ny\n```",
+        ),
+        ("```{note}\n[a](../../README.md)\n```", "```{note}\n[a](../index.md)\n```"),
         ("[a](../../no_such_file.py)", "[a](../../no_such_file.py)"),
     ],
 )
