@@ -5,7 +5,8 @@ which the thresholds in `funcnet/functional/attention/implementations.py` come. 
 kernel against both, by length, mask and layout, and PyTorch's best.
 """
 
-import sys
+import argparse
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.interleave import interleave, table
+from benchmarks.results_file import ResultsFile, add_json_argument
 from funcnet import functional as F
 
 CPU_SHAPES = {128: (16, 4, 4, 32), 512: (2, 8, 8, 64), 1024: (1, 8, 8, 64), 2048: (1, 4, 4, 64)}
@@ -86,32 +88,43 @@ def torch_sides(sizes: tuple[int, ...], kind: str) -> dict[str, Callable[[], Any
     return {f"torch {backend.name.lower()}": call(backend) for backend in backends}
 
 
-def compare(sizes: tuple[int, ...], kind: str, dtype: Any, forms: tuple[str, ...]) -> None:
+def compare(
+    sizes: tuple[int, ...], kind: str, dtype: Any, forms: tuple[str, ...], results: ResultsFile
+) -> None:
     batch, heads, kv_heads, length, features = sizes
     shapes = [(batch, n, length, features) for n in (heads, kv_heads, kv_heads)]
     arrays = [jax.random.normal(jax.random.key(n), s, dtype) for n, s in enumerate(shapes)]
     sides: dict[str, Callable[[], Any]] = {}
+    memory: dict[str, float] = {}
     for form in forms:
-        run, memory = side(form, arrays, masks(kind, batch, length))
-        sides[f"{form}, {memory / 2**20:.0f} MiB"] = run
-    reference = next(iter(sides))
+        sides[form], used = side(form, arrays, masks(kind, batch, length))
+        memory[form] = used / 2**20
     sides |= torch_sides(sizes, kind)
-    print(table(f"{sizes} {kind}", interleave(sides, rounds=10), reference), flush=True)
+    gpu = jax.default_backend() == "gpu"
+    clock = time.perf_counter if gpu else time.process_time
+    medians = interleave(sides, rounds=10, clock=clock)
+    print(table(f"{sizes} {kind}", medians, "plain", memory), flush=True)
+    results.add(f"{sizes} {kind}", medians, "plain", mebibytes=memory)
 
 
 def main() -> None:
-    lengths = [int(word) for word in sys.argv[1:]]
-    if jax.default_backend() == "gpu":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lengths", nargs="*", type=int, help="default: all")
+    add_json_argument(parser)
+    args = parser.parse_args()
+    lengths, gpu = args.lengths, jax.default_backend() == "gpu"
+    results = ResultsFile(args.json, "attention", "wall clock" if gpu else "processor time")
+    if gpu:
         for sizes, kinds in GPU_SHAPES.items():
             for kind in kinds:
                 if not lengths or sizes[3] in lengths:
-                    compare(sizes, kind, jnp.bfloat16, ("plain", "chunked", "fused"))
+                    compare(sizes, kind, jnp.bfloat16, ("plain", "chunked", "fused"), results)
         return
     for length in lengths or CPU_SHAPES:
         batch, heads, kv_heads, features = CPU_SHAPES[length]
         for kind in ("causal", "none"):
             sizes = batch, heads, kv_heads, length, features
-            compare(sizes, kind, jnp.float32, ("plain", "chunked"))
+            compare(sizes, kind, jnp.float32, ("plain", "chunked"), results)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 import funcnet as fn
 from benchmarks.interleave import table
+from benchmarks.results_file import ResultsFile, add_json_argument
 from funcnet import nn, optim
 
 WIDTH, HEADS, LENGTH, BATCH = 64, 4, 16, 2
@@ -32,7 +33,7 @@ def unrolled(depth: int) -> nn.Module:
 
 
 def compile_seconds(model: nn.Module) -> float:
-    """Return the seconds that it takes to trace, lower and compile one training step."""
+    """Return the processor's seconds that it takes to trace, lower and compile one training step."""
     net, optimizer = fn.functionalize(model), optim.adam(1e-3)
     key = jax.random.key(0)
     params, state = jax.eval_shape(net.init, key)
@@ -49,9 +50,9 @@ def compile_seconds(model: nn.Module) -> float:
         return optim.apply_updates(params, updates), new, new_opt, value
 
     jax.clear_caches()
-    started = time.perf_counter()
+    started = time.process_time()
     jax.jit(step, donate_argnums=(0, 1, 2)).lower(params, state, opt_state, x, key).compile()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def main() -> None:
@@ -60,7 +61,9 @@ def main() -> None:
     parser.add_argument("--depths", type=int, nargs=2, default=[2, 48])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--unrolled-rounds", type=int, default=1, help="0 leaves them out")
+    add_json_argument(parser)
     args = parser.parse_args()
+    results = ResultsFile(args.json, "compile_time", "processor time")
     shallow, deep = args.depths
     compile_seconds(repeated(2))  # what the first compilation of a process costs
     times: dict[int, list[float]] = {shallow: [], deep: []}
@@ -71,13 +74,9 @@ def main() -> None:
     for depth in args.depths if args.unrolled_rounds else ():
         seconds = [compile_seconds(unrolled(depth)) for _ in range(args.unrolled_rounds)]
         medians[f"nn.Sequential, {depth} blocks"] = statistics.median(seconds)
-    print(
-        table(
-            f"compile a training step with Adam: transformer blocks of {WIDTH}",
-            medians,
-            f"nn.Repeat, {shallow} blocks",
-        )
-    )
+    title = f"compile a training step with Adam: transformer blocks of {WIDTH}"
+    print(table(title, medians, f"nn.Repeat, {shallow} blocks"))
+    results.add(title, medians, f"nn.Repeat, {shallow} blocks")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import funcnet as fn
 from benchmarks import export_native, export_ours, export_torch
 from benchmarks.export_models import MODELS, Pair, make
 from benchmarks.interleave import interleave, table
+from benchmarks.results_file import ResultsFile, add_json_argument
 
 SIDES = export_ours.SIDES | export_native.SIDES | export_torch.SIDES
 
@@ -60,7 +61,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--reference", choices=SIDES, default="PyTorch, AOTInductor")
     parser.add_argument("--one-core", action="store_true", help="processor time on one core")
+    add_json_argument(parser)
     args = parser.parse_args()
+    said = "processor time on one core" if args.one_core else "wall clock"
+    results = ResultsFile(args.json, "export", said)
     clock = time.process_time if args.one_core else time.perf_counter
     threads = 1 if args.one_core else 2
     os.sched_setaffinity(
@@ -78,6 +82,7 @@ def main() -> None:
                 reference = args.reference if args.reference in sides else next(iter(sides))
                 medians = interleave(sides, rounds=args.rounds, clock=clock)
             print(table(f"{name}, batch {batch}", medians, reference), flush=True)
+            results.add(f"{name}, batch {batch}", medians, reference)
 
 
 if __name__ == "__main__":

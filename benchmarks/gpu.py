@@ -26,6 +26,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -138,14 +139,16 @@ class Process:
 
 
 class Report:
-    """What was measured; written anew after every line."""
+    """What was measured; written anew after every line, if there is a folder."""
 
-    def __init__(self, folder: Path, asked: list[str], tiny: bool) -> None:
+    def __init__(self, folder: Path | None, asked: list[str], tiny: bool) -> None:
         self.asked = asked
+        self.date = date.today().isoformat()
         self.machine: dict[str, str] = {}
         self.found: dict[str, dict[str, Any]] = {}
         self.folder, self.tiny = folder, tiny
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, line: dict[str, Any]) -> None:
         """Keep one line of a worker."""
@@ -158,16 +161,18 @@ class Report:
 
     def write(self) -> None:
         """Write the numbers as JSON and the table as Markdown, under the machine's name."""
+        if self.folder is None:
+            return
         name = self.machine.get("device", "unknown").lower().replace(" ", "-")
         stem = self.folder / f"{'tiny-' if self.tiny else ''}gpu-{name}"
-        content = {"machine": self.machine, "rows": self.found}
+        content = {"date": self.date, "machine": self.machine, "rows": self.found}
         stem.with_suffix(".json").write_text(json.dumps(content, indent=1))
         stem.with_suffix(".md").write_text(self.table())
 
     def table(self) -> str:
         """Lay the rows out as a table in Markdown."""
         title = ", ".join(f"{key} {value}" for key, value in sorted(self.machine.items()))
-        lines = [f"# {title}", ""]
+        lines = [f"# {self.date}, {title}", ""]
         for part, rows in (("whole steps", STEPS), ("forward and backward", FUNCTIONS)):
             lines += [
                 f"| {part} | side | ms | GiB | of the best of torch |",

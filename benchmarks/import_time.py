@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+from benchmarks.results_file import ResultsFile, add_json_argument
+
 EVERYTHING = "funcnet.nn, funcnet.optim, funcnet.data, funcnet.training, funcnet.checkpoint, funcnet.transforms"
 LINES = {
     "import funcnet": "import funcnet",
@@ -42,7 +44,9 @@ def main() -> None:
     """Print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    add_json_argument(parser)
     args = parser.parse_args()
+    results = ResultsFile(args.json, "import_time", "processor time")
     lines = {
         n: line for n, line in LINES.items() if all(map(importlib.util.find_spec, NEEDS.get(n, ())))
     }
@@ -55,6 +59,9 @@ def main() -> None:
                 turn = measure(statement, environment)
                 if number:  # the first turn writes the bytecode
                     times[name].append(turn)
+    title = "beyond `import jax`"
+    work = {name: statistics.median(t[1] for t in turns) for name, turns in times.items()}
+    results.add(title, work, "every part of it")
     for name, turns in times.items():
         clock, work = (statistics.median(turn[i] for turn in turns) * 1e3 for i in range(2))
         print(f"{name:<18} {clock:6.0f} ms beyond `import jax`, {work:5.0f} of the processor")

@@ -44,12 +44,18 @@ def interleave(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def table(title: str, medians: Mapping[str, float], reference: str) -> str:
-    """Lay out medians and their ratios to a reference side."""
+def table(
+    title: str,
+    medians: Mapping[str, float],
+    reference: str,
+    mebibytes: Mapping[str, float] | None = None,
+) -> str:
+    """Lay out medians, their ratios to a reference side, and memory where it was measured."""
     width = max(map(len, medians))
     lines = [title]
     for name, seconds in medians.items():
+        memory = f"  {mebibytes[name]:7.1f} MiB" if mebibytes and name in mebibytes else ""
         lines.append(
-            f"  {name:<{width}}  {seconds * 1e3:9.3f} ms  {seconds / medians[reference]:6.2f}"
+            f"  {name:<{width}}  {seconds * 1e3:9.3f} ms  {seconds / medians[reference]:6.2f}{memory}"
         )
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.results_file import ResultsFile, add_json_argument
 from funcnet import data
 
 SAMPLES, BATCH = 60_000, 128
@@ -58,7 +59,7 @@ def line(what: str, value: float, bar: float, at_least: bool = True, unit: str =
     )
 
 
-def in_memory(rounds: int) -> None:
+def in_memory(rounds: int, results: ResultsFile) -> None:
     """60,000 images in memory, shuffled, batch 128."""
     images = np.random.default_rng(0).integers(0, 256, (SAMPLES, 28, 28), np.uint8)
 
@@ -70,6 +71,7 @@ def in_memory(rounds: int) -> None:
     loader = data.DataLoader(data.ArrayDataset(images), BATCH, shuffle=True)
     # Processor time: with one thread on either side, other programs do not disturb it.
     times = interleaved({"bare": bare, "ours": lambda: drain(loader)}, rounds, time.process_time)
+    results.add("an epoch in memory, against bare NumPy; processor time", times, "bare")
     line("in memory, against a bare NumPy gather", times["bare"] / times["ours"], 0.9)
     # The others by the clock, in turns of about equal length.
     epochs = 10
@@ -92,6 +94,8 @@ def in_memory(rounds: int) -> None:
         runs["Grain"] = (lambda: drain(pipeline, 100), 100 * BATCH)
     best = interleaved({name: run for name, (run, _) in runs.items()}, rounds)
     rates = {name: samples / best[name] for name, (_, samples) in runs.items()}
+    each = {name: best[name] / samples for name, (_, samples) in runs.items()}
+    results.add("a thousand samples in memory", {k: 1e3 * v for k, v in each.items()}, "ours")
     print(f"in memory: {rates['ours'] / 1e3:,.0f} k samples/s")
     for name, bar in (("PyTorch", 15), ("Grain", 50)):
         if name in rates:
@@ -131,7 +135,7 @@ class Items:
         return self.work(index)
 
 
-def python_transform(rounds: int, length: int = 512) -> None:
+def python_transform(rounds: int, results: ResultsFile, length: int = 512) -> None:
     """Compare processes on a transform in Python, 2 ms a sample."""
     dataset = Items(Work(), length)
 
@@ -150,6 +154,7 @@ def python_transform(rounds: int, length: int = 512) -> None:
     for run in runs.values():
         run()  # starts the workers
     times = interleaved(runs, rounds)
+    results.add("512 samples, 2 ms of Python each", times, "one")
     line("Python transform, 2 processes against 1", times["one"] / times["two"], 1.8)
     if "torch" in times:
         line("Python transform, 2 processes against PyTorch's", times["torch"] / times["two"], 1.0)
@@ -328,10 +333,12 @@ def main() -> None:
     parser.add_argument("--stress", type=int, default=0, help="epochs of the endurance test")
     parser.add_argument("--faults", type=int, default=0, help="workers to kill")
     parser.add_argument("--only", choices=["table", "endurance"], help="leave the other part out")
+    add_json_argument(parser)
     arguments = parser.parse_args()
+    results = ResultsFile(arguments.json, "loading", "wall clock, the shortest of several turns")
     if arguments.only != "endurance":
-        in_memory(3 * arguments.rounds)
-        python_transform(min(arguments.rounds, 3))
+        in_memory(3 * arguments.rounds, results)
+        python_transform(min(arguments.rounds, 3), results)
         numpy_transform(arguments.rounds)
         first_batch()
         long_shuffle()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import funcnet as fn
 from benchmarks.interleave import interleave, table
 from benchmarks.models_data import SHAPES, batch
+from benchmarks.results_file import ResultsFile, add_json_argument
 
 TITLES = {
     "mlp": "MLP 784-512-512-10, batch 128",
@@ -92,7 +93,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--reference", choices=SIDES, default="torch")
     parser.add_argument("--one-core", action="store_true", help="processor time on one core")
+    add_json_argument(parser)
     args = parser.parse_args()
+    said = "processor time on one core" if args.one_core else "wall clock"
+    results = ResultsFile(args.json, "models", said)
     clock = time.process_time if args.one_core else time.perf_counter
     if args.one_core:  # before any side starts its threads
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -104,6 +108,7 @@ def main() -> None:
         reference = args.reference if args.reference in sides else next(iter(sides))
         medians = interleave(sides, rounds=args.rounds, clock=clock)
         print(table(TITLES[row], medians, reference), flush=True)
+        results.add(TITLES[row], medians, reference)
 
 
 if __name__ == "__main__":

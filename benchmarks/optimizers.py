@@ -17,6 +17,7 @@ import numpy as np
 
 import funcnet as fn
 from benchmarks.interleave import interleave
+from benchmarks.results_file import ResultsFile, add_json_argument
 from funcnet import optim
 
 CASES = {
@@ -100,7 +101,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--no-torch-compile", dest="compiled", action="store_false")
+    parser.add_argument("--one-core", action="store_true", help="processor time on one core")
+    add_json_argument(parser)
     args = parser.parse_args()
+    said = "processor time on one core" if args.one_core else "wall clock"
+    results = ResultsFile(args.json, "optimizers", said)
+    clock = time.process_time if args.one_core else time.perf_counter
+    if args.one_core:  # before any side starts its threads
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.environ["OMP_NUM_THREADS"] = "1"
     # PyTorch's threads would otherwise spin on after its turn and slow down the side that follows.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     fn.keep_memory()
@@ -114,11 +123,12 @@ def main() -> None:
         runs = {side: run for side, (run, _) in contestants.items()}
         # A turn of several calls: the first finds the caches as the side before left them.
         repeat = 20 if count <= 10 else 5
-        medians = interleave(runs, rounds=args.rounds, repeat=repeat)
+        medians = interleave(runs, rounds=args.rounds, repeat=repeat, clock=clock)
         elements = max(size, 1 << 22)
         triad = 12 * elements / interleave({"triad": triad_side(elements)})["triad"]
         reference = medians.get("optax", medians["funcnet"])
         print(f"{name}; triad {triad / 1e9:.1f} GB/s")
+        results.add(f"AdamW, {name}", medians, "optax" if "optax" in medians else "funcnet")
         for side, seconds in medians.items():
             print(
                 f"  {side:<16} {seconds * 1e3:8.3f} ms  {seconds / reference:5.2f} of optax"

@@ -7,7 +7,8 @@ changes, and the medians of times taken in turns.
 On a GPU `python -m benchmarks.gpu --only gpt2` has both forms of a whole step; `benchmarks/results` has its tables.
 """
 
-import sys
+import argparse
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 
 import funcnet as fn
 from benchmarks.interleave import interleave, table
+from benchmarks.results_file import ResultsFile, add_json_argument
 from funcnet import functional as F
 from funcnet import nn
 
@@ -83,16 +85,30 @@ def step(module: nn.Module, *inputs: Any, train: bool = False) -> tuple[Callable
     return lambda: jax.block_until_ready(compiled(params, *inputs)), memory
 
 
-def compare(title: str, modules: dict[str, nn.Module], *inputs: Any, train: bool = False) -> None:
+def compare(
+    results: ResultsFile,
+    title: str,
+    modules: dict[str, nn.Module],
+    *inputs: Any,
+    train: bool = False,
+) -> None:
     """Print time and memory of each module; the first is the reference."""
     made = {name: step(module, *inputs, train=train) for name, module in modules.items()}
-    sides = {f"{name}, {memory:.1f} MiB": run for name, (run, memory) in made.items()}
-    print(table(title, interleave(sides, rounds=9), next(iter(sides))), flush=True)
+    memory = {name: used for name, (_, used) in made.items()}
+    runs = {name: run for name, (run, _) in made.items()}
+    medians = interleave(runs, rounds=9, clock=time.process_time)
+    print(table(title, medians, next(iter(runs)), memory), flush=True)
+    results.add(title, medians, next(iter(runs)), mebibytes=memory)
 
 
 def main() -> None:
     """Compare the blocks at each width, without dropout and with it, then the steps."""
-    for width in map(int, sys.argv[1:] or ("128", "256")):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("widths", nargs="*", type=int, default=[128, 256])
+    add_json_argument(parser)
+    args = parser.parse_args()
+    results = ResultsFile(args.json, "repeat", "processor time")
+    for width in args.widths:
         for p in (0.0, 0.1):
             blocks: dict[str, nn.Module] = {
                 "unrolled": nn.Sequential(*(Block(width, p) for _ in range(LAYERS))),
@@ -102,13 +118,13 @@ def main() -> None:
                 "True": nn.Repeat(Block(width, p), LAYERS, remat=True),
             }
             x = jax.random.normal(jax.random.key(2), (BATCH, LENGTH, width))
-            compare(f"{LAYERS} blocks of {width}, dropout {p}", blocks, x, train=p > 0)
+            compare(results, f"{LAYERS} blocks of {width}, dropout {p}", blocks, x, train=p > 0)
     carry, xs = (jnp.zeros((32, 128)),) * 2, jax.random.normal(jax.random.key(2), (64, 32, 128))
     for cell in (Cell, Library):
         choices: dict[str, nn.Module] = {
             str(remat): nn.Scan(cell(128), remat=remat) for remat in (False, "costly", True)
         }
-        compare(f"64 steps of 128, {cell.__name__}", choices, carry, xs)
+        compare(results, f"64 steps of 128, {cell.__name__}", choices, carry, xs)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+from benchmarks.results_file import ResultsFile, add_json_argument
 from benchmarks.start_sides import BATCH, SIDES
 
 NEEDS = {
@@ -44,8 +45,8 @@ def start(side: str, model: str, environment: dict[str, str]) -> Phases:
     return [imports, init, compiled, second, everything]
 
 
-def report(model: str, turns: dict[str, list[Phases]]) -> None:
-    """Print a table of medians, and of ratios to the first side."""
+def report(model: str, turns: dict[str, list[Phases]], results: ResultsFile) -> None:
+    """Print a table of medians, and of ratios to the first side; keep the processors' time of it all."""
     medians = {
         side: [
             [statistics.median(t[p][clock] for t in runs) for clock in (0, 1)]
@@ -60,6 +61,8 @@ def report(model: str, turns: dict[str, list[Phases]]) -> None:
         cells = "".join(f"{wall:9.2f} ({work:5.2f})" for wall, work in phases)
         ratios = [a / b for a, b in zip(phases[-1], own, strict=True)]
         print(f"  {side:<9}{cells}   {ratios[0]:.2f} ({ratios[1]:.2f})", flush=True)
+    work = {side: phases[-1][1] for side, phases in medians.items()}
+    results.add(f"to the end of the first step, {model}", work, "funcnet")
 
 
 def main() -> None:
@@ -67,7 +70,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="+", default=list(BATCH), choices=list(BATCH))
+    add_json_argument(parser)
     args = parser.parse_args()
+    results = ResultsFile(args.json, "start", "processor time")
     sides = [side for side in SIDES if all(map(importlib.util.find_spec, NEEDS[side]))]
     generator = random.Random(0)
     with tempfile.TemporaryDirectory() as bytecode:
@@ -80,7 +85,7 @@ def main() -> None:
             for _ in range(args.rounds):
                 for side in generator.sample(sides, len(sides)):
                     turns[side].append(start(side, model, environment))
-            report(model, turns)
+            report(model, turns, results)
 
 
 if __name__ == "__main__":

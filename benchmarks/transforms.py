@@ -13,12 +13,14 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.interleave import interleave, table
+from benchmarks.results_file import ResultsFile, add_json_argument
 from funcnet import transforms
 from funcnet.transforms.compilation.keep_memory import keep_memory
 
@@ -67,16 +69,19 @@ print(json.dumps([sorted(times)[3], peak]))
 """
 
 
-def jacobian(rounds: int) -> None:
+def jacobian(rounds: int, results: ResultsFile) -> None:
     """Compare chunked transforms with PyTorch's."""
     for which in ("jacrev", "vmap"):
         found: dict[str, list[list[float]]] = {"funcnet": [], "torch": []}
         for _ in range(rounds):
-            for side, results in found.items():
+            for side, turns in found.items():
                 command = [sys.executable, "-c", SIDE, which, side]
                 output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                results.append(json.loads(output))
-        best = {side: min(results) for side, results in found.items()}
+                turns.append(json.loads(output))
+        best = {side: min(turns) for side, turns in found.items()}
+        times = {side: seconds for side, (seconds, _) in best.items()}
+        memory = {side: peak for side, (_, peak) in best.items()}
+        results.add(f"{which}, in chunks", times, "torch", mebibytes=memory)
         for side, (seconds, peak) in best.items():
             time_ratio, peak_ratio = seconds / best["torch"][0], peak / best["torch"][1]
             print(
@@ -134,7 +139,7 @@ def batch_of(size: int) -> jax.Array:
     return jax.random.randint(jax.random.key(1), (size, TOKENS), 0, VOCABULARY)
 
 
-def microbatches(rounds: int) -> None:
+def microbatches(rounds: int, results: ResultsFile) -> None:
     """Print the temporary memory of the gradient, in parts and whole."""
     params, loss = transformer()
     batch = batch_of(64)
@@ -151,10 +156,14 @@ def microbatches(rounds: int) -> None:
         f"peak memory, whole batch {sizes[None] / 2**20:.1f} MB, 8 microbatches "
         f"{sizes[8] / 2**20:.1f} MB: ratio {sizes[8] / sizes[None]:.3f}"
     )
-    print(table("value and gradient", interleave(sides, rounds=rounds), "whole batch"))
+    medians = interleave(sides, rounds=rounds, clock=time.process_time)
+    names = {None: "whole batch", 8: "8 microbatches"}
+    memory = {names[parts]: size / 2**20 for parts, size in sizes.items()}
+    print(table("value and gradient", medians, "whole batch", memory))
+    results.add("value and gradient", medians, "whole batch", mebibytes=memory)
 
 
-def guard(rounds: int) -> None:
+def guard(rounds: int, results: ResultsFile) -> None:
     """Time a training step with and without the guard."""
     params, loss = transformer()
     batch = batch_of(16)
@@ -173,7 +182,9 @@ def guard(rounds: int) -> None:
             value.block_until_ready()
 
         sides[name] = run
-    print(table("training step, donated", interleave(sides, rounds=rounds), "plain"))
+    medians = interleave(sides, rounds=rounds, clock=time.process_time)
+    print(table("training step, donated", medians, "plain"))
+    results.add("training step, donated", medians, "plain")
 
 
 def main() -> None:
@@ -183,11 +194,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"any of {', '.join(parts)}; default: all")
     parser.add_argument("--rounds", type=int, default=15)
+    add_json_argument(parser)
     arguments = parser.parse_args()
+    results = ResultsFile(arguments.json, "transforms", "processor time; jacobians: wall clock")
     for name in arguments.parts or parts:
         if name not in parts:
             parser.error(f"no part {name!r}; there are: {', '.join(parts)}")
-        parts[name](max(2, arguments.rounds // 5) if name == "jacobian" else arguments.rounds)
+        rounds = max(2, arguments.rounds // 5) if name == "jacobian" else arguments.rounds
+        parts[name](rounds, results)
 
 
 if __name__ == "__main__":

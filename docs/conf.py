@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import funcnet as fn
+from docs.theme.look import OPTIONS, SIDEBARS
 
 project = "funcnet"
 author = "the funcnet developers"
@@ -20,13 +21,22 @@ extensions = [
     "sphinx_design",
     "docs.extensions.references",
     "docs.extensions.source_pages",
+    "docs.extensions.formulas",
 ]
-if importlib.util.find_spec("docs.extensions.formulas"):
-    extensions.append("docs.extensions.formulas")
 default_role = "py:obj"
 html_theme = "furo"
 html_title = f"funcnet {release}"
 html_static_path = ["theme/static"]
+templates_path = ["theme/templates"]
+html_css_files = ["funcnet.css", "front.css"]
+html_favicon = "theme/static/logo.svg"
+html_logo = "theme/static/logo.svg"
+html_theme_options = OPTIONS
+html_sidebars = SIDEBARS
+html_show_sphinx = False
+pygments_style = "github-light"
+pygments_dark_style = "github-dark"
+nb_merge_streams = True
 html_copy_source = False
 
 nitpicky = True

@@ -91,15 +91,15 @@ def draw_mistakes(
     """Save the test digits that the network got wrong, at most 40, with both labels."""
     wrong = np.flatnonzero(predicted != labels)
     shown = wrong[:40]
-    rows = max(1, -(-len(shown) // 8))
+    rows = max(1, -(-len(shown) // 5))  # five in a row can be read on a phone
     figure, grid = plt.subplots(
-        rows, 8, figsize=(9, 1.35 * rows + 0.5), layout="constrained", squeeze=False
+        rows, 5, figsize=(6.5, 1.5 * rows + 0.4), layout="constrained", squeeze=False
     )
     for axes in grid.flat:
         axes.axis("off")
     for axes, index in zip(grid.flat, shown, strict=False):
         axes.imshow(images[index], cmap="gray_r")
-        axes.set_title(f"{labels[index]} read as {predicted[index]}", fontsize=8)
+        axes.set_title(f"{labels[index]} read as {predicted[index]}", fontsize=11)
     figure.suptitle(f"{len(wrong)} of {len(labels)} test digits read wrongly")
     figure.savefig(path, dpi=120)
     plt.close(figure)

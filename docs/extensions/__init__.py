@@ -1,1 +1,1 @@
-"""What Sphinx is taught: the names of funcnet, its source, its formulas."""
+"""What Sphinx is taught for this site: the names of funcnet, its source, its formulas."""

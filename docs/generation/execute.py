@@ -1,108 +1,176 @@
 """Run notebooks, and Markdown pages with ``{code-cell}``, each in a fresh kernel; keep what they show.
 
-A result is kept under a hash of the page and of the package, so that a page runs again whenever something changed that
-it could show. A cell that is to fail says so with ``:tags: [raises-exception]``; any other error fails the build.
+What a page shows is kept under a hash of its code and of the package: it runs again whenever something changed that it
+could show, and not when its prose did. A cell that is to fail has the tag ``raises-exception``; any other error fails
+the build.
 """
 
 import hashlib
+import importlib.metadata
+import os
+import re
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-import jupytext
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from docs.generation.assemble import BUILD, ROOT
+from docs.generation.cells import is_executed, read_cells, split_front_matter
 
-__all__ = ["PageFailedError", "execute", "execute_all", "read_page"]
+__all__ = ["NOTEBOOKS", "PageFailedError", "execute", "execute_all", "to_notebook"]
 
-FIRST = "%xmode Minimal"
-"""An error shows as its last line: the traceback would be of the kernel."""
+NOTEBOOKS = ROOT / "notebooks"
+"""Where pages run."""
+
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+ARGUMENTS = [
+    "--InteractiveShell.xmode=Minimal",  # an error is its message: the traceback would be the kernel's
+    "--Application.log_level=ERROR",
+]
+"""Of the kernel."""
+
+
+CELL = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+")
+"""What an error calls a cell: the name differs from run to run."""
 
 
 class PageFailedError(Exception):
     """A cell of a page raised; the message has the page, the cell and the error."""
 
 
-def read_page(path: Path) -> NotebookNode | None:
-    """Read a notebook or a Markdown page with ``{code-cell}``; None of a page without code to run."""
-    if path.suffix == ".ipynb":
-        return nbformat.read(path, as_version=4)
-    text = path.read_text()
-    if "```{code-cell}" not in text:
-        return None
-    return jupytext.reads(text, fmt="md:myst")
+def to_notebook(name: str, content: bytes) -> NotebookNode:
+    """Make a notebook of a page's text, which may be one."""
+    if name.endswith(".ipynb"):
+        return nbformat.reads(content.decode(), as_version=4)
+    front, text = split_front_matter(content.decode())
+    notebook = nbformat.v4.new_notebook(metadata={**KERNEL, **(yaml.safe_load(front) or {})})
+    for number, cell in enumerate(read_cells(name, text.encode())):
+        make = nbformat.v4.new_code_cell if cell.is_code else nbformat.v4.new_markdown_cell
+        metadata = {"tags": list(cell.tags)} if cell.tags else {}
+        notebook.cells.append(make(cell.text, metadata=metadata, id=f"cell-{number}"))
+    return notebook
 
 
-def execute(notebook: NotebookNode, folder: Path, name: str) -> None:
-    """Run a notebook in a folder, from the top.
+def execute(notebook: NotebookNode, name: str) -> None:
+    """Run a notebook from the top, in a fresh kernel, on the CPU.
 
     Raises:
-        PageFailedError: a cell raised, and is not tagged ``raises-exception``.
+        PageFailedError: a cell raised, and has no tag ``raises-exception``.
     """
-    first = nbformat.v4.new_code_cell(FIRST)
-    notebook.cells.insert(0, first)
     client = NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        extra_arguments=ARGUMENTS,
+        record_timing=False,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
     )
+    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    environment = {"JAX_PLATFORMS": "cpu", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     try:
-        client.execute()
+        client.execute(env=environment)
     except CellExecutionError as error:
-        raise PageFailedError(f"{name}: {error}") from None
-    finally:
-        notebook.cells.remove(first)
+        raise PageFailedError(_explained(notebook, name, error)) from None
+    except Exception as error:  # the kernel died, or the cell took too long
+        raise PageFailedError(f"{name}: {type(error).__name__}: {error}") from error
+    for cell in _code_of(notebook):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                output.traceback = [CELL.sub("this cell", line) for line in output.traceback]
 
 
-def execute_all(source: Path, processes: int = 2, execute: bool = True) -> None:
-    """Run all pages of a site's source, in its place: notebooks stay notebooks, Markdown becomes one.
+def execute_all(
+    pages: Mapping[str, bytes], processes: int = 2, execute: bool = True
+) -> dict[str, bytes]:
+    """Run all pages that have code: each becomes a notebook with what it shows.
 
     Args:
-        source: the folder.
+        pages: what the pages hold, by path.
         processes: how many kernels run at a time.
         execute: whether to run what is not kept from an earlier build.
+
+    Raises:
+        PageFailedError: some pages failed; the message has them all.
     """
-    paths = [p for p in sorted(source.rglob("*")) if p.suffix in {".md", ".ipynb"}]
-    with ThreadPoolExecutor(processes) as pool:
-        failed = [said for said in pool.map(lambda p: _finished(p, source, execute), paths) if said]
-    if failed:
-        raise PageFailedError("\n\n".join(failed))
+    chosen = {name for name, content in pages.items() if is_executed(name, content)}
+    finished = {name: content for name, content in pages.items() if name not in chosen}
+    failed: list[str] = []
 
-
-def _finished(path: Path, source: Path, run: bool) -> str | None:
-    name = path.relative_to(source).as_posix()
-    notebook = read_page(path)
-    if notebook is None:
-        return None
-    kept = BUILD / "executed" / f"{_fingerprint(path)}.ipynb"
-    if kept.exists():
-        notebook = nbformat.read(kept, as_version=4)
-    elif run:
-        started = time.monotonic()
+    def run(name: str) -> None:
         try:
-            execute(notebook, ROOT / "notebooks", name)
+            notebook = _with_outputs(name, pages[name], execute)
         except PageFailedError as error:
-            return str(error)
+            failed.append(str(error))
+        else:
+            finished[str(Path(name).with_suffix(".ipynb"))] = nbformat.writes(notebook).encode()
+
+    with ThreadPoolExecutor(processes) as pool:
+        list(pool.map(run, sorted(chosen)))
+    if failed:
+        raise PageFailedError("\n\n".join(sorted(failed)))
+    return finished
+
+
+def _with_outputs(name: str, content: bytes, run: bool) -> NotebookNode:
+    notebook = to_notebook(name, content)
+    kept = BUILD / "executed" / f"{_fingerprint(notebook)}.ipynb"
+    if run and not kept.exists():
+        started = time.monotonic()
+        executed = to_notebook(name, content)
+        execute(executed, name)
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, kept)
-    if path.suffix == ".md":
-        path.unlink()
-    nbformat.write(notebook, path.with_suffix(".ipynb"))
-    return None
+        beside = kept.with_suffix(f".{os.getpid()}.part")
+        nbformat.write(executed, beside)
+        beside.replace(kept)
+    if kept.exists():
+        outputs = nbformat.read(kept, as_version=4)
+        for cell, shown in zip(_code_of(notebook), _code_of(outputs), strict=True):
+            cell.outputs, cell.execution_count = shown.outputs, shown.execution_count
+    return notebook
 
 
-def _fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes() + _package()).hexdigest()[:32]
+def _code_of(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _explained(notebook: NotebookNode, name: str, error: CellExecutionError) -> str:
+    """Say which cell failed with what; where a package is missing, what to install."""
+    number, code = 0, ""
+    for count, cell in enumerate(_code_of(notebook), 1):
+        tagged = "raises-exception" in cell.metadata.get("tags", ())
+        if not tagged and any(shown.output_type == "error" for shown in cell.outputs):
+            number = count
+            code = "".join(f"    {line}\n" for line in cell.source.splitlines())
+            break
+    place = f"{name}, code cell {number}"
+    said = re.sub(r"\x1b\[[0-9;]*m", "", error.evalue)
+    if error.ename == "ModuleNotFoundError":
+        return f'{place} needs a package that is not installed ({said}): pip install -e ".[docs]"'
+    return f"{place} raised {error.ename}: {said}\n{code}"
+
+
+def _fingerprint(notebook: NotebookNode) -> str:
+    code = repr([(cell.source, cell.metadata.get("tags", [])) for cell in _code_of(notebook)])
+    return hashlib.sha256(code.encode() + _package()).hexdigest()[:32]
 
 
 @cache
 def _package() -> bytes:
-    found = hashlib.sha256()
+    jax = importlib.metadata.version("jax")
+    found = hashlib.sha256(f"{sys.version_info[:2]} {jax}".encode())
     for path in _sources():
         found.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return found.digest()

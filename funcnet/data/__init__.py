@@ -38,7 +38,6 @@ from funcnet.data.loading.errors import SampleError, WorkerDiedError
 from funcnet.data.loading.loader import DataLoader
 from funcnet.data.loading.padding import pad
 from funcnet.data.loading.profiling import Profile
-from funcnet.data.loading.pytorch_names import teach_name
 from funcnet.data.order.batch_samplers import BatchSampler, BucketSampler
 from funcnet.data.order.permutation import Permutation
 from funcnet.data.order.samplers import (
@@ -124,7 +123,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    return teach_name(name)
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from funcnet.core.torch_hints import missing_name  # needed in this case alone
+
+    raise AttributeError(missing_name(__name__, name, __all__), name=name)
 
 
 def __dir__() -> list[str]:

@@ -40,6 +40,8 @@ def dropout(
 ) -> Array:
     """Zero each element with probability ``p`` and divide the others by ``1 - p``.
 
+    ``y = x m / (1 - p)``, where ``m`` is 0 with probability ``p``, else 1.
+
     Args:
         input: array of any shape.
         p: probability of an element to be zeroed.
@@ -156,8 +158,8 @@ def alpha_dropout(
 ) -> Array:
     """Set elements to the value that SELU levels off at, with probability ``p``.
 
-    The output is ``a * (x or -1.7581) + b``, with the ``a`` and ``b`` that leave zero mean and unit
-    variance as they are.
+    ``y = a (x m + s (1 - m)) + b``, where ``m`` is 0 with probability ``p``, else 1, and ``s`` is -1.7581;
+    ``a = 1 / √((1 - p) (1 + p s²))`` and ``b = -a p s`` leave zero mean and unit variance as they are.
 
     Args:
         input: array of any shape.

@@ -21,7 +21,7 @@ __all__ = ["embedding", "embedding_bag", "embedding_renorm", "one_hot"]
 
 
 def one_hot(tensor: Array, num_classes: int = -1) -> Array:
-    """Turn class indices into vectors that are one at the index and zero elsewhere.
+    """Turn class indices into vectors: ``output[i, c] = 1 if tensor[i] = c else 0``.
 
     Args:
         tensor: integers, any shape ``(*)``.
@@ -67,7 +67,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Array:
-    """Look rows of a table up.
+    """Look rows of a table up: ``output[i] = weight[input[i]]``.
 
     Args:
         input: integers, any shape ``(*)``.
@@ -106,6 +106,8 @@ def embedding(
 def embedding_renorm(weight: Array, input: Array, max_norm: float, norm_type: float = 2.0) -> Array:
     """Return the table with the rows that are looked up scaled down to at most a norm.
 
+    ``w if ‖w‖_p ≤ max_norm else w * max_norm / ‖w‖_p``
+
     PyTorch's layers with ``max_norm`` change their weight so at each call. To store the same
     values, apply this to the parameter before the step.
 
@@ -143,6 +145,9 @@ def embedding_bag(
     padding_idx: int | None = None,
 ) -> Array:
     """Sum, average or maximize bags of rows of a table.
+
+    ``output[b] = Σ_n s[b, n] weight[input[b, n]]``, where ``s`` are the weights of the samples, or 1; for
+    ``"mean"`` it is divided by their number, and for ``"max"`` the largest stands in place of the sum.
 
     Args:
         input: integers: ``(B, N)`` for B bags of N, or ``(N,)`` for all bags joined.

@@ -61,6 +61,8 @@ def expert_capacity(
 ) -> int:
     """Return how many places an expert has: its even share of the choices, times a factor.
 
+    ``ceil(tokens * top_k / num_experts * capacity_factor)``, at least 1 and at most ``tokens``.
+
     Args:
         tokens: that are routed together.
         num_experts: among which they are shared.
@@ -68,7 +70,7 @@ def expert_capacity(
         capacity_factor: 1 for the even share; ``None`` for as many places as there are tokens.
 
     Returns:
-        ``ceil(tokens * top_k / num_experts * capacity_factor)``, at least 1 and at most ``tokens``.
+        A whole number.
 
     Raises:
         ValueError: the factor is not above zero.
@@ -86,6 +88,9 @@ def expert_capacity(
 
 def route_tokens(logits: Array, top_k: int, capacity: int, *, normalize: bool = True) -> Routing:
     """Send each token to the ``top_k`` experts of highest probability, as far as they have places.
+
+    Expert ``e`` counts with ``p_e / Σ_j p_j`` over the chosen ones, where ``p = softmax(logits)``; without
+    ``normalize`` with ``p_e``.
 
     Places are given to first choices before second ones, and among these to earlier tokens before
     later ones. A choice without a place is dropped: it adds nothing to the token's output. Softmax and

@@ -39,6 +39,8 @@ class _Dropout(Module):
 class Dropout(_Dropout, function=dropout):
     """Zero each element with probability ``p`` in training and divide the others by ``1 - p``.
 
+    ``y = x m / (1 - p)``, where ``m`` is 0 with probability ``p``, else 1.
+
     Args:
         p: probability of an element to be zeroed.
 
@@ -111,7 +113,8 @@ class Dropout3d(_Dropout, function=dropout3d):
 class AlphaDropout(_Dropout, function=alpha_dropout):
     """Set elements to the value that SELU levels off at, in training.
 
-    Zero mean and unit variance stay as they are.
+    ``y = a (x m + s (1 - m)) + b``, where ``m`` is 0 with probability ``p``, else 1, and ``s`` is -1.7581;
+    ``a = 1 / √((1 - p) (1 + p s²))`` and ``b = -a p s`` leave zero mean and unit variance as they are.
 
     Args:
         p: probability of an element to be silenced.

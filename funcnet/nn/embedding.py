@@ -49,7 +49,7 @@ def _check_table(embeddings: Any) -> tuple[int, int]:
 
 
 class Embedding(_Table):
-    """Look rows of a table of vectors up.
+    """Look rows of a table of vectors up: ``output[i] = weight[input[i]]``.
 
     Input ``(*)`` of integers, output ``(*, embedding_dim)``. An index outside of the table
     raises where its value is known, and gives NaN inside ``jax.jit``.
@@ -145,6 +145,9 @@ class Embedding(_Table):
 
 class EmbeddingBag(_Table):
     """Sum, average or maximize bags of rows of a table of vectors.
+
+    ``output[b] = Σ_n weight[input[b, n]]``; for ``"mean"`` it is divided by their number, and for ``"max"`` the
+    largest stands in place of the sum.
 
     Input ``(B, N)`` of integers, or ``(N,)`` with ``offsets``; output ``(B, embedding_dim)``.
 

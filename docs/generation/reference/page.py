@@ -5,6 +5,7 @@ import inspect
 import re
 
 from docs.generation.names import FLAT, PublicName, short_path
+from docs.generation.pictures import picture_of
 from docs.generation.reference import source
 from docs.generation.reference.docstring import Docstring, parse
 from docs.generation.reference.examples import example
@@ -45,6 +46,7 @@ def page(name: PublicName) -> str:
         _object(name),
         _notes(name, doc),
         doc.body,
+        picture_of(name.path) or "",
         *sections(doc, name.value, fields(name, doc)),
         example(doc.example, name),
         methods(name),

@@ -9,6 +9,7 @@ adds a note to what JAX itself says about a tensor's methods (`note_for`).
 from funcnet.core.torch_hints.messages import (
     KEYWORDS,
     instead_of,
+    method,
     missing_attribute,
     missing_name,
     note_for,
@@ -21,6 +22,7 @@ __all__ = [
     "KEYWORDS",
     "instead_of",
     "missing_attribute",
+    "method",
     "missing_name",
     "note_for",
     "package_attributes",

@@ -6,16 +6,22 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+from funcnet.core.torch_hints.arrays import OF_ARRAYS
+from funcnet.core.torch_hints.autodiff import OF_AUTODIFF
+from funcnet.core.torch_hints.methods import OF_METHODS
 from funcnet.core.torch_hints.objects import OF_OBJECTS, REFUSED
 from funcnet.core.torch_hints.optimizers import OF_OPTIMIZERS
 from funcnet.core.torch_hints.packages import OF_PACKAGES
+from funcnet.core.torch_hints.processes import OF_PROCESSES
 from funcnet.core.torch_hints.quantization import OF_QUANTIZATION
+from funcnet.core.torch_hints.settings import OF_SETTINGS
 from funcnet.core.torch_hints.utilities import OF_UTILITIES
 
 __all__ = [
     "KEYWORDS",
     "instead_of",
     "missing_attribute",
+    "method",
     "missing_name",
     "note_for",
     "package_attributes",
@@ -23,7 +29,18 @@ __all__ = [
     "refused_keyword",
 ]
 
-TABLES = (OF_OBJECTS, OF_PACKAGES, OF_OPTIMIZERS, OF_UTILITIES, OF_QUANTIZATION)
+TABLES = (
+    OF_ARRAYS,
+    OF_AUTODIFF,
+    OF_METHODS,
+    OF_OBJECTS,
+    OF_OPTIMIZERS,
+    OF_PACKAGES,
+    OF_PROCESSES,
+    OF_QUANTIZATION,
+    OF_SETTINGS,
+    OF_UTILITIES,
+)
 
 
 def instead_of(owner: str) -> Mapping[str, str]:
@@ -76,9 +93,8 @@ def note_for(error: Exception) -> str | None:
     told = instead_of("array")
     name = None
     if isinstance(error, AttributeError) and type(error.obj).__module__.startswith("jax"):
-        name = error.name or ""
-        if name not in told and name.endswith("_"):
-            return f"In JAX: arrays are immutable: x = ... in place of x.{name}(...)"
+        sentence = method(error.name or "")
+        return None if sentence is None else f"In JAX: {sentence}"
     elif isinstance(error, AttributeError) and getattr(error.obj, "__name__", "") == "jax.numpy":
         name = error.name
     elif isinstance(error, TypeError | ValueError | NotImplementedError):
@@ -87,9 +103,28 @@ def note_for(error: Exception) -> str | None:
     return None if name is None or name not in told else f"In JAX: {told[name]}"
 
 
+def method(name: str) -> str | None:
+    """Say what to write instead of a tensor's method; None if PyTorch has none of that name.
+
+    >>> method("gather")
+    'jnp.take_along_axis(x, indices, axis)'
+    >>> method("add_")
+    'arrays are immutable, so assign the result: `x + y`; alpha= is a factor: `x + alpha * y`'
+    """
+    told = ChainMap(*(instead_of(owner) for owner in ("array", "funcnet")))  # type: ignore[arg-type]
+    if name in told:
+        return told[name].replace("{name}", name)
+    if name.endswith("_") and not name.startswith("_"):
+        return _VALUE.format(told.get(name[:-1], f"x = ... in place of x.{name}(...)"))
+    return None
+
+
+_VALUE = "arrays are immutable, so assign the result: {}"
+
 _SIGNS = (
     ("unexpected keyword argument 'dim'", "dim"),
     ("unexpected keyword argument 'keepdim'", "keepdim"),
+    ("unexpected keyword argument 'inplace'", "inplace"),
     ("Unexpected value for 'order' argument", "flatten"),
     ("as a data type", "view"),
     ("array.view()", "view"),
@@ -131,8 +166,12 @@ def missing_name(package: str, name: str, names: Iterable[str]) -> str:
     "module 'funcnet.optim' has no attribute 'AdamW'. In funcnet: optim.adamw"
     """
     message = f"module {package!r} has no attribute {name!r}"
-    short = package.rpartition(".")[2].replace("funcnet", "fn")
-    instead = instead_of(package).get(name)
+    short = package.removeprefix("funcnet.").replace("funcnet", "fn").replace("functional", "F")
+    told = instead_of(package)
+    instead = told.get(name)
+    if instead is None and name.endswith("_"):
+        value = f"{short}.{name[:-1]}" if name[:-1] in names else told.get(name[:-1])
+        instead = None if value is None else _VALUE.format(value)
     if instead is None:
         same = [known for known in names if _plain(known) == _plain(name)]
         instead = f"{short}.{same[0]}" if same else None

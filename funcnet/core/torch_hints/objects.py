@@ -1,4 +1,4 @@
-"""What modules, functional models, optimizers and arrays are asked for, as PyTorch has it.
+"""What modules, functional models and optimizers are asked for, as PyTorch has it.
 
 Keys are the kinds of objects, then the names of attributes.
 """
@@ -95,34 +95,6 @@ OF_OBJECTS: dict[str, dict[str, str]] = {
             "a step is a call: do it before or after optimizer.update; optim.chain puts transformations around one",
         ),
         "add_param_group": "optim.groups({'*.bias': ..., '*': ...}) makes groups by path",
-    },
-    "array": {
-        "view": "x.reshape(...)",
-        "flatten": "x.reshape(x.shape[0], -1); nn.Flatten() is a layer",
-        "size": "x.shape, x.shape[i]; x.size is the number of elements",
-        "dim": "x.ndim; where PyTorch has dim= JAX has axis=",
-        "keepdim": "keepdims=",
-        "permute": "x.transpose(axes)",
-        "contiguous": "nothing: arrays have no strides",
-        "detach": "jax.lax.stop_gradient(x)",
-        "backward": "grads = jax.grad(loss)(params)",
-        "grad": "grads = jax.grad(loss)(params)",
-        "requires_grad": "differentiate with respect to what is trained: jax.grad(loss, argnums)",
-        **dict.fromkeys(("to", "cpu", "cuda"), "x.astype(dtype), jax.device_put(x, device)"),
-        **dict.fromkeys(("float", "half", "bfloat16", "double", "long", "int", "bool"), "x.astype(dtype)"),
-        "unsqueeze": "jnp.expand_dims(x, axis), or x[:, None]",
-        "expand": "jnp.broadcast_to(x, shape)",
-        "numpy": "np.asarray(x)",
-        "chunk": "jnp.split(x, n, axis)",
-        "masked_fill": "jnp.where(mask, value, x)",
-        "softmax": "F.softmax(x, axis)",
-        "relu": "F.relu(x)",
-        "sigmoid": "F.sigmoid(x)",
-        "tanh": "jnp.tanh(x)",
-        "matmul": "x @ y",
-        "norm": "jnp.linalg.norm(x)",
-        "cat": "jnp.concatenate(arrays, axis)",
-        "a tensor": "arrays are JAX's or NumPy's: pass tensor.numpy()",
     },
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ OF_OPTIMIZERS: dict[str, dict[str, str]] = {
         "lr_scheduler": "a schedule is given in place of a number: optim.adamw(optim.schedules.cosine(1e-3, steps))",
         "Optimizer": "an optimizer is a pair (init, update): optim.from_rule makes one of a formula for one array",
         "swa_utils": _SWA,
+        "swap_in_optimizer_params_and_state": "params and opt_state are values: assign the others",
         **dict.fromkeys(
             ("AveragedModel", "get_ema_avg_fn", "get_ema_multi_avg_fn", "get_swa_avg_fn", "get_swa_multi_avg_fn"),
             _AVERAGE,
@@ -48,6 +49,6 @@ OF_OPTIMIZERS: dict[str, dict[str, str]] = {
         "ChainedScheduler": "optim.schedules.chained(schedules)",
         "ReduceLROnPlateau": "optim.schedules.reduce_on_plateau(...)",
         "SWALR": "optim.schedules.swa(lr, swa_lr, anneal_epochs)",
-        "LRScheduler": "a schedule is a function of the step: lambda step: 0.1 * 0.5**step",
+        "LRScheduler": "a schedule is a function of the step: `lambda step: 0.1 * 0.5**step`",
     },
 }  # fmt: skip

@@ -43,7 +43,7 @@ _FORMS = (
 )
 _BIAS = (
     "F.scaled_dot_product_attention(..., is_causal=True) is causal_upper_left; another mask is an array, attn_mask=, "
-    "or a function of positions in F.flex_attention: causal_lower_right is lambda b, h, q, k: q + S - L >= k"
+    "or a function of positions in F.flex_attention: causal_lower_right is `lambda b, h, q, k: q + S - L >= k`"
 )
 
 OF_UTILITIES: dict[str, dict[str, str]] = {
@@ -100,7 +100,8 @@ OF_UTILITIES: dict[str, dict[str, str]] = {
     },
     "funcnet.functional": {
         **dict.fromkeys(("clip_grad_norm_", "clip_grad_norm"), _CLIP_NORM),
-        **dict.fromkeys(("CausalBias", "causal_lower_right", "causal_upper_left"), _BIAS),
+        "FlexKernelOptions": "there are no kernel options: implementation='plain' or 'blocks' of F.flex_attention",
+        **dict.fromkeys(("CausalBias", "CausalVariant", "causal_lower_right", "causal_upper_left"), _BIAS),
         "sdpa_kernel": _FORMS,
     },
 }  # fmt: skip

@@ -45,9 +45,10 @@ class Transform:
         self.function = function
         self.name = _name(function)
         try:
-            self.random = "rng" in inspect.signature(function).parameters
+            self.takes = tuple(inspect.signature(function).parameters)
         except ValueError:  # a function of C without a signature
-            self.random = False
+            self.takes = ()
+        self.random = "rng" in self.takes
 
     def __call__(self, sample: Any, sample_rng: SampleRng) -> Any:
         """Apply the function; when it fails, leave its name with the generator, for the report."""
@@ -57,8 +58,15 @@ class Transform:
             return self.function(sample)
         except Exception:
             # The first to fail is the innermost: a transform made of transforms fails after it.
-            sample_rng.failed_transform = sample_rng.failed_transform or self.name
+            sample_rng.failed_transform = sample_rng.failed_transform or self._failed_on(sample)
             raise
+
+    def _failed_on(self, sample: Any) -> str:
+        """Name it, and tell one that takes an image, and was given a whole sample, from others."""
+        if self.takes[:1] != ("image",) or not isinstance(sample, (dict, tuple)):
+            return self.name
+        entry = "image" if isinstance(sample, dict) else 0
+        return f"{self.name}, given a whole sample: write data.augment.On({entry!r}, {self.name})"
 
     def __repr__(self) -> str:
         return self.name

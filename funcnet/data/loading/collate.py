@@ -151,8 +151,9 @@ def _fill(
         if (value.shape if isinstance(value, _ARRAYS) else ()) != shape:
             raise ValueError(
                 f"samples of a batch must have one shape; {_name(samples, leaf)} is {shape} in"
-                f" sample 0 and {np.shape(value)} in sample {row}. Pad or crop them in a transform,"
-                f" batch similar lengths with data.BucketSampler, or pass collate=."
+                f" sample 0 and {np.shape(value)} in sample {row}. Fill them up with"
+                " collate=data.pad(), batching similar lengths with data.BucketSampler; or crop or"
+                " resize them in a transform."
             )
         out[row] = value
     return out

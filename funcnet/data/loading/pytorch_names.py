@@ -1,10 +1,10 @@
-"""What a PyTorch user types first, and what to write here instead."""
+"""Arguments that a PyTorch user gives to loaders and samplers, and what to write here instead."""
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-__all__ = ["LOADER", "NAMES", "RANDOM", "teach_name", "teaches"]
+__all__ = ["LOADER", "RANDOM", "teaches"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -35,27 +35,6 @@ LOADER: Mapping[str, str] = {
 
 RANDOM: Mapping[str, str] = {"generator": _RANDOM}
 """Arguments of PyTorch's samplers."""
-
-NAMES: Mapping[str, str] = {
-    "TensorDataset": "write data.ArrayDataset((x, y))",
-    "SubsetRandomSampler": "write DataLoader(data.Subset(dataset, indices), shuffle=True)",
-    "default_collate": "write data.collate",
-    "default_convert": "samples become NumPy arrays in data.collate",
-    "get_worker_info": "workers share no state: a transform's parameter rng depends on the sample",
-    "IterDataPipe": "write data.IterableDataset, data.map, data.filter and data.flat_map",
-    "MapDataPipe": "write a class with __len__ and __getitem__, and data.map",
-    "Dataloader": "write data.DataLoader",
-    **dict.fromkeys(
-        ("dataloader", "dataset", "sampler", "datapipes"),
-        "its names are here: data.DataLoader, ...",
-    ),
-    "distributed": "write data.DataLoader(dataset, shard=(index, count))",
-    "transforms": (
-        "transforms are functions of a sample, a list of them: DataLoader(dataset, transforms=[f]);"
-        " data.augment has some for images"
-    ),
-}
-"""Names of ``torch.utils.data``."""
 
 
 def teaches(
@@ -89,9 +68,3 @@ def teaches(
         return checked
 
     return decorate
-
-
-def teach_name(name: str) -> Any:
-    """Raise ``AttributeError`` for a name that `funcnet.data` lacks, with what to write instead."""
-    hint = f": {NAMES[name]}" if name in NAMES else ""
-    raise AttributeError(f"module 'funcnet.data' has no attribute {name!r}{hint}")

@@ -39,6 +39,10 @@ class IterableDataset(Stream):
         """Return ``len`` if the class defines it."""
         return len(self) if isinstance(self, Sized) else None
 
+    def __repr__(self) -> str:
+        # Without an address, so that messages are the same in each run.
+        return f"{type(self).__name__}()"
+
 
 class IterableStream(Stream):
     """Any iterable, as a stream."""

@@ -77,8 +77,8 @@ def _mish(x: Array) -> Array:
 def gelu(input: Array, approximate: str = "none") -> Array:
     r"""Gate each element with the normal distribution's cumulative function: ``x * Φ(x)``.
 
-    ``"none"``: ``x / 2 * (1 + erf(x / √2))``;
-    ``"tanh"``: ``x / 2 * (1 + tanh(√(2/π) * (x + 0.044715 x³)))``.
+    - ``"none"``: ``x / 2 * (1 + erf(x / √2))``;
+    - ``"tanh"``: ``x / 2 * (1 + tanh(√(2/π) * (x + 0.044715 x³)))``.
 
     Args:
         input: array of any shape.

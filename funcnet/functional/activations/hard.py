@@ -15,7 +15,9 @@ __all__ = ["hardsigmoid", "hardswish", "hardtanh"]
 
 
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    """Clip each element to ``[min_val, max_val]``; the gradient at both ends is 0.
+    """Clip each element to an interval: ``min(max(x, min_val), max_val)``.
+
+    The gradient at both ends is 0.
 
     Args:
         input: array of any shape.

@@ -66,6 +66,8 @@ def relu6(input: Array) -> Array:
 def threshold(input: Array, threshold: float, value: float) -> Array:
     """Keep the elements above a threshold and set the others to a value.
 
+    ``x if x > threshold else value``
+
     Args:
         input: array of floats or integers, of any shape.
         threshold: elements ``x <= threshold`` are replaced.
@@ -174,9 +176,9 @@ def rrelu(
     *,
     key: Key | None = None,
 ) -> Array:
-    """Rectify with a random slope below zero, drawn for each element from ``U(lower, upper)``.
+    """Rectify with a random slope below zero: ``x if x > 0 else a x``, where ``a`` comes from ``U(lower, upper)``.
 
-    Outside training the slope is the mean of the two bounds.
+    It is drawn for each element. Outside training it is the mean of the two bounds.
 
     Args:
         input: array of any shape.

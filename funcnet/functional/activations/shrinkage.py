@@ -12,6 +12,8 @@ __all__ = ["hardshrink", "softshrink", "tanhshrink"]
 def hardshrink(input: Array, lambd: float = 0.5) -> Array:
     """Set the elements between ``-lambd`` and ``lambd`` to zero and keep the others.
 
+    ``x if |x| > lambd else 0``
+
     Args:
         input: array of any shape.
         lambd: half-width of the interval, which includes its ends.
@@ -31,6 +33,8 @@ def hardshrink(input: Array, lambd: float = 0.5) -> Array:
 
 def softshrink(input: Array, lambd: float = 0.5) -> Array:
     """Move each element towards zero by ``lambd``, and to zero those nearer than that.
+
+    ``sign(x) max(|x| - lambd, 0)``
 
     Args:
         input: array of any shape.

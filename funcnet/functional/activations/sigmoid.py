@@ -97,7 +97,7 @@ def _logsigmoid(x: Array) -> Array:
 
 
 def tanh(input: Array) -> Array:
-    """Map each element to ``(-1, 1)``: the hyperbolic tangent.
+    """Map each element to ``(-1, 1)`` by the hyperbolic tangent: ``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``.
 
     Args:
         input: array of any shape.

@@ -63,7 +63,7 @@ def softmax(input: Array, dim: int | None = None, *, dtype: DType | None = None)
 
 
 def softmin(input: Array, dim: int | None = None, *, dtype: DType | None = None) -> Array:
-    """Turn costs into probabilities: ``softmax(-x)``.
+    """Turn costs into probabilities: ``exp(-x_i) / sum_j exp(-x_j)``.
 
     Args:
         input: array of costs, of any shape.

@@ -170,6 +170,8 @@ def dilated_mask(window: int, dilation: int) -> MaskMod:
 def prefix_mask(length: int | Array) -> MaskMod:
     """Return the mask of a prefix language model: all attend to the first keys, and causally to the others.
 
+    Query ``q`` attends to key ``k`` where ``k < max(length, q + 1)``.
+
     Args:
         length: of the prefix; or one for each example, integers of shape ``(B,)``.
 
@@ -243,6 +245,8 @@ def document_mask(segment_ids: Array, kv_segment_ids: Array | None = None) -> Ma
 def alibi_score(heads: int) -> ScoreMod:
     """Return ALiBi: a score falls with the distance of its key, by a slope of the head's own.
 
+    ``score - slope[h] |q - k|`` for the positions ``q`` of the query and ``k`` of the key.
+
     Args:
         heads: number of heads of queries. Head ``i`` of ``2 ** n`` has slope ``2 ** (-8 (i + 1) / heads)``; other
             numbers of heads take those of the next lower power of two, then every second of the next higher.
@@ -302,6 +306,8 @@ def soft_cap_score(cap: float) -> ScoreMod:
 
 def relative_bias_score(table: Array) -> ScoreMod:
     """Return a learned bias of relative positions: what is added is looked up by head and distance.
+
+    ``score + table[h, k - q + reach - 1]`` for the positions ``q`` of the query and ``k`` of the key.
 
     Args:
         table: ``(heads, 2 * reach - 1)``, or ``(2 * reach - 1,)`` for all heads; the middle is distance 0, what lies

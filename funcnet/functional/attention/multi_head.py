@@ -52,6 +52,9 @@ def multi_head_attention_forward(
 ) -> tuple[Array, Array | None]:
     """Project, attend with several heads, and project the heads' joined outputs.
 
+    ``concat(head_1, …, head_h) Wᵒ``, where ``head_i = attention(Q W_i^q, K W_i^k, V W_i^v)`` as
+    `scaled_dot_product_attention` computes it.
+
     With E features, N examples, L queries and S keys. Masks: booleans where True means *left out*,
     or floats that are added to the scores, where ``-inf`` means *left out*. What ``key_padding_mask`` leaves
     out and is not finite counts as zero, also as a query where query and key are one array: padding of NaN

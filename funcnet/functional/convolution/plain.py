@@ -133,6 +133,10 @@ def conv2d(
 ) -> Array:
     """Convolve images with a bank of filters: `conv1d` over two spatial axes.
 
+    ``output[n, o, y, x] = bias[o] + sum_{i, s, t} weight[o, i, s, t] * input[n, i, y', x']``,
+    ``y' = stride * y + dilation * s - padding``,
+    ``x' = stride * x + dilation * t - padding``.
+
     Args:
         input: ``(..., C_in, H, W)``, any number of batch axes; ``(..., H, W, C_in)`` if ``channels_last``.
         weight: ``(C_out, C_in / groups, K_h, K_w)`` in either layout.

@@ -40,6 +40,9 @@ def unfold(
 ) -> Array:
     """Lay out each sliding block of an image as a column (``im2col``).
 
+    There are ``L = L_h L_w`` of them, ``L_h = floor((H + 2 padding - dilation (K_h - 1) - 1) / stride) + 1`` below each
+    other and likewise ``L_w`` in a row.
+
     A convolution is then one matrix product: ``weight.reshape(C_out, -1) @ unfold(input, kernel_size)``.
 
     Args:
@@ -80,6 +83,8 @@ def fold(
     stride: int | Sequence[int] = 1,
 ) -> Array:
     """Add the columns of a matrix up as sliding blocks of an image: the transpose of `unfold`.
+
+    Of a column for each block, in rows of ``floor((W + 2 padding - dilation (K_w - 1) - 1) / stride) + 1`` blocks.
 
     Args:
         input: ``(..., C K_h K_w, L)``, any number of batch axes.

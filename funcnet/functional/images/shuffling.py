@@ -54,7 +54,7 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
 def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
     """Rearrange blocks of ``r`` rows and columns into ``r * r`` times as many channels.
 
-    The inverse of `pixel_shuffle`.
+    ``output[c r r + r i + j, h, w] = input[c, r h + i, r w + j]``, the inverse of `pixel_shuffle`.
 
     Args:
         input: ``(..., C, r H, r W)``, any number of batch axes.
@@ -90,6 +90,8 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
 
 def channel_shuffle(input: Array, groups: int) -> Array:
     """Interleave the channels of groups: the first of each group, then the second of each, and so on.
+
+    ``output[n, c G + g] = input[n, g C / G + c]`` for ``G`` groups of ``C`` channels in all.
 
     Args:
         input: ``(N, C, ...)`` with at least one spatial axis.

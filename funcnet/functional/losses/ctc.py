@@ -32,6 +32,9 @@ def ctc_loss(
 ) -> Array:
     r"""Negative log likelihood of label sequences, summed over all alignments with the inputs.
 
+    ``-log Σ_a Π_t p_t(a_t)``, over the alignments ``a``: sequences with a label or a blank at each time, which yield
+    the target when repetitions are merged and blanks are left out.
+
     The gradient takes the log-probabilities to be normalized, as PyTorch's does: with respect to
     them it is ``exp(log_probs)`` minus the posterior of each label.
 

@@ -30,7 +30,9 @@ def hinge_embedding_loss(
     *,
     where: ArrayLike | None = None,
 ) -> Array:
-    """Cost of a distance: itself where the target is 1, ``max(0, margin - x)`` where it is -1.
+    """Cost of a distance: ``x if t = 1 else max(0, margin - x)``.
+
+    The target ``t`` is 1 for what belongs together and -1 for other pairs.
 
     Args:
         input: distances, any shape.
@@ -74,7 +76,9 @@ def cosine_embedding_loss(
     *,
     where: ArrayLike | None = None,
 ) -> Array:
-    """Cost of an angle: ``1 - cos`` where the target is 1, ``max(0, cos - margin)`` where it is -1.
+    """Cost of an angle: ``1 - cos φ if t = 1 else max(0, cos φ - margin)``.
+
+    The target ``t`` is 1 for vectors that belong together and -1 for others; see `cosine_similarity` for ``cos φ``.
 
     Args:
         input1: vectors ``(N, D)`` or ``(D,)``.

@@ -275,6 +275,8 @@ def multilabel_soft_margin_loss(
 ) -> Array:
     """Mean over the classes of the cross entropy of each class's logit.
 
+    ``-Σ_c w_c (t_c log σ(x_c) + (1 - t_c) log σ(-x_c)) / C``
+
     Args:
         input: logits ``(*, C)``.
         target: 0 or 1 for each class, ``(*, C)``.

@@ -137,7 +137,7 @@ def smooth_l1_loss(
 ) -> Array:
     r"""Squared error near zero, absolute error beyond ``beta``.
 
-    ``½ e² / β`` if ``|e| < β``, else ``|e| - ½ β``. ``beta=0`` is the absolute error.
+    ``½ e² / β if |e| < β else |e| - ½ β``, where ``e`` is the error. ``beta=0`` is the absolute error.
 
     Args:
         input: predictions, any shape.
@@ -188,7 +188,7 @@ def huber_loss(
 ) -> Array:
     r"""Squared error near zero, ``delta`` times the absolute error beyond ``delta``.
 
-    ``½ e²`` if ``|e| ≤ δ``, else ``δ (|e| - ½ δ)``.
+    ``½ e² if |e| ≤ δ else δ (|e| - ½ δ)``, where ``e`` is the error.
 
     Args:
         input: predictions, any shape.

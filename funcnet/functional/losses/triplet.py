@@ -92,7 +92,7 @@ def triplet_margin_with_distance_loss(
     reduction: str = "mean",
     where: ArrayLike | None = None,
 ) -> Array:
-    """Apply `triplet_margin_loss` with any distance ``d(x, y)``.
+    """Cost of an anchor nearer to its negative: ``max(0, margin + d(a, p) - d(a, n))`` with any distance ``d``.
 
     Args:
         anchor: what ``distance_function`` takes.

@@ -30,6 +30,8 @@ def group_norm(
 ) -> Array:
     """Standardize each group of neighbouring channels of each example.
 
+    ``(x - mean) / sqrt(var + eps) * weight + bias``, with the mean and the (biased) variance of the group.
+
     Args:
         input: shape ``(N, C, *)``.
         num_groups: number of groups, a divisor of ``C``.

@@ -32,6 +32,8 @@ def instance_norm(
 ) -> Array:
     """Standardize each channel of each example over its spatial axes.
 
+    ``(x - mean) / sqrt(var + eps) * weight + bias``
+
     Arrays are immutable: `instance_norm_update` also returns the running statistics that PyTorch
     would have written in place.
 
@@ -93,6 +95,8 @@ def instance_norm_update(
     eps: float = 1e-5,
 ) -> tuple[Array, Array, Array]:
     """Standardize as `instance_norm`, and blend the examples' mean statistics into running ones.
+
+    ``running = (1 - momentum) * running + momentum * mean``, the mean over the batch.
 
     Args:
         input: shape ``(N, C, *spatial)``.

@@ -53,6 +53,8 @@ def cross_map_lrn2d(
 ) -> Array:
     """Divide each element by the energy of the channels around it, as Torch 7 did.
 
+    ``x_c / (k + alpha / size * Σ_j x_j²)^beta``
+
     Differs from `local_response_norm` for even sizes, whose windows here hold one channel fewer,
     and in that the first channel is never taken out of the windows again: PyTorch's running sum
     leaves it in, and networks were trained so. The gradient is PyTorch's as well, which is not

@@ -191,6 +191,8 @@ def avg_pool2d(
 ) -> Array:
     """Take the mean of each window of an image: `avg_pool1d` over two spatial axes.
 
+    ``output[..., y, x] = mean_{s, t} input[..., stride * y + s - padding, stride * x + t - padding]``
+
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
         kernel_size: elements of a window, one number or one an axis; so are the next two.

@@ -86,7 +86,9 @@ def lp_pool2d(
     stride: int | Sequence[int] | None = None,
     ceil_mode: bool = False,
 ) -> Array:
-    """Take the power-sum of each window of an image: `lp_pool1d` over two spatial axes.
+    """Take the power-sum of each window of an image: ``(sum_{s, t} input[s, t] ** p) ** (1 / p)``.
+
+    It is `lp_pool1d` over two spatial axes.
 
     Args:
         input: ``(..., C, H, W)``, any number of batch axes.

@@ -112,6 +112,10 @@ def max_pool2d(
 ) -> Any:
     """Take the maximum of each window of an image: `max_pool1d` over two spatial axes.
 
+    ``output[..., y, x] = max_{s, t} input[..., y', x']``,
+    ``y' = stride * y + dilation * s - padding``,
+    ``x' = stride * x + dilation * t - padding``.
+
     Args:
         input: ``(..., C, H, W)``, any number of batch axes; ``(..., H, W, C)`` if ``channels_last``.
         kernel_size: elements of a window, one number or one an axis; so are the next three.

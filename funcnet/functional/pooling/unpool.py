@@ -123,6 +123,8 @@ def max_unpool1d(
 ) -> Array:
     """Undo `max_pool1d` as far as it can be: maxima at their positions, zeros elsewhere.
 
+    ``output[..., indices[..., x]] = input[..., x]``
+
     Args:
         input: ``(..., C, L)``, any number of batch axes.
         indices: positions from ``max_pool1d(..., return_indices=True)``; those outside of the

@@ -24,6 +24,8 @@ TINY = float(np.finfo(np.float32).tiny)
 def code_range(bits: int = 8, signed: bool = True, symmetric: bool = False) -> tuple[int, int]:
     """Return the least and the largest whole number of so many bits.
 
+    ``-2^(bits - 1)`` and ``2^(bits - 1) - 1``; unsigned, 0 and ``2^bits - 1``.
+
     Args:
         bits: 2 to 8.
         signed: whether half of them are negative.

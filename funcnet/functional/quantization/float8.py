@@ -23,6 +23,8 @@ FLOAT8_DTYPES = (E4M3, E5M2)
 def to_float8(input: Array, dtype: DType = jnp.float8_e4m3fn) -> tuple[Array, Array]:
     """Round an array to 8-bit floats, scaled so that its largest number is the largest of them.
 
+    ``round(x / scale)``, with ``scale = max(|x|) / largest``.
+
     Args:
         input: any shape, floats.
         dtype: ``jnp.float8_e4m3fn`` or ``jnp.float8_e5m2``.
@@ -104,7 +106,7 @@ def float8_matmul(
 
 
 def float8_linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
-    """Apply an affine map to the last axis with a product of 8-bit floats, in training too.
+    """Apply an affine map to the last axis with a product of 8-bit floats, in training too: ``y = x Wᵀ + b``.
 
     Input and weight are rounded to e4m3, the gradient to e5m2, each scaled by its largest number as it comes (under
     ``jax.vmap``, of each example). Sums, the bias, and both gradients' results have 32 bits, before they are rounded to

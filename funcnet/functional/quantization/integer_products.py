@@ -29,7 +29,7 @@ TERMS = 2**24 // (255 * 128)
 
 
 def integer_matmul(a: Array, b: Array) -> Array:
-    """Multiply two matrices of 8-bit integers; the sums have 32 bits.
+    """Multiply two matrices of 8-bit integers: ``output[i, j] = Σ_k a[i, k] b[k, j]``; the sums have 32 bits.
 
     Args:
         a: ``(*, n, k)``, int8.

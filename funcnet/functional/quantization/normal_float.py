@@ -47,7 +47,7 @@ def nf4_values() -> Array:
 
 
 def quantize_nf4(input: Array) -> Array:
-    """Return the code of the nearest of the 16 numbers.
+    """Return the code of the nearest of the 16 numbers of `nf4_values`: the ``i`` with the least ``|x - v_i|``.
 
     Args:
         input: floats from -1 to 1, of any shape; larger ones get the code of -1 or 1, NaN any.

@@ -123,8 +123,12 @@ def lstm_cell(
 ) -> tuple[Array, Array]:
     r"""One step of a long short-term memory.
 
-    ``i, f, o = σ(·)``, ``g = tanh(·)`` of ``W_ih x + b_ih + W_hh h + b_hh``;
-    ``c' = f c + i g``; ``h' = o tanh(c')``.
+    ``i = σ(W_ii x + b_ii + W_hi h + b_hi)``,
+    ``f = σ(W_if x + b_if + W_hf h + b_hf)``,
+    ``g = tanh(W_ig x + b_ig + W_hg h + b_hg)``,
+    ``o = σ(W_io x + b_io + W_ho h + b_ho)``,
+    ``c' = f c + i g``,
+    ``h' = o tanh(c')``.
 
     Args:
         input: ``(N, I)`` or ``(I,)``.
@@ -153,8 +157,10 @@ def lstm_cell(
 def gru_cell(input: Array, hx: Array, weights: RecurrentWeights) -> Array:
     r"""One step of a gated recurrent unit.
 
-    ``r, z = σ(·)`` of ``W_ih x + b_ih + W_hh h + b_hh``; ``n = tanh(x_n + r h_n)`` of the two shares
-    apart; ``h' = (1 - z) n + z h``.
+    ``r = σ(W_ir x + b_ir + W_hr h + b_hr)``,
+    ``z = σ(W_iz x + b_iz + W_hz h + b_hz)``,
+    ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))``,
+    ``h' = (1 - z) n + z h``.
 
     Args:
         input: ``(N, I)`` or ``(I,)``.

@@ -83,7 +83,7 @@ def segment_lengths(segment_ids: ArrayLike, num_segments: int) -> Array:
 
 
 def segment_sum(values: Array, segment_ids: ArrayLike, num_segments: int) -> Array:
-    """Add up the values of each segment; padding counts in none, whatever it holds.
+    """Add up the values of each segment: ``output[s] = Σ_{t∈s} x_t``; padding counts in none, whatever it holds.
 
     Args:
         values: floats of shape ``(*, L, **)``, such as losses ``(N, L)`` or features ``(N, L, E)``.
@@ -112,6 +112,8 @@ def segment_sum(values: Array, segment_ids: ArrayLike, num_segments: int) -> Arr
 
 def segment_mean(values: Array, segment_ids: ArrayLike, num_segments: int) -> Array:
     """Average the values of each segment; padding counts in none, whatever it holds.
+
+    ``output[s] = Σ_{t∈s} x_t / |s|``, where ``|s|`` is the segment's length.
 
     The mean over a batch of each sequence's own mean is ``means.sum() / (F.segment_lengths(...) > 0).sum()``; that over
     all tokens is a loss's with ``where=segment_ids > 0``.

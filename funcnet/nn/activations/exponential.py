@@ -41,6 +41,8 @@ class CELU(ActivationLayer, function=celu):
 class SELU(ActivationLayer, function=selu):
     """Scale an ELU so that it keeps zero mean and unit variance from layer to layer.
 
+    ``1.0507 * (x if x > 0 else 1.6733 * (exp(x) - 1))``
+
     Example:
         >>> round(float(nn.SELU()(jnp.array(1.0))), 4)
         1.0507

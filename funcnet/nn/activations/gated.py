@@ -29,7 +29,7 @@ class Mish(ActivationLayer, function=mish):
 
 
 class GELU(ActivationLayer, function=gelu):
-    """Gate each element with the normal distribution's cumulative function.
+    """Gate each element with the normal distribution's cumulative function: ``x * Φ(x)``.
 
     Args:
         approximate: ``"none"`` for the error function, ``"tanh"`` for its approximation.

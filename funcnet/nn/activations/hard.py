@@ -7,7 +7,7 @@ __all__ = ["Hardsigmoid", "Hardswish", "Hardtanh"]
 
 
 class Hardtanh(ActivationLayer, function=hardtanh):
-    """Clip each element to ``[min_val, max_val]``.
+    """Clip each element to an interval: ``min(max(x, min_val), max_val)``.
 
     Args:
         min_val: lower end of the linear region.

@@ -31,7 +31,7 @@ class ReLU(ActivationLayer, function=relu):
 
 
 class ReLU6(ActivationLayer, function=relu6):
-    """Clip each element to ``[0, 6]``.
+    """Clip each element to ``[0, 6]``: ``min(max(x, 0), 6)``.
 
     Example:
         >>> nn.ReLU6()(jnp.array([-1.0, 8.0])).tolist()
@@ -43,6 +43,8 @@ class ReLU6(ActivationLayer, function=relu6):
 
 class Threshold(ActivationLayer, function=threshold):
     """Keep the elements above a threshold and set the others to a value.
+
+    ``x if x > threshold else value``
 
     Args:
         threshold: elements ``x <= threshold`` are replaced.
@@ -113,6 +115,8 @@ class PReLU(Module):
 
 class RReLU(Module):
     """Rectify with a slope below zero that is random in training, and its mean otherwise.
+
+    ``x if x > 0 else a x``, where ``a`` comes from ``U(lower, upper)``.
 
     Args:
         lower: least slope.

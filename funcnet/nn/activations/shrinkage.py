@@ -9,6 +9,8 @@ __all__ = ["Hardshrink", "Softshrink", "Tanhshrink"]
 class Hardshrink(ActivationLayer, function=hardshrink):
     """Set the elements between ``-lambd`` and ``lambd`` to zero and keep the others.
 
+    ``x if |x| > lambd else 0``
+
     Args:
         lambd: half-width of the interval, which includes its ends.
 
@@ -24,6 +26,8 @@ class Hardshrink(ActivationLayer, function=hardshrink):
 
 class Softshrink(ActivationLayer, function=softshrink):
     """Move each element towards zero by ``lambd``, and to zero those nearer than that.
+
+    ``sign(x) max(|x| - lambd, 0)``
 
     Args:
         lambd: how far to move; not negative.

@@ -29,7 +29,7 @@ class LogSigmoid(ActivationLayer, function=logsigmoid):
 
 
 class Tanh(ActivationLayer, function=tanh):
-    """Map each element to ``(-1, 1)``: the hyperbolic tangent.
+    """Map each element to ``(-1, 1)`` by the hyperbolic tangent: ``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``.
 
     Example:
         >>> float(nn.Tanh()(jnp.array(0.0)))

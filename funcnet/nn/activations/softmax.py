@@ -13,7 +13,7 @@ __all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
 
 
 class Softmax(ActivationLayer, function=softmax):
-    """Turn scores into probabilities that add up to one.
+    """Turn scores into probabilities that add up to one: ``exp(x_i) / sum_j exp(x_j)``.
 
     Args:
         dim: axis that adds up to one; best given.
@@ -31,7 +31,7 @@ class Softmax(ActivationLayer, function=softmax):
 
 
 class Softmin(ActivationLayer, function=softmin):
-    """Turn costs into probabilities that add up to one.
+    """Turn costs into probabilities that add up to one: ``exp(-x_i) / sum_j exp(-x_j)``.
 
     Args:
         dim: axis that adds up to one; best given.
@@ -49,7 +49,7 @@ class Softmin(ActivationLayer, function=softmin):
 
 
 class LogSoftmax(ActivationLayer, function=log_softmax):
-    """Take the logarithm of a softmax, without underflow.
+    """Take the logarithm of a softmax, without underflow: ``x_i - log(sum_j exp(x_j))``.
 
     Args:
         dim: axis over which the probabilities add up to one; best given.
@@ -67,7 +67,7 @@ class LogSoftmax(ActivationLayer, function=log_softmax):
 
 
 class Softmax2d(Module):
-    """Turn the channels of each pixel into probabilities.
+    """Turn the channels of each pixel into probabilities: ``exp(x_c) / sum_k exp(x_k)``.
 
     Example:
         >>> nn.Softmax2d()(jnp.zeros((4, 2, 2)))[:, 0, 0].tolist()

@@ -20,6 +20,8 @@ __all__ = ["GroupedQueryAttention"]
 class GroupedQueryAttention(Module):
     """Attend to earlier positions with ``num_heads`` query heads and ``num_kv_heads`` of keys and values.
 
+    ``head_i = softmax(Q_i K_jᵀ / √d) V_j``, where neighbouring query heads share the head ``j`` of keys and values.
+
     Input and output ``(*, L, embed_dim)``. With one head of keys and values this is multi-query
     attention, with as many as query heads it is multi-head attention. Names of parameters are those of
     the Llama family on Hugging Face.

@@ -14,7 +14,10 @@ __all__ = ["MultiheadAttention"]
 
 
 class MultiheadAttention(Module):
-    """Attend with several heads: ``concat(head_1, …, head_h) Wᵒ`` of scaled dot-product attention.
+    """Attend with several heads: ``concat(head_1, …, head_h) Wᵒ``.
+
+    ``head_i = softmax(Q_i K_iᵀ / √d) V_i``, where ``Q_i``, ``K_i`` and ``V_i`` are the head's projections of query,
+    key and value, of ``d`` features each.
 
     Inputs ``(L, N, E)`` and ``(S, N, E)``, or ``(N, L, E)`` and ``(N, S, E)`` with ``batch_first``,
     or ``(L, E)`` and ``(S, E)`` for one example.

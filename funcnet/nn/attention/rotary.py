@@ -10,6 +10,9 @@ __all__ = ["RotaryEmbedding"]
 class RotaryEmbedding(Module):
     """Turn pairs of features by angles proportional to position, as `funcnet.functional.rotary_embedding` does.
 
+    The pair ``(a, b)`` becomes ``(a cos φ - b sin φ, b cos φ + a sin φ)``, where
+    ``φ = position * base ** (-2 i / dim)``.
+
     Input ``(*, L, E)``, output likewise: the first ``dim`` of the ``E`` features turn.
 
     Args:

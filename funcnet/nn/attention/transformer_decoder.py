@@ -19,6 +19,10 @@ __all__ = ["TransformerDecoder", "TransformerDecoderLayer"]
 class TransformerDecoderLayer(TransformerLayer):
     """Self-attention, attention over a memory, and a feed-forward block.
 
+    ``y = norm_1(x + attention(x))``, ``u = norm_2(y + attention(y, memory))``,
+    ``z = norm_3(u + linear_2(activation(linear_1(u))))``; with ``norm_first`` each norm is applied to what goes into
+    its block instead.
+
     Inputs ``(T, N, d_model)`` and ``(S, N, d_model)``, ``(N, T, d_model)`` and ``(N, S, d_model)``
     with ``batch_first``, or ``(T, d_model)`` and ``(S, d_model)``.
 

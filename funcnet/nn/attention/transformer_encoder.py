@@ -19,6 +19,9 @@ __all__ = ["TransformerEncoder", "TransformerEncoderLayer"]
 class TransformerEncoderLayer(TransformerLayer):
     """Self-attention and a feed-forward block, each with dropout, residual and layer norm.
 
+    ``y = norm_1(x + attention(x))``, ``z = norm_2(y + linear_2(activation(linear_1(y))))``; with ``norm_first`` each
+    norm is applied to what goes into its block instead.
+
     Input ``(S, N, d_model)``, ``(N, S, d_model)`` with ``batch_first``, or ``(S, d_model)``.
 
     Args:

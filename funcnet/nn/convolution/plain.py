@@ -105,8 +105,13 @@ class Conv1d(ConvolutionBase):
 class Conv2d(ConvolutionBase):
     """Convolve images (cross-correlation): `Conv1d` over two spatial axes.
 
+    ``output[n, o, y, x] = bias[o] + sum_{i, s, t} weight[o, i, s, t] * input[n, i, y', x']``,
+    ``y' = stride * y + dilation * s - padding``,
+    ``x' = stride * x + dilation * t - padding``.
+
     * input ``(..., C_in, H, W)``, any number of batch axes; ``(..., H, W, C_in)`` if ``channels_last``
-    * output ``(..., C_out, H_out, W_out)``, sizes as in `Conv1d`
+    * output ``(..., C_out, H_out, W_out)``,
+      ``H_out = floor((H + 2 padding - dilation (K_h - 1) - 1) / stride) + 1``, and ``W_out`` likewise
     * ``weight`` ``(C_out, C_in / groups, K_h, K_w)``, ``bias`` ``(C_out,)``, both drawn from
       ``U(-k, k)`` with ``k = 1 / sqrt(C_in / groups * K_h * K_w)``
 

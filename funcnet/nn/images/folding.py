@@ -12,7 +12,8 @@ __all__ = ["Fold", "Unfold"]
 class Unfold(Module):
     """Lay out each sliding block of an image as a column, as `funcnet.functional.unfold` does.
 
-    Input ``(..., C, H, W)``, output ``(..., C K_h K_w, L)`` with ``L`` blocks, row by row.
+    Input ``(..., C, H, W)``, output ``(..., C K_h K_w, L)`` with ``L`` blocks, row by row;
+    along an axis there are ``floor((H + 2 padding - dilation (K_h - 1) - 1) / stride) + 1``.
 
     Args:
         kernel_size: size of a block, one number or one an axis; so are the next three.
@@ -47,7 +48,8 @@ class Unfold(Module):
 class Fold(Module):
     """Add columns up as sliding blocks of an image, as `funcnet.functional.fold` does.
 
-    Input ``(..., C K_h K_w, L)``, output ``(..., C, H, W)``; where blocks overlap, their sum.
+    Input ``(..., C K_h K_w, L)``, output ``(..., C, H, W)``; where blocks overlap, their sum. Along an axis
+    there are ``floor((H + 2 padding - dilation (K_h - 1) - 1) / stride) + 1`` blocks.
 
     Args:
         output_size: ``(H, W)``, or one number for both.

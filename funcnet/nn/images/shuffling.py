@@ -11,6 +11,8 @@ __all__ = ["ChannelShuffle", "PixelShuffle", "PixelUnshuffle"]
 class PixelShuffle(Module):
     """Rearrange blocks of ``r * r`` channels into ``r`` times as many rows and columns.
 
+    ``output[c, r h + i, r w + j] = input[c r r + r i + j, h, w]``
+
     Input ``(..., C r r, H, W)``, output ``(..., C, r H, r W)``: upsampling by a convolution before it.
 
     Args:
@@ -35,6 +37,8 @@ class PixelShuffle(Module):
 class PixelUnshuffle(Module):
     """Rearrange blocks of ``r`` rows and columns into channels: the inverse of `PixelShuffle`.
 
+    ``output[c r r + r i + j, h, w] = input[c, r h + i, r w + j]``
+
     Input ``(..., C, r H, r W)``, output ``(..., C r r, H, W)``.
 
     Args:
@@ -58,6 +62,8 @@ class PixelUnshuffle(Module):
 
 class ChannelShuffle(Module):
     """Interleave the channels of groups, so that a grouped convolution after it sees all of them.
+
+    ``output[n, c G + g] = input[n, g C / G + c]`` for ``G`` groups of ``C`` channels in all.
 
     Input and output ``(N, C, *)``.
 

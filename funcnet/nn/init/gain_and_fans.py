@@ -25,8 +25,8 @@ _GAINS = {
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     r"""Return the factor that keeps the variance of activations through a nonlinearity.
 
-    1 for linear and convolution layers and sigmoid, 5/3 for tanh, √2 for relu, 3/4 for selu and
-    √(2 / (1 + slope²)) for leaky_relu.
+    1 for linear and convolution layers and sigmoid, 5/3 for tanh, ``√2`` for relu, 3/4 for selu and
+    ``√(2 / (1 + slope²))`` for leaky_relu.
 
     Args:
         nonlinearity: the function's name in `funcnet.functional`.

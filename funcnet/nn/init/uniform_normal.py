@@ -15,7 +15,7 @@ __all__ = ["normal", "trunc_normal", "uniform", "uniform_fan_in"]
 
 
 def uniform(a: float = 0.0, b: float = 1.0) -> Distribution:
-    """Draw from the uniform distribution on ``[a, b)``; of complex numbers both parts, as PyTorch does.
+    """Draw from the uniform distribution ``U(a, b)``; of complex numbers both parts, as PyTorch does.
 
     >>> nn.init.uniform(-1.0, 1.0)
     uniform(-1.0, 1.0)
@@ -51,7 +51,7 @@ def tell_uniform(shape: tuple[int, ...], dtype: Any, a: float, b: float) -> Flat
 
 
 def normal(mean: float = 0.0, std: float = 1.0) -> Distribution:
-    """Draw from the normal distribution with this mean and standard deviation.
+    """Draw from the normal distribution with this mean and standard deviation: ``N(mean, std²)``.
 
     >>> nn.init.normal(0.0, 0.02)
     normal(0.0, 0.02)
@@ -83,7 +83,7 @@ _VANISHING = (
 def trunc_normal(
     mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> Distribution:
-    """Draw from the normal distribution conditioned on the interval ``[a, b]``.
+    """Draw from the normal distribution ``N(mean, std²)`` conditioned on the interval ``[a, b]``.
 
     The bounds are absolute, as in PyTorch, and not multiples of ``std``. The draws follow the
     distribution exactly also when the mean lies far outside of the interval.

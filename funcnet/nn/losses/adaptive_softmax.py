@@ -42,6 +42,9 @@ class AdaptiveLogSoftmaxOutput(NamedTuple):
 class AdaptiveLogSoftmaxWithLoss(Module):
     """Softmax over many classes that scores a rare class through the cluster that holds it.
 
+    ``log p(y) = log softmax(h)_y`` for a frequent class, ``log p(y) = log softmax(h)_i + log softmax(g_i)_y`` for one
+    of cluster ``i``, where ``h`` are the scores of frequent classes and clusters, and ``g_i`` those within the cluster.
+
     Classes are sorted by falling frequency. The ``i``-th cluster of rare ones is projected to
     ``in_features / div_value^i`` features first.
 

@@ -37,7 +37,7 @@ class BCELoss(WeightedLossLayer):
 
 
 class BCEWithLogitsLoss(WeightedLossLayer):
-    """Cross entropy of logits of yes, without overflow.
+    """Cross entropy of logits of yes: ``-w (c t log σ(x) + (1 - t) log σ(-x))``, without overflow.
 
     Args:
         weight: factor that broadcasts to the shape of the input.

@@ -10,6 +10,9 @@ __all__ = ["CTCLoss"]
 class CTCLoss(LossLayer):
     """Negative log likelihood of label sequences, summed over all alignments with the inputs.
 
+    ``-log Σ_a Π_t p_t(a_t)``, over the alignments ``a``: sequences with a label or a blank at each time, which yield
+    the target when repetitions are merged and blanks are left out.
+
     Args:
         blank: the label that stands for none.
         reduction: ``"none"``, ``"sum"`` or ``"mean"``: divided by the target's length, then averaged.

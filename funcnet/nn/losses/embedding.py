@@ -8,7 +8,9 @@ __all__ = ["CosineEmbeddingLoss", "HingeEmbeddingLoss"]
 
 
 class HingeEmbeddingLoss(MarginLossLayer):
-    """Cost of a distance: itself where the target is 1, ``max(0, margin - x)`` where it is -1.
+    """Cost of a distance: ``x if t = 1 else max(0, margin - x)``.
+
+    The target ``t`` is 1 for what belongs together and -1 for other pairs.
 
     Args:
         margin: how far apart what differs should be.
@@ -40,7 +42,9 @@ class HingeEmbeddingLoss(MarginLossLayer):
 
 
 class CosineEmbeddingLoss(MarginLossLayer):
-    """Cost of an angle: ``1 - cos`` where the target is 1, ``max(0, cos - margin)`` where it is -1.
+    """Cost of an angle: ``1 - cos φ if t = 1 else max(0, cos φ - margin)``.
+
+    The target ``t`` is 1 for vectors that belong together and -1 for others; see `CosineSimilarity` for ``cos φ``.
 
     Args:
         margin: the cosine up to which what differs costs nothing.

@@ -48,6 +48,8 @@ class KLDivLoss(LossLayer):
 class PoissonNLLLoss(LossLayer):
     """Negative log likelihood of counts under a Poisson distribution.
 
+    ``exp(x) - t x`` for the logarithm ``x`` of the rate, or ``x - t log(x + eps)`` for the rate itself.
+
     Args:
         log_input: whether the input holds logarithms of rates.
         full: whether to add Stirling's approximation of the term of the target alone.

@@ -142,6 +142,8 @@ class SoftMarginLoss(LossLayer):
 class MultiLabelSoftMarginLoss(WeightedLossLayer):
     """Mean over the classes of the cross entropy of each class's logit.
 
+    ``-Σ_c w_c (t_c log σ(x_c) + (1 - t_c) log σ(-x_c)) / C``
+
     Args:
         weight: factor of each class, ``(C,)``.
         size_average: older form of ``reduction``.

@@ -51,6 +51,8 @@ class L1Loss(LossLayer):
 class SmoothL1Loss(LossLayer):
     """Squared error near zero, absolute error beyond ``beta``.
 
+    ``½ e² / β if |e| < β else |e| - ½ β``, where ``e`` is the error.
+
     Args:
         size_average: older form of ``reduction``.
         reduce: older form of ``reduction``.
@@ -82,6 +84,8 @@ class SmoothL1Loss(LossLayer):
 
 class HuberLoss(LossLayer):
     """Squared error near zero, ``delta`` times the absolute error beyond ``delta``.
+
+    ``½ e² if |e| ≤ δ else δ (|e| - ½ δ)``, where ``e`` is the error.
 
     Args:
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.

@@ -74,7 +74,7 @@ class TripletMarginLoss(LossLayer):
 
 
 class TripletMarginWithDistanceLoss(LossLayer):
-    """Apply `TripletMarginLoss` with any distance ``d(x, y)``.
+    """Cost of an anchor nearer to its negative: ``max(0, margin + d(a, p) - d(a, n))`` with any distance ``d``.
 
     Args:
         distance_function: a function, or a module; by default, `PairwiseDistance`.

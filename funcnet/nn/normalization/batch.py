@@ -191,6 +191,8 @@ class BatchNorm3d(_BatchNorm):
 class SyncBatchNorm(_BatchNorm):
     """Batch normalization whose batch is spread over the devices of a mesh axis.
 
+    ``(x - mean) / sqrt(var + eps) * weight + bias``, with the statistics of all parts together.
+
     Only code that sees one device's part of the batch needs it: ``jax.shard_map`` and ``jax.pmap``.
     Under ``jax.jit`` the arrays are global, and every batch norm is synchronized.
 

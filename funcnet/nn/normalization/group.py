@@ -17,6 +17,8 @@ __all__ = ["GroupNorm"]
 class GroupNorm(Module):
     """Standardize each group of neighbouring channels of each example.
 
+    ``(x - mean) / sqrt(var + eps) * weight + bias``, with the mean and the (biased) variance of the group.
+
     Input ``(N, C, *)``, output the same.
 
     Args:

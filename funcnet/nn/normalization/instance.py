@@ -129,6 +129,8 @@ class InstanceNorm1d(_InstanceNorm):
 class InstanceNorm2d(_InstanceNorm):
     """Standardize each channel of each image of ``(N, C, H, W)`` or ``(C, H, W)``.
 
+    ``(x - mean) / sqrt(var + eps) * weight + bias``
+
     Args:
         num_features: number of channels.
         eps: added to the variance.
@@ -154,6 +156,8 @@ class InstanceNorm2d(_InstanceNorm):
 
 class InstanceNorm3d(_InstanceNorm):
     """Standardize each channel of each volume of ``(N, C, D, H, W)`` or ``(C, D, H, W)``.
+
+    ``(x - mean) / sqrt(var + eps) * weight + bias``
 
     Args:
         num_features: number of channels.

@@ -44,6 +44,8 @@ class LocalResponseNorm(Module):
 class CrossMapLRN2d(Module):
     """Divide each element by the energy of the channels around it, as Torch 7 did.
 
+    ``x_c / (k + alpha / size * Σ_j x_j²)^beta``
+
     See `funcnet.functional.cross_map_lrn2d` for how it differs from `LocalResponseNorm`.
 
     Args:

@@ -59,8 +59,8 @@ class FractionalMaxPoolBase(Module):
 class FractionalMaxPool2d(FractionalMaxPoolBase):
     """Take the maximum of windows at random, nearly even distances over an image.
 
-    Input ``(..., C, H, W)``. Draws a key in training and evaluation alike; see
-    `funcnet.functional.fractional_max_pool2d` for how the windows lie.
+    Input ``(..., C, H, W)``. Draws a key in training and evaluation alike. Window ``i`` starts at
+    ``floor(a (i + u)) - floor(a u)``, with ``u`` from ``U(0, 1)``; see `funcnet.functional.fractional_max_pool2d`.
 
     Args:
         kernel_size: elements of a window, one number or one an axis.
@@ -86,8 +86,8 @@ class FractionalMaxPool2d(FractionalMaxPoolBase):
 class FractionalMaxPool3d(FractionalMaxPoolBase):
     """Take the maximum of windows at random, nearly even distances over a volume.
 
-    Input ``(..., C, D, H, W)``. Draws a key in training and evaluation alike; see
-    `funcnet.functional.fractional_max_pool3d` for how the windows lie.
+    Input ``(..., C, D, H, W)``. Draws a key in training and evaluation alike. Window ``i`` starts at
+    ``floor(a (i + u)) - floor(a u)``, with ``u`` from ``U(0, 1)``; see `funcnet.functional.fractional_max_pool2d`.
 
     Args:
         kernel_size: elements of a window, one number or one an axis.

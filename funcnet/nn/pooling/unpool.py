@@ -42,6 +42,8 @@ class MaxUnpoolBase(Module):
 class MaxUnpool1d(MaxUnpoolBase):
     """Undo `MaxPool1d` as far as it can be: maxima at their positions, zeros elsewhere.
 
+    ``output[..., indices[..., x]] = input[..., x]``
+
     The call takes pooled values ``(..., C, L)``, the positions that ``MaxPool1d(..., return_indices=True)``
     returned with them and, where pooling rounded, the ``output_size`` to restore.
 

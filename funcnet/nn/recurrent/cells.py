@@ -102,7 +102,14 @@ class RNNCell(RNNCellBase):
 
 
 class LSTMCell(RNNCellBase):
-    """One step of a long short-term memory: ``c' = f c + i g``, ``h' = o tanh(c')``.
+    """One step of a long short-term memory.
+
+    ``i = σ(W_ii x + b_ii + W_hi h + b_hi)``,
+    ``f = σ(W_if x + b_if + W_hf h + b_hf)``,
+    ``g = tanh(W_ig x + b_ig + W_hg h + b_hg)``,
+    ``o = σ(W_io x + b_io + W_ho h + b_ho)``,
+    ``c' = f c + i g``,
+    ``h' = o tanh(c')``.
 
     Args:
         input_size: features of the input.
@@ -132,7 +139,12 @@ class LSTMCell(RNNCellBase):
 
 
 class GRUCell(RNNCellBase):
-    """One step of a gated recurrent unit: ``h' = (1 - z) n + z h``.
+    """One step of a gated recurrent unit.
+
+    ``r = σ(W_ir x + b_ir + W_hr h + b_hr)``,
+    ``z = σ(W_iz x + b_iz + W_hz h + b_hz)``,
+    ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))``,
+    ``h' = (1 - z) n + z h``.
 
     Args:
         input_size: features of the input.

@@ -268,9 +268,15 @@ class RNN(RNNBase):
 
 
 class LSTM(RNNBase):
-    r"""Long short-term memory: ``c_t = f c_{t-1} + i g``, ``h_t = o tanh(c_t)``.
+    r"""Long short-term memory.
 
-    The gates i, f, o are ``σ``, and g is ``tanh``, of ``W_ih x_t + b_ih + W_hh h_{t-1} + b_hh``.
+    ``i = σ(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi)``,
+    ``f = σ(W_if x_t + b_if + W_hf h_{t-1} + b_hf)``,
+    ``g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)``,
+    ``o = σ(W_io x_t + b_io + W_ho h_{t-1} + b_ho)``,
+    ``c_t = f c_{t-1} + i g``,
+    ``h_t = o tanh(c_t)``.
+
     State is a pair of hidden and cell state.
 
     Args:
@@ -323,10 +329,12 @@ class LSTM(RNNBase):
 
 
 class GRU(RNNBase):
-    r"""Gated recurrent units: ``h_t = (1 - z) n + z h_{t-1}``.
+    r"""Gated recurrent units.
 
-    The gates r and z are ``σ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``, and
-    ``n = tanh(W_in x_t + b_in + r (W_hn h_{t-1} + b_hn))``.
+    ``r = σ(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)``,
+    ``z = σ(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)``,
+    ``n = tanh(W_in x_t + b_in + r (W_hn h_{t-1} + b_hn))``,
+    ``h_t = (1 - z) n + z h_{t-1}``.
 
     Args:
         input_size: features of the input.

@@ -165,6 +165,9 @@ def fuse_linear_bn_weights(
 ) -> tuple[Array, Array]:
     """Fold the arrays of a batch norm into those of a linear layer, as `fuse_conv_bn_weights` does.
 
+    ``weight = w / sqrt(running_var + eps) * linear_w`` for each output, and
+    ``bias = (linear_b - running_mean) * w / sqrt(running_var + eps) + b``.
+
     Args:
         linear_w: the layer's weight.
         linear_b: its bias, or None.

@@ -28,7 +28,7 @@ __all__ = [
 def parameter_norms(
     parameters: PyTree, patterns: str | Iterable[str] = "*", norm_type: float = 2.0
 ) -> dict[str, Array]:
-    """Measure each array of a tree by its dotted path.
+    """Measure each array of a tree by its dotted path: ``(Σ_i |x_i|^p)^(1/p)``.
 
     Args:
         parameters: params, gradients or any other tree; constants are left out.
@@ -76,7 +76,7 @@ def parameter_counts(parameters: PyTree, patterns: str | Iterable[str] = "*") ->
 
 
 def get_total_norm(tensors: PyTree, norm_type: float = 2.0) -> Array:
-    """Measure a whole tree: the norm of the norms of its arrays.
+    """Measure a whole tree: the norm of the norms of its arrays, ``(Σ_i |x_i|^p)^(1/p)``.
 
     Args:
         tensors: gradients, params or any other tree; constants are left out.
@@ -103,6 +103,8 @@ def get_total_norm(tensors: PyTree, norm_type: float = 2.0) -> Array:
 
 def clip_grads_with_norm(grads: PyTree, max_norm: ArrayLike, total_norm: ArrayLike) -> PyTree:
     """Scale all gradients together by what brings a norm that is known down to ``max_norm``.
+
+    ``g * min(1, max_norm / total_norm)``
 
     Args:
         grads: a tree of gradients; constants and None stay.
@@ -138,7 +140,7 @@ def clip_grads_with_norm(grads: PyTree, max_norm: ArrayLike, total_norm: ArrayLi
 def clip_grad_norm(
     grads: PyTree, max_norm: ArrayLike, norm_type: float = 2.0
 ) -> tuple[PyTree, Array]:
-    """Scale all gradients together so that their norm is at most ``max_norm``.
+    """Scale all gradients together so that their norm is at most ``max_norm``: ``g * min(1, max_norm / ‖g‖)``.
 
     In a chain before an optimizer: `funcnet.optim.clip_by_global_norm`. For gradients that are not finite:
     `funcnet.optim.skip_nonfinite`.
@@ -167,7 +169,7 @@ def clip_grad_norm(
 
 
 def clip_grad_value(grads: PyTree, clip_value: ArrayLike) -> PyTree:
-    """Bound every number of the gradients by ``[-clip_value, clip_value]``.
+    """Bound every number of the gradients: ``min(max(g, -clip_value), clip_value)``.
 
     In a chain before an optimizer: `funcnet.optim.clip_by_value`.
 

@@ -124,6 +124,8 @@ def adamw(
 ) -> GradientTransformation:
     r"""Adam with decoupled weight decay: ``p`` also shrinks by ``γ λ p`` at every step.
 
+    ``p ← (1 - γ λ) p - γ m̂_t / (√v̂_t + ε)``, with the moments of `adam`, corrected for their bias.
+
     Args:
         lr: the learning rate γ.
         betas: how slowly the two moments forget.

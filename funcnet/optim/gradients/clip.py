@@ -51,7 +51,7 @@ def clip_by_global_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> Gradi
 
 
 def clip_by_value(max_value: Hyperparameter) -> GradientTransformation:
-    r"""Clamp every number of the gradients to ``[-max_value, max_value]``.
+    r"""Clamp every number of the gradients: ``min(max(g, -max_value), max_value)``.
 
     Args:
         max_value: the bound.
@@ -78,7 +78,7 @@ def clip_by_value(max_value: Hyperparameter) -> GradientTransformation:
 
 
 def clip_by_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTransformation:
-    r"""Scale each leaf on its own so that its norm is at most ``max_norm``.
+    r"""Scale each leaf on its own so that its norm is at most ``max_norm``: ``g * min(1, max_norm / (‖g‖ + ε))``.
 
     Args:
         max_norm: the bound.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
-from funcnet.core.checks import check_choice, check_probability
+from funcnet.core.checks import check_choice, check_fraction
 from funcnet.optim.schedules.steps import as_float, base_value, factor, finite, length
 
 __all__ = ["cosine_warm_restarts", "cyclic", "one_cycle", "one_cycle_momentum"]
@@ -80,6 +80,9 @@ def cyclic(
     scale_mode: str = "cycle",
 ) -> Schedule:
     """Go from ``base_lr`` to ``max_lr`` and back along lines, over and over.
+
+    ``γ_t = base_lr + (max_lr - base_lr) s_t h_t``, where ``s_t`` is the way from base to peak, from 0 to 1, and the
+    height ``h_t`` is 1, ``2^(1 - cycle)`` or ``gamma^t`` by ``mode``.
 
     To cycle momentum the other way, as PyTorch's ``cycle_momentum`` does, give the optimizer
     ``momentum=cyclic(max_momentum, base_momentum, ...)`` with the same arguments otherwise.
@@ -160,7 +163,7 @@ def _phases(
             raise ValueError("give either total_steps, or epochs and steps_per_epoch")
         total_steps = epochs * steps_per_epoch
     total = length("total_steps", total_steps, 1, open_end=False)
-    check_probability("pct_start", pct_start)
+    check_fraction("pct_start", pct_start)
     check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
     last = total - 1
     turns = [pct_start * total - 1, 2 * pct_start * total - 2]
@@ -193,6 +196,9 @@ def one_cycle(
     three_phase: bool = False,
 ) -> Schedule:
     """Warm up to ``max_lr``, then fall far below where it began.
+
+    ``γ_t = b + ½ (a - b) (1 + cos(π s))``, where each phase goes from ``a`` to ``b`` while ``s`` goes from 0 to 1; with
+    ``"linear"`` it is ``γ_t = (1 - s) a + s b``. The first phase goes from ``max_lr / div_factor`` to ``max_lr``.
 
     After the last of its steps, where PyTorch's scheduler raises, it holds the last value. A phase of no
     width, at which PyTorch's divides by zero, is passed at once.
@@ -242,6 +248,9 @@ def one_cycle_momentum(
     three_phase: bool = False,
 ) -> Schedule:
     """Lower the momentum while `one_cycle` raises the learning rate, and raise it again.
+
+    ``μ_t = b + ½ (a - b) (1 + cos(π s))``, where each phase goes from ``a`` to ``b`` while ``s`` goes from 0 to 1; with
+    ``"linear"`` it is ``μ_t = (1 - s) a + s b``.
 
     Args:
         total_steps: the number of steps in all; or

@@ -255,6 +255,8 @@ def _moved(base: float | Array, move: Callable[[Array], Affine], last: Array) ->
 def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
     """Hold one value after another: the second from step ``boundaries[0]`` on, and so forth.
 
+    ``γ_t = values[k]``, where ``k`` is the number of boundaries up to ``t``.
+
     Args:
         values: the values.
         boundaries: one fewer, in rising order.

@@ -63,6 +63,8 @@ def reduce_on_plateau(
 ) -> Plateau:
     """Lower the learning rate when a measured value has not improved for a while.
 
+    ``lr ← max(factor * lr, min_lr)`` after more than ``patience`` values without a new best one.
+
     After each evaluation, update the plateau's state with the value and put ``state.lr`` into the
     optimizer's state with `with_hyperparams`; nothing recompiles.
 

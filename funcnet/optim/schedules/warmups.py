@@ -17,6 +17,9 @@ def warmup_cosine(
 ) -> Schedule:
     """Rise along a line to ``lr``, fall along a cosine to ``end``, and stay there.
 
+    ``γ_t = start + (lr - start) t / w if t < w else end + ½ (lr - end) (1 + cos(π s))``,
+    ``s = min((t - w) / (total_steps - w), 1)``, where ``w`` is ``warmup_steps``.
+
     Args:
         lr: the peak, reached at step ``warmup_steps``.
         warmup_steps: how many steps the rise takes; may be 0.
@@ -75,6 +78,10 @@ def warmup_stable_decay(
     shape: str = "linear",
 ) -> Schedule:
     """Rise along a line to ``lr``, stay there, and fall to ``end`` in the last steps.
+
+    ``γ_t = start + (lr - start) t / w if t < w else end + (lr - end) f(s)``,
+    ``s = min(max(t - total_steps + d, 0) / d, 1)``, where ``w`` is ``warmup_steps``, ``d`` is ``decay_steps``, and
+    ``f(s)`` is ``1 - s``, ``½ (1 + cos(π s))`` or ``1 - √s``.
 
     Args:
         lr: the plateau.

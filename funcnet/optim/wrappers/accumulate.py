@@ -31,7 +31,7 @@ class AccumulateState(NamedTuple):
 
 
 def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransformation:
-    r"""Step once for every ``steps`` calls, with the mean of their gradients.
+    r"""Step once for every ``steps`` calls, with the mean of their gradients: ``g = Σ_i g_i / steps``.
 
     Between steps the updates change nothing. The mean is taken in at least 32 bits; a gradient of
     ``None`` adds nothing to it. Where all

@@ -151,7 +151,8 @@ def groups(
         its method ``describe(params)`` tells who gets what.
 
     Raises:
-        ValueError: when used, if a pattern matches no parameter or a parameter no pattern.
+        ValueError: ``"*"`` is not the last pattern; or when used, a pattern matches no parameter or a parameter no
+            pattern.
         TypeError: a member is none of the above.
 
     Example:
@@ -171,6 +172,12 @@ def groups(
             f"got {type(members).__name__}"
         )
     made: dict[str, GradientTransformation] = {}
+    behind = [*members][[*members].index("*") + 1 :] if "*" in members else []
+    if behind:
+        raise ValueError(
+            f'"*" matches every parameter, and the first pattern that matches counts: put it last, behind '
+            f"{', '.join(map(repr, behind))}"
+        )
     for pattern, member in members.items():
         if member is None:
             made[pattern] = frozen()
@@ -208,7 +215,9 @@ def by_pattern(
 ) -> Groups:
     """Give the leaves whose path matches one transformation, and all others another."""
     names = [patterns] if isinstance(patterns, str) else list(patterns)
-    return _partition({**dict.fromkeys(names, inside), "*": outside})
+    members = dict.fromkeys(names, inside)
+    members.setdefault("*", outside)  # unless all leaves were asked for
+    return _partition(members)
 
 
 def _partition(members: Mapping[str, GradientTransformation]) -> Groups:

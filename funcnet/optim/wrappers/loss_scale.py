@@ -155,7 +155,7 @@ def _check_scale(name: str, value: float) -> None:
 
 
 def scale_loss(state: LossScaleState, loss: Array) -> Array:
-    """Multiply a loss by the current scale of `loss_scale`, in float32 at least.
+    """Multiply a loss by the current scale of `loss_scale`, in float32 at least: ``scale * loss``.
 
     Example:
         >>> state = optim.loss_scale(optim.sgd(1.0), init_scale=8.0).init(jnp.ones(1))

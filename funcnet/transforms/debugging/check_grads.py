@@ -25,7 +25,7 @@ def check_grads(
     fun: Callable[..., Any],
     args: Sequence[Any],
     order: int = 2,
-    modes: Sequence[str] = ("fwd", "rev"),
+    modes: str | Sequence[str] = ("fwd", "rev"),
     *,
     eps: float | None = None,
     atol: float | None = None,
@@ -48,7 +48,7 @@ def check_grads(
         fun: any function of arrays; integer leaves are constants.
         args: where to check it, a tuple.
         order: the highest derivative to check.
-        modes: ``"fwd"``, ``"rev"`` or both.
+        modes: ``"fwd"``, ``"rev"``, or a sequence of both.
         eps: the step; the cube root of the type's precision by default.
         atol: the absolute tolerance; from the step by default.
         rtol: the relative tolerance; from the step by default.
@@ -60,6 +60,7 @@ def check_grads(
     >>> transforms.check_grads(lambda p: jnp.sin(p["x"]).sum(), ({"x": jnp.array([1.0, 2.0])},))
     """
     check_positive("order", order)
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
     for mode in modes:
         check_choice("mode", mode, ("fwd", "rev"))
     pattern, moving, constants = split(tuple(args))
@@ -74,7 +75,7 @@ def check_grads(
     check = _Check(
         np.random.default_rng(seed),
         names,
-        tuple(modes),
+        modes,
         step,
         20 * step if atol is None else atol,
         20 * step if rtol is None else rtol,

@@ -136,3 +136,16 @@ def test_a_state_beside_a_failure_tries_the_batch_again():
     assert loader.state_dict()["position"] == 3
     assert next(iterator).tolist() == [6, 7, 8]
     assert loader.state_dict()["position"] == 9
+
+
+def test_samples_of_unequal_shapes_are_told_how_to_be_filled_up():
+    samples = [np.zeros(3), np.zeros(5)]
+    with pytest.raises(
+        ValueError, match=r"\(3,\) in sample 0 and \(5,\) in sample 1.*data\.pad\(\)"
+    ):
+        next(iter(data.DataLoader(samples, 2)))
+
+
+def test_a_stream_is_named_without_its_address():
+    with pytest.raises(ValueError, match=r"^Rows\(\) can only be iterated"):
+        data.DataLoader(Rows(), 2, shuffle=True)

@@ -14,7 +14,7 @@ import funcnet as fn
 from funcnet import export, nn
 from funcnet.core.errors import ExportError
 from funcnet.export.web.runtime import find_runtime
-from tests.export.web.browser import Browser
+from tests.browser import Browser
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from examples.mnist import DigitNet
 from examples.web_digits.__main__ import write_page
 from funcnet.core.errors import ExportError
 from funcnet.export.web.runtime import find_runtime
-from tests.export.web.browser import Browser, needs_browser
+from tests.browser import Browser, needs_browser
 
 
 @pytest.mark.slow

@@ -113,3 +113,22 @@ def test_nested_groups_see_whole_paths():
     new, _ = step(optim.groups({"head.*": inner, "*": None}))
     np.testing.assert_allclose(new["head"]["bias"], 0.5)
     np.testing.assert_allclose(new["head"]["weight"], 0.75)
+
+
+def test_a_pattern_behind_the_one_that_matches_all_is_refused():
+    with pytest.raises(ValueError, match="put it last, behind 'head"):
+        optim.groups({"*": {}, "head.*": {"lr_scale": 10.0}}, optim.adamw, lr=1e-3)
+
+
+@pytest.mark.parametrize("patterns", ["*", ["a", "*"], ["*", "a"]])
+def test_everything_can_be_frozen(patterns):
+    optimizer = optim.freeze(optim.sgd(1.0), patterns)
+    params = {"a": jnp.ones(2), "b": jnp.ones(1)}
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
+
+
+def test_a_mask_of_everything_is_the_transformation():
+    scaled = optim.mask(optim.scale(3.0), "*")
+    updates, _ = scaled.update({"a": jnp.ones(1)}, scaled.init({"a": jnp.ones(1)}))
+    assert updates["a"].tolist() == [3.0]

@@ -60,3 +60,9 @@ def test_wrong_derivatives_are_named(x64):
 def test_errors():
     with pytest.raises(ValueError, match="mode must be one of 'fwd', 'rev'; got 'both'"):
         T.check_grads(np.sin, (1.0,), modes=("both",))
+    with pytest.raises(ValueError, match="mode must be one of 'fwd', 'rev'; got 'both'"):
+        T.check_grads(np.sin, (1.0,), modes="both")
+
+
+def test_one_mode_needs_no_tuple() -> None:
+    T.check_grads(jnp.sin, (1.0,), modes="rev")

@@ -107,10 +107,16 @@ class Browser:
             time.sleep(0.05)
         return found
 
-    def open(self, url, width=1100, height=820, dark=False, scale=1, mobile=False):
+    def go(self, url, width=1100, height=820, dark=False, scale=1, mobile=False):
+        """Open a page, in the given size and colours, and wait until it is loaded."""
         self.events.clear()
         self.look(width, height, dark, scale, mobile)
         self.send("Page.navigate", url=str(url))
+        self.wait_for("document.readyState === 'complete'")
+
+    def open(self, url, width=1100, height=820, dark=False, scale=1, mobile=False):
+        """Open a page that says of itself when it is ready."""
+        self.go(url, width, height, dark, scale, mobile)
         state = "document.body && document.body.dataset.state"
         self.wait_for(f"['ready', 'failed'].includes({state})")
         assert self.evaluate(state) == "ready", self.evaluate("document.body.innerText")

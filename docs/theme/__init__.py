@@ -1,0 +1,1 @@
+"""The site's look: settings, templates, and the files that pages load."""
