@@ -1,12 +1,14 @@
 """The reference: each public name has one page, each page an example, each name in a docstring a meaning."""
 
+import doctest
 import re
 from functools import cache
 
 import pytest
 
+from docs.generation import names
 from docs.generation.names import namespaces, public_names, resolve, short_path
-from docs.generation.reference import pages
+from docs.generation.reference import docstring, pages, source
 from docs.generation.reference.docstring import parse
 from docs.generation.reference.examples import unknown_names
 from docs.generation.reference.mentions import elsewhere, find, is_known
@@ -140,6 +142,11 @@ def test_signatures_read_as_they_are_written():
     noise = ("jaxtyping", "ForwardRef", "typing.", "<function", "<object", "<class")
     signed = {n.short: str(signature(n.value)) for n in NAMES if n.kind in {"class", "function"}}
     assert not {k: s for k, s in signed.items() if any(part in s for part in noise)}
+
+
+@pytest.mark.parametrize("module", [names, docstring, source], ids=lambda m: m.__name__)
+def test_what_the_generator_says_of_itself_is_so(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def test_namespaces_are_written_as_users_import_them():

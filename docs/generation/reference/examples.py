@@ -83,8 +83,6 @@ def _free_names(text: str) -> set[str]:
             bound.add(node.arg)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound |= {(a.asname or a.name).split(".")[0] for a in node.names}
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef) or (
-            isinstance(node, ast.ExceptHandler) and node.name
-        ):
-            bound.add(node.name)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler):
+            bound.add(node.name or "")
     return {n.id for n in nodes if isinstance(n, ast.Name)} - bound

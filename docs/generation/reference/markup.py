@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from docs.generation.names import resolve
 from docs.generation.reference.docstring import Docstring, Entry
 from docs.generation.reference.signature import Argument, signature
 
@@ -26,7 +27,7 @@ def indented(text: str, by: int = 3) -> str:
 
 def table(rows: str) -> str:
     """Write a table of names and what they do, of its `row` lines."""
-    return f".. list-table::\n   :class: reference-index\n   :widths: 30 70\n\n{rows}"
+    return f".. list-table::\n   :class: reference-index\n   :widths: 36 64\n\n{rows}"
 
 
 def row(left: str, right: str) -> str:
@@ -77,13 +78,19 @@ def _list(
 def _entry(entry: Entry, arguments: Mapping[str, Argument]) -> str:
     if not entry.names:
         return f"..\n\n{entry.text}"
-    term = ", ".join(f"``{n}``" for n in entry.names)
+    term = ", ".join(_name(n) for n in entry.names)
     first = arguments.get(entry.names[0].strip("*"))
     if first and first.type:
         term += f" : :type:`{first.type}`"
     if first and first.default is not None:
         term += f" : = ``{first.default}``"
     return f"{term}\n{indented(entry.text or '..')}"
+
+
+def _name(name: str) -> str:
+    """Write the name of an entry: of an error of this package with a link."""
+    found = resolve(name) if name.endswith("Error") else None
+    return f":py:obj:`{name} <{found.short}>`" if found else f"``{name}``"
 
 
 def _text(title: str, text: str, line: str) -> str:

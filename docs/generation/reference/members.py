@@ -1,6 +1,5 @@
 """What belongs to a class: its methods, the types of its attributes, its public bases."""
 
-import dataclasses
 import inspect
 from typing import Any
 
@@ -23,12 +22,13 @@ def bases(name: PublicName) -> list[str]:
 
 def fields(name: PublicName, doc: Docstring) -> dict[str, Argument]:
     """Give the declared types of a class's public attributes, as they are written."""
-    if name.kind != "class" or not (dataclasses.is_dataclass(name.value) or _is_tuple(name.value)):
+    cls = name.value
+    if name.kind != "class" or not (hasattr(cls, "__dataclass_fields__") or _is_tuple(cls)):
         return {}
     kind = inspect.Parameter.KEYWORD_ONLY
     return {
         field: Argument(field, type_, None, kind)
-        for field, (type_, _) in source.annotations(name.value).items()
+        for field, (type_, _) in source.annotations(cls).items()
         if not field.startswith("_")
     }
 

@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 
-from docs.generation.names import PublicName, short_path
+from docs.generation.names import FLAT, PublicName, short_path
 from docs.generation.pictures import picture_of
 from docs.generation.reference import source
 from docs.generation.reference.docstring import Docstring, parse
@@ -97,11 +97,17 @@ def _notes(name: PublicName, doc: Docstring) -> str:
     if based := bases(name):
         lines.append(f"Based on {', '.join(f':py:obj:`{b}`' for b in based)}.")
     if name.also:
-        lines.append(f"Also as {', '.join(f'``{short_path(a)}``' for a in name.also)}.")
+        lines.append(f"Also as {', '.join(f'``{_other(a)}``' for a in name.also)}.")
     if torch := pytorch_names(doc):
         links = ", ".join(f"`{t} <{url}>`__" for t, url in torch.items())
         lines.append(f"In PyTorch: {links}.")
     return f".. rst-class:: reference-notes\n\n{' '.join(lines)}" if lines else ""
+
+
+def _other(path: str) -> str:
+    """Write another name, from its root: ``fn.module.Module``, ``nn.Parameter``."""
+    flat = path.rpartition(".")[0] in FLAT
+    return f"fn.{path.removeprefix('funcnet.')}" if flat else short_path(path)
 
 
 def _reference(doc: Docstring) -> str:
