@@ -86,7 +86,7 @@ def _linked(
 
     def name_of(page: str) -> str:
         if folders is not None and "/" in page and page.split("/", maxsplit=1)[0] not in folders:
-            return "index.md"
+            page = "index.md"
         return str(Path(page).with_suffix(".ipynb")) if page in executed else page
 
     finished: dict[str, bytes] = {}
