@@ -126,18 +126,19 @@ def execute_all(
 def _with_outputs(name: str, content: bytes, run: bool) -> NotebookNode:
     notebook = to_notebook(name, content)
     kept = BUILD / "executed" / f"{_fingerprint(notebook)}.ipynb"
+    if run and not kept.exists():
+        started = time.monotonic()
+        executed = to_notebook(name, content)
+        execute(executed, name)
+        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside = kept.with_suffix(f".{os.getpid()}.part")
+        nbformat.write(executed, beside)
+        beside.replace(kept)
     if kept.exists():
         outputs = nbformat.read(kept, as_version=4)
         for cell, shown in zip(_code_of(notebook), _code_of(outputs), strict=True):
             cell.outputs, cell.execution_count = shown.outputs, shown.execution_count
-    elif run:
-        started = time.monotonic()
-        execute(notebook, name)
-        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(f".{os.getpid()}.part")
-        nbformat.write(notebook, beside)
-        beside.replace(kept)
     return notebook
 
 

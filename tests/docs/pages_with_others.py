@@ -2,6 +2,10 @@
 
 import re
 
+import numpy as np
+
+import funcnet as fn
+
 BLOCK = re.compile(r"^```(\{code-cell\} python|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -14,27 +18,30 @@ def blocks(text):
             yield ("theirs" if kind == "python" else "ours"), "\n".join(lines)
 
 
-def run(text, theirs_too=True, known=None):
+def run(text):
     """Execute a page.
 
     Our cells see what our cells made; their fences see that too, below what their fences made.
 
-    Args:
-        text: of the page.
-        theirs_too: run the other library's fences.
-        known: names for their fences.
-
     Returns:
         The names of our cells, and those of their fences.
     """
-    ours, theirs = {"__name__": "page"}, dict(known or {})
+    ours, theirs = {"__name__": "page"}, {}
     for number, (kind, code) in enumerate(blocks(text)):
         compiled = compile(code, f"block {number}", "exec")
         if kind == "ours":
             exec(compiled, ours)
-        elif theirs_too:
+        else:
             seen = {**ours, **theirs}
             before = dict(seen)
             exec(compiled, seen)
             theirs |= {name: x for name, x in seen.items() if before.get(name) is not x}
     return ours, theirs
+
+
+def check(module, arrays, *inputs, expected):
+    """Compare a layer with its weights moved: float32, sums of some dozen products in another order."""
+    params, state = fn.load_state_dict(module, arrays)
+    outputs, _ = fn.functionalize(module).apply(params, state, *inputs)
+    outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -17,20 +18,29 @@ COMPLETE = {
     "equinox": ["equinox", "equinox.nn"],
     "optax": [
         "optax",
-        *(
-            f"optax.{name}"
-            for name in (
-                "assignment contrib losses perturbations projections schedules second_order "
-                "transforms tree tree_utils"
-            ).split()
-        ),
+        "optax.assignment",
+        "optax.contrib",
+        "optax.losses",
+        "optax.perturbations",
+        "optax.projections",
+        "optax.schedules",
+        "optax.second_order",
+        "optax.transforms",
+        "optax.tree",
+        "optax.tree_utils",
     ],
     "keras": [
-        f"keras.{name}"
-        for name in (
-            "activations callbacks constraints initializers layers losses metrics optimizers "
-            "optimizers.schedules random regularizers"
-        ).split()
+        "keras.activations",
+        "keras.callbacks",
+        "keras.constraints",
+        "keras.initializers",
+        "keras.layers",
+        "keras.losses",
+        "keras.metrics",
+        "keras.optimizers",
+        "keras.optimizers.schedules",
+        "keras.random",
+        "keras.regularizers",
     ],
 }
 """Namespaces whose every public name has a row; others have those that matter."""
@@ -41,8 +51,8 @@ def page(library):
 
 
 @pytest.fixture(params=LIBRARIES)
-def library(request, monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
+def library(request):
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # which Keras reads as it is imported
     return request.param
 
 
@@ -51,7 +61,9 @@ def public(module):
     return {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and not inspect.ismodule(value) and not isinstance(value, TypeVar)
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and not isinstance(value, TypeVar)
     }
 
 

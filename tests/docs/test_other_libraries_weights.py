@@ -1,5 +1,7 @@
 """Pages on other libraries, run from the top with the library there; weights moved by their functions."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,42 +10,34 @@ import pytest
 import funcnet as fn
 from docs.generation.assemble import DOCS
 from funcnet import nn
-from tests.docs.pages_with_others import run
+from tests.docs.pages_with_others import check, run
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),  # theirs
-]
+pytestmark = pytest.mark.filterwarnings("ignore")  # theirs
 X = np.sin(np.arange(2 * 5 * 8, dtype=np.float32)).reshape(2, 5, 8)
 IMAGES = np.sin(np.arange(2 * 3 * 6 * 6, dtype=np.float32)).reshape(2, 3, 6, 6)
 
 
 @pytest.fixture(autouse=True)
-def as_they_are_written(monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
+def as_they_are_written():
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
 
-def page(library, theirs_too=True):
-    return run((DOCS / f"coming_from/{library}.md").read_text(), theirs_too)
-
-
-def check(module, arrays, *inputs, expected):
-    """Compare a layer with its weights moved: float32, sums of some dozen products in another order."""
-    params, state = fn.load_state_dict(module, arrays)
-    outputs, _ = fn.functionalize(module).apply(params, state, *inputs)
-    outputs = outputs[0] if isinstance(outputs, tuple) else outputs
-    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+@cache
+def page(library):
+    return run((DOCS / f"coming_from/{library}.md").read_text())
 
 
 def drawn(tree, seed=0):
     """Replace arrays by numbers that are all different: zeros of biases would hide mistakes."""
     draw = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: (0.3 + draw.random(a.shape)).astype(np.float32) / 3, tree)
+    return jax.tree.map(lambda a: jnp.float32((0.3 + draw.random(a.shape)) / 3), tree)
 
 
+@pytest.mark.slow
 def test_flax_linen():
     linen = pytest.importorskip("flax.linen")
+    pytest.importorskip("optax")
     ours, theirs = page("flax")
     assert theirs["value"] < 1
     from_flax, key = ours["from_flax"], jax.random.key(0)
@@ -52,7 +46,9 @@ def test_flax_linen():
     def layer(module, x):
         variables = drawn(module.init(key, x))
         expected = module.apply(variables, x)
-        return from_flax(variables["params"]) | from_flax(variables.get("batch_stats", {})), expected
+        return from_flax(variables["params"]) | from_flax(
+            variables.get("batch_stats", {})
+        ), expected
 
     arrays, expected = layer(linen.Dense(3), X)
     check(nn.Linear(8, 3), arrays, X, expected=expected)
@@ -79,9 +75,11 @@ def test_flax_linen():
     check(nn.MultiheadAttention(8, 2, batch_first=True), arrays, X, X, X, expected=expected)
 
 
+@pytest.mark.slow
 def test_flax_nnx():
     nnx = pytest.importorskip("flax.nnx")
-    ours, _ = page("flax", theirs_too=False)
+    pytest.importorskip("optax")
+    ours, _ = page("flax")
     rngs = nnx.Rngs(0)
     channels_last = IMAGES.transpose(0, 2, 3, 1)
 
@@ -134,8 +132,10 @@ def test_states_of_nnx_are_trees():
     assert grads["kernel"].shape == (5, 8, 2)
 
 
+@pytest.mark.slow
 def test_equinox():
     eqx = pytest.importorskip("equinox")
+    pytest.importorskip("optax")
     ours, theirs = page("equinox")
     assert theirs["value"] < 1.5
     key = jax.random.key(0)

@@ -68,9 +68,14 @@ def _places() -> dict[int, str]:
 
 
 def linked(text: str) -> str:
-    """Turn each name of funcnet in backticks in a table into a link."""
-    lines = text.splitlines()
-    return "\n".join(CODE.sub(_link, x) if x.startswith("| `") else x for x in lines) + "\n"
+    """Turn each name of funcnet in backticks in a table into a link; give tables the class ``names``."""
+    lines, inside = [], False
+    for line in text.splitlines():
+        if line.startswith("|") != inside:
+            inside = not inside
+            lines += ["```{table}", ":class: names", ""] if inside else ["```"]
+        lines.append(CODE.sub(_link, line) if line.startswith("| `") else line)
+    return "\n".join([*lines, *(["```"] if inside else [])]) + "\n"
 
 
 def _link(match: re.Match[str]) -> str:
