@@ -45,6 +45,13 @@ embedding_renorm_ norm_except_dim is_distributed is_inference is_conj is_neg res
 is_same_size rsub fill get_device_module breakpoint QueueEmptyError Logger
 """  # fmt: skip
 
+ALSO = """
+unique broadcast_shapes set_default_dtype set_grad_enabled from_dlpack to_dlpack segment_reduce pca_lowrank svd_lowrank
+while_loop channels_last lu nn optim func autograd amp distributed fft linalg special random jit onnx hub distributions
+sparse nested profiler backends compiler multiprocessing cuda utils
+"""
+"""What users write and ``torch.__all__`` lacks: some functions, and packages."""
+
 KEPT = frozenset(
     [
         "dtype",
@@ -74,7 +81,8 @@ def _listed(package: str) -> list[str]:
     if package == "torch.Tensor":
         return dir(found)
     if listed is not None:
-        return [name for name in listed if hasattr(found, name)]
+        also = ALSO.split() if package == "torch" else []
+        return [name for name in {*listed, *also} if hasattr(found, name)]
     return [name for name in dir(found) if _is_own(name, getattr(found, name), package)]
 
 

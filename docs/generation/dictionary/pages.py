@@ -55,11 +55,9 @@ def _index() -> str:
     lines = [
         "# PyTorch's names",
         "",
-        f"What each public name of PyTorch {torch_version()} is called here, what JAX has for it, or why it is not "
-        f"needed: "
-        f"{total:,} names. The sentences are those of funcnet's errors: `nn.utils.clip_grad_norm_` says in a program "
-        f"what it "
-        "says here.",
+        f"What the {total:,} public names of PyTorch {torch_version()} are called here, what JAX has for them, or why "
+        "they are not needed; parts of PyTorch's own compilers and back ends are left out. The sentences are those of "
+        "funcnet's errors: `nn.utils.clip_grad_norm_` says in a program what it says here.",
         "",
         "| PyTorch | names | of which |",
         "|---|---:|---|",

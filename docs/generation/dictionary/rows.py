@@ -27,6 +27,7 @@ KINDS = {
 OTHERWISE = {
     ("torch", "stack"): "jnp.stack(arrays, axis); fn.stack stacks whole trees",
     ("torch", "unbind"): "jnp.unstack(x, axis=axis); fn.unbind is of modules",
+    ("torch", "jit"): "fn.jit(function) compiles; fn.export writes a program that runs without Python",
     ("torch", "export"): "fn.export, a package: fn.export.save, fn.export.onnx",
     ("torch.utils.checkpoint", "checkpoint"): "fn.remat(function); fn.checkpoint is the package of files",
     ("torch.func", "functionalize"): "nothing: functions of arrays have no effects; fn.functionalize is of modules",
