@@ -61,10 +61,15 @@ def number(value: float) -> str:
     return f"{value:.{2 if value < 10 else 1}f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def described(content: dict[str, Any]) -> str:
-    """Say in a line when, on what and with what it was measured, and what else ran there."""
-    machine = content["machine"]
-    versions = ", ".join(f"{name} {v}" for name, v in content["versions"].items())
+def described(content: dict[str, Any], libraries: Iterable[str] | None = None) -> str:
+    """Say in a line when, on what and with what it was measured, and what else ran there.
+
+    Args:
+        content: of a file of results.
+        libraries: whose versions to name; all by default.
+    """
+    machine, found = content["machine"], content["versions"]
+    versions = ", ".join(f"{name} {found[name]}" for name in libraries or found)
     cores = f"{machine['cores']} core{'s' * (machine['cores'] != 1)}"
     beside = (
         f"; other programs used the machine (load {machine['load']} before it began)"

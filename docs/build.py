@@ -11,6 +11,7 @@ fails or a broken link fails the build, and leaves the site that was there as it
 import argparse
 import importlib.util
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,36 +24,33 @@ NEEDED = ("sphinx", "myst_nb", "furo", "nbclient", "sphinx_copybutton", "sphinx_
 
 
 def html(source: Path, target: Path, processes: int, strict: bool) -> None:
-    """Make HTML of a source folder; exit where Sphinx warns, if it is to be strict."""
-    from sphinx.cmd.build import build_main
+    """Make HTML of a source folder; exit where Sphinx warns, if it is to be strict.
 
-    options = [
-        "-b",
-        "html",
-        "--keep-going",
-        "-j",
-        str(processes),
-        "-q",
-        *(["-W"] if strict else ["-D", "suppress_warnings=toc.not_readable"]),
-    ]
+    In a process of its own: Sphinx forks, which is safe as long as JAX has only been imported.
+    """
+    warned = ["-W"] if strict else ["-D", "suppress_warnings=toc.not_readable"]
+    options = ["-b", "html", "--keep-going", "-j", str(processes), "-q", *warned]
     places = [
         "-c",
         str(Path(__file__).parent),
         "-d",
         str(target.with_name(f"{target.name}-doctrees")),
     ]
-    if failed := build_main([*options, *places, str(source), str(target)]):
-        sys.exit(failed)
+    python = [sys.executable, "-W", "ignore:os.fork:RuntimeWarning", "-m", "sphinx"]
+    done = subprocess.run([*python, *options, *places, str(source), str(target)], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def check(site: Path, strict: bool) -> None:
     """Check the links of a site; exit where one is broken."""
-    from docs.generation.links import check_links, external_links
+    from docs.generation.links import Links
 
-    broken = check_links(site)
+    links = Links.read(site)
+    broken = links.broken()
     for line in broken[:50]:
         print(line, file=sys.stderr)
-    listed = "".join(f"{address}\t{pages[0]}\n" for address, pages in external_links(site).items())
+    listed = "".join(f"{address}\t{pages[0]}\n" for address, pages in links.external().items())
     (site.parent / "external_links.txt").write_text(listed)
     if broken and strict:
         sys.exit(f"{len(broken)} links are broken")

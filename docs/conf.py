@@ -4,8 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import funcnet as fn
 from docs.theme.look import OPTIONS, SIDEBARS
@@ -35,8 +34,8 @@ html_logo = "theme/static/logo.svg"
 html_theme_options = OPTIONS
 html_sidebars = SIDEBARS
 html_show_sphinx = False
-pygments_style = "friendly"
-pygments_dark_style = "nord"
+pygments_style = "github-light"
+pygments_dark_style = "github-dark"
 nb_merge_streams = True
 html_copy_source = False
 
@@ -54,4 +53,10 @@ _mathjax = importlib.util.find_spec("sphinx-mathjax-offline")
 if _mathjax and _mathjax.origin:  # its files alone: as an extension it forbids reading in parallel
     html_static_path.append(str(Path(_mathjax.origin).parent / "static"))
 mathjax_path = "mathjax/tex-chtml.js"
-exclude_patterns = ["mathjax/sre/**", "mathjax/a11y/**", "mathjax/*full*", "mathjax/*svg*", "mathjax/*mml*"]
+exclude_patterns = [
+    "mathjax/sre/**",
+    "mathjax/a11y/**",
+    "mathjax/*full*",
+    "mathjax/*svg*",
+    "mathjax/*mml*",
+]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from funcnet.core import errors as errors
 
 __version__ = "0.1.0"
+"""The version of funcnet, as text."""
 
 _FOLDERS = {
     "checkpoint": "funcnet.checkpoint",

@@ -22,21 +22,16 @@ FOLDER = ROOT / "notebooks"
 
 
 def execute(path: Path, *, write: bool) -> bool:
-    """Run a notebook; say how it went."""
-    from nbclient import NotebookClient
+    """Run a notebook as the documentation does; say how it went."""
+    from docs.generation.execute import PageFailedError
+    from docs.generation.execute import execute as run
 
     notebook = nbformat.read(path, as_version=4)
     started = time.monotonic()
-    client = NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(FOLDER)}},
-    )
     try:
-        client.execute()
-    except Exception as error:
-        print(f"{path.name}: FAILED\n{error}", flush=True)
+        run(notebook, path.name)
+    except PageFailedError as error:
+        print(f"FAILED: {error}", flush=True)
         return False
     print(f"{path.name}: passed in {time.monotonic() - started:.0f} s", flush=True)
     if write:

@@ -9,11 +9,14 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-from docs.formulas.latex import latex, lines
+from docs.formulas.latex import latex, lines, width
 from docs.formulas.parse import parse
 from docs.formulas.recognize import is_formula, letters
 
 __all__ = ["Formulas", "place_formulas", "setup"]
+
+PHONE = 28
+"""How many letters of a formula within a line a phone shows; the stylesheet lets a wider one scroll."""
 
 SEPARATOR = re.compile(r"[\s,;]*(and\s+)?")
 """What may stand between formulas that are shown one below the other."""
@@ -56,7 +59,8 @@ def place_formulas(document: nodes.document) -> None:
     for each in literals:
         if id(each) in formulas and each.parent is not None:
             written = latex(each.astext())
-            each.replace_self(nodes.math(written, written))
+            wide = ["wide"] if width(written) > PHONE else []
+            each.replace_self(nodes.math(written, written, classes=wide))
 
 
 def _may_be_formula(literal: nodes.literal) -> bool:

@@ -1,7 +1,6 @@
 """Resolve the names that docstrings and pages write in single backticks, and those of types in signatures."""
 
-import builtins
-import inspect
+import re
 from functools import cache
 from typing import Any
 
@@ -12,9 +11,8 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.typing import ExtensionMetadata
 
-from docs.extensions.known_names import elsewhere, is_known
-from docs.generation.names import PublicName, public_names, resolve
-from docs.generation.reference.members import method_names
+from docs.generation.names import PublicName, public_names
+from docs.generation.reference.mentions import elsewhere, find, is_known
 
 TYPE = r"([A-Za-z_][\w.]*)"
 
@@ -38,38 +36,16 @@ def link(
     return None
 
 
-def find(written: str, here: PublicName | None = None) -> tuple[PublicName | None, str]:
-    """Find the public name that is meant, and the anchor of a method on its page.
-
-    Args:
-        written: ``Linear``, ``nn.Linear``, ``TrainState.create``, ``compute``.
-        here: in whose docstring it is written.
-    """
-    if here and written in method_names(here):
-        return here, f"#{here.short}.{written}"
-    if found := resolve(written, here.namespace if here else ""):
-        return found, ""
-    owner, _, member = written.rpartition(".")
-    if owner and (found := resolve(owner, here.namespace if here else "")):
-        if member in method_names(found):
-            return found, f"#{found.short}.{member}"
-        if found.kind == "class" and has_attribute(found.value, member):
-            return found, ""
-    return None, ""
-
-
-def has_attribute(cls: type, name: str) -> bool:
-    """Tell whether a class has an attribute, or declares or documents one."""
-    declared = any(name in inspect.get_annotations(c) for c in cls.__mro__)
-    return hasattr(cls, name) or declared or f"    {name}:" in (cls.__doc__ or "")
-
-
 def type_role(
-    name: str, rawtext: str, text: str, lineno: int, inliner: Inliner, options: Any = None, content: Any = ()
+    name: str,
+    rawtext: str,
+    text: str,
+    lineno: int,
+    inliner: Inliner,
+    options: Any = None,
+    content: Any = (),
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
     """Write a type as code whose names are links: ``:type:`dict[str, Array] | None` ``."""
-    import re
-
     whole = nodes.inline("", "", classes=["reference-type"])
     docname = inliner.document.settings.env.current_document.docname
     for part in re.split(TYPE, text):
@@ -84,12 +60,21 @@ def type_role(
     return [whole], []
 
 
+def as_written(app: Sphinx, doctree: nodes.document) -> None:
+    """Take names as they are written: Sphinx would take any that ends so, and finds several."""
+    for node in doctree.findall(addnodes.pending_xref):
+        if node.get("refdomain") == "py":
+            node.attributes.pop("refspecific", None)
+
+
 @cache
 def _by_page() -> dict[str, PublicName]:
     return {name.page: name for name in public_names()}
 
 
-def neighbours(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+def neighbours(
+    app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
     """Give a reference page its predecessor and successor: it is in no table of contents."""
     here = _by_page().get(pagename)
     if here is None or here.kind == "module":
@@ -106,9 +91,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect to Sphinx."""
     app.add_role("type", type_role)
     app.add_css_file("reference.css")
+    app.connect("doctree-read", as_written)
     app.connect("missing-reference", link)
     app.connect("html-page-context", neighbours, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
-
-
-_ = builtins

@@ -29,7 +29,16 @@ class SourceRole(SphinxRole):
             return [nodes.literal("", self.text)], []
         page = self.env.app.builder.get_relative_uri(self.env.docname, _page(file))
         uri = f"{page}#line-{line}" if line else page
-        return [nodes.reference("", "source", internal=True, refuri=uri, reftitle=self.text, classes=["reference-source"])], []
+        return [
+            nodes.reference(
+                "",
+                "source",
+                internal=True,
+                refuri=uri,
+                reftitle=self.text,
+                classes=["reference-source"],
+            )
+        ], []
 
 
 def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -26,7 +26,7 @@ from docs.formulas.tree import (
 
 __all__ = ["latex", "lines", "width", "write"]
 
-WIDTH = 64
+WIDTH = 68
 """Letters of a display's line; a longer formula goes on in the next."""
 
 BRACKETS = {
@@ -88,7 +88,8 @@ def lines(text: str) -> list[str]:
 def width(written: str) -> int:
     """Estimate how many letters wide a formula is."""
     fractions = re.sub(r"\\frac\{([^{}]*)\}\{[^{}]*\}", r"\1", written)
-    return len(re.sub(r"\\[a-zA-Z]+\*?|[\\{}&_^ ]", "", fractions))
+    letters = re.sub(r"\\(mathrm|mathcal|operatorname|text|left|right|begin|end)\b", "", fractions)
+    return len(re.sub(r"[\\{}&_^ ]", "", re.sub(r"\\[a-zA-Z]+", "x", letters)))
 
 
 class _Writer:

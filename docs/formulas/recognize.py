@@ -56,7 +56,8 @@ def is_formula(
     if _is_tuple(read):
         return bool(SIGNS & set(text))
     if isinstance(read, Group) and read.opened == "[":
-        return isinstance(read.inside, Sequence) and len(read.inside.parts) == 2
+        ends = read.inside.parts if isinstance(read.inside, Sequence) else ()
+        return len(ends) == 2 and not any(isinstance(each, Group) for each in ends)
     if (SIGNS | {"{"}) & set(text):
         return True
     if _is_alone(read):
@@ -105,6 +106,8 @@ def _looks_like_code(read: list[Token]) -> bool:
             if len(pair) == 2 or (pair and (token.text == "-" or pair == [before])):
                 return True
         if token.text == "|" and token.spaced and after.spaced:
+            return True
+        if token.text == "/" and token.spaced != after.spaced:
             return True
     return False
 

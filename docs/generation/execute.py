@@ -42,6 +42,10 @@ ARGUMENTS = [
 """Of the kernel."""
 
 
+CELL = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+")
+"""What an error calls a cell: the name differs from run to run."""
+
+
 class PageFailedError(Exception):
     """A cell of a page raised; the message has the page, the cell and the error."""
 
@@ -81,6 +85,10 @@ def execute(notebook: NotebookNode, name: str) -> None:
         raise PageFailedError(_explained(notebook, name, error)) from None
     except Exception as error:  # the kernel died, or the cell took too long
         raise PageFailedError(f"{name}: {type(error).__name__}: {error}") from error
+    for cell in _code_of(notebook):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                output.traceback = [CELL.sub("this cell", line) for line in output.traceback]
 
 
 def execute_all(
@@ -118,18 +126,19 @@ def execute_all(
 def _with_outputs(name: str, content: bytes, run: bool) -> NotebookNode:
     notebook = to_notebook(name, content)
     kept = BUILD / "executed" / f"{_fingerprint(notebook)}.ipynb"
+    if run and not kept.exists():
+        started = time.monotonic()
+        executed = to_notebook(name, content)
+        execute(executed, name)
+        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside = kept.with_suffix(f".{os.getpid()}.part")
+        nbformat.write(executed, beside)
+        beside.replace(kept)
     if kept.exists():
         outputs = nbformat.read(kept, as_version=4)
         for cell, shown in zip(_code_of(notebook), _code_of(outputs), strict=True):
             cell.outputs, cell.execution_count = shown.outputs, shown.execution_count
-    elif run:
-        started = time.monotonic()
-        execute(notebook, name)
-        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(f".{os.getpid()}.part")
-        nbformat.write(notebook, beside)
-        beside.replace(kept)
     return notebook
 
 

@@ -1,12 +1,13 @@
 """Check the links of a built site: every file and every anchor that a page of it names is there."""
 
+import os
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["check_links", "external_links"]
+__all__ = ["Links"]
 
 TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 ADDRESS = re.compile(r"\s(?:href|src)=[\"']([^\"']*)[\"']")
@@ -20,59 +21,67 @@ PROPER = re.compile(
 COMMENT = re.compile(r"<!--.*?-->|<script\b.*?</script>", re.DOTALL)
 
 
-def check_links(site: Path) -> list[str]:
-    """Find what is broken in the HTML files of a folder.
+@dataclass
+class Links:
+    """What the pages of a site have.
 
-    Returns:
-        a line for each broken link: the page, the link, what is wrong.
+    Attributes:
+        site: the folder.
+        anchors: the names in each page that a link may lead to.
+        found: each page with an address that is in it, once.
     """
-    anchors: dict[Path, set[str]] = {}
-    links: list[tuple[Path, str]] = []
-    for page in sorted(site.rglob("*.html")):
-        text = page.read_text()
-        tags = TAG.findall(COMMENT.sub(_scripts_address, text))
-        anchors[page] = {unescape(n) for tag in tags for n in NAME.findall(tag)}
-        found = dict.fromkeys(unescape(a) for tag in tags for a in ADDRESS.findall(tag))
-        links += [(page, address) for address in found]
-    wrong = []
-    for page, address in links:
-        if said := _wrong(page, address, site, anchors):
-            wrong.append(f"{page.relative_to(site)}: {address}: {said}")
-    return wrong
 
+    site: Path
+    anchors: dict[Path, set[str]] = field(default_factory=dict)
+    found: list[tuple[Path, str]] = field(default_factory=list)
 
-def external_links(site: Path) -> dict[str, list[str]]:
-    """List the addresses of other hosts that pages link to, with the pages."""
-    found: dict[str, list[str]] = {}
-    for page in sorted(site.rglob("*.html")):
-        for address in _addresses(page.read_text()):
+    @classmethod
+    def read(cls, site: Path) -> "Links":
+        """Read all HTML files of a folder."""
+        links = cls(site)
+        for page in sorted(site.rglob("*.html")):
+            tags = TAG.findall(COMMENT.sub(_scripts_address, page.read_text()))
+            links.anchors[page] = {unescape(n) for tag in tags for n in NAME.findall(tag)}
+            addresses = dict.fromkeys(unescape(a) for tag in tags for a in ADDRESS.findall(tag))
+            links.found += [(page, address) for address in addresses]
+        return links
+
+    def broken(self) -> list[str]:
+        """Find what is broken: a line for each, with the page, the link, and what is wrong."""
+        return [
+            f"{page.relative_to(self.site)}: {address}: {said}"
+            for page, address in self.found
+            if (said := self._wrong(page, address))
+        ]
+
+    def external(self) -> dict[str, list[str]]:
+        """List the addresses of other hosts, with the pages that link to them."""
+        listed: dict[str, list[str]] = {}
+        for page, address in self.found:
             if address.startswith("http"):
-                found.setdefault(address, []).append(page.relative_to(site).as_posix())
-    return found
+                listed.setdefault(address, []).append(page.relative_to(self.site).as_posix())
+        return listed
 
-
-def _addresses(text: str) -> Iterable[str]:
-    tags = TAG.findall(COMMENT.sub(_scripts_address, text))
-    return dict.fromkeys(unescape(a) for tag in tags for a in ADDRESS.findall(tag))
+    def _wrong(self, page: Path, address: str) -> str | None:
+        if EXTERNAL.match(address):
+            if address.startswith("http") and not PROPER.fullmatch(address):
+                return "no address of the web"
+            return "an address without http" if address.startswith("//") else None
+        parts = urlsplit(address)
+        path = unquote(parts.path)
+        target = Path(os.path.normpath(page.parent / path)) if path else page
+        if target == self.site.parent / "versions.js":
+            return None  # it is written where the site is published
+        if not target.is_relative_to(self.site):
+            return "leads out of the site"
+        if target not in self.anchors and not target.is_file():
+            return "there is no such file"
+        anchor = unquote(parts.fragment)
+        if anchor and target in self.anchors and anchor not in self.anchors[target]:
+            return "the page has no such anchor"
+        return None
 
 
 def _scripts_address(match: re.Match) -> str:
     """Keep the opening tag of a script, not what it holds."""
     return match[0][: match[0].index(">") + 1] if match[0].startswith("<script") else ""
-
-
-def _wrong(page: Path, address: str, site: Path, anchors: dict[Path, set[str]]) -> str | None:
-    if EXTERNAL.match(address):
-        if address.startswith("http") and not PROPER.fullmatch(address):
-            return "no address of the web"
-        return "an address without http" if address.startswith("//") else None
-    parts = urlsplit(address)
-    target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-    if not target.is_relative_to(site.resolve()):
-        return "leads out of the site"
-    if not target.is_file():
-        return "there is no such file"
-    anchor = unquote(parts.fragment)
-    if anchor and target in anchors and anchor not in anchors[target]:
-        return "the page has no such anchor"
-    return None

@@ -11,7 +11,7 @@ from typing import Any
 import funcnet as fn
 from docs.generation.assemble import ROOT
 
-__all__ = ["FLAT", "PublicName", "namespaces", "public_names", "resolve", "short_path"]
+__all__ = ["FLAT", "PublicName", "name_of", "namespaces", "public_names", "resolve", "short_path"]
 
 SHORT = {"funcnet": "fn", "funcnet.functional": "F"}
 """How a namespace is imported, where not by its last part."""
@@ -105,6 +105,17 @@ def public_names() -> tuple[PublicName, ...]:
 
 
 @cache
+def _by_value() -> dict[int, PublicName]:
+    return {id(name.value): name for name in public_names()}
+
+
+def name_of(value: Any) -> PublicName | None:
+    """Find the public name of an object."""
+    found = _by_value().get(id(value))
+    return found if found and found.value is value else None
+
+
+@cache
 def namespaces() -> dict[str, Any]:
     """Give the modules that hold public names, by path: ``funcnet``, ``funcnet.nn``, ..."""
     homes = sorted({path.rpartition(".")[0] for path in _listed()})
@@ -120,7 +131,8 @@ def _by_name() -> dict[str, list[PublicName]]:
     found: dict[str, list[PublicName]] = {}
     for name in public_names():
         for path in (name.path, *name.also):
-            for written in {path, short_path(path), path.removeprefix("funcnet.")}:
+            bare = path.removeprefix("funcnet.")
+            for written in {path, short_path(path), bare, f"fn.{bare}"}:
                 found.setdefault(written, []).insert(0, name)
             found.setdefault(path.rpartition(".")[2], []).append(name)
     return found
@@ -159,4 +171,4 @@ def _folder(namespace: str) -> str:
 @cache
 def _functions() -> set[str]:
     """Give the paths of names that have no capital letters."""
-    return {n.path for n in public_names() if n.name == n.name.lower()}
+    return {n.path for n in public_names() if n.kind != "module" and n.name == n.name.lower()}

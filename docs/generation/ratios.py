@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import results_pages
 from benchmarks.gpu import ROWS
-from benchmarks.results_pages import TITLES, described, read
+from benchmarks.results_pages import RESULTS, TITLES, described, read
 from docs.generation.assemble import ROOT
 
 __all__ = ["BLOCKS", "PAGES", "filled"]
@@ -27,8 +27,8 @@ COLUMNS = {
 }
 """Columns of the first table, and what benchmarks call that side."""
 
-STEPS = ("mlp", "cnn", "lstm", "gpt", "vit", "resnet")
-"""Training steps of the first table, by the names that `benchmarks.models` has for them."""
+STEPS = tuple(sorted(path.stem for path in RESULTS.glob("models*.json")))
+"""Files of whole training steps: a slow row may have one of its own."""
 
 FURTHER = (
     ("optimizers", "AdamW, 100 leaves", "funcnet", "optax", "Optax"),
@@ -36,16 +36,7 @@ FURTHER = (
     ("loading", "a thousand samples in memory", "ours", "PyTorch", "PyTorch's `DataLoader`"),
     ("loading", "512 samples, 2 ms of Python each", "two", "torch", "PyTorch, 2 processes"),
     ("flex_attention", "1024 causal, 44 % empty, forward and", "blocks", "plain", "the formula"),
-    ("compile_time", "compile", "nn.Repeat, 48 blocks", "nn.Sequential, 48 blocks", "unrolled"),
     ("transforms", "training step, donated", "nan_guard", "plain", "the step without it"),
-    (
-        "export",
-        "MNIST CNN, batch 1",
-        "funcnet, artifact in JAX",
-        "PyTorch, eager",
-        "PyTorch, eager",
-    ),
-    ("export", "ResNet-18", "funcnet, artifact in JAX", "PyTorch, eager", "PyTorch, eager"),
 )
 """Rows of the second table: the benchmark, how the title begins, our side, the other, what it is called."""
 
@@ -65,11 +56,13 @@ CARDS = {"H100": "gpu-nvidia-h100-80gb-hbm3", "H200": "gpu-nvidia-h200"}
 def steps() -> str:
     """Lay out whole training steps, and the way to the first one, beside other libraries."""
     lines = [f"| | {' | '.join(COLUMNS)} |", f"|---|{'--:|' * len(COLUMNS)}"]
-    content = read("models")
-    for table in content["tables"]:
-        lines.append(_row(table["title"], table, "funcnet"))
+    for name in STEPS:
+        for table in read(name)["tables"]:
+            lines.append(_row(table["title"], table, "funcnet"))
+    *_, overhead = read("step_overhead")["tables"]
+    lines.append(_row(overhead["title"], overhead, "funcnet"))
     for table in read("start")["tables"]:
-        lines.append(_row(_upper(table["title"]), table, "funcnet"))
+        lines.append(_row(f"From the start {table['title']}", table, "funcnet"))
     (imports,) = read("import_time")["tables"]
     lines.append(_row("Import, beyond JAX's own", imports, "a model and Adam"))
     return "\n".join(lines)
@@ -89,7 +82,10 @@ def further() -> str:
 def gpu() -> str:
     """Lay out rows of GPUs, beside the better of PyTorch and ``torch.compile``."""
     cards = {card: read(name) for card, name in CARDS.items()}
-    lines = [f"| bfloat16, forward and backward | {' | '.join(cards)} |", "|---|--:|--:|"]
+    lines = [
+        f"| forward and backward; bfloat16 where nothing else is said | {' | '.join(cards)} |",
+        "|---|--:|--:|",
+    ]
     for row in GPU:
         cells = [_of_torch(content["rows"][row]) for content in cards.values()]
         lines.append(f"| {ROWS[row].title} | {' | '.join(cells)} |")
@@ -144,7 +140,7 @@ def _steps_with_words() -> Iterable[str]:
 
 
 def _gpu_with_words() -> Iterable[str]:
-    yield "On GPUs, beside the better of PyTorch and `torch.compile`:"
+    yield "On GPUs, the quickest form of each side, PyTorch's with `torch.compile` and without:"
     yield gpu()
     contents = [read(name) for name in CARDS.values()]
     dates = sorted({content["date"] for content in contents})
@@ -153,7 +149,11 @@ def _gpu_with_words() -> Iterable[str]:
 
 
 def _where(content: dict[str, Any]) -> str:
-    return f"Measured {described(content)} The sides take turns in one process."
+    said = described(content, ("jax", "torch", "flax", "equinox"))
+    return (
+        f"Measured {said} The sides take turns in one process; the last two rows start fresh ones. "
+        "Few rounds on a busy machine: differences of a quarter may be noise."
+    )
 
 
 def _row(title: str, table: dict[str, Any], ours: str) -> str:

@@ -59,7 +59,7 @@ NameOf = Callable[[str], str]
 LINK = re.compile(r"(\]\()([^()\s]+)((?:\s+\"[^\"]*\")?\))")
 """The target of a Markdown link or picture."""
 
-NOT_PROSE = re.compile(r"^([ ]*`{3,}|~{3,})(?!\{).*?^[ ]*\1[ ]*$|`[^`\n]+`(?!\])", re.M | re.S)
+NOT_PROSE = re.compile(r"^([ ]*`{3,}|~{3,})(?!\{).*?^[ ]*\1[ ]*$|`[^`\n]+`", re.M | re.S)
 """Code, in blocks and in lines, where brackets are no links. A directive's block may hold prose."""
 
 
@@ -115,6 +115,8 @@ def rewrite_links(text: str, path: str, page: str, name_of: NameOf, wanted: set[
             return match[0]
         if place.startswith("source/"):
             wanted.add(linked)
+        if name_of(place) == "index.md" != place:  # a preview
+            anchor = where = ""
         there = posixpath.relpath(name_of(place), posixpath.dirname(page) or ".")
         return f"{opened}{there}{anchor}{where}{closed}"
 

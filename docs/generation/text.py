@@ -16,8 +16,8 @@ __all__ = ["as_text", "reading_order"]
 
 HEAD = """# funcnet {version}
 
-The whole documentation as one text: learn, coming from other libraries, how-to, guides, reference, how it works. Code in
-``python`` blocks was run; what it showed is in the ``text`` block that follows.
+The whole documentation as one text: learn, coming from other libraries, how-to, guides, reference, how it works. What
+code showed when it was run is in the `text` block that follows it.
 """
 
 MOST_LINES = 80

@@ -10,6 +10,7 @@ __all__ = [
     "check_count",
     "check_divisible",
     "check_fill",
+    "check_fraction",
     "check_ndim",
     "check_non_negative",
     "check_positive",
@@ -73,6 +74,15 @@ def check_probability(name: str, value: float) -> None:
     """
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} is a probability and must lie in [0, 1]; got {value!r}")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``0 <= value <= 1``, for a share or a factor that is no probability.
+
+    >>> check_fraction("end_factor", 0.5)
+    """
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1]; got {value!r}")
 
 
 def check_divisible(name: str, value: int, by_name: str, by: int) -> None:

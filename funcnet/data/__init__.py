@@ -12,7 +12,7 @@ batch plan   what cuts an order into tasks                        order/batch_pl
 task         what a worker does at a time: mostly, one batch      order/batch_plan.py
 worker       a thread or process that does tasks                  workers/runner.py
 batch memory the bytes that a batch lies in, used again later     loading/batch_memory.py
-padding      copies of rows that fill a batch, and their mask  devices/padding.py
+padding      copies of rows that fill a batch, and their mask     devices/padding.py
 failure      what comes in place of a batch that cannot be made   loading/errors.py
 position     where a loader is: what its ``state_dict`` saves     loading/epoch.py
 ============ ==================================================== ========================

@@ -25,6 +25,11 @@ class ArraySpec:
         shape: lengths of axes; a name stands for a length that is left open, such as ``"batch"``.
         dtype: of its numbers.
         name: what it is called in the file; None where a better one follows from the function.
+
+    Example:
+        >>> spec = fn.export.spec(("batch", 3), name="pixels")
+        >>> isinstance(spec, fn.export.ArraySpec), spec.shape, spec.name
+        (True, ('batch', 3), 'pixels')
     """
 
     shape: tuple[int | str, ...]
@@ -51,6 +56,12 @@ class Entry:
         keywords: static arguments, such as ``train``.
         preprocess: what is done with the inputs first; they are what it takes.
         returns_state: whether the new state is an output too.
+
+    Example:
+        >>> net = fn.functionalize(nn.Linear(3, 2))
+        >>> entry = fn.export.entry(net, fn.export.spec(("batch", 3)))
+        >>> entry.inputs[0].shape, entry.returns_state
+        (('batch', 3), False)
     """
 
     function: Callable[..., tuple[Any, State]]

@@ -42,9 +42,16 @@ class Functional(NamedTuple):
 
     Attributes:
         init: ``init(key, *example_inputs) -> (params, state)``. The inputs are needed only by modules that
-            learn shapes from them (`Lazy*`).
+            learn shapes from them (``Lazy*``).
         apply: ``apply(params, state, *args, key=None, train=False, **kwargs) -> (output, state)``. A module whose
             call has arguments named ``key`` or ``train`` is given them as well.
+
+    Example:
+        >>> net = fn.functionalize(nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> output, state = net.apply(params, state, jnp.ones((5, 3)), key=jax.random.key(1), train=True)
+        >>> output.shape
+        (5, 2)
     """
 
     init: Init
@@ -193,7 +200,7 @@ class PureModule:
         Args:
             key: a random key, such as ``jax.random.key(0)``; each parameter's own is folded from its path.
             *inputs: example inputs, arrays or shapes (``jax.ShapeDtypeStruct``), for modules that learn
-                shapes from them (`Lazy*`); others need none.
+                shapes from them (``Lazy*``); others need none.
             **kwargs: likewise, by name.
 
         Returns:

@@ -187,7 +187,8 @@ def placed(layout: Layout, tree: Mapping[str, Any], which: str) -> dict[int, Any
     # Something is unusual, and perhaps wrong: go through it path by path.
     if not isinstance(tree, Mapping):
         raise TypeError(
-            f"{which} must be nested dicts of arrays, as init returns; got {kind_of(tree)}"
+            f"{which} must be nested dicts of arrays, as init returns; got {kind_of(tree)}: "
+            "params and state come before the inputs"
         )
     specs = layout.parameters if which == "params" else layout.buffers
     values = flatten(tree)

@@ -147,7 +147,7 @@ class Module:
     def infer_shapes(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
         """Return the shapes of declared arrays that wait for them, from the arguments of the first call.
 
-        For layers that declare ``None`` for a size (`Lazy*`). An entry may also be a whole `Parameter` or
+        For layers that declare ``None`` for a size (``Lazy*``). An entry may also be a whole `Parameter` or
         `Buffer`, where more than the shape is learned, such as the range to draw from.
         """
         raise ModuleDefinitionError(

@@ -17,7 +17,7 @@ from funcnet.core.torch_hints import refused_keyword
 __all__ = ["Buffer", "Parameter"]
 
 Size = int | None
-"""The length of an axis; ``None`` is learned from the first example (`Lazy*` layers)."""
+"""The length of an axis; ``None`` is learned from the first example (``Lazy*`` layers)."""
 
 
 class Spec:

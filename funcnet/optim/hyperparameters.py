@@ -30,6 +30,11 @@ class Hyperparameters:
         names: static; ``"lr"``, or ``"betas.0"`` and ``"betas.1"`` for a pair.
         scheduled: static; the names that a schedule overwrites at every step.
         held: static; the names of a schedule in whose place a number was set by hand.
+
+    Example:
+        >>> state = optim.adam(1e-3).init(jnp.ones(2))
+        >>> isinstance(state.hyper, optim.Hyperparameters), state.hyper.names
+        (True, ('lr', 'betas.0', 'betas.1', 'eps'))
     """
 
     values: Array | None

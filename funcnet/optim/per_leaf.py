@@ -170,7 +170,11 @@ class Leaves:
         for i in self.active:
             stored = self.stored[i]
             dtype = compute_dtype(stored)
-            update, moved = move_of(dtype)(*self._row(i, dtype))
+            try:
+                update, moved = move_of(dtype)(*self._row(i, dtype))
+            except (TypeError, ValueError) as error:
+                self._explain(i, error)
+                raise
             updates[i] = update if update.dtype == stored else _to_storage(update, stored)
             for slot, x in moved.items():
                 like = self.slots[slot][i].dtype
@@ -179,6 +183,19 @@ class Leaves:
             updates[i] = RowSparse(rows, updates[i])
         moved_slots = {slot: self.treedef.unflatten(column) for slot, column in new.items()}
         return self.treedef.unflatten(updates), moved_slots
+
+    def _explain(self, i: int, error: Exception) -> None:
+        """Note, on an error of arithmetic, that a gradient has another shape than what is remembered of it."""
+        shape = jnp.shape(self.grads[i])
+        moments = {slot: jnp.shape(column[i]) for slot, column in self.slots.items()}
+        others = [
+            other for other in moments.values() if len(other) == len(shape) and other != shape
+        ]
+        if others:
+            error.add_note(
+                f"{self.name}: a gradient has shape {shape}, and the optimizer's state is of a parameter of shape"
+                f" {others[0]}. Make it of the parameters that are there now: optimizer.init(params)"
+            )
 
     def sums(self, measure_of: Callable[[Any], Measure]) -> dict[str, Any]:
         """Add up, over all leaves, the numbers that ``measure_of(dtype)`` gives for each."""

@@ -61,6 +61,12 @@ class ShapedTransformation(GradientTransformation):
 
     Per-leaf norms, factored moments and orthogonalised matrices are of this kind; `packed`, which
     joins leaves into one buffer, refuses them.
+
+    Example:
+        >>> isinstance(optim.lamb(1e-3), optim.ShapedTransformation)
+        True
+        >>> isinstance(optim.adam(1e-3), optim.ShapedTransformation)
+        False
     """
 
 

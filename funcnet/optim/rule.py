@@ -34,6 +34,11 @@ class RuleState(NamedTuple):
         hyper: the hyperparameters as of the latest step.
         slots: by name, a pytree shaped like the parameters: ``slots["exp_avg"]["fc"]["weight"]``.
         memory: by name, a number that the whole tree shares; most optimizers have none.
+
+    Example:
+        >>> state = optim.adam(1e-3).init({"w": jnp.ones(2)})
+        >>> int(state.step), sorted(state.slots)
+        (0, ['exp_avg', 'exp_avg_sq'])
     """
 
     step: Array
@@ -115,7 +120,7 @@ def from_rule(
             last axis of length two, as in PyTorch.
         slots: what to remember of one parameter, by name, made of the parameter in 32 bits at least.
         hyper: numbers or schedules by name, tuples of them, or ``None`` for those not in use; or
-            `Settings`, which also have ranges.
+            ``Settings`` (``funcnet.optim.settings``), which also have ranges.
         reads_params: whether ``move`` needs ``p``, so that ``update`` must be given the parameters.
         shaped: whether the result depends on the shape or norm of each leaf.
         reads: names of extra trees that ``update`` may be given; ``move`` finds them among the

@@ -35,7 +35,7 @@ def shard(net: Functional, mesh: Mesh, rules: Rules, *example_inputs: Any) -> Fu
             - ``"fsdp"``: spread over the data axis, and gathered where it is used; `fsdp` for that beside a tuple;
             - `copies`: for arrays of several copies, such as experts;
             - `output`: the pattern then names modules, and what they return is spread.
-        *example_inputs: arrays or shapes, for a model with layers that learn their shapes (`Lazy*`).
+        *example_inputs: arrays or shapes, for a model with layers that learn their shapes (``Lazy*``).
 
     Returns:
         A model like ``net``, whose ``placement`` tells where everything lies: ``print(net.placement.describe())``.

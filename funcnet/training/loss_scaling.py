@@ -23,6 +23,13 @@ class DynamicLossScale:
         growth_factor: what it grows by.
         backoff_factor: what it shrinks by after gradients that were not finite.
         growth_interval: how many good steps make it grow.
+
+    Example:
+        >>> scale = fn.training.dynamic_loss_scale()
+        >>> scaler = scale.init()
+        >>> scaler = scale.update(scaler, jnp.array(False))
+        >>> float(scaler.scale) / scale.init_scale
+        0.5
     """
 
     init_scale: float = 2.0**16

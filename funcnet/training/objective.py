@@ -26,6 +26,15 @@ class Objective(Protocol):
     is reported), ``state`` the model's new buffers. `supervised` makes one; a function written by hand will do as
     well. An object may also have a method ``weight(batch)``: how much the means stand for, such as a number of tokens,
     or a dict of such numbers by the metrics' names (default: the batch's rows that are real).
+
+    Example:
+        >>> def objective(params, state, batch, key, train):
+        ...     errors = params["slope"] * batch["x"] - batch["y"]
+        ...     return (errors**2).mean(), ({"largest": jnp.abs(errors).max()}, state)
+        >>> batch = {"x": jnp.arange(3.0), "y": 2 * jnp.arange(3.0)}
+        >>> loss, (metrics, state) = objective({"slope": jnp.float32(1)}, {}, batch, None, True)
+        >>> float(metrics["largest"])
+        2.0
     """
 
     def __call__(

@@ -5,6 +5,7 @@ import inspect
 import re
 import warnings
 
+import jax.numpy as jnp
 import pytest
 
 import funcnet as fn
@@ -191,3 +192,34 @@ def test_no_sentence_hides_a_name_that_exists(owner):
     home = importlib.import_module(owner)
     found = vars(home).keys() | set(getattr(home, "__all__", ()))
     assert sorted(messages.instead_of(owner).keys() & found) == []
+
+
+def test_what_ends_in_an_underscore_is_a_value():
+    _, error = reached("functional.relu_")
+    assert error is not None
+    assert error.endswith("In funcnet: arrays are immutable, so assign the result: F.relu")
+    _, error = reached("exp_")
+    assert error is not None
+    assert error.endswith("assign the result: jnp.exp")
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda x: x.gather(0, x), "In JAX: jnp.take_along_axis(x, indices, axis)"),
+        (lambda x: x.exp(), "In JAX: jnp.exp"),
+        (lambda x: x.mul_(2), "arrays are immutable, so assign the result: `x * y`"),
+        (lambda x: fn.functional.relu(x, **{"inplace": True}), "leave inplace= out"),
+        (lambda x: x.nothing(), None),
+    ],
+)
+def test_a_model_adds_what_to_write_instead_of_a_method(call, hint):
+    class Calls(fn.Module):
+        def __call__(self, x):
+            return call(x)
+
+    net = fn.functionalize(Calls())
+    with pytest.raises((AttributeError, TypeError)) as caught:
+        net.apply({}, {}, jnp.ones(3))
+    notes = "\n".join(caught.value.__notes__)
+    assert (hint in notes) if hint else ("In JAX" not in notes)

@@ -81,7 +81,7 @@ def test_a_dict_of_arrays_is_no_dataset_but_makes_one():
 
 
 def test_names_of_pytorch_are_answered_and_only_public_names_are_listed():
-    with pytest.raises(AttributeError, match=r"'TensorDataset': write data\.ArrayDataset"):
+    with pytest.raises(AttributeError, match=r"'TensorDataset'. In funcnet: data\.ArrayDataset"):
         data.TensorDataset  # noqa: B018
     with pytest.raises(AttributeError, match=r"transforms=\[f\]"):
         data.transforms  # noqa: B018

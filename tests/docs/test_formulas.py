@@ -84,6 +84,7 @@ NO_FORMULAS = [
     "(N, C, L)", "(*, in_features)", "(C_out, C_in / groups, K)", "(3 * embed_dim,)", "(..., C K_h K_w, L)",
     "(G·H, I)", "(N, T, ·)", "(…, lengths)", "float32", "weight_decay", "x", "-inf", "-lambd", "jnp.tanh", "jax.*",
     "p > 0", "segment_ids > 0", 'reduction="none"', "where=mask", "where=ids > 0", "train/loss", "runs/a/best",
+    "POST /predict", "[(x,), (y,)]",
     "model-00001-of-00003.safetensors", "all-gather", "earlier-1", "step -> value", "f(params, *batch)",
     "x + self.table", "params, state", "c b | a b c | b a", "net = fn.functionalize(module)", "dict[str, Array]",
     "x == y", "x % 2", "size // 2", "f32[8,16]", "align_corners=True", "sum", "softmax", "0, 1, 2, …",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from docs.formulas.latex import latex, lines
+from tests.browser import Browser, needs_browser
 from tests.docs.formulas_of_docstrings import every_formula, every_latex
-from tests.export.web.browser import Browser, needs_browser
 
 PAGE = """<!DOCTYPE html><html><head><meta charset="utf-8"><script>
 MathJax = {{

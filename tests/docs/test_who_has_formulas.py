@@ -23,7 +23,8 @@ WITHOUT = {
         nn.MaxUnpool2d nn.MaxUnpool3d nn.RNNBase nn.RNNCellBase nn.UpsamplingBilinear2d nn.UpsamplingNearest2d
         nn.Transformer nn.TransformerDecoder nn.TransformerEncoder nn.utils.fuse_conv_bn nn.utils.fuse_linear_bn""",
     "holds or calls modules": """
-        nn.Identity nn.ModuleDict nn.ModuleList nn.ParameterDict nn.ParameterList nn.Remat nn.Sequential nn.Vmap
+        nn.Buffer nn.Identity nn.Module nn.ModuleDict nn.ModuleList nn.ParameterDict nn.Parameter
+        nn.ParameterList nn.Remat nn.Sequential nn.Vmap
         nn.register_parametrization nn.utils.parametrize.ParametrizationList nn.utils.parametrize.is_parametrized
         nn.utils.parametrize.remove_parametrizations nn.utils.parametrize.type_before_parametrizations
         nn.utils.remove_spectral_norm nn.utils.remove_weight_norm""",
@@ -37,7 +38,7 @@ WITHOUT = {
         functional.and_masks functional.create_block_mask functional.create_mask functional.document_mask
         functional.noop_mask functional.or_masks functional.segment_mask""",
     "a record of arrays or settings": """
-        functional.AuxOutput functional.AuxRequest functional.BlockMask functional.LinearCrossEntropyOptions
+        functional.AuxOutput functional.AuxRequest functional.BlockMask nn.LinearCrossEntropyOptions
         functional.RecurrentWeights functional.Routing functional.RoutingReport nn.AdaptiveLogSoftmaxOutput
         nn.KeyValueCache optim.AccumulateState optim.AverageState optim.GradientTransformation optim.Groups
         optim.Hyperparameters optim.LBFGSState optim.LookaheadState optim.LossScaleState optim.MaskedState

@@ -276,3 +276,11 @@ def test_inside_optax_wrappers(optax):
         path, _ = problem.run(ours[name], params, noise)
         reference, _ = problem.run(theirs[name], params, noise)
         problem.assert_same(path, reference)
+
+
+def test_a_state_of_parameters_of_other_shapes_is_told_of():
+    optimizer = optim.adam(1e-3)
+    with pytest.raises(TypeError) as raised:
+        optimizer.update({"w": jnp.ones(3)}, optimizer.init({"w": jnp.ones(2)}))
+    notes = "\n".join(raised.value.__notes__)  # one of them is JAX's own
+    assert "shape (3,), and the optimizer's state is of a parameter of shape (2,)" in notes

@@ -33,6 +33,17 @@ NOTES = {
 """What goes for a whole page."""
 
 
+_NARROW = """```{raw} html
+<style>
+article table.docutils td code { overflow-wrap: anywhere; white-space: normal; }
+article table.docutils td { text-align: left; vertical-align: top; }
+@media (max-width: 46em) { article table.docutils td:first-child { max-width: 9.5rem; } }
+</style>
+```
+"""
+"""Long names break on a phone, so that both columns are seen."""
+
+
 def pages() -> dict[str, str]:
     """Make the pages, by path."""
     found = {f"coming_from/dictionary/{page.file}.md": _page(page) for page in PAGES}
@@ -50,24 +61,24 @@ def _index() -> str:
         f"what it "
         "says here.",
         "",
-        "| PyTorch | " + " | ".join(KINDS) + " |",
-        "|---|" + "---:|" * len(KINDS),
+        "| PyTorch | names | of which |",
+        "|---|---:|---|",
     ]
     for page in PAGES:
         counts = Counter(row.kind for package in page.packages for row in rows(package))
-        cells = " | ".join(str(counts[kind]) if counts[kind] else "" for kind in KINDS)
-        lines.append(f"| [{page.title}]({page.file}.md) | {cells} |")
+        told = ", ".join(f"{counts[kind]} {KINDS[kind]}" for kind in KINDS if counts[kind])
+        lines.append(f"| [{page.title}]({page.file}.md) | {counts.total()} | {told} |")
     listed = "\n".join(page.file for page in PAGES)
     lines += ["", "```{toctree}", ":hidden:", "", listed, "```", ""]
     return "\n".join(lines)
 
 
 def _page(page: Page) -> str:
-    lines = [f"# {page.title}", ""]
+    lines = [f"# {page.title}", "", _NARROW]
     if page.file in NOTES:
         lines += [NOTES[page.file], ""]
     for package in page.packages:
-        if len(page.packages) > 1:
+        if len(page.packages) > 1 and package.name != page.title:
             lines += [f"## {package.name}", ""]
         lines += [*_table(package), ""]
     return "\n".join(lines)

@@ -16,10 +16,10 @@ from funcnet.core.torch_hints import instead_of, method
 __all__ = ["KINDS", "Row", "SilentNameError", "rows"]
 
 KINDS = {
-    "same": "under the same name",
-    "renamed": "under another name",
+    "same": "of the same name",
+    "renamed": "of another name",
     "another way": "done in another way",
-    "JAX": "in JAX itself",
+    "JAX": "in JAX",
     "not needed": "not needed",
 }
 """What may be said of a name."""

@@ -15,21 +15,22 @@ from docs.generation.pictures.svg import Curve, draw
 from docs.generation.pictures.tables import ACTIVATIONS, LOSSES, RANGES, SCHEDULES, WHERE
 from funcnet.optim.schedules import values
 
-__all__ = ["alt_text", "pages", "picture_of"]
+__all__ = ["alt_text", "pages", "picture", "picture_of"]
 
 FOLDER = "reference/pictures"
 
 
 def pages() -> dict[str, str]:
     """Draw all pictures, by path."""
-    found = {}
-    for table, picture in (
-        (ACTIVATIONS, _activation),
-        (SCHEDULES, _schedule),
-        (LOSSES, _loss),
-    ):
-        found |= {f"{FOLDER}/{name}.svg": picture(name) for name in table}
-    return found
+    names = (*ACTIVATIONS, *SCHEDULES, *LOSSES)
+    return {f"{FOLDER}/{name}.svg": picture(name) for name in names}
+
+
+def picture(name: str) -> str:
+    """Draw one picture, as SVG: ``"relu"``, ``"cosine"``, ``"mse_loss"``."""
+    if name in ACTIVATIONS:
+        return _activation(name)
+    return _schedule(name) if name in SCHEDULES else _loss(name)
 
 
 def picture_of(path: str) -> str | None:
@@ -41,21 +42,19 @@ def picture_of(path: str) -> str | None:
     name = _pictured().get(path)
     if name is None:
         return None
-    return (
-        f".. image:: /{FOLDER}/{name}.svg\n   :alt: {alt_text(name)}\n   :class: reference-picture"
-    )
+    kind, caption = "image", ""
+    if name in SCHEDULES:
+        kind, caption = "figure", f"\n\n   ``{SCHEDULES[name].code}``"
+    options = f"   :alt: {alt_text(name)}\n   :class: reference-picture"
+    return f".. {kind}:: /{FOLDER}/{name}.svg\n{options}{caption}"
 
 
 def alt_text(name: str) -> str:
     """Say what a picture shows: ``"relu"``, ``"cosine"``, ``"mse_loss"``."""
     if name in ACTIVATIONS:
-        where = f" {WHERE[name]}" if name in WHERE else ""
+        said = f"{ACTIVATIONS[name][0]} {WHERE[name]}" if name in WHERE else ACTIVATIONS[name][0]
         low, high = _range(name)
-        return (
-            f"{ACTIVATIONS[name][0]}{where} from {low:g} to {high:g}, and its derivative".replace(
-                "-", "\u2212"
-            )
-        )
+        return f"{said} from {low:g} to {high:g}, and its derivative".replace("-", "\u2212")
     if name in SCHEDULES:
         picture = SCHEDULES[name]
         return f"{picture.what.capitalize()} over {picture.steps} steps of {picture.code}"

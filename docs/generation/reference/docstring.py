@@ -9,7 +9,7 @@ __all__ = ["Docstring", "Entry", "parse"]
 LISTS = ("Args", "Attributes", "Raises", "Warns")
 """Sections of named entries."""
 
-TEXTS = ("Returns", "Yields", "Example")
+TEXTS = ("Shape", "Returns", "Yields", "Example", "Reference")
 """Sections of text."""
 
 SECTION = re.compile(rf"({'|'.join(LISTS + TEXTS)}):$")
@@ -38,7 +38,7 @@ class Docstring:
         summary: the first paragraph, in reStructuredText like all of it.
         body: what follows it.
         lists: the entries of `Args`, `Attributes`, `Raises`, `Warns`.
-        texts: those of `Returns`, `Yields`, `Example`.
+        texts: those of `Shape`, `Returns`, `Yields`, `Example`.
         reference: what follows ``Reference:``.
     """
 
@@ -55,12 +55,12 @@ class Docstring:
 
 
 def parse(text: str) -> Docstring:
-    """Take a docstring apart.
+    r"""Take a docstring apart.
 
     Example:
-        >>> doc = parse("Add.\\n\\nArgs:\\n    x: left.\\n\\n>>> 1 + 1\\n2")
+        >>> doc = parse("Add.\n\nArgs:\n    x: left.\n\n>>> 1 + 1\n2")
         >>> doc.summary, doc.lists["Args"][0].names, doc.example
-        ('Add.', ('x',), '>>> 1 + 1\\n2')
+        ('Add.', ('x',), '>>> 1 + 1\n2')
     """
     found = Docstring()
     body: list[str] = []
@@ -72,10 +72,12 @@ def parse(text: str) -> Docstring:
         elif heading == "Reference":
             found.reference = "\n".join(filter(None, [found.reference, content]))
         elif heading:
-            found.texts[heading] = "\n\n".join(filter(None, [found.texts.get(heading, ""), content]))
+            found.texts[heading] = "\n\n".join(
+                filter(None, [found.texts.get(heading, ""), content])
+            )
         else:
             body.append(content)
-    whole = "\n".join(body).strip("\n")
+    whole = "\n\n".join(filter(None, body))
     found.summary, _, found.body = whole.partition("\n\n")
     return found
 
@@ -91,11 +93,10 @@ def _blocks(text: str) -> list[tuple[str, list[str]]]:
             blocks.append(("Reference", [line.removeprefix("Reference: ")]))
         elif line.startswith(">>>") and heading != "doctest":
             blocks.append(("doctest", [line]))
+        elif heading == "Reference" and not line.strip():
+            blocks.append(("", []))
         elif heading == "Reference":
-            if line.strip():
-                blocks[-1][1].append(line.strip())
-            else:
-                blocks.append(("", [""]))
+            blocks[-1][1].append(line.strip())
         elif heading == "doctest":
             blocks[-1][1].append(line) if line.strip() else blocks.append(("", [""]))
         elif heading and line and not line.startswith(" "):

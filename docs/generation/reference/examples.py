@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 
-from docs.generation.names import PublicName, public_names, resolve
+from docs.generation.names import PublicName, name_of, resolve
 from docs.generation.reference import source
 from docs.generation.reference.markup import heading, indented
 
@@ -49,7 +49,10 @@ def imports(text: str, name: PublicName) -> list[str]:
     found = [line for key, line in IMPORTS.items() if key in free]
     for key in sorted(free - set(IMPORTS)):
         value = _in_module(name, key)
-        public = next((n for n in public_names() if n.value is value and n.name == key), None)
+        if inspect.ismodule(value) and value.__name__ == key:
+            found.append(f"import {key}")
+            continue
+        public = name_of(value)
         if public or resolve(key, name.namespace):
             home = (public or name).namespace
             found.append(f"from {home} import {key}")
@@ -80,8 +83,8 @@ def _free_names(text: str) -> set[str]:
             bound.add(node.arg)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound |= {(a.asname or a.name).split(".")[0] for a in node.names}
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) or (
+            isinstance(node, ast.ExceptHandler) and node.name
+        ):
             bound.add(node.name)
     return {n.id for n in nodes if isinstance(n, ast.Name)} - bound

@@ -8,7 +8,8 @@ from functools import cache
 from docs.generation.names import FLAT, PublicName, namespaces, public_names, short_path
 from docs.generation.reference import source
 from docs.generation.reference.docstring import parse
-from docs.generation.reference.markup import heading, indented
+from docs.generation.reference.markup import heading, row, table
+from docs.generation.reference.related import first_line
 
 __all__ = ["Group", "group_of", "groups", "index_pages"]
 
@@ -50,7 +51,8 @@ def group_of(name: PublicName) -> Group:
     room = source.room(name)
     if room == home and name.kind != "data":
         room = inspect.unwrap(name.value).__module__
-    return Group(name.namespace, room, room != home)
+    own = f"{home}.{room.rpartition('.')[2]}"  # what a namespace shows of another belongs to its room of that name
+    return Group(name.namespace, own if own in sys.modules else room, room != home)
 
 
 @cache
@@ -75,14 +77,14 @@ def _page(home: str) -> str:
 
 
 def _contents(homes: list[str]) -> str:
-    rows = "\n".join(_row(f":doc:`{short_path(h)} </{_page(h)}>`", _summary(h)) for h in homes)
+    rows = "\n".join(row(f":doc:`{short_path(h)} </{_page(h)}>`", _summary(h)) for h in homes)
     top = [h for h in homes if h.count(".") < 2]
-    listed = "\n".join(f"   {short_path(h)} </{_page(h)}>" for h in [*top, ])
+    listed = "\n".join(f"   {short_path(h)} </{_page(h)}>" for h in top)
     return (
         "Reference\n=========\n\n"
         f"{len([n for n in public_names() if n.kind != 'module'])} public names, each on a page of its own: what it is"
         " called with, what it returns, an example with its output, and its source.\n\n"
-        f"{_table(rows)}\n\n:doc:`/reference/types` says what ``Array``, ``Params``, ``PyTree`` and the other types in"
+        f"{table(rows)}\n\n:doc:`/reference/types` says what ``Array``, ``Params``, ``PyTree`` and the other types in"
         f" signatures stand for.\n\n.. toctree::\n   :hidden:\n\n{listed}\n   /reference/types\n"
     )
 
@@ -93,21 +95,25 @@ def _index(home: str, homes: list[str]) -> str:
     below = [h for h in homes if h.rpartition(".")[0] == home and home != "funcnet"]
     if below:
         listed = "\n".join(f"   {short_path(h)} </{_page(h)}>" for h in below)
-        shown.append(_table("\n".join(_row(f":doc:`{short_path(h)} </{_page(h)}>`", _summary(h)) for h in below)))
+        shown.append(
+            table(
+                "\n".join(row(f":doc:`{short_path(h)} </{_page(h)}>`", _summary(h)) for h in below)
+            )
+        )
         shown.append(f".. toctree::\n   :hidden:\n\n{listed}")
     for group, names in groups(home).items():
         if group.titled:
             shown += [f".. _{group.label}:", heading(group.title, "-"), group.text]
-        shown.append(_table("\n".join(_row(f":py:obj:`{n.short}`", _first(n)) for n in names)))
+        shown.append(table("\n".join(row(f":py:obj:`{n.short}`", first_line(n)) for n in names)))
     if others := _elsewhere(home):
-        shown += [heading("Also here", "-"), _table("\n".join(others))]
+        shown += [heading("Also here", "-"), table("\n".join(others))]
     return "\n\n".join(part for part in shown if part) + "\n"
 
 
 def _elsewhere(home: str) -> list[str]:
     """List the names of a namespace whose page is under another name."""
     return [
-        _row(f"``{short_path(also)}``", f"is :py:obj:`{n.short}`")
+        row(f"``{short_path(also)}``", f"is :py:obj:`{n.short}`")
         for n in public_names()
         for also in n.also
         if also.rpartition(".")[0] == home
@@ -116,17 +122,3 @@ def _elsewhere(home: str) -> list[str]:
 
 def _summary(home: str) -> str:
     return parse(inspect.getdoc(namespaces()[home]) or "").summary
-
-
-def _first(name: PublicName) -> str:
-    """Give the first paragraph of a name's docstring."""
-    text = source.constant_docstring(name) if name.kind == "data" else inspect.getdoc(name.value)
-    return parse(text or "").summary
-
-
-def _table(rows: str) -> str:
-    return f".. list-table::\n   :class: reference-index\n   :widths: 30 70\n\n{rows}"
-
-
-def _row(left: str, right: str) -> str:
-    return f"   * - {left}\n     - {indented(right, 7).strip()}"

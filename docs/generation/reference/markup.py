@@ -7,20 +7,31 @@ from typing import Any
 from docs.generation.reference.docstring import Docstring, Entry
 from docs.generation.reference.signature import Argument, signature
 
-__all__ = ["heading", "indented", "sections"]
-
-TITLES = {"Args": "Arguments"}
-"""Headings, where they differ from those of docstrings."""
+__all__ = ["heading", "indented", "row", "sections", "table"]
 
 
 def heading(text: str, line: str = "") -> str:
     """Write a heading: of a section, or, without a line to draw, one that no table of contents lists."""
-    return f"{text}\n{line * len(text)}" if line else f".. rubric:: {text}\n   :class: reference-rubric"
+    return (
+        f"{text}\n{line * len(text)}"
+        if line
+        else f".. rubric:: {text}\n   :class: reference-rubric"
+    )
 
 
 def indented(text: str, by: int = 3) -> str:
     """Move text to the right."""
     return textwrap.indent(text, " " * by)
+
+
+def table(rows: str) -> str:
+    """Write a table of names and what they do, of its `row` lines."""
+    return f".. list-table::\n   :class: reference-index\n   :widths: 30 70\n\n{rows}"
+
+
+def row(left: str, right: str) -> str:
+    """Write one line of a table."""
+    return f"   * - {left}\n     - {indented(right, 7).strip()}"
 
 
 def sections(
@@ -42,9 +53,11 @@ def sections(
     told |= {n.strip("*") for entry in doc.lists.get("Args", []) for n in entry.names}
     attributes += [Entry((n,), "") for n in fields if n not in told]
     shown = [
+        _text("Shape", doc.texts.get("Shape", ""), line),
         _list("Arguments", doc.lists.get("Args", []), arguments, line),
         _list("Attributes", attributes, fields, line),
-        *(_text(t, doc.texts.get(t, ""), found.returns if found else "", line) for t in ("Returns", "Yields")),
+        _text("Returns", doc.texts.get("Returns", ""), line),
+        _text("Yields", doc.texts.get("Yields", ""), line),
         _list("Raises", doc.lists.get("Raises", []), {}, line),
         _list("Warns", doc.lists.get("Warns", []), {}, line),
     ]
@@ -73,7 +86,5 @@ def _entry(entry: Entry, arguments: Mapping[str, Argument]) -> str:
     return f"{term}\n{indented(entry.text or '..')}"
 
 
-def _text(title: str, text: str, returns: str, line: str) -> str:
-    if not text:
-        return ""
-    return f"{heading(title, line)}\n\n{text}"
+def _text(title: str, text: str, line: str) -> str:
+    return f"{heading(title, line)}\n\n{text}" if text else ""

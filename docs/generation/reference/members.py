@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 from typing import Any
 
-from docs.generation.names import PublicName, public_names
+from docs.generation.names import PublicName, name_of
 from docs.generation.reference import source
 from docs.generation.reference.docstring import Docstring, parse
 from docs.generation.reference.markup import heading, indented, sections
@@ -17,7 +17,7 @@ def bases(name: PublicName) -> list[str]:
     """List the public classes that a class extends directly or by private ones; built-in exceptions too."""
     if name.kind == "exception":
         return [b.__name__ for b in name.value.__bases__]
-    found = [n for b in _ancestors(name.value) if (n := _public(b))] if name.kind == "class" else []
+    found = [n for b in _ancestors(name.value) if (n := name_of(b))] if name.kind == "class" else []
     return [n.short for n in found[:1]]
 
 
@@ -47,14 +47,24 @@ def method_names(name: PublicName) -> list[str]:
         return []
     found: dict[str, None] = {}
     for cls in (name.value, *_ancestors(name.value)):
-        if cls is not name.value and _public(cls):
+        if cls is not name.value and name_of(cls):
             break
         node = source.definition(cls)
         for key, value in vars(cls).items():
-            shown = not key.startswith("_") or key in {"__call__", "__iter__", "__len__", "__getitem__"}
-            callable_ = isinstance(value, classmethod | staticmethod | property) or inspect.isfunction(value)
+            shown = not key.startswith("_") or key in {
+                "__call__",
+                "__iter__",
+                "__len__",
+                "__getitem__",
+            }
+            callable_ = isinstance(
+                value, classmethod | staticmethod | property
+            ) or inspect.isfunction(value)
             if node and shown and callable_ and (inspect.getdoc(value) or key == "__call__"):
-                if key in {"__iter__", "__len__", "__getitem__"} and not parse(inspect.getdoc(value) or "").body:
+                if (
+                    key in {"__iter__", "__len__", "__getitem__"}
+                    and not parse(inspect.getdoc(value) or "").body
+                ):
                     continue
                 found.setdefault(key)
     return list(found)
@@ -69,7 +79,9 @@ def _method(name: PublicName, method: str, member: Any) -> str:
         signed = ""
     else:
         bound = not isinstance(member, staticmethod)
-        options = {classmethod: "\n   :classmethod:", staticmethod: "\n   :staticmethod:"}.get(type(member), "")
+        options = {classmethod: "\n   :classmethod:", staticmethod: "\n   :staticmethod:"}.get(
+            type(member), ""
+        )
         function = getattr(member, "__func__", member)
         signed = signature(function, bound) or ""
     doc = parse(inspect.getdoc(function) or "")
@@ -90,7 +102,3 @@ def _ancestors(cls: type) -> list[type]:
 
 def _is_tuple(cls: type) -> bool:
     return issubclass(cls, tuple) and hasattr(cls, "_fields")
-
-
-def _public(cls: type) -> PublicName | None:
-    return next((n for n in public_names() if n.value is cls), None)

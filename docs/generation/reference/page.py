@@ -5,6 +5,7 @@ import inspect
 import re
 
 from docs.generation.names import PublicName, short_path
+from docs.generation.pictures import picture_of
 from docs.generation.reference import source
 from docs.generation.reference.docstring import Docstring, parse
 from docs.generation.reference.examples import example
@@ -16,14 +17,21 @@ from docs.generation.reference.signature import signature
 
 __all__ = ["docstring_of", "page"]
 
-DIRECTIVES = {"class": "class", "exception": "exception", "function": "function", "data": "data"}
+STEP = " › "  # noqa: RUF001
+PYTORCH = r"https://docs\.pytorch\.org/\S+/generated/\S+"
+"""A reference of which the link to PyTorch's name says all."""
 
 
 def docstring_of(name: PublicName) -> Docstring:
-    """Read the docstring of a name: of a constant, the string below it."""
+    """Read the docstring of a name: of a constant, the string below it; a layer's attributes may be its base's."""
     if name.kind == "data":
         return parse(source.constant_docstring(name))
-    return parse(inspect.getdoc(name.value) or "")
+    doc = parse(inspect.getdoc(name.value) or "")
+    for base in name.value.__mro__[1:] if name.kind == "class" else ():
+        inherited = parse(inspect.cleandoc(vars(base).get("__doc__") or "")).lists
+        if not doc.lists.get("Attributes") and base.__module__.startswith("funcnet.nn."):
+            doc.lists["Attributes"] = inherited.get("Attributes", [])
+    return doc
 
 
 def page(name: PublicName) -> str:
@@ -38,6 +46,7 @@ def page(name: PublicName) -> str:
         _object(name),
         _notes(name, doc),
         doc.body,
+        picture_of(name.path) or "",
         *sections(doc, name.value, fields(name, doc)),
         example(doc.example, name),
         methods(name),
@@ -58,7 +67,7 @@ def _place(name: PublicName) -> str:
     group = group_of(name)
     if group.titled:
         steps.append(f":ref:`{group.title} <{group.label}>`")
-    return f"{' › '.join(steps)}\n:source:`{source.place(name)}`"
+    return f"{STEP.join(steps)}\n\n:source:`{source.place(name)}`"
 
 
 def _import(name: PublicName) -> str:
@@ -72,9 +81,7 @@ def _object(name: PublicName) -> str:
     if name.kind == "data":
         return f".. py:data:: {name.short}\n   :canonical: {name.path}{_value(name)}"
     found = None if name.kind == "exception" else signature(name.value)
-    return (
-        f".. py:{DIRECTIVES[name.kind]}:: {name.short}{found or ''}\n   :canonical: {name.path}"
-    )
+    return f".. py:{name.kind}:: {name.short}{found or ''}\n   :canonical: {name.path}"
 
 
 def _value(name: PublicName) -> str:
@@ -99,7 +106,6 @@ def _notes(name: PublicName, doc: Docstring) -> str:
 
 def _reference(doc: Docstring) -> str:
     """Write the papers and pages that a docstring follows."""
-    if not doc.reference:
+    if not doc.reference or re.fullmatch(PYTORCH, doc.reference):
         return ""
-    text = re.sub(r"(?<![<`\w])(https?://[^\s,;`>]+[^\s,;`>.)])", r"\1", doc.reference)
-    return f"{heading('Reference', '-')}\n\n{text}"
+    return f"{heading('Reference', '-')}\n\n{doc.reference}"

@@ -1,16 +1,17 @@
 """What a reader may look for next: neighbours, the layer of a function, the function of a layer, PyTorch's name."""
 
+import inspect
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from docs.generation.names import PublicName, public_names
 from docs.generation.reference import source
-from docs.generation.reference.docstring import Docstring
-from docs.generation.reference.markup import heading
+from docs.generation.reference.docstring import Docstring, parse
+from docs.generation.reference.markup import heading, row, table
 
-__all__ = ["pytorch_names", "see_also", "twin"]
+__all__ = ["first_line", "pytorch_names", "see_also", "twin"]
 
-TORCH = re.compile(r"\b(torch(?:\.\w+)+?)(?:\.html)?(?![\w.]*\w)")
 PAGE = "https://docs.pytorch.org/docs/stable/generated/{}.html"
 NEIGHBOURS = 8
 
@@ -28,8 +29,8 @@ def see_also(name: PublicName, doc: Docstring) -> str:
     found += [n for n in neighbours(name) if n not in found][: NEIGHBOURS - len(found)]
     if not found:
         return ""
-    rows = [f"- :py:obj:`{n.short}`" for n in found]
-    return f"{heading('See also', '-')}\n\n.. rst-class:: reference-related\n\n" + "\n".join(rows)
+    rows = "\n".join(row(f":py:obj:`{n.short}`", first_line(n)) for n in found)
+    return f"{heading('See also', '-')}\n\n{table(rows)}"
 
 
 def twin(name: PublicName) -> PublicName | None:
@@ -53,15 +54,22 @@ def neighbours(name: PublicName) -> Iterable[PublicName]:
     """List names of the same file, then of the same room, that are in the same namespace."""
     if name.kind == "data":
         return []
-    others = [
-        n
-        for n in public_names()
-        if n.namespace == name.namespace and n != name and n.kind not in {"module", "data"}
-    ]
-    file = source.place(name).file
+    others = [n for n in _placed(name.namespace) if n is not name]
+    file, room = source.place(name).file, source.room(name)
     same_file = [n for n in others if source.place(n).file == file]
-    same_room = [n for n in others if source.room(n) == source.room(name) and n not in same_file]
-    return [*same_file, *same_room]
+    return [*same_file, *(n for n in others if source.room(n) == room and n not in same_file)]
+
+
+@cache
+def _placed(namespace: str) -> list[PublicName]:
+    kinds = {"module", "data"}
+    return [n for n in public_names() if n.namespace == namespace and n.kind not in kinds]
+
+
+def first_line(name: PublicName) -> str:
+    """Give the first paragraph of a name's docstring."""
+    text = source.constant_docstring(name) if name.kind == "data" else inspect.getdoc(name.value)
+    return parse(text or "").summary
 
 
 def _bare(name: str) -> str:

@@ -97,7 +97,9 @@ def _argument(parameter: inspect.Parameter, type_: str, default: str | None) -> 
 def _default(value: Any, text: str | None) -> str:
     """Write a default: a factory of dataclasses by what it makes."""
     if text and "default_factory=" in text:
-        return {"dict": "{}", "list": "[]"}.get(text.split("default_factory=")[1].split(",")[0].strip(")"), "...")
+        return {"dict": "{}", "list": "[]"}.get(
+            text.split("default_factory=")[1].split(",")[0].strip(")"), "..."
+        )
     said = repr(value)
     return "..." if said.startswith("<") else said
 

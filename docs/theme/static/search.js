@@ -35,7 +35,7 @@
       if (folder(index.docnames[number]) !== "reference" || /\s/.test(title.trim())) return;
       const name = plain(title);
       const home = HOMES.indexOf(title.split(".")[0]);
-      const order = home < 0 ? HOMES.length : home;
+      const order = (home < 0 ? HOMES.length : home) - (last(title) === query ? 1.5 : 0); // Vmap and vmap are two things
       if (name === wanted) found.push([order - 100, number]);
       else if (last(name) === wanted || last(name) === last(wanted)) found.push([order, number]);
     });
@@ -64,7 +64,7 @@
   const ranked = (index, words) => {
     const size = lengths(index);
     const titles = index.titles.map((title) => new Set(stems(title)));
-    const scores = new Map();
+    const [scores, held] = [new Map(), new Map()]; // of each page: how well it fits, how many of the words it has
     for (const word of words) {
       const texts = holders(index.terms, word);
       const headings = holders(index.titleterms, word);
@@ -75,9 +75,11 @@
         const text = (texts.get(number) ?? 0) / (0.6 + 0.4 * size[number]);
         const value = rare * (title + 1.2 * (headings.get(number) ?? 0) + text);
         scores.set(number, (scores.get(number) ?? 0) + value);
+        held.set(number, (held.get(number) ?? 0) + 1);
       }
     }
-    const weighed = [...scores].map(([n, score]) => [n, score * (WEIGHTS[folder(index.docnames[n])] ?? 0.5)]);
+    const weight = (n) => (WEIGHTS[folder(index.docnames[n])] ?? 0.5) * (/index$/.test(index.docnames[n]) ? 0.6 : 1);
+    const weighed = [...scores].map(([n, score]) => [n, score * weight(n) * (0.3 + (0.7 * held.get(n)) / words.length)]);
     return weighed.sort((a, b) => b[1] - a[1] || index.docnames[a[0]].localeCompare(index.docnames[b[0]]));
   };
 

@@ -52,8 +52,8 @@ def open_arrays(path: str | os.PathLike[str]) -> Mapping[str, StoredArray]:
         path: of the file or folder.
 
     Returns:
-        Names to `StoredArray`: ``.shape`` and ``.dtype`` are known, ``.read()`` copies the array to memory, and a slice
-        of ``.view()`` reads that part alone. It also has ``.metadata``, text by name.
+        Names to arrays that are still in the file: ``.shape`` and ``.dtype`` are known, ``.read()`` copies the array to
+        memory, and a slice of ``.view()`` reads that part alone. It also has ``.metadata``, text by name.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -18,7 +18,7 @@ __all__ = ["apply_masks", "combine_masks", "masks_of_zeros", "split_pruned"]
 def apply_masks(params: PyTree, masks: PyTree) -> PyTree:
     """Return the arrays with zeros where masks are false.
 
-    Masks of one's own are checked here, too: what `custom_from_mask` of PyTorch takes is any tree of booleans.
+    Masks of one's own are checked here, too: what ``custom_from_mask`` of PyTorch takes is any tree of booleans.
 
     Args:
         params: any tree of arrays.

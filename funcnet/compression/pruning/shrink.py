@@ -38,6 +38,13 @@ class Shrunk(NamedTuple):
         params: its parameters.
         state: its state.
         kept: which units of each layer are left, by the path of the layer; for a stack a row for each layer.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> params, state = fn.functionalize(model).init(jax.random.key(0))
+        >>> found = fn.compression.shrink(model, params, state, 0.75, verify=jnp.ones((4, 2)))
+        >>> found.params["0"]["weight"].shape, {path: kept.shape for path, kept in found.kept.items()}
+        ((2, 2), {'0': (2,)})
     """
 
     module: Module

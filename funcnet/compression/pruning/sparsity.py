@@ -25,6 +25,11 @@ class SparsityRow:
         shape: of the array.
         zeros: how many of its numbers are zero.
         bytes: which it takes, zeros and all.
+
+    Example:
+        >>> row = fn.compression.sparsity({"weight": jnp.array([[0.0, 2.0]])}).rows[0]
+        >>> row.path, row.shape, row.zeros, row.bytes
+        ('weight', (1, 2), 1, 8)
     """
 
     path: str
@@ -49,6 +54,11 @@ class Sparsity:
 
     Attributes:
         rows: one for each array, in JAX's order of leaves.
+
+    Example:
+        >>> table = fn.compression.sparsity({"weight": jnp.array([[0.0, 2.0]]), "bias": jnp.ones(1)})
+        >>> [(row.path, row.zeros) for row in table.rows]
+        [('bias', 0), ('weight', 1)]
     """
 
     rows: tuple[SparsityRow, ...]

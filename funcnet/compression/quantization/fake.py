@@ -56,6 +56,15 @@ class FakeQuantized(DerivedLayer):
     Attributes:
         weight_scheme: how the weight is read; None as it is.
         input_range: rounds what the layer is given; None for layers that are given it as it is.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> params, state = fn.functionalize(model).init(jax.random.key(0))
+        >>> trained, params, state = fn.compression.fake_quantize(model, params, state)
+        >>> [isinstance(layer, fn.compression.FakeQuantized) for layer in trained]
+        [True, False, True]
+        >>> isinstance(trained[0], nn.Linear)
+        True
     """
 
     weight: Array

@@ -18,7 +18,13 @@ ModuleT = TypeVar("ModuleT", bound=Module)
 
 
 class Float8Layer(DerivedLayer):
-    """What `float8` makes of a linear layer; its class is made there. It has the names and arrays that it had."""
+    """What `float8` makes of a linear layer; its class is made there. It has the names and arrays that it had.
+
+    Example:
+        >>> model = fn.compression.float8(nn.Sequential(nn.Linear(8, 16), nn.ReLU()), "0")
+        >>> isinstance(model[0], fn.compression.Float8Layer), isinstance(model[0], nn.Linear)
+        (True, True)
+    """
 
     weight: Array
     bias: Array | None

@@ -83,6 +83,13 @@ class IntegerLayer(DerivedLayer):
         input_rounding: how the input is rounded; None to find a scale as it comes.
         dynamic: then a scale for each ``"row"`` of the input (each image of a convolution), or one ``"tensor"``.
         products: ``"float"`` to multiply floats always, as exporters want it.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+        >>> params, state = fn.functionalize(model).init(jax.random.key(0))
+        >>> small, params, state = fn.compression.quantize_dynamic(model, params, state)
+        >>> isinstance(small[0], fn.compression.IntegerLayer), small[0].dynamic
+        (True, 'row')
     """
 
     bias: Array | None

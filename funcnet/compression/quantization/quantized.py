@@ -27,6 +27,13 @@ class QuantizedArray(ComputedArray):
         shape: of the array.
         dtype: of the array.
         values: and further buffers, the parts that the scheme writes.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(64, 32), nn.ReLU())
+        >>> params, state = fn.functionalize(model).init(jax.random.key(0))
+        >>> small, few, kept = fn.compression.quantize(model, params, state)
+        >>> small[0].weight.shape, list(fn.state_dict(small, few, kept))
+        ((32, 64), ['0.weight.values', '0.weight.scales', '0.bias'])
     """
 
     def __init__(self, scheme: Scheme, spec: Spec, dtype: Any = None) -> None:
@@ -70,6 +77,13 @@ class Quantized(DerivedLayer):
     """What `quantize` makes of a layer: its weights are in few bits, and read as floats.
 
     It is also a layer of the class it was before. Its class is made by `quantize`; this base is for ``isinstance``.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(64, 32), nn.ReLU())
+        >>> params, state = fn.functionalize(model).init(jax.random.key(0))
+        >>> small, few, kept = fn.compression.quantize(model, params, state)
+        >>> isinstance(small[0], fn.compression.Quantized), isinstance(small[0], nn.Linear)
+        (True, True)
     """
 
     derived_prefix = "Quantized"

@@ -43,6 +43,18 @@ class Scheme:
 
     A scheme of one's own is a frozen dataclass that defines `encode` and `decode`, which are pure functions of
     arrays: what is under ``jax.vmap`` are the layers of a stack.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Signs(fn.compression.Scheme):
+        ...     def encode(self, weight):
+        ...         return {"signs": weight > 0, "size": jnp.abs(weight).mean()}
+        ...     def decode(self, parts, shape, dtype):
+        ...         return jnp.where(parts["signs"], parts["size"], -parts["size"]).astype(dtype)
+        >>> parts = Signs().encode(jnp.array([1.0, -3.0]))
+        >>> Signs().decode(parts, (2,), jnp.float32).tolist()
+        [2.0, -2.0]
     """
 
     @abstractmethod

@@ -124,6 +124,7 @@ _VALUE = "arrays are immutable, so assign the result: {}"
 _SIGNS = (
     ("unexpected keyword argument 'dim'", "dim"),
     ("unexpected keyword argument 'keepdim'", "keepdim"),
+    ("unexpected keyword argument 'inplace'", "inplace"),
     ("Unexpected value for 'order' argument", "flatten"),
     ("as a data type", "view"),
     ("array.view()", "view"),

@@ -24,6 +24,7 @@ OF_METHODS: dict[str, dict[str, str]] = {
         "dim": "x.ndim; where PyTorch has dim= JAX has axis=",
         "ndimension": "x.ndim",
         "keepdim": "keepdims=",
+        "inplace": "arrays are immutable, so there is nothing to do in place: leave inplace= out",
         "element_size": "x.dtype.itemsize",
         "permute": "x.transpose(axes)",
         "transpose": "x.swapaxes(i, j); x.transpose takes all axes",

@@ -19,6 +19,12 @@ class Profile:
     ``read``, ``transform`` and ``collate`` add up over all workers; ``wait`` is how long the
     consumer stood still for batches, and ``total`` how long the run took. If ``wait`` is most of
     ``total``, loading is what limits: look at the largest of the three, and add workers.
+
+    Example:
+        >>> loader = data.DataLoader([1, 2, 3, 4], batch_size=2)
+        >>> profile = loader.profile()
+        >>> profile.wait <= profile.total
+        True
     """
 
     batches: int

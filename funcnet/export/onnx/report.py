@@ -25,6 +25,13 @@ class OnnxReport:
         quantized: dotted names of the weights that are stored in 8 bits.
         quantized_checks: the same comparisons of the file with weights in 8 bits.
         refused: sizes of inputs on which nothing could be compared, because the function itself does not take them.
+
+    Example:
+        >>> net = fn.functionalize(nn.Linear(3, 2))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> report = fn.export.onnx("linear.onnx", net, params, state, fn.export.spec(("batch", 3)))  # doctest: +SKIP
+        >>> report.operators  # doctest: +SKIP
+        {'Gemm': 1}
     """
 
     path: Path

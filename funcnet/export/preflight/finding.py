@@ -18,6 +18,13 @@ class Finding:
         operation: JAX's name of the operation; ``""`` for what concerns an input or the function as a whole.
         layer: the path of the module that asked for it, such as ``"blocks.3.attention"``; ``""`` if none did.
         line: the line of the user's code, as ``"model.py:31 (__call__)"``.
+
+    Example:
+        >>> def whiten(params, state, x):
+        ...     return jnp.linalg.qr(x)[0], state
+        >>> finding = fn.export.preflight(whiten, {}, {}, fn.export.spec((4, 3)))[0]
+        >>> finding.severity, finding.operation, finding.layer
+        ('error', 'qr', '')
     """
 
     severity: Literal["error", "warning"]

@@ -20,6 +20,11 @@ class ServerLimits:
         body_seconds: for a request's body to arrive; slower ones are answered 408.
         answer_seconds: for a request to be answered, counted from its arrival; later, 504.
         programs: that are kept for lengths that were not prepared, such as a new ``time``.
+
+    Example:
+        >>> limits = fn.export.ServerLimits(batches=(1, 8), wait_seconds=0.01)
+        >>> limits.batches, limits.queue > 0
+        ((1, 8), True)
     """
 
     batches: tuple[int, ...] | None = None

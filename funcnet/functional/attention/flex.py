@@ -59,6 +59,12 @@ class AuxRequest(NamedTuple):
 class AuxOutput(NamedTuple):
     """What was asked for by `AuxRequest`, each ``(B, Hq, L)``; None where it was not asked for.
 
+    Example:
+        >>> q = jnp.ones((1, 2, 4, 8))
+        >>> output, aux = F.flex_attention(q, q, q, return_aux=F.AuxRequest(lse=True))
+        >>> aux.lse.shape, aux.max_scores
+        ((1, 2, 4), None)
+
     Reference: ``torch.nn.attention.flex_attention.AuxOutput``.
     """
 

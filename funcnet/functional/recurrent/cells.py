@@ -29,6 +29,11 @@ class RecurrentWeights(NamedTuple):
         bias_ih: ``(G·H,)`` or ``None``.
         bias_hh: ``(G·H,)`` or ``None``.
         hr: ``(P, H)``, the projection of an LSTM's hidden state, or ``None``.
+
+    Example:
+        >>> weights = F.RecurrentWeights(jnp.ones((3, 2)), jnp.ones((3, 3)), None, None, None)
+        >>> weights.ih.shape, weights.hr
+        ((3, 2), None)
     """
 
     ih: Array

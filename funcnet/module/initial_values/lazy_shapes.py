@@ -1,4 +1,4 @@
-"""Shapes learned from an example: how `Lazy*` layers are completed.
+"""Shapes learned from an example: how ``Lazy*`` layers are completed.
 
 A lazy layer declares ``None`` for a size it cannot know and defines
 ``infer_shapes(*args, **kwargs) -> {"weight": shape, ...}``. Where more than the shape is to be learned,

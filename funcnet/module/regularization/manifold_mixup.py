@@ -26,6 +26,14 @@ class ManifoldMixup(NamedTuple):
         net: the model, used as the one given.
         share: of each sample in its mixture; the rest is its partner's.
         key: says which sample is whose partner.
+
+    Example:
+        >>> net = fn.functionalize(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> mixup = fn.manifold_mixup(net, ["0", "1"], jax.random.key(1))
+        >>> output, state = mixup.net.apply(params, state, jnp.ones((2, 3)))
+        >>> mixup.loss(F.cross_entropy, output, jnp.array([0, 1])).shape
+        ()
     """
 
     net: "Functional"

@@ -30,6 +30,11 @@ class CompiledMemory(NamedTuple):
         results: of what it returns.
         temporaries: of everything else.
         shared: of results that lie where arguments lay that were donated.
+
+    Example:
+        >>> profile = fn.profile_memory(lambda x: x @ x, jnp.ones((64, 64)))
+        >>> profile.compiled.arguments, profile.compiled.results
+        (16384, 16384)
     """
 
     arguments: int
@@ -57,6 +62,11 @@ class HeldValue:
         argument: the name of the argument that it belongs to, ``"constants"`` of what the function closes over.
         operation: JAX's name of what made it.
         line: the line of source that asked for it, ``""`` where none is known.
+
+    Example:
+        >>> profile = fn.profile_memory(lambda x: jnp.sin(x).sum(), jnp.ones(1024))
+        >>> [(value.kind, value.shape, value.bytes) for value in profile.values]
+        [('argument', (1024,), 4096), ('temporary', (1024,), 4096), ('result', (), 4)]
     """
 
     bytes: int
@@ -87,6 +97,15 @@ class MemoryProfile:
         at: where the peak is: the layer, the operation and the line.
         layers: the names of layers' classes by their paths; empty without a model.
         compiled: what XLA reserves; None where it was not asked, or does not tell.
+
+    Example:
+        >>> layers = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32))
+        >>> net = fn.functionalize(layers)
+        >>> params, state = net.init(jax.random.key(0))
+        >>> step = fn.grad(lambda params, x: (net.apply(params, state, x)[0] ** 2).mean())
+        >>> profile = fn.profile_memory(step, params, jnp.ones((512, 32)), net=net)
+        >>> profile.by_layer("residual")
+        {'0': 65536, '1': 65536}
     """
 
     values: tuple[HeldValue, ...]

@@ -20,7 +20,13 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
 
 class ConvolutionBase(FilterLayer):
-    """What the convolutions of one, two and three dimensions share."""
+    """What the convolutions of one, two and three dimensions share.
+
+    Attributes:
+        weight: ``(out_channels, in_channels / groups, *kernel_size)``, from ``U(-k, k)``, where ``1 / k²`` is how many
+            inputs meet in one output: ``in_channels / groups`` times the size of the kernel.
+        bias: ``(out_channels,)``, likewise; or ``None``.
+    """
 
     def __init__(
         self,

@@ -14,7 +14,13 @@ __all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
 
 class ConvTransposeBase(FilterLayer):
-    """What the transposed convolutions of one, two and three dimensions share."""
+    """What the transposed convolutions of one, two and three dimensions share.
+
+    Attributes:
+        weight: ``(in_channels, out_channels / groups, *kernel_size)``, from ``U(-k, k)``, where ``1 / k²`` is
+            ``out_channels / groups`` times the size of the kernel.
+        bias: ``(out_channels,)``, likewise; or ``None``.
+    """
 
     def __init__(
         self,

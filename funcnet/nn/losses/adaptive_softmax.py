@@ -25,6 +25,14 @@ class AdaptiveLogSoftmaxOutput(NamedTuple):
     Attributes:
         output: log-probability of each target, ``(N,)`` or ``()``.
         loss: their negative mean.
+
+    Example:
+        >>> loss = nn.AdaptiveLogSoftmaxWithLoss(8, 20, cutoffs=[5, 10])
+        >>> net = fn.functionalize(loss)
+        >>> params, state = net.init(jax.random.key(0))
+        >>> found, state = net.apply(params, state, jnp.ones((2, 8)), jnp.array([1, 12]))
+        >>> found.output.shape, found.loss.shape
+        ((2,), ())
     """
 
     output: Array

@@ -25,6 +25,16 @@ __all__ = [
 
 
 class _BatchNorm(TrackedNorm):
+    """What the batch norms share.
+
+    Attributes:
+        weight: ``(num_features,)``, ones, if ``affine``.
+        bias: ``(num_features,)``, zeros, likewise.
+        running_mean: buffer ``(num_features,)``, zeros, if ``track_running_stats``.
+        running_var: buffer ``(num_features,)``, ones, likewise.
+        num_batches_tracked: buffer ``()``, likewise.
+    """
+
     layout: ClassVar[tuple[Sequence[int], str]]
     """The numbers of axes that an input may have, and how they are written."""
 

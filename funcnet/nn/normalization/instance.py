@@ -21,6 +21,16 @@ __all__ = [
 
 
 class _InstanceNorm(TrackedNorm):
+    """What the instance norms share.
+
+    Attributes:
+        weight: ``(num_features,)``, ones, if ``affine``.
+        bias: ``(num_features,)``, zeros, if ``affine`` and ``bias``.
+        running_mean: buffer ``(num_features,)``, zeros, if tracked.
+        running_var: buffer ``(num_features,)``, ones, if tracked.
+        num_batches_tracked: buffer ``()``, if tracked; stays zero, as PyTorch's.
+    """
+
     layout: ClassVar[tuple[Sequence[int], str]]
     """The numbers of axes that an input may have, first without a batch; and how to write them."""
 

@@ -28,6 +28,14 @@ class RNNCellBase(Module):
         weight_hh: ``(gates · hidden_size, hidden_size)``.
         bias_ih: ``(gates · hidden_size,)``, or ``None``.
         bias_hh: ``(gates · hidden_size,)``, or ``None``.
+
+    Example:
+        >>> cell = nn.GRUCell(3, 4)
+        >>> isinstance(cell, nn.RNNCellBase)
+        True
+        >>> params, state = fn.functionalize(cell).init(jax.random.key(0))
+        >>> params["weight_ih"].shape
+        (12, 3)
     """
 
     def __init__(

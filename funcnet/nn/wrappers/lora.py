@@ -60,6 +60,11 @@ class LoRA(DerivedLayer):
         rank: of the addition.
         scale: ``alpha / rank``.
         lora_dropout: probability of an input of the addition to be zeroed in training.
+
+    Example:
+        >>> adapted = nn.lora(nn.Sequential(nn.Linear(8, 16), nn.ReLU()), "0", rank=2)
+        >>> isinstance(adapted[0], nn.LoRA), isinstance(adapted[0], nn.Linear), adapted[0].rank
+        (True, True, 2)
     """
 
     weight: Array

@@ -17,7 +17,12 @@ __all__ = ["NoiseState", "add_noise"]
 
 
 class NoiseState(NamedTuple):
-    """State of `add_noise`: the count of steps, and the words of a random key."""
+    """State of `add_noise`: the count of steps, and the words of a random key.
+
+    Example:
+        >>> optim.add_noise(eta=1.0).init(jnp.zeros(3))._fields
+        ('step', 'key')
+    """
 
     step: Array
     key: Array

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
-from funcnet.core.checks import check_choice, check_probability
+from funcnet.core.checks import check_choice, check_fraction
 from funcnet.optim.schedules.steps import Affine, Recurrence, as_float, base_value, length
 
 __all__ = ["ema_decay", "swa"]
@@ -89,7 +89,7 @@ def ema_decay(decay: float = 0.999, warmup: float = 10.0) -> Schedule:
 
     Reference: ``num_updates`` of TensorFlow's ``tf.train.ExponentialMovingAverage``
     """
-    check_probability("decay", decay)
+    check_fraction("decay", decay)
     warmup = length("warmup", warmup, 1, open_end=False)
 
     def schedule(step: ArrayLike) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, Schedule
-from funcnet.core.checks import check_choice, check_probability
+from funcnet.core.checks import check_choice, check_fraction
 from funcnet.optim.schedules.steps import as_float, base_value, factor, finite, length
 
 __all__ = ["cosine_warm_restarts", "cyclic", "one_cycle", "one_cycle_momentum"]
@@ -163,7 +163,7 @@ def _phases(
             raise ValueError("give either total_steps, or epochs and steps_per_epoch")
         total_steps = epochs * steps_per_epoch
     total = length("total_steps", total_steps, 1, open_end=False)
-    check_probability("pct_start", pct_start)
+    check_fraction("pct_start", pct_start)
     check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
     last = total - 1
     turns = [pct_start * total - 1, 2 * pct_start * total - 2]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcnet.core.aliases import Array, ArrayLike, DType
-from funcnet.core.checks import check_probability
+from funcnet.core.checks import check_fraction
 from funcnet.optim.schedules.steps import (
     Affine,
     Recurrence,
@@ -46,7 +46,7 @@ def constant(lr: float | Array, factor: float = 1.0 / 3, total_iters: int = 5) -
 
     Reference: ``torch.optim.lr_scheduler.ConstantLR``
     """
-    check_probability("factor", factor)
+    check_fraction("factor", factor)
     total = length("total_iters", total_iters, open_end=False)
 
     def factor_at(t: Array) -> Array:
@@ -92,8 +92,8 @@ def linear(
     Reference: ``torch.optim.lr_scheduler.LinearLR``
     """
     total = length("total_iters", total_iters)
-    check_probability("start_factor", start_factor)
-    check_probability("end_factor", end_factor)
+    check_fraction("start_factor", start_factor)
+    check_fraction("end_factor", end_factor)
     rise = end_factor - start_factor
 
     def factor(t: Array) -> Array:

@@ -21,6 +21,12 @@ class PlateauState(NamedTuple):
         best: the best value so far.
         bad_epochs: evaluations since then, those of a cooldown left out.
         cooldown: evaluations that are left of it.
+
+    Example:
+        >>> plateau = optim.schedules.reduce_on_plateau(patience=2)
+        >>> state = plateau.update(plateau.update(plateau.init(1.0), 3.0), 4.0)
+        >>> float(state.best), int(state.bad_epochs)
+        (3.0, 1)
     """
 
     lr: PyTree
@@ -30,7 +36,16 @@ class PlateauState(NamedTuple):
 
 
 class Plateau(NamedTuple):
-    """A pair of pure functions: ``init(lr) -> state`` and ``update(state, value) -> state``."""
+    """A pair of pure functions: ``init(lr) -> state`` and ``update(state, value) -> state``.
+
+    Example:
+        >>> plateau = optim.schedules.reduce_on_plateau(factor=0.5, patience=0)
+        >>> state = plateau.init(1.0)
+        >>> for value in (3.0, 3.0):
+        ...     state = plateau.update(state, value)
+        >>> float(state.lr)
+        0.5
+    """
 
     init: Callable[[PyTree], PlateauState]
     update: Callable[[PlateauState, ArrayLike], PlateauState]

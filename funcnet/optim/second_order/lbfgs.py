@@ -37,6 +37,11 @@ class LBFGSState(NamedTuple):
         ro: one over their inner products; 0 marks a place not in use.
         h_diag: the scale of the first guess of the inverse Hessian.
         prev_flat_grad: the latest gradient but one.
+
+    Example:
+        >>> state = optim.lbfgs(history_size=5).init({"w": jnp.ones((2, 3))})
+        >>> state.old_dirs.shape, int(state.n_iter)
+        ((5, 6), 0)
     """
 
     n_iter: Array

@@ -14,7 +14,14 @@ T = TypeVar("T")
 
 
 class Point(NamedTuple):
-    """A step length, and the value, gradient and slope of the function there."""
+    """A step length, and the value, gradient and slope of the function there.
+
+    Example:
+        >>> def at(t):
+        ...     return optim.Point(t, (t - 2) ** 2, jnp.zeros(1), 2 * (t - 2))
+        >>> at(3.0).value, at(3.0).slope
+        (1.0, 2.0)
+    """
 
     t: Array
     value: Array

@@ -15,7 +15,15 @@ __all__ = ["AccumulateState", "accumulate"]
 
 
 class AccumulateState(NamedTuple):
-    """State of `accumulate`: micro-steps since the last step, their mean gradient, the inner."""
+    """State of `accumulate`: micro-steps since the last step, their mean gradient, the inner.
+
+    Example:
+        >>> optimizer = optim.accumulate(optim.sgd(1.0), 2)
+        >>> state = optimizer.init(jnp.zeros(1))
+        >>> updates, state = optimizer.update(jnp.array([3.0]), state)
+        >>> state._fields
+        ('micro_step', 'grads', 'inner')
+    """
 
     micro_step: Array
     grads: PyTree

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree, Schedule
-from funcnet.core.checks import check_probability
+from funcnet.core.checks import check_fraction
 from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.optim.leaf_rule import counted, jax_leaf, remembered, require_state, whole
 from funcnet.optim.protocol import (
@@ -23,7 +23,14 @@ __all__ = ["AverageState", "average"]
 
 
 class AverageState(NamedTuple):
-    """State of `average`: the count of steps, the averaged parameters, the inner state."""
+    """State of `average`: the count of steps, the averaged parameters, the inner state.
+
+    Example:
+        >>> optimizer = optim.average(optim.sgd(1.0), decay=0.5)
+        >>> state = optimizer.init(jnp.array([2.0]))
+        >>> state._fields, state.average.tolist()
+        (('step', 'average', 'inner'), [2.0])
+    """
 
     step: Array
     average: PyTree
@@ -72,7 +79,7 @@ def average(
     """
     require_optimizer("average", optimizer)
     if decay is not None and not callable(decay):
-        if_known(check_probability, "decay", decay)
+        if_known(check_fraction, "decay", decay)
     start, every = whole("start", start, at_least=0), whole("every", every)
     inner_update = with_extra(optimizer.update)
 

@@ -39,7 +39,18 @@ _FROZEN = stateless(
 
 
 class Groups(ShapedTransformation):
-    """An optimizer made by `groups`, `mask` or `freeze`; it can say who gets what."""
+    """An optimizer made by `groups`, `mask` or `freeze`; it can say who gets what.
+
+    Example:
+        >>> optimizer = optim.groups({"*.bias": optim.sgd(0.1), "*": optim.adam(1e-3)})
+        >>> isinstance(optimizer, optim.Groups)
+        True
+        >>> print(optimizer.describe({"layer": {"weight": jnp.ones((2, 3)), "bias": jnp.ones(2)}}))
+        *.bias: lr=0.1, 1 array, 2 numbers
+          layer.bias (2,)
+        *: lr=0.001, betas=(0.9, 0.999), eps=1e-08, 1 array, 6 numbers
+          layer.weight (2, 3)
+    """
 
     members: Mapping[str, GradientTransformation]
 

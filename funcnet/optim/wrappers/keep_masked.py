@@ -30,6 +30,12 @@ class MaskedState(NamedTuple):
         amount: which the masks were made for; None for masks that were given.
         masks: a tree like the parameters: booleans, false for what is zero; None for what has no mask.
         inner: the state of the optimizer inside.
+
+    Example:
+        >>> optimizer = optim.keep_masked(optim.sgd(1.0), {"w": jnp.array([True, False])})
+        >>> state = optimizer.init({"w": jnp.array([3.0, 4.0])})
+        >>> state.masks["w"].tolist()
+        [True, False]
     """
 
     step: Array
@@ -51,7 +57,7 @@ def keep_masked(
     their gradients, so that its moments of them fade, norms for clipping leave them out, and weight decay does
     nothing to them. Let `keep_masked` be the outermost wrapper, around `lookahead`, `master_copy`, `groups`,
     clipping and the like: what is put around it may move what it holds. An average that the optimizer inside keeps
-    (`average`, `schedule_free`) remembers what was not masked yet: give it to ``compression.apply_masks`` with
+    (`average`, `schedule_free_sgd`) remembers what was not masked yet: give it to ``compression.apply_masks`` with
     ``state.masks`` before it is evaluated. The masks are part of the state: saved with
     it, and resumed.
 

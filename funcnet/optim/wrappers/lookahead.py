@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
-from funcnet.core.checks import check_probability
+from funcnet.core.checks import check_fraction
 from funcnet.optim.leaf_rule import (
     is_gradient,
     jax_leaf,
@@ -30,7 +30,13 @@ __all__ = ["LookaheadState", "lookahead"]
 
 
 class LookaheadState(NamedTuple):
-    """State of `lookahead`: steps since the slow parameters moved, those parameters, the inner state."""
+    """State of `lookahead`: steps since the slow parameters moved, those parameters, the inner state.
+
+    Example:
+        >>> state = optim.lookahead(optim.sgd(1.0), k=5).init(jnp.array([4.0]))
+        >>> state._fields
+        ('step', 'slow', 'inner')
+    """
 
     step: Array
     slow: PyTree
@@ -67,7 +73,7 @@ def lookahead(
     Reference: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", NeurIPS 2019
     """
     k = whole("k", k)
-    if_known(check_probability, "alpha", alpha)
+    if_known(check_fraction, "alpha", alpha)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> LookaheadState:

@@ -17,7 +17,13 @@ __all__ = ["LossScaleState", "loss_scale", "scale_loss"]
 
 
 class LossScaleState(NamedTuple):
-    """State of `loss_scale`: the scale, good steps since it changed, steps skipped, the inner."""
+    """State of `loss_scale`: the scale, good steps since it changed, steps skipped, the inner.
+
+    Example:
+        >>> state = optim.loss_scale(optim.sgd(1.0), init_scale=8.0).init(jnp.ones(1))
+        >>> state._fields, float(state.scale)
+        (('scale', 'good_steps', 'skipped', 'inner'), 8.0)
+    """
 
     scale: Array
     good_steps: Array

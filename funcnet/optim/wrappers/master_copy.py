@@ -19,7 +19,13 @@ __all__ = ["MasterState", "master_copy"]
 
 
 class MasterState(NamedTuple):
-    """State of `master_copy`: the parameters in high precision, the inner state."""
+    """State of `master_copy`: the parameters in high precision, the inner state.
+
+    Example:
+        >>> state = optim.master_copy(optim.sgd(1e-3)).init(jnp.ones(1, jnp.bfloat16))
+        >>> state.master.dtype.name
+        'float32'
+    """
 
     master: PyTree
     inner: PyTree

@@ -34,6 +34,11 @@ class PackedState(NamedTuple):
 
     The inner optimizer's pytrees have a list of buffers for each dtype under ``"packed"``, and the
     large leaves by their dotted paths under ``"alone"``.
+
+    Example:
+        >>> state = optim.packed(optim.adam(1e-3)).init({"w": jnp.ones((3, 2)), "b": jnp.ones(3)})
+        >>> state._fields
+        ('begin', 'inner')
     """
 
     begin: Array

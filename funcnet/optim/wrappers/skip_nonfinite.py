@@ -13,7 +13,14 @@ __all__ = ["SkipState", "skip_nonfinite"]
 
 
 class SkipState(NamedTuple):
-    """State of `skip_nonfinite`: steps skipped in all, and in a row; the inner state."""
+    """State of `skip_nonfinite`: steps skipped in all, and in a row; the inner state.
+
+    Example:
+        >>> state = optim.skip_nonfinite(optim.sgd(1.0)).init(jnp.zeros(1))
+        >>> updates, state = optim.skip_nonfinite(optim.sgd(1.0)).update(jnp.array([jnp.nan]), state)
+        >>> state._fields, int(state.skipped)
+        (('skipped', 'in_a_row', 'inner'), 1)
+    """
 
     skipped: Array
     in_a_row: Array

@@ -41,6 +41,11 @@ class DiLoCoState(NamedTuple):
         anchor: the parameters from which all replicas went on then, in 32 bits at least.
         inner: the state of the inner optimizer, another one in each replica.
         outer: the state of the outer optimizer.
+
+    Example:
+        >>> state = fn.parallel.diloco(optim.sgd(0.1), every=50).init(jnp.ones(2))
+        >>> int(state.step), state.anchor.tolist()
+        (0, [1.0, 1.0])
     """
 
     step: Array

@@ -30,6 +30,11 @@ class PowerSGDState(NamedTuple):
     Attributes:
         error: what was lost of this device's own gradients so far, in the shape of the parameter.
         q: *Q* of the latest step, ``(matrices, columns, rank)``, where the next power iteration starts.
+
+    Example:
+        >>> state = fn.parallel.powersgd(rank=2).init({"weight": jnp.ones((64, 32)), "bias": jnp.ones(64)})
+        >>> {path: q.shape for path, q in state.q.items()}
+        {'weight': (1, 32, 2)}
     """
 
     error: dict[str, Array]

@@ -26,6 +26,11 @@ class JobProcess:
         index: its rank, from 0.
         count: how many processes there are.
         restart: how often the launcher has started the job again.
+
+    Example:
+        >>> process = fn.parallel.JobProcess(index=1, count=4, restart=0)
+        >>> process.index, process.count
+        (1, 4)
     """
 
     index: int = 0
@@ -52,7 +57,7 @@ def start(
     """Join the job that this process belongs to; a process alone does nothing.
 
     Call it once, before anything that makes arrays or asks for devices. What is not given comes from the variables
-    of ``python -m funcnet.parallel.launch``, SLURM, Kubernetes, Open MPI or PMI (see `find_variables`).
+    of ``python -m funcnet.parallel.launch``, SLURM, Kubernetes, Open MPI or PMI.
 
     From then on the job ends as a whole: an error that nobody catches, an exit code, a kill or a stuck step in one
     process is printed once, with its rank, and ends all of them. On a cluster this takes two ports of process 0,

@@ -42,6 +42,13 @@ class Collective:
         is_backward: whether the backward pass asks for it.
         line: the line of Python that caused it, ``"file.py:12"``: the innermost outside of funcnet.
         operation: JAX's operation that caused it, such as ``dot_general``.
+
+    Example:
+        >>> mesh = fn.parallel.mesh(data=-1)
+        >>> step = jax.jit(lambda x: x.sum())
+        >>> plan = fn.parallel.plan(step, jax.device_put(jnp.ones(8), fn.parallel.batch_sharding(mesh)))
+        >>> all(isinstance(found, fn.parallel.Collective) for found in plan.collectives)
+        True
     """
 
     kind: str

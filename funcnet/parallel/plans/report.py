@@ -34,6 +34,12 @@ class Plan:
         collectives: what devices send each other, those that send most first.
         warnings: what looks wrong, in words.
         compiled: the compiled step, to be called like the step itself: it need not be compiled again.
+
+    Example:
+        >>> step = jax.jit(lambda weight, x: weight - 0.1 * (x.T @ x), donate_argnums=0)
+        >>> plan = fn.parallel.plan(step, jnp.ones((4, 4)), jnp.ones((8, 4)))
+        >>> plan.arguments, plan.aliased, plan.devices
+        ({'weight': 64, 'x': 128}, 64, 1)
     """
 
     devices: int

@@ -37,6 +37,18 @@ class Loop:
         reason: why an observer stopped it.
         first: whether this process draws and writes.
         reported: what observers found at this step, for logs; see `report`.
+
+    Example:
+        >>> class Report(fn.training.Observer):
+        ...     def on_end(self, loop):
+        ...         print(f"{loop.step} steps, {loop.samples} samples")
+        >>> net, optimizer = fn.functionalize(nn.Linear(4, 2)), optim.sgd(0.5)
+        >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
+        >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
+        >>> batches = [{"x": jnp.eye(4), "y": jnp.array([0, 1, 0, 1])}]
+        >>> run, history = fn.training.fit(
+        ...     objective, optimizer, run, batches, epochs=2, observers=[Report()], progress=False)
+        2 steps, 8 samples
     """
 
     run: TrainState
@@ -61,7 +73,7 @@ class Loop:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The means of the training metrics since this observer read them last, and what observers `measure`.
+        """The means of the training metrics since this observer read them last, and what `Observer.measure` returned.
 
         Reading waits for the device; what no one reads costs nothing.
         """

@@ -89,7 +89,8 @@ class EarlyStop(Observer):
     Args:
         monitor: the metric, as records have it: ``"eval/loss"``, ``"train/accuracy"``.
         patience: stop when so many evaluations in a row (or epochs, of a training metric) brought nothing better.
-        mode: ``"min"`` or ``"max"``: which values are good; see `Monitor`.
+        mode: ``"min"`` or ``"max"``: which values are good; without it ``"min"`` for what is named like a loss, an
+            error, a perplexity, a distance or a cost.
         min_delta: by how much a value has to beat the best one.
         nan: whether a metric that is NaN stops the run at once. If not, it counts as no better.
         every: look at the training metrics at multiples of so many steps, too, and stop where one of them is not

@@ -32,7 +32,8 @@ class KeepBest(Observer):
         monitor: the metric, as records have it: ``"eval/loss"``, ``"eval/accuracy"``.
         folder: of its own, such as ``"runs/a/best"``; None: in memory. A run that begins at step 0
             moves what it finds there into a folder within, ``earlier-1``, ``earlier-2`` ...
-        mode: ``"min"`` or ``"max"``: which values are good; see `Monitor`.
+        mode: ``"min"`` or ``"max"``: which values are good; without it ``"min"`` for what is named like a loss, an
+            error, a perplexity, a distance or a cost.
         min_delta: by how much a value has to beat the best one.
 
     Attributes:

@@ -34,7 +34,8 @@ class CSVLog(Log):
 
     Args:
         path: of the file.
-        every: see `Log`.
+        every: how many steps lie between two readings of the training metrics; None: as the history has them, at the
+            end of each epoch and at evaluations.
 
     Raises:
         OSError: raised by `fit`, the file cannot be written.
@@ -124,7 +125,8 @@ class JSONLog(Log):
 
     Args:
         path: of the file, often ``.jsonl``.
-        every: see `Log`.
+        every: how many steps lie between two readings of the training metrics; None: as the history has them, at the
+            end of each epoch and at evaluations.
 
     Raises:
         OSError: raised by `fit`, the file cannot be written.

@@ -28,7 +28,8 @@ class LivePlot(Log):
 
     Args:
         path: of the file, ``.png``, ``.svg`` or ``.pdf``; None: the notebook alone.
-        every: see `Log`. None draws records only: epochs and evaluations.
+        every: how many steps lie between two readings of the training metrics. None draws records only: epochs and
+            evaluations.
         names: patterns of what to draw, as logs name it; ``"lr"`` or ``"gradient_norm*"`` add what others report.
         seconds: between two drawings, at least.
         log: metrics on a logarithmic scale, such as ``"loss"``.

@@ -43,7 +43,8 @@ class TensorBoardLog(Log):
 
     Args:
         folder: of this run.
-        every: see `Log`.
+        every: how many steps lie between two readings of the training metrics; None: as the history has them, at the
+            end of each epoch and at evaluations.
         histograms: which parameters have their values shown as histograms at each evaluation, or after each epoch
             where there is none: a pattern of dotted paths, or several; ``"*"`` is all.
         settings: more of them, such as ``{"width": 128, "data": "digits"}``.

@@ -29,6 +29,16 @@ class LinearProbe(NamedTuple):
         train_score: the same on those that it was fitted to.
         weight: ``(D, C)``.
         bias: ``(C,)``.
+
+    Example:
+        >>> net = fn.functionalize(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3)))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> x = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
+        >>> samples = data.ArrayDataset({"image": x, "label": (x[:, 0] > 0).astype(int)})
+        >>> batches = data.DataLoader(samples, batch_size=20)
+        >>> probe = fn.training.linear_probe(net, params, state, "0", batches, batches)["0"]
+        >>> probe.weight.shape, probe.score > 0.9
+        ((8, 2), True)
     """
 
     score: float

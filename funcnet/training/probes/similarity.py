@@ -35,6 +35,14 @@ class CKA:
         rows: paths of layers.
         columns: likewise, of the other model if there is one.
         batches: how many batches it is the mean over.
+
+    Example:
+        >>> net = fn.functionalize(nn.Sequential(nn.Linear(3, 8), nn.Tanh()))
+        >>> params, state = net.init(jax.random.key(0))
+        >>> batches = [jax.random.normal(key, (32, 3)) for key in jax.random.split(jax.random.key(1), 4)]
+        >>> found = fn.training.cka(net, params, state, "*", batches)
+        >>> found.rows, found.values.shape, found.batches
+        (('0', '1'), (2, 2), 4)
     """
 
     values: np.ndarray

@@ -28,6 +28,15 @@ class BatchSizeSearch:
         limit: the bytes that a step may use, or None where steps were run until memory ended.
         needed: the bytes of a step by size; None where it is not known.
         fitting: by size, whether it fits.
+
+    Example:
+        >>> net, optimizer = fn.functionalize(nn.Linear(1024, 2)), optim.sgd(0.1)
+        >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
+        >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
+        >>> batch = {"x": np.ones((4, 1024), np.float32), "y": np.zeros(4, np.int32)}
+        >>> found = fn.training.find_batch_size(objective, optimizer, run, batch, limit=2**20)
+        >>> found.fitting[found.size], found.limit
+        (True, 1048576)
     """
 
     size: int

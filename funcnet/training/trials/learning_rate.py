@@ -36,6 +36,15 @@ class RateSearch:
         losses: of the batch that each was tried on, before its step.
         smooth: the losses, each averaged with its neighbours.
         suggestion: the rate where the smooth loss falls fastest; None if it never falls.
+
+    Example:
+        >>> net, optimizer = fn.functionalize(nn.Linear(4, 2)), optim.adam()
+        >>> run = fn.training.TrainState.create(net, optimizer, jax.random.key(0))
+        >>> objective = fn.training.supervised(net, F.cross_entropy, inputs="x", targets="y")
+        >>> batches = [{"x": jnp.eye(4), "y": jnp.array([0, 1, 0, 1])}]
+        >>> found = fn.training.find_learning_rate(objective, optimizer, run, batches, high=10.0)
+        >>> len(found.rates) == len(found.losses) == len(found.smooth)
+        True
     """
 
     rates: np.ndarray

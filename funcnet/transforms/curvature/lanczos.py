@@ -20,6 +20,12 @@ class Lanczos(NamedTuple):
         vectors: the Ritz vectors as rows, shape ``(m, n)``.
         weights: the squared first components of the tridiagonal matrix's eigenvectors, shape
             ``(m,)``: the weights of Gauss quadrature for the spectral density.
+
+    Example:
+        >>> matvec = lambda v: jnp.array([1.0, 2.0, 4.0]) * v
+        >>> found = transforms.lanczos(matvec, jnp.zeros(3), jax.random.key(0), 3)
+        >>> found.vectors.shape, round(float(found.weights.sum()), 3)
+        ((3, 3), 1.0)
     """
 
     eigenvalues: Array

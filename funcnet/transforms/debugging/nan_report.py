@@ -14,6 +14,13 @@ class Site:
         path: the innermost ``jax.named_scope`` around it: of a funcnet model, the module's path.
         backward: whether it belongs to the backward pass.
         source: the user's line that asked for it.
+
+    Example:
+        >>> blames = []
+        >>> guarded = transforms.jit(transforms.nan_guard(lambda x: 1 / x, blames.append))
+        >>> _ = guarded(jnp.zeros(2)), jax.effects_barrier()
+        >>> blames[0].site.operation, blames[0].site.backward
+        ('div', False)
     """
 
     operation: str
@@ -33,6 +40,13 @@ class Blame:
         turn: the turn of the innermost loop around the site, or ``None``.
         step: the step that ``nan_guard`` was told to report, or ``None``.
         note: why there is no site.
+
+    Example:
+        >>> blames = []
+        >>> guarded = transforms.jit(transforms.nan_guard(jnp.log, blames.append))
+        >>> _ = guarded(jnp.array([1.0, -1.0])), jax.effects_barrier()
+        >>> blames[0].kind, blames[0].argument, blames[0].site.operation
+        ('NaN', '', 'log')
     """
 
     kind: str

@@ -78,11 +78,19 @@ def value_and_grad(
 
     @wraps(fun)
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        pattern, moving, constants = split(pick(args, argnums), wrt)
+        chosen = pick(args, argnums)
+        _check_holds_arrays(chosen)
+        pattern, moving, constants = split(chosen, wrt)
 
         def one_batch(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, list[Any]]:
             def of_moving(moving: list[Any]) -> Any:
-                return fun(*replace(args, argnums, pattern.join(moving, constants)), **kwargs)
+                output = fun(*replace(args, argnums, pattern.join(moving, constants)), **kwargs)
+                if isinstance(output, tuple) and not has_aux:
+                    raise TypeError(
+                        f"the function returned a tuple of {len(output)}, and a loss is one number: where it returns "
+                        "(loss, other), write value_and_grad(fun, has_aux=True)"
+                    )
+                return output
 
             return jax.value_and_grad(of_moving, has_aux=has_aux, holomorphic=holomorphic)(moving)
 
@@ -93,6 +101,16 @@ def value_and_grad(
         return value, pattern.fill(gradient)
 
     return value_and_gradient
+
+
+def _check_holds_arrays(chosen: Any) -> None:
+    """Refuse a model in place of its parameters: it holds none, so that its gradient would be ``None``."""
+    for value in chosen if isinstance(chosen, tuple) else (chosen,):
+        if callable(value) and jax.tree.leaves(value) == [value]:
+            raise TypeError(
+                f"derivatives are with respect to arrays; got {type(value).__name__}, which holds none: write a "
+                "function of the parameters, grad(loss)(params, ...)"
+            )
 
 
 def grad(

@@ -32,6 +32,12 @@ class Ensemble(NamedTuple):
         init: ``init(key) -> (params, state)``, each leaf with a leading axis of models.
         apply: ``apply(params, state, *args, key=None, **kwargs) -> (outputs, state)``; all models
             see the same arguments, and each draws from a key of its own.
+
+    Example:
+        >>> models = transforms.ensemble(fn.functionalize(nn.Linear(3, 2)), 4)
+        >>> params, state = models.init(jax.random.key(0))
+        >>> models.apply(params, state, jnp.ones((5, 3)))[0].shape
+        (4, 5, 2)
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]

@@ -265,7 +265,7 @@ def test_in_a_loader_with_worker_processes(image):
     ("sample", "entry"), [({"image": np.zeros((4, 4))}, "'image'"), ((np.zeros((4, 4)), 1), "0")]
 )
 def test_a_transform_of_images_that_is_given_a_sample_says_what_to_write(sample, entry):
-    loader = data.DataLoader([sample], transforms=[augment.RandomHorizontalFlip()])
+    loader = data.DataLoader([sample], transforms=[augment.RandomHorizontalFlip(1.0)])
     with pytest.raises(
         data.SampleError, match=rf"write data\.augment\.On\({entry}, RandomHorizontalFlip"
     ):

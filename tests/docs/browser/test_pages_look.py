@@ -1,4 +1,4 @@
-"""Pages of the site in Chromium, on a wide screen and a phone, light and dark; ``FUNCNET_PICTURES=DIR`` keeps pictures."""
+"""Pages of the site in Chromium, on a wide screen and a phone, light and dark; ``FUNCNET_PICTURES`` keeps pictures."""
 
 import os
 from pathlib import Path

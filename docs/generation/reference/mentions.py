@@ -1,18 +1,18 @@
-"""Names that are no pages of this site: other projects' by the patterns of their pages, arguments, files, built-ins."""
+"""What a name in single backticks means: a page, a method on it, another project's page, or a name that has none."""
 
 import builtins
-import importlib.util
 import inspect
 import re
 from functools import cache
 
 from docs.generation.assemble import ROOT
-from docs.generation.names import PublicName
+from docs.generation.names import PublicName, resolve
 from docs.generation.reference import source
 from docs.generation.reference.docstring import parse
+from docs.generation.reference.members import method_names
 from docs.generation.reference.signature import signature
 
-__all__ = ["elsewhere", "is_known"]
+__all__ = ["elsewhere", "find", "is_known"]
 
 SHORT = {"jnp": "jax.numpy", "np": "numpy", "lax": "jax.lax"}
 TYPES = {"Mesh": "jax.sharding.Mesh", "NamedSharding": "jax.sharding.NamedSharding"}
@@ -23,6 +23,32 @@ PAGES = {
     r"numpy\.[\w.]+": "https://numpy.org/doc/stable/reference/generated/{}.html",
 }
 """Where a project has the page of a name."""
+
+
+def find(written: str, here: PublicName | None = None) -> tuple[PublicName | None, str]:
+    """Find the public name that is meant, and the anchor of a method on its page.
+
+    Args:
+        written: ``Linear``, ``nn.Linear``, ``TrainState.create``, ``compute``.
+        here: in whose docstring it is written.
+    """
+    if here and written in method_names(here):
+        return here, f"#{here.short}.{written}"
+    if found := resolve(written, here.namespace if here else ""):
+        return found, ""
+    owner, _, member = written.rpartition(".")
+    if owner and (found := resolve(owner, here.namespace if here else "")):
+        if member in method_names(found):
+            return found, f"#{found.short}.{member}"
+        if found.kind == "class" and has_attribute(found.value, member):
+            return found, ""
+    return None, ""
+
+
+def has_attribute(cls: type, name: str) -> bool:
+    """Tell whether a class has an attribute, or declares or documents one."""
+    declared = any(name in inspect.get_annotations(c) for c in cls.__mro__)
+    return hasattr(cls, name) or declared or f"    {name}:" in (cls.__doc__ or "")
 
 
 def elsewhere(name: str) -> str | None:
@@ -60,8 +86,10 @@ def _modules() -> set[str]:
     found = set()
     for path in (ROOT / "funcnet").rglob("*.py"):
         dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        found |= {dotted, dotted.removeprefix("funcnet."), path.relative_to(ROOT).as_posix(), path.name}
+        found |= {
+            dotted,
+            dotted.removeprefix("funcnet."),
+            path.relative_to(ROOT).as_posix(),
+            path.name,
+        }
     return found
-
-
-_ = importlib.util
