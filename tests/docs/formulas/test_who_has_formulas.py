@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.docs.formulas_of_docstrings import docstrings, formulas
+from tests.docs.formulas.of_docstrings import docstrings, formulas
 
 SECTION = re.compile(r"\n(Args|Returns|Raises|Example|Attributes):")
 

@@ -8,7 +8,7 @@ import pytest
 
 from docs.formulas.latex import latex, lines
 from tests.browser import Browser, needs_browser
-from tests.docs.formulas_of_docstrings import every_formula, every_latex
+from tests.docs.formulas.of_docstrings import every_formula, every_latex
 
 PAGE = """<!DOCTYPE html><html><head><meta charset="utf-8"><script>
 MathJax = {{

@@ -7,7 +7,7 @@ import pytest
 
 from docs.generation.assemble import DOCS
 from funcnet import optim
-from tests.docs.pages_with_others import run
+from tests.docs.coming_from.pages_with_others import run
 
 
 @pytest.fixture

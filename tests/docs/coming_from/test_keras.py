@@ -8,7 +8,7 @@ import pytest
 
 from docs.generation.assemble import DOCS
 from funcnet import nn
-from tests.docs.pages_with_others import check, run
+from tests.docs.coming_from.pages_with_others import check, run
 
 X = np.sin(np.arange(2 * 5 * 8, dtype=np.float32)).reshape(2, 5, 8)
 IMAGES = np.sin(np.arange(2 * 3 * 6 * 6, dtype=np.float32)).reshape(2, 3, 6, 6)

@@ -10,7 +10,7 @@ import pytest
 import funcnet as fn
 from docs.generation.assemble import DOCS
 from funcnet import nn
-from tests.docs.pages_with_others import check, run
+from tests.docs.coming_from.pages_with_others import check, run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs
 X = np.sin(np.arange(2 * 5 * 8, dtype=np.float32)).reshape(2, 5, 8)

@@ -7,7 +7,7 @@ import pytest
 from docs.formulas.latex import latex, lines
 from docs.formulas.parse import NotAFormulaError, parse
 from docs.formulas.recognize import SIGNS, is_formula
-from tests.docs.formulas_of_docstrings import docstrings, every_formula, literals
+from tests.docs.formulas.of_docstrings import docstrings, every_formula, literals
 
 INLINE = {
     "y = x Wᵀ + b": r"y = x\,W^{\top} + b",
