@@ -13,7 +13,6 @@ out, and so is one that cannot take the model, with the reason.
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ import torch
 import funcnet as fn
 from benchmarks import export_native, export_ours, export_torch
 from benchmarks.export_models import MODELS, Pair, make
-from benchmarks.interleave import interleave, table
+from benchmarks.interleave import choose_clock, interleave, table
 from benchmarks.results_file import ResultsFile, add_json_argument
 
 SIDES = export_ours.SIDES | export_native.SIDES | export_torch.SIDES
@@ -63,9 +62,8 @@ def main() -> None:
     parser.add_argument("--one-core", action="store_true", help="processor time on one core")
     add_json_argument(parser)
     args = parser.parse_args()
-    said = "processor time on one core" if args.one_core else "wall clock"
+    clock, said = choose_clock(args.one_core)
     results = ResultsFile(args.json, "export", said)
-    clock = time.process_time if args.one_core else time.perf_counter
     threads = 1 if args.one_core else 2
     os.sched_setaffinity(
         0, sorted(os.sched_getaffinity(0))[:threads]

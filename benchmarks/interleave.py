@@ -1,12 +1,13 @@
 """Fair timing on a shared machine: the sides take turns, and the ratio of medians is what counts."""
 
 import gc
+import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["interleave", "table"]
+__all__ = ["choose_clock", "interleave", "table"]
 
 
 def interleave(
@@ -59,3 +60,16 @@ def table(
             f"  {name:<{width}}  {seconds * 1e3:9.3f} ms  {seconds / medians[reference]:6.2f}{memory}"
         )
     return "\n".join(lines)
+
+
+def choose_clock(one_core: bool) -> tuple[Callable[[], float], str]:
+    """Return the clock that measures, and what it is called in results; call it before any side starts its threads.
+
+    Args:
+        one_core: hold this process to one core and count the processor's time, for a machine that others use.
+    """
+    if not one_core:
+        return time.perf_counter, "wall clock"
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return time.process_time, "processor time on one core"

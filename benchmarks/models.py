@@ -9,13 +9,11 @@ memory is kept for all of them (`fn.keep_memory`), and the ratio to the referenc
 
 import argparse
 import importlib
-import os
 import statistics
-import time
 from collections.abc import Callable
 
 import funcnet as fn
-from benchmarks.interleave import interleave, table
+from benchmarks.interleave import choose_clock, interleave, table
 from benchmarks.models_data import SHAPES, batch
 from benchmarks.results_file import ResultsFile, add_json_argument
 
@@ -95,12 +93,8 @@ def main() -> None:
     parser.add_argument("--one-core", action="store_true", help="processor time on one core")
     add_json_argument(parser)
     args = parser.parse_args()
-    said = "processor time on one core" if args.one_core else "wall clock"
+    clock, said = choose_clock(args.one_core)
     results = ResultsFile(args.json, "models", said)
-    clock = time.process_time if args.one_core else time.perf_counter
-    if args.one_core:  # before any side starts its threads
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        os.environ["OMP_NUM_THREADS"] = "1"
     fn.keep_memory()
     for row in args.only:
         sides = sides_of(row, args.sides)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import funcnet as fn
-from benchmarks.interleave import interleave
+from benchmarks.interleave import choose_clock, interleave
 from benchmarks.results_file import ResultsFile, add_json_argument
 from funcnet import optim
 
@@ -104,12 +104,8 @@ def main() -> None:
     parser.add_argument("--one-core", action="store_true", help="processor time on one core")
     add_json_argument(parser)
     args = parser.parse_args()
-    said = "processor time on one core" if args.one_core else "wall clock"
+    clock, said = choose_clock(args.one_core)
     results = ResultsFile(args.json, "optimizers", said)
-    clock = time.process_time if args.one_core else time.perf_counter
-    if args.one_core:  # before any side starts its threads
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        os.environ["OMP_NUM_THREADS"] = "1"
     # PyTorch's threads would otherwise spin on after its turn and slow down the side that follows.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     fn.keep_memory()

@@ -5,8 +5,6 @@ donation, use Adam, and take turns; the bar is a ratio of 1.05.
 """
 
 import argparse
-import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import funcnet as fn
-from benchmarks.interleave import interleave, table
+from benchmarks.interleave import choose_clock, interleave, table
 from benchmarks.results_file import ResultsFile, add_json_argument
 from funcnet import functional as F
 from funcnet import nn, optim
@@ -92,17 +90,15 @@ def main() -> None:
     parser.add_argument("--one-core", action="store_true", help="processor time on one core")
     add_json_argument(parser)
     args = parser.parse_args()
-    said = "processor time on one core" if args.one_core else "wall clock"
+    clock, said = choose_clock(args.one_core)
     results = ResultsFile(args.json, "step_overhead", said)
-    if args.one_core:  # before JAX starts its threads
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     fn.keep_memory()
     x, y = jnp.ones((BATCH, WIDTH)), jnp.zeros((BATCH, WIDTH))
     for depth in args.depths:
         medians = interleave(
             {"hand-written JAX": plain_side(depth, x, y), "funcnet": funcnet_side(depth, x, y)},
             rounds=args.rounds,
-            clock=time.process_time if args.one_core else time.perf_counter,
+            clock=clock,
         )
         title = f"{depth} linear layers of {WIDTH}, Adam, batch {BATCH}"
         print(table(title, medians, "hand-written JAX"))

@@ -13,6 +13,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,17 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-NEEDED = ("sphinx", "myst_nb", "furo", "nbclient", "sphinx_copybutton", "sphinx_design")
+NEEDED = (
+    "sphinx",
+    "myst_nb",
+    "furo",
+    "nbclient",
+    "ipykernel",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx-mathjax-offline",
+)
+"""What is imported, of the extra `docs`."""
 
 
 def html(source: Path, target: Path, processes: int, strict: bool) -> None:
@@ -75,6 +86,9 @@ def build(out: Path, only: list[str] | None, execute: bool, processes: int) -> P
 
     room = assemble.BUILD / ("work" if only is None else "work-preview")
     pages = timed("pages", lambda: assemble.collect(only))
+    folders = {name.split("/")[0] for name in pages if "/" in name}
+    if unknown := sorted(set(only or ()) - folders):
+        sys.exit(f"no pages in {', '.join(unknown)}: --only takes names of folders in docs")
     pages = timed("executed", lambda: executing.execute_all(pages, processes, execute))
     assemble.write(room / "source", pages)
     timed("site", lambda: html(room / "source", room / "html", processes, strict=only is None))
@@ -83,6 +97,16 @@ def build(out: Path, only: list[str] | None, execute: bool, processes: int) -> P
     (room / "html" / "llms.txt").write_text(text)
     timed("links", lambda: check(room / "html", strict=only is None))
     return publish(room / "html", out, funcnet.__version__)
+
+
+def make_writable(out: Path) -> None:
+    """Make the folder of the site; exit where nothing can be written, before the minutes that a build takes."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        sys.exit(f"the site cannot be written to {out}: {error}")
 
 
 def main() -> None:
@@ -105,10 +129,13 @@ def main() -> None:
         for name in ("work", "work-preview", "executed"):
             shutil.rmtree(BUILD / name, ignore_errors=True)
     out = args.out or BUILD / ("site" if args.only is None else "preview")
+    make_writable(out)
     try:
         place = build(out, args.only, not args.no_execute, args.j)
     except PageFailedError as error:
         sys.exit(f"pages failed:\n\n{error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped: the site that was there is as it was")
     print(f"open {place / 'index.html'}")
 
 

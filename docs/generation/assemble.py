@@ -25,7 +25,7 @@ GENERATORS = {
 KINDS = {".md", ".ipynb", ".rst", ".png", ".svg", ".jpg", ".gif"}
 """What belongs to pages."""
 
-NOT_PAGES = {"_build", "theme", "generation", "extensions"}
+NOT_PAGES = {"_build", "theme", "generation", "extensions", "formulas"}
 
 
 def collect(only: Iterable[str] | None = None) -> dict[str, bytes]:

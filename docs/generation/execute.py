@@ -23,7 +23,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from docs.generation.assemble import BUILD, ROOT
-from docs.generation.cells import is_executed, read_cells, split_front_matter
+from docs.generation.cells import PageError, is_executed, read_cells, split_front_matter
 
 __all__ = ["NOTEBOOKS", "PageFailedError", "execute", "execute_all", "to_notebook"]
 
@@ -102,7 +102,7 @@ def execute_all(
         execute: whether to run what is not kept from an earlier build.
 
     Raises:
-        PageFailedError: some pages failed; the message has them all.
+        PageFailedError: some pages failed or are not written as they must be; the message has them all.
     """
     chosen = {name for name, content in pages.items() if is_executed(name, content)}
     finished = {name: content for name, content in pages.items() if name not in chosen}
@@ -111,7 +111,7 @@ def execute_all(
     def run(name: str) -> None:
         try:
             notebook = _with_outputs(name, pages[name], execute)
-        except PageFailedError as error:
+        except (PageFailedError, PageError) as error:
             failed.append(str(error))
         else:
             finished[str(Path(name).with_suffix(".ipynb"))] = nbformat.writes(notebook).encode()

@@ -156,6 +156,7 @@ def resolve(written: str, namespace: str = "") -> PublicName | None:
 
 
 def _listed() -> Iterable[str]:
+    """Read the list that a test holds to be what the package shows: the site has the names that users can rely on."""
     return (ROOT / "tests/meta/public_api.txt").read_text().split()
 
 

@@ -1,8 +1,8 @@
 """Make the pages that say what each public name of another library is called here.
 
 The tables are written by people, in ``docs/coming_from/names``; here every name of funcnet in them becomes a link to
-its page in the reference. `table` reads them, and ``tests/docs/coming_from/test_names_of_others.py`` compares them with the
-installed libraries.
+its page in the reference. `table` reads them, and ``tests/docs/coming_from/test_names_of_others.py``
+compares them with the installed libraries.
 """
 
 from docs.generation.assemble import DOCS
