@@ -123,13 +123,14 @@ def main() -> None:
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         sys.exit(f'{", ".join(missing)} not installed: pip install -e ".[docs]"')
     from docs.generation.assemble import BUILD
-    from docs.generation.execute import PageFailedError
 
     if args.clean:
         for name in ("work", "work-preview", "executed"):
             shutil.rmtree(BUILD / name, ignore_errors=True)
     out = args.out or BUILD / ("site" if args.only is None else "preview")
     make_writable(out)
+    from docs.generation.execute import PageFailedError
+
     try:
         place = build(out, args.only, not args.no_execute, args.j)
     except PageFailedError as error:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from docs import build
 from docs.generation.links import Links
 from docs.generation.publish import publish, versions
 from docs.generation.repository import ROOT
@@ -19,6 +20,44 @@ def html(folder, **pages):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"<html><body>{text}</body></html>")
     return folder
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+def told(monkeypatch, *words):
+    """What a build that ends at once says."""
+    monkeypatch.setattr(sys, "argv", ["build", *words])
+    with pytest.raises(SystemExit) as ended:
+        build.main()
+    return ended.value.code
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(build, "NEEDED", ("json", "no_such_package"))
+    assert told(monkeypatch) == 'no_such_package not installed: pip install -e ".[docs]"'
+
+
+def test_a_place_that_cannot_be_written_is_told_of_before_anything_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "NEEDED", ())
+    monkeypatch.setattr(build, "build", None)
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "site"):
+        assert told(monkeypatch, "--out", str(place)).startswith("the site cannot be written to")
+
+
+def test_a_build_that_is_stopped_leaves_the_site(monkeypatch, tmp_path):
+    pytest.importorskip("nbclient")
+
+    def stops(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "NEEDED", ())
+    monkeypatch.setattr(build, "build", stops)
+    before = publish(html(tmp_path / "built", index="one"), tmp_path / "site", "1.0")
+    said = told(monkeypatch, "--out", str(tmp_path / "site"))
+    assert said == "stopped: the site that was there is as it was"
+    assert "one" in (before / "index.html").read_text()
 
 
 # ---- links ---------------------------------------------------------------------------------------
@@ -167,9 +206,11 @@ def test_a_cell_that_fails_is_named(tmp_path):
     pages = {
         "howto/a.md": page("x = 1", "y = 1\nx / 0"),
         "howto/b.md": page("import no_such_package"),
+        "howto/c.md": "```{code-cell} python\nx = 1\n",
     }
     said = executed(tmp_path, pages)
     assert "howto/a.md, code cell 2 raised ZeroDivisionError: division by zero" in said
     assert "    x / 0" in said
     assert "howto/b.md, code cell 1 needs a package that is not installed" in said
+    assert "howto/c.md, line 1: the cell is not closed" in said
     assert "Traceback" not in said
