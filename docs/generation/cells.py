@@ -56,7 +56,7 @@ def read_cells(path: str | Path, content: bytes | None = None) -> list[Cell]:
     """
     path = Path(path)
     text = (path.read_bytes() if content is None else content).decode()
-    return _of_notebook(text) if path.suffix == ".ipynb" else _of_markdown(text, path.name)
+    return _of_notebook(text) if path.suffix == ".ipynb" else _of_markdown(text, path.as_posix())
 
 
 def split_front_matter(text: str) -> tuple[str, str]:
