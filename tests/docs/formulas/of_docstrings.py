@@ -4,7 +4,7 @@ import inspect
 import re
 from functools import cache
 
-from docs.formulas.parse import NotAFormulaError, parse
+from docs.formulas.parse import parse
 from docs.formulas.recognize import is_formula, letters
 from docs.generation.names import public_names
 
@@ -54,11 +54,3 @@ def every_latex():
         roles |= {" ".join(each.split()) for each in ROLE.findall(text)}
         blocks |= {inspect.cleandoc(each[1]) for each in BLOCK.findall(text + "\n")}
     return roles, blocks
-
-
-def converts(text):
-    try:
-        parse(text)
-    except NotAFormulaError:
-        return False
-    return True

@@ -9,7 +9,7 @@ from docs.generation.repository import ROOT
 
 MODULE = "tests.docs.pages.run_page"
 
-ALONE = ("os.environ[", "jax.config.update(", "compilation_cache(")
+ALONE = ("os.environ[", "jax.config.update(", "compilation_cache(", "parallel.start(")
 """What changes a process for good: pages that have it in their code run in one of their own."""
 
 AS_USERS_RUN = {
