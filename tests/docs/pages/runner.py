@@ -12,6 +12,9 @@ MODULE = "tests.docs.pages.run_page"
 ALONE = ("os.environ[", "jax.config.update(", "compilation_cache(", "parallel.start(")
 """What changes a process for good: pages that have it in their code run in one of their own."""
 
+MOST_PAGES = 15
+"""Of one process, which holds every program that its pages compiled."""
+
 AS_USERS_RUN = {
     name: value
     for name, value in os.environ.items()
@@ -20,15 +23,18 @@ AS_USERS_RUN = {
 
 
 class Runner:
-    """Runs pages; the process is started with the first, and anew after one that ended it."""
+    """Runs pages; the process is started with the first, anew after one that ended it and after `MOST_PAGES`."""
 
     def __init__(self):
-        self.process = None
+        self.process, self.pages = None, 0
 
     def run(self, path):
         """Run a page; return what `run_page` says of it."""
+        if self.pages == MOST_PAGES:
+            self.close()
         if self.process is None:
-            self.process = self._started()
+            self.process, self.pages = self._started(), 0
+        self.pages += 1
         try:
             self.process.stdin.write(f"{path}\n")
             self.process.stdin.flush()
