@@ -8,8 +8,9 @@ _SAVE = (
 )
 _INITIALIZER = (
     "an initializer is a value, given to the array that it fills: "
-    "self.weight = nn.Parameter(shape, nn.init.{short}())"
+    "self.weight = nn.Parameter(shape, nn.init.{short}({given}))"
 )
+_GIVEN = {"constant": "value", "sparse": "sparsity"}
 
 OF_PACKAGES: dict[str, dict[str, str]] = {
     "funcnet": {
@@ -31,8 +32,10 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         "functional": "fn.functional: from funcnet import functional as F",
         "DataParallel": "fn.parallel.batch_sharding(mesh) spreads a batch; jax.jit does the rest",
         **dict.fromkeys(
-            ("modules", "parallel", "common_types", "grad"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
+            ("modules", "common_types"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
         ),
+        "parallel": "fn.parallel",
+        "grad": "jax.vjp(F.conv2d, x, weight)[1](g) gives both gradients of a convolution",
         "Container": "nn.Sequential, nn.ModuleList and nn.ModuleDict hold modules",
         "NLLLoss2d": "nn.NLLLoss",
         "factory_kwargs": "layers take dtype=; device belongs to the arrays",
@@ -46,7 +49,7 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
             for pool in ("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "fractional_max_pool2d",
                          "fractional_max_pool3d", "max_pool1d", "max_pool2d", "max_pool3d")
         },
-        "grouped_mm": "jax.lax.ragged_dot(x, y, group_sizes)",
+        "grouped_mm": "jax.lax.ragged_dot(x, y, group_sizes); of offsets jnp.diff(offs, prepend=0)",
         **dict.fromkeys(
             ("scaled_mm", "scaled_grouped_mm", "ScalingType", "SwizzleType"),
             "F.float8_matmul, F.float8_linear; fn.compression.float8 makes the layers of a model so",
@@ -80,7 +83,7 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         "data.augment has some for images",
     },
     "funcnet.nn.init": {
-        f"{name}_": _INITIALIZER.format(short=name)
+        f"{name}_": _INITIALIZER.format(short=name, given=_GIVEN.get(name, ""))
         for name in ("constant", "dirac", "eye", "kaiming_normal", "kaiming_uniform", "normal", "ones", "orthogonal",
                      "sparse", "trunc_normal", "uniform", "xavier_normal", "xavier_uniform", "zeros")
     },
