@@ -79,6 +79,16 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         "transforms": "transforms are functions of a sample, a list of them: data.DataLoader(dataset, transforms=[f]); "
         "data.augment has some for images",
     },
+    "funcnet.data.augment": {
+        **dict.fromkeys(
+            ("ToTensor", "PILToTensor", "ToImage"),
+            "samples are NumPy arrays already, images (H, W) or (H, W, C): data.augment.ToFloat() divides by 255, or "
+            "the step does, on the device; give convolutions (N, C, H, W)",
+        ),
+        **dict.fromkeys(("ConvertImageDtype", "ToDtype"), "data.augment.ToFloat()"),
+        "ToPILImage": "images stay NumPy arrays",
+        "Lambda": "any function of a sample is a transform; one with a parameter rng is given a generator",
+    },
     "funcnet.nn.init": {
         f"{name}_": _INITIALIZER.format(short=name)
         for name in ("constant", "dirac", "eye", "kaiming_normal", "kaiming_uniform", "normal", "ones", "orthogonal",
