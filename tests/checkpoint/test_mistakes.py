@@ -45,6 +45,11 @@ MISTAKES = {
         fn.errors.StateDictError,
         r"lack the model's buffers, running_mean, running_var: write .*params, state\)",
     ),
+    "load_weights: params alone as default": (
+        lambda at: checkpoint.load_weights(weights(at), MODEL, strict=False, default=RUN.params),
+        TypeError,
+        r"default is a pair, \(params, state\).*got a dict",
+    ),
     "load_weights into net": (
         lambda at: checkpoint.load_weights(weights(at), NET),
         TypeError,
