@@ -17,9 +17,7 @@ from funcnet.parallel.rules.table import Rules, placed_arrays, placed_outputs
 __all__ = ["batch_sharding", "shard"]
 
 
-def shard(
-    net: Functional, mesh: Mesh, rules: Rules | None = None, *example_inputs: Any
-) -> Functional:
+def shard(net: Functional, mesh: Mesh, rules: Rules, *example_inputs: Any) -> Functional:
     """Return the model with its arrays spread over a mesh as rules say.
 
     Its ``init`` makes every array where it lies: no device ever holds the whole of one that is spread. Its ``apply``
@@ -29,7 +27,7 @@ def shard(
         net: what `functionalize` returned.
         mesh: the devices, with automatic axes: ``parallel.mesh(data=-1, model=2)``.
         rules: globs on the dotted paths of params and state, to places; ``*`` also crosses dots, and the first match
-            wins. What none matches is whole on every device; without rules all is (data parallel). A place is
+            wins. What none matches is whole on every device. A place is
 
             - ``None``: whole on every device;
             - a tuple or a PartitionSpec with an entry for each dimension of the array as its layer declares it: the
@@ -62,7 +60,6 @@ def shard(
             f"shard takes net = fn.functionalize(module) first; got {type(net).__name__}"
         )
     _check_mesh(mesh)
-    rules = {} if rules is None else rules
     if not isinstance(rules, Mapping):
         raise TypeError(
             "rules are patterns of paths and their places, a dict: {'*.weight': 'fsdp'}, or a set of them such as "

@@ -45,6 +45,11 @@ MISTAKES = {
         fn.errors.StateDictError,
         r"lack the model's buffers, running_mean, running_var: write .*params, state\)",
     ),
+    "load_weights of a part, without the star": (
+        lambda at: checkpoint.load_weights(weights(at), MODEL, strict=False, select="0"),
+        ValueError,
+        r"select='0' matches no name .*; what lies below '0' is '0\.\*'",
+    ),
     "load_weights: params alone as default": (
         lambda at: checkpoint.load_weights(weights(at), MODEL, strict=False, default=RUN.params),
         TypeError,

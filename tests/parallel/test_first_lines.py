@@ -1,6 +1,5 @@
 """What a PyTorch user types first."""
 
-import jax
 import pytest
 
 import funcnet as fn
@@ -23,17 +22,11 @@ def test_a_missing_name_says_what_to_write(name, hint):
         getattr(parallel, name)
 
 
-@pytest.mark.parametrize("rules", ["fsdp", ("data", None), [("*", "fsdp")]])
+@pytest.mark.parametrize("rules", ["fsdp", None, ("data", None), [("*", "fsdp")]])
 def test_rules_are_a_table(rules):
     net = fn.functionalize(nn.Linear(4, 4))
     with pytest.raises(TypeError, match="a dict"):
         parallel.shard(net, parallel.mesh(data=-1), rules)
-
-
-def test_without_rules_all_is_whole_on_every_device():
-    net = parallel.shard(fn.functionalize(nn.Linear(4, 4)), parallel.mesh(data=-1))
-    params, _ = net.init(jax.random.key(0))
-    assert params["weight"].sharding.is_fully_replicated
 
 
 def test_the_optimizer_comes_before_the_model():

@@ -29,9 +29,13 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
     },
     "funcnet.nn": {
         "functional": "fn.functional: from funcnet import functional as F",
-        "DataParallel": "fn.parallel.batch_sharding(mesh) spreads a batch; jax.jit does the rest",
         **dict.fromkeys(
-            ("modules", "parallel", "common_types", "grad"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
+            ("DataParallel", "parallel"),
+            "training.fit(..., mesh=fn.parallel.mesh(data=-1)) is data parallel; by hand "
+            "fn.parallel.batch_sharding(mesh) spreads a batch, and jax.jit does the rest",
+        ),
+        **dict.fromkeys(
+            ("modules", "common_types", "grad"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
         ),
         "Container": "nn.Sequential, nn.ModuleList and nn.ModuleDict hold modules",
         "NLLLoss2d": "nn.NLLLoss",
