@@ -204,6 +204,8 @@ def test_arguments_of_the_wrong_kind():
         fn.unbind(Dense(3, 2))
     with pytest.raises(TypeError, match="init must be a function"):
         fn.Parameter((3,), 0.5)
+    with pytest.raises(TypeError, match=r"made by a call: nn\.init\.normal\(\.\.\.\)"):
+        fn.Parameter((3,), fn.nn.init.normal)
     with pytest.raises(ValueError, match="negative"):
         fn.Parameter((-3,), zeros)
 

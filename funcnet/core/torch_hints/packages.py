@@ -30,11 +30,14 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
     },
     "funcnet.nn": {
         "functional": "fn.functional: from funcnet import functional as F",
-        "DataParallel": "fn.parallel.batch_sharding(mesh) spreads a batch; jax.jit does the rest",
+        **dict.fromkeys(
+            ("DataParallel", "parallel"),
+            "training.fit(..., mesh=fn.parallel.mesh(data=-1)) is data parallel; by hand "
+            "fn.parallel.batch_sharding(mesh) spreads a batch, and jax.jit does the rest",
+        ),
         **dict.fromkeys(
             ("modules", "common_types"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
         ),
-        "parallel": "fn.parallel",
         "grad": "jax.vjp(F.conv2d, x, weight)[1](g) gives both gradients of a convolution",
         "Container": "nn.Sequential, nn.ModuleList and nn.ModuleDict hold modules",
         "NLLLoss2d": "nn.NLLLoss",
@@ -81,6 +84,16 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         "distributed": "data.DataLoader(dataset, shard=(index, count))",
         "transforms": "transforms are functions of a sample, a list of them: data.DataLoader(dataset, transforms=[f]); "
         "data.augment has some for images",
+    },
+    "funcnet.data.augment": {
+        **dict.fromkeys(
+            ("ToTensor", "PILToTensor", "ToImage"),
+            "samples are NumPy arrays already, images (H, W) or (H, W, C): data.augment.ToFloat() divides by 255, or "
+            "the step does, on the device; give convolutions (N, C, H, W)",
+        ),
+        **dict.fromkeys(("ConvertImageDtype", "ToDtype"), "data.augment.ToFloat()"),
+        "ToPILImage": "images stay NumPy arrays",
+        "Lambda": "any function of a sample is a transform; one with a parameter rng is given a generator",
     },
     "funcnet.nn.init": {
         f"{name}_": _INITIALIZER.format(short=name, given=_GIVEN.get(name, ""))

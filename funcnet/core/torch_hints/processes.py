@@ -3,7 +3,10 @@
 __all__ = ["OF_PROCESSES"]
 
 _SHARD = "net = parallel.shard(net, mesh, parallel.{})"
-_BATCH = "parallel.batch_sharding(mesh) spreads a batch; jax.jit does the rest"
+_BATCH = (
+    "training.fit(..., mesh=parallel.mesh(data=-1)) is data parallel; by hand "
+    "parallel.batch_sharding(mesh) spreads a batch, and jax.jit does the rest"
+)
 _INSIDE = "jax.lax.{}, inside jax.shard_map; under jit XLA sends what is needed"
 _START = "parallel.start(), in each process of `python -m funcnet.parallel.launch`"
 _GROUPS = "axes of a mesh are the groups: parallel.mesh(data=-1, model=2)"
