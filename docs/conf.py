@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "docs.extensions.references",
+    "docs.extensions.sidebar",
     "docs.extensions.source_pages",
     "docs.extensions.formulas",
 ]

@@ -1,20 +1,25 @@
-"""Pages of source code, and the role ``:source:`` that links to a line of them."""
+"""Pages of source code, and the role ``:source:`` that links to a line of them.
+
+A file that a page links to has a page already, with the directive ``source-code``. All have the same place, ``source/``
+and the file's path, and the same look: ``line-17`` is the anchor of line 17, and the stylesheet counts the lines.
+"""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
+from pygments.lexers import get_lexer_by_name
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxRole
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
 
-from docs.generation.assemble import ROOT
 from docs.generation.names import public_names
 from docs.generation.reference import source
+from docs.generation.repository import LANGUAGES, ROOT
 
 FOLDER = "source"
 
@@ -41,21 +46,43 @@ class SourceRole(SphinxRole):
         ], []
 
 
+class SourceCode(SphinxDirective):
+    """Show a file of the repository: ``{source-code} funcnet/nn/linear.py``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make the block."""
+        return [nodes.raw("", highlighted(self.arguments[0]), format="html")]
+
+
+@cache
+def highlighted(file: str) -> str:
+    """Write a file as HTML, an anchor a line."""
+    place = Path(ROOT / file)
+    lexer = get_lexer_by_name(LANGUAGES.get(place.suffix, "text"))
+    formatter = HtmlFormatter(linespans="line", cssclass="highlight source-code")
+    return highlight(place.read_text(), lexer, formatter)
+
+
 def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Make a page for each file that defines a public name."""
-    formatter = HtmlFormatter(linenos="inline", lineanchors="line", anchorlinenos=True)
+    """Make a page for each file that defines a public name and has none."""
     for file in sorted({source.place(n).file for n in public_names()}):
-        code = highlight(Path(ROOT / file).read_text(), PythonLexer(), formatter)
-        title = file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-        yield _page(file), {"title": title, "body": f"<h1>{title}</h1>\n{code}"}, "page.html"
+        if _page(file) not in app.env.found_docs:
+            yield (
+                _page(file),
+                {"title": file, "body": f"<h1>{file}</h1>\n{highlighted(file)}"},
+                "page.html",
+            )
 
 
 def _page(file: str) -> str:
-    return f"{FOLDER}/{file.removesuffix('.py')}"
+    return f"{FOLDER}/{file}"
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect to Sphinx."""
     app.add_role("source", SourceRole())
+    app.add_directive("source-code", SourceCode)
     app.connect("html-collect-pages", pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -229,7 +229,7 @@ def _bare(node: Node) -> Node:
 
 
 def _apart(before: Node, after: Node) -> bool:
-    """Whether a thin space is between two factors: functions bring their own."""
+    """Whether a thin space is between two factors: functions bring their own, ``r (a + b)`` is no call of ``r``."""
     if isinstance(before, Word) and before.text in FUNCTIONS:
         return False
     if Symbol(r"\cdot") in {before, after}:
@@ -237,4 +237,4 @@ def _apart(before: Node, after: Node) -> bool:
     if isinstance(before, Symbol) and before.text.removeprefix(r"\tfrac{")[0].isdigit():
         base = after.base if isinstance(after, Script) else after
         return not isinstance(base, Symbol | Group)
-    return isinstance(before, Word) or not isinstance(after, Group)
+    return not isinstance(before, Group) or not isinstance(after, Group)

@@ -45,6 +45,9 @@ ARGUMENTS = [
 CELL = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+")
 """What an error calls a cell: the name differs from run to run."""
 
+LINE = re.compile(r"(?:ipykernel_\d+/|\b)\d{5,}\.py:(\d+)")
+"""What reports call a line of a cell: with the number of a process and a hash."""
+
 
 class PageFailedError(Exception):
     """A cell of a page raised; the message has the page, the cell and the error."""
@@ -139,7 +142,33 @@ def _with_outputs(name: str, content: bytes, run: bool) -> NotebookNode:
         outputs = nbformat.read(kept, as_version=4)
         for cell, shown in zip(_code_of(notebook), _code_of(outputs), strict=True):
             cell.outputs, cell.execution_count = shown.outputs, shown.execution_count
+            for output in cell.outputs:
+                if "traceback" in output:
+                    output.traceback = [LINE.sub(r"cell:\1", line) for line in output.traceback]
+                elif "text" in output:
+                    output.text = with_lines_of_cells(output.text)
+                elif "text/plain" in output.get("data", {}):
+                    output.data["text/plain"] = with_lines_of_cells(output.data["text/plain"])
     return notebook
+
+
+def with_lines_of_cells(text: str) -> str:
+    r"""Name a line of a cell without noise; rules of tables get no longer than what they are between.
+
+    >>> print(with_lines_of_cells("operation  line\n" + "─" * 33 + "\nlog        ipykernel_42/565035454.py:10"))
+    operation  line
+    ──────────────────
+    log        cell:10
+    """
+    named = LINE.sub(r"cell:\1", text)
+    if named == text:
+        return text
+    lines = named.splitlines(keepends=True)
+    widest = max((len(line.rstrip()) for line in lines if set(line.strip()) != {"─"}), default=0)
+    return "".join(
+        re.sub("─+", lambda r: r[0][:widest], line) if set(line.strip()) == {"─"} else line
+        for line in lines
+    )
 
 
 def _code_of(notebook: NotebookNode) -> list[NotebookNode]:

@@ -45,7 +45,7 @@ LANGUAGES = {
     ".sbatch": "bash",
     ".yaml": "yaml",
     ".toml": "toml",
-    ".json": "json",
+    ".json": "text",
     ".cpp": "cpp",
     ".h": "cpp",
     ".html": "html",
@@ -138,7 +138,9 @@ def source_page(path: str) -> str | bytes:
     if file.suffix in PICTURES:
         return file.read_bytes()
     text = file.read_text()
-    return f"{hidden}{text}" if file.suffix == ".md" else f"{hidden}# {path}\n\n{highlighted(path)}"
+    if file.suffix == ".md":
+        return f"{hidden}{text}"
+    return f"{hidden}# {path}\n\n```{{source-code}} {path}\n```\n"
 
 
 def highlighted(path: str) -> str:

@@ -104,7 +104,9 @@ def _never_used(pattern: str, example: str | None, names: list[str], path: Any) 
 
 def _matches_none(argument: str, pattern: str, names: list[str], path: Any) -> ValueError:
     near = nearest(pattern.replace("*", ""), names) or names[:SHOWN]
+    below = any(name.startswith(f"{pattern}.") for name in names)
     more = f", … ({len(names)} in all)" if len(names) > len(near) else ""
+    more += f"; what lies below {pattern!r} is '{pattern}.*'" if below else ""
     return ValueError(
         f"{argument} matches no name in {path}; there are: {', '.join(near) or 'none'}{more}"
     )

@@ -16,6 +16,7 @@ from funcnet.core.checks import check_choice
 from funcnet.core.errors import StateDictError
 from funcnet.core.files import as_path
 from funcnet.module import Module, load_state_dict, state_dict
+from funcnet.module.description import layout_of
 from funcnet.module.state_dict import all_names, match_state_dict, other_names
 
 __all__ = ["load_weights", "save_weights"]
@@ -47,7 +48,7 @@ def save_weights(
         path: of the file: a safetensors file, or PyTorch's format for ``.pt``, ``.pth`` and ``.bin``.
         module: the description that the trees belong to.
         params: the trained arrays.
-        state: the buffers; without them only parameters are saved.
+        state: the buffers, such as batch norm's statistics; a model without any needs none.
         ties: how often a tied parameter is stored in a safetensors file, ``"once"`` or ``"every name"``.
         metadata: text to keep in the file's header, as for `save_arrays`.
         shard_bytes: how many bytes of arrays a file may hold, as for `save_arrays`.
@@ -56,7 +57,7 @@ def save_weights(
         The path.
 
     Raises:
-        StateDictError: the trees are not those of the module.
+        StateDictError: the trees are not those of the module, or it has buffers and ``state`` is not given.
         TypeError: a value is no array, or has a dtype that the format lacks.
         ValueError: ``ties`` is something else.
 
@@ -71,11 +72,24 @@ def save_weights(
     check_choice("ties", ties, ("once", "every name"))
     path = as_path(path)
     arrays = state_dict(module, params, state)
+    if state is None:
+        _need_no_state(module)
     if ties == "once" and Path(path).suffix not in PYTORCH_SUFFIXES:
         dropped = {other: kept for other, kept in other_names(module).items() if other in arrays}
         arrays = {name: array for name, array in arrays.items() if name not in dropped}
         metadata = {**dropped, **(metadata or {})}
     return save_arrays(path, arrays, metadata, shard_bytes=shard_bytes)
+
+
+def _need_no_state(module: Module) -> None:
+    """Refuse to leave out buffers without which the file would not load again."""
+    left_out = [path for path, spec in layout_of(module).buffers.items() if not spec.optional]
+    if left_out:
+        raise StateDictError(
+            f"the file would lack the model's buffers, {', '.join(left_out)}: write "
+            "save_weights(path, module, params, state); parameters alone: "
+            "save_arrays(path, fn.state_dict(module, params))"
+        )
 
 
 def load_weights(

@@ -194,11 +194,12 @@ class PureModule:
         """Return the same model with one more step."""
         return replace(self, steps=(*self.steps, step))
 
-    def init(self, key: Key, /, *inputs: Any, **kwargs: Any) -> tuple[Params, State]:
+    def init(self, key: Key | None = None, /, *inputs: Any, **kwargs: Any) -> tuple[Params, State]:
         """Draw initial params and state.
 
         Args:
-            key: a random key, such as ``jax.random.key(0)``; each parameter's own is folded from its path.
+            key: a random key, such as ``jax.random.key(0)``, which must be given; each parameter's own is folded
+                from its path.
             *inputs: example inputs, arrays or shapes (``jax.ShapeDtypeStruct``), for modules that learn
                 shapes from them (``Lazy*``); others need none.
             **kwargs: likewise, by name.
@@ -206,9 +207,10 @@ class PureModule:
         Returns:
             ``(params, state)``: what is trained, and what layers remember; nested dicts of arrays.
         """
-        if not is_key(key):
+        if key is None or not is_key(key):
+            got = "none" if key is None else type(key).__name__
             raise TypeError(
-                f"init takes a random key, such as jax.random.key(0); got {type(key).__name__}"
+                f"init takes a random key: params, state = net.init(jax.random.key(0)); got {got}"
             )
         layout = self.node.layout
         specs = layout.specs

@@ -234,10 +234,24 @@ def match_paths(expected: Mapping[str, Any], values: dict[str, Any], which: str)
     missing = [path for path in expected if path not in values]
     unexpected = [path for path in values if path not in expected]
     if missing or unexpected:
-        raise ParameterTreeError(
-            mismatch_message(f"{which} does not fit the module", missing, unexpected)
-        )
+        message = mismatch_message(f"{which} does not fit the module", missing, unexpected)
+        raise ParameterTreeError(message + _WRAPPED * _differ_by_wrappers(missing, unexpected))
     return values
+
+
+_WRAPPED = (
+    "\n  the names differ by `module` alone: one model wraps parts of the other, as nn.Remat does. This moves arrays "
+    "between them: params, state = fn.load_state_dict(module, fn.state_dict(other, params, state))"
+)
+
+
+def _differ_by_wrappers(missing: list[str], unexpected: list[str]) -> bool:
+    """Tell whether names are the same but for the attribute in which a wrapper has its module."""
+    plain = [
+        sorted(".".join(part for part in path.split(".") if part != "module") for path in paths)
+        for paths in (missing, unexpected)
+    ]
+    return plain[0] == plain[1]
 
 
 def mismatch_message(problem: str, missing: list[str], unexpected: list[str]) -> str:

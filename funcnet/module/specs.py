@@ -2,8 +2,10 @@
 
 import copy
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeGuard
 
 import jax
@@ -18,6 +20,13 @@ __all__ = ["Buffer", "Parameter"]
 
 Size = int | None
 """The length of an axis; ``None`` is learned from the first example (``Lazy*`` layers)."""
+
+
+def _makes_initializers(init: Any) -> TypeGuard[FunctionType]:
+    """Whether this is `nn.init.ones` itself, say, instead of what its call returns."""
+    if not isinstance(init, FunctionType):
+        return False
+    return getattr(sys.modules.get("funcnet.nn.init"), init.__name__, None) is init
 
 
 class Spec:
@@ -63,6 +72,8 @@ class Spec:
                 "init must be a function (key, shape, dtype) -> array, such as nn.init.zeros() or "
                 f"nn.init.constant(0.5); got {init!r}"
             )
+        if _makes_initializers(init):
+            raise TypeError(f"an initializer is made by a call: nn.init.{init.__name__}(...)")
         self.shape: tuple[Size, ...] = tuple(
             None if s is None else operator.index(s) for s in sizes
         )

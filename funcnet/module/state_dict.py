@@ -128,6 +128,11 @@ def load_state_dict(
         >>> fn.functionalize(layer).apply(params, state, jnp.ones(3))[0].tolist()
         [3.0, 3.0]
     """
+    if default is not None and not (isinstance(default, tuple | list) and len(default) == 2):
+        raise TypeError(
+            "default is a pair, (params, state), such as net.init(key) returns; "
+            f"got a {type(default).__name__}"
+        )
     layout = layout_of(module)
     plan = match_state_dict(module, mapping, strict)
     found: dict[str, Any] = {}

@@ -33,6 +33,12 @@ def factory(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def make(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = args[0] if args else None
+        if isinstance(given, list | tuple) and given and isinstance(given[0], dict):
+            raise TypeError(
+                f"{name} takes no list of groups; groups are patterns of the parameters' paths: "
+                f'optim.groups({{"head.*": {{"lr": 1e-3}}, "*": {{}}}}, optim.{name}, {first}=...)'
+            )
         if args and first in kwargs:
             raise TypeError(
                 f"{name} takes no parameters; they go to init: state = {name}({first}=...).init(params)"

@@ -62,7 +62,7 @@ class TrainState:
             key: split between the initial values and the run.
             *example_inputs: for a model with layers that learn their shapes.
             params: to begin with, such as `funcnet.checkpoint.load_weights` returns, in place of initial ones.
-            state: likewise, the model's buffers.
+            state: likewise, the model's buffers; without it initial ones, also where ``params`` is given.
             loss_scale: what `make_train_step` is given; its state is kept around the optimizer's.
         """
         if loss_scale is not None:

@@ -9,6 +9,7 @@ from funcnet import checkpoint, nn, optim, training
 
 MODEL = nn.Sequential(nn.Linear(4, 3))
 NET = fn.functionalize(MODEL)
+NORM = fn.functionalize(nn.BatchNorm1d(2))
 RUN = training.TrainState.create(NET, optim.sgd(0.1), jax.random.key(0))
 
 
@@ -38,6 +39,21 @@ MISTAKES = {
         lambda at: checkpoint.save_weights(at / "a", NET, RUN.params),
         TypeError,
         r"got a Functional: write net\.module",
+    ),
+    "save_weights without batch norm's state": (
+        lambda at: checkpoint.save_weights(at / "a", NORM.module, NORM.init(jax.random.key(0))[0]),
+        fn.errors.StateDictError,
+        r"lack the model's buffers, running_mean, running_var: write .*params, state\)",
+    ),
+    "load_weights of a part, without the star": (
+        lambda at: checkpoint.load_weights(weights(at), MODEL, strict=False, select="0"),
+        ValueError,
+        r"select='0' matches no name .*; what lies below '0' is '0\.\*'",
+    ),
+    "load_weights: params alone as default": (
+        lambda at: checkpoint.load_weights(weights(at), MODEL, strict=False, default=RUN.params),
+        TypeError,
+        r"default is a pair, \(params, state\).*got a dict",
     ),
     "load_weights into net": (
         lambda at: checkpoint.load_weights(weights(at), NET),

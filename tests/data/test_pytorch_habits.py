@@ -21,6 +21,7 @@ ROWS = np.arange(6)
         ("prefetch_factor", "prefetch="),
         ("multiprocessing_context", "never forked"),
         ("worker_init_fn", "rng"),
+        ("transform", r"transforms=\[f\]"),
     ],
 )
 def test_arguments_of_pytorchs_loader_are_answered(name, hint):
@@ -44,6 +45,24 @@ def test_places_that_differ_from_pytorchs_are_refused():
     assert len(data.DataLoader(ROWS, 2, True, None, None, 0, None)) == 3
     with pytest.raises(TypeError, match=r"by name, drop_last=.*got 1 more"):
         data.DataLoader(ROWS, 2, True, None, None, 0, None, True)
+
+
+@pytest.mark.parametrize("name", ["transforms", "batch_transforms"])
+def test_one_transform_is_a_list_of_one(name):
+    with pytest.raises(TypeError, match=rf"{name} is a list of functions: write {name}=\[On"):
+        data.DataLoader(ROWS, **{name: data.augment.On("image", data.augment.RandomRotation(9))})
+
+
+def test_transforms_of_torchvision_are_answered():
+    for name, hint in {
+        "ToTensor": "NumPy arrays already.*ToFloat",
+        "Lambda": "any function",
+    }.items():
+        with pytest.raises(AttributeError, match=rf"'{name}'. In funcnet: .*{hint}"):
+            getattr(data.augment, name)
+    with pytest.raises(TypeError, match=r"one by one, as in Compose\(first, second\)"):
+        data.augment.Compose([data.augment.RandomRotation(9)])
+    assert dir(data.augment) == sorted(data.augment.__all__)
 
 
 NOT_COUNTS = {

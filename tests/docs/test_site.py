@@ -154,6 +154,16 @@ def test_pages_are_read_in_the_order_of_the_contents():
 # ---- execution -----------------------------------------------------------------------------------
 
 
+def test_a_line_of_a_cell_has_no_hash():
+    pytest.importorskip("nbclient", reason="pages are executed with it")
+    from docs.generation.execute import with_lines_of_cells
+
+    table = "operation  line\n" + "─" * 33 + "\nlog        ipykernel_42/565035454.py:10\n"
+    assert with_lines_of_cells(table) == f"operation  line\n{'─' * 18}\nlog        cell:10\n"
+    assert with_lines_of_cells("by log, 716767590.py:21 (step)") == "by log, cell:21 (step)"
+    assert with_lines_of_cells("model.py:31, 2024.py:1") == "model.py:31, 2024.py:1"
+
+
 SCRIPT = """
 import json, sys
 from pathlib import Path

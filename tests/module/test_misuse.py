@@ -204,6 +204,8 @@ def test_arguments_of_the_wrong_kind():
         fn.unbind(Dense(3, 2))
     with pytest.raises(TypeError, match="init must be a function"):
         fn.Parameter((3,), 0.5)
+    with pytest.raises(TypeError, match=r"made by a call: nn\.init\.normal\(\.\.\.\)"):
+        fn.Parameter((3,), fn.nn.init.normal)
     with pytest.raises(ValueError, match="negative"):
         fn.Parameter((-3,), zeros)
 
@@ -340,3 +342,19 @@ def test_arguments_of_pytorchs_constructors():
             self.device = device
 
     assert Own(device="gpu").device == "gpu"
+
+
+def test_init_without_a_key():
+    net = fn.functionalize(Dense(3, 2))
+    with pytest.raises(TypeError, match=r"net\.init\(jax\.random\.key\(0\)\); got none"):
+        net.init()
+
+
+def test_arrays_of_a_model_that_a_wrapper_changes_the_names_of():
+    plain, wrapped = Dense(3, 2), fn.nn.Remat(Dense(3, 2))
+    params, state = fn.functionalize(plain).init(jax.random.key(0))
+    net = fn.functionalize(wrapped)
+    with pytest.raises(errors.ParameterTreeError, match="differ by `module` alone"):
+        net.apply(params, state, jnp.ones(3))
+    params, state = fn.load_state_dict(wrapped, fn.state_dict(plain, params, state))
+    assert net.apply(params, state, jnp.ones(3))[0].shape == (2,)

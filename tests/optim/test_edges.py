@@ -309,6 +309,10 @@ def test_what_is_typed_first_is_answered():
         make = getattr(optim, name)
         with pytest.raises(TypeError, match="takes no parameters; they go to init"):
             make(params, lr=0.1)
+        with pytest.raises(
+            TypeError, match=rf"groups are patterns.*}}, optim\.{name}, lr=\.\.\.\)"
+        ):
+            make([{"params": params, "lr": 0.1}], lr=0.1)
         with pytest.raises(TypeError, match="it is called lr"):
             make(learning_rate=0.1)
         with pytest.raises(TypeError, match="leave it out"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from funcnet import data, training
+from funcnet import data, parallel, training
 from tests.module.models import Dense
 from tests.training.models import mse
 
@@ -18,6 +18,18 @@ def test_mistakes(pieces):
     unreduced = training.supervised(net, lambda o, t: (o - t) ** 2, inputs="x", targets="y")
     with pytest.raises(ValueError, match="must be a scalar"):
         training.evaluate(unreduced, run, batches)
+
+
+def test_what_is_no_mesh_and_no_table_of_rules(pieces):
+    _, optimizer, run, objective, batches, _ = pieces
+    mesh = parallel.mesh(data=-1)
+    for message, where in (
+        (r"mesh=parallel\.mesh\(data=-1\).*got 4", {"mesh": 4}),
+        (r"a dict: rules=parallel\.fully_sharded\(\)", {"mesh": mesh, "rules": "fsdp"}),
+        (r"got <function fully_sharded", {"mesh": mesh, "rules": parallel.fully_sharded}),
+    ):
+        with pytest.raises(TypeError, match=message):
+            training.fit(objective, optimizer, run, batches, epochs=1, progress=False, **where)
 
 
 @pytest.mark.parametrize("kind", ["batch", "array", "dataset", "subset", "number"])

@@ -14,6 +14,18 @@ from docs.generation.reference.related import first_line
 __all__ = ["Group", "group_of", "groups", "index_pages"]
 
 
+TITLES = {
+    "bleu": "BLEU",
+    "f_beta": "F-beta",
+    "onnx": "ONNX",
+    "per_leaf": "For one array",
+    "row_sparse": "Row-sparse gradients",
+    "uniform_normal": "Uniform and normal",
+    "xavier_kaiming": "Xavier and Kaiming",
+}
+"""Titles of rooms that are not their names."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Names of one namespace that belong together.
@@ -32,7 +44,7 @@ class Group:
     def title(self) -> str:
         """``Convolution``."""
         last = self.room.rpartition(".")[2]
-        return last.replace("_", " ").capitalize()
+        return TITLES.get(last, last.replace("_", " ").capitalize())
 
     @property
     def label(self) -> str:

@@ -43,7 +43,7 @@ def sections(
     Args:
         doc: the docstring.
         value: what it documents.
-        fields: types of attributes, by name; those without text are listed too.
+        fields: types of attributes, by name; those without text are listed where the signature does not show them.
         line: what headings are underlined with.
         bound: whether it documents a method.
     """
@@ -52,7 +52,7 @@ def sections(
     attributes = list(doc.lists.get("Attributes", []))
     told = {name for entry in attributes for name in entry.names}
     told |= {n.strip("*") for entry in doc.lists.get("Args", []) for n in entry.names}
-    attributes += [Entry((n,), "") for n in fields if n not in told]
+    attributes += [Entry((n,), "") for n in fields if n not in told and n not in arguments]
     shown = [
         _text("Shape", doc.texts.get("Shape", ""), line),
         _list("Arguments", doc.lists.get("Args", []), arguments, line),

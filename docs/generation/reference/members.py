@@ -29,7 +29,7 @@ def fields(name: PublicName, doc: Docstring) -> dict[str, Argument]:
     return {
         field: Argument(field, type_, None, kind)
         for field, (type_, _) in source.annotations(cls).items()
-        if not field.startswith("_")
+        if not field.startswith("_") and not type_.startswith("ClassVar")
     }
 
 
@@ -60,6 +60,8 @@ def method_names(name: PublicName) -> list[str]:
             callable_ = isinstance(
                 value, classmethod | staticmethod | property
             ) or inspect.isfunction(value)
+            if isinstance(value, staticmethod) and name_of(value.__func__):
+                continue  # a function that has a page: ``nn.ReLU.function``
             if node and shown and callable_ and (inspect.getdoc(value) or key == "__call__"):
                 if (
                     key in {"__iter__", "__len__", "__getitem__"}

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from pathlib import Path
 
 from docs.generation.names import FLAT, PublicName, short_path
 from docs.generation.pictures import picture_of
@@ -14,6 +15,7 @@ from docs.generation.reference.markup import heading, indented, sections
 from docs.generation.reference.members import bases, fields, methods
 from docs.generation.reference.related import pytorch_names, see_also
 from docs.generation.reference.signature import signature
+from docs.generation.repository import ROOT
 
 __all__ = ["docstring_of", "page"]
 
@@ -85,10 +87,14 @@ def _object(name: PublicName) -> str:
 
 
 def _value(name: PublicName) -> str:
-    """Write a constant's value, where it fits a line."""
+    """Write a constant's value: behind its name where it fits a line, else as in the source below it."""
     _, statement = source.constant(name)
     text = ast.unparse(statement.value) if statement.value else ""
-    return f"\n   :value: {text}" if len(text) < 80 else ""
+    if len(text) < 80:
+        return f"\n   :value: {text}"
+    lines = Path(ROOT / source.place(name).file).read_text().splitlines()
+    shown = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
+    return f"\n\n   .. code-block:: python\n\n{indented(shown, 6)}"
 
 
 def _notes(name: PublicName, doc: Docstring) -> str:

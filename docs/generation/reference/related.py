@@ -52,11 +52,11 @@ def twin(name: PublicName) -> PublicName | None:
 
 def neighbours(name: PublicName) -> Iterable[PublicName]:
     """List names of the same file, then of the same room, that are in the same namespace."""
-    if name.kind == "data":
-        return []
     others = [n for n in _placed(name.namespace) if n is not name]
     file, room = source.place(name).file, source.room(name)
     same_file = [n for n in others if source.place(n).file == file]
+    if name.kind == "data":  # of its room most names have nothing to do with it
+        return same_file
     return [*same_file, *(n for n in others if source.room(n) == room and n not in same_file)]
 
 

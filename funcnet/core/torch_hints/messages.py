@@ -107,7 +107,7 @@ def method(name: str) -> str | None:
     """Say what to write instead of a tensor's method; None if PyTorch has none of that name.
 
     >>> method("gather")
-    'jnp.take_along_axis(x, indices, axis)'
+    'jnp.take_along_axis(x, indices, axis); indices are as long as x in all other axes, or 1 long'
     >>> method("add_")
     'arrays are immutable, so assign the result: `x + y`; alpha= is a factor: `x + alpha * y`'
     """

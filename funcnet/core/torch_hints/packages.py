@@ -8,8 +8,9 @@ _SAVE = (
 )
 _INITIALIZER = (
     "an initializer is a value, given to the array that it fills: "
-    "self.weight = nn.Parameter(shape, nn.init.{short}())"
+    "self.weight = nn.Parameter(shape, nn.init.{short}({given}))"
 )
+_GIVEN = {"constant": "value", "sparse": "sparsity"}
 
 OF_PACKAGES: dict[str, dict[str, str]] = {
     "funcnet": {
@@ -29,10 +30,15 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
     },
     "funcnet.nn": {
         "functional": "fn.functional: from funcnet import functional as F",
-        "DataParallel": "fn.parallel.batch_sharding(mesh) spreads a batch; jax.jit does the rest",
         **dict.fromkeys(
-            ("modules", "parallel", "common_types", "grad"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
+            ("DataParallel", "parallel"),
+            "training.fit(..., mesh=fn.parallel.mesh(data=-1)) is data parallel; by hand "
+            "fn.parallel.batch_sharding(mesh) spreads a batch, and jax.jit does the rest",
         ),
+        **dict.fromkeys(
+            ("modules", "common_types"), "layers are in nn itself: nn.Linear, nn.Conv2d, ..."
+        ),
+        "grad": "jax.vjp(F.conv2d, x, weight)[1](g) gives both gradients of a convolution",
         "Container": "nn.Sequential, nn.ModuleList and nn.ModuleDict hold modules",
         "NLLLoss2d": "nn.NLLLoss",
         "factory_kwargs": "layers take dtype=; device belongs to the arrays",
@@ -46,7 +52,7 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
             for pool in ("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "fractional_max_pool2d",
                          "fractional_max_pool3d", "max_pool1d", "max_pool2d", "max_pool3d")
         },
-        "grouped_mm": "jax.lax.ragged_dot(x, y, group_sizes)",
+        "grouped_mm": "jax.lax.ragged_dot(x, y, group_sizes); of offsets jnp.diff(offs, prepend=0)",
         **dict.fromkeys(
             ("scaled_mm", "scaled_grouped_mm", "ScalingType", "SwizzleType"),
             "F.float8_matmul, F.float8_linear; fn.compression.float8 makes the layers of a model so",
@@ -79,8 +85,18 @@ OF_PACKAGES: dict[str, dict[str, str]] = {
         "transforms": "transforms are functions of a sample, a list of them: data.DataLoader(dataset, transforms=[f]); "
         "data.augment has some for images",
     },
+    "funcnet.data.augment": {
+        **dict.fromkeys(
+            ("ToTensor", "PILToTensor", "ToImage"),
+            "samples are NumPy arrays already, images (H, W) or (H, W, C): data.augment.ToFloat() divides by 255, or "
+            "the step does, on the device; give convolutions (N, C, H, W)",
+        ),
+        **dict.fromkeys(("ConvertImageDtype", "ToDtype"), "data.augment.ToFloat()"),
+        "ToPILImage": "images stay NumPy arrays",
+        "Lambda": "any function of a sample is a transform; one with a parameter rng is given a generator",
+    },
     "funcnet.nn.init": {
-        f"{name}_": _INITIALIZER.format(short=name)
+        f"{name}_": _INITIALIZER.format(short=name, given=_GIVEN.get(name, ""))
         for name in ("constant", "dirac", "eye", "kaiming_normal", "kaiming_uniform", "normal", "ones", "orthogonal",
                      "sparse", "trunc_normal", "uniform", "xavier_normal", "xavier_uniform", "zeros")
     },

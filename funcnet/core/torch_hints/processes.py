@@ -3,7 +3,10 @@
 __all__ = ["OF_PROCESSES"]
 
 _SHARD = "net = parallel.shard(net, mesh, parallel.{})"
-_BATCH = "parallel.batch_sharding(mesh) spreads a batch; jax.jit does the rest"
+_BATCH = (
+    "training.fit(..., mesh=parallel.mesh(data=-1)) is data parallel; by hand "
+    "parallel.batch_sharding(mesh) spreads a batch, and jax.jit does the rest"
+)
 _INSIDE = "jax.lax.{}, inside jax.shard_map; under jit XLA sends what is needed"
 _START = "parallel.start(), in each process of `python -m funcnet.parallel.launch`"
 _GROUPS = "axes of a mesh are the groups: parallel.mesh(data=-1, model=2)"
@@ -24,8 +27,9 @@ _STAGE = "parallel.pipeline(net, mesh, path, microbatches=n), parallel.pipeline_
 
 OF_PROCESSES: dict[str, dict[str, str]] = {
     "funcnet.parallel": {
-        **dict.fromkeys(("DataParallel", "DistributedDataParallel", "replicate", "scatter", "parallel_apply",
-                         "gather"), _BATCH),
+        **dict.fromkeys(("DataParallel", "DistributedDataParallel", "replicate", "parallel_apply"), _BATCH),
+        "scatter": "jax.device_put(batch, parallel.batch_sharding(mesh)) spreads a batch",
+        "gather": "nothing: an array on a mesh is whole for who uses it; inside jax.shard_map jax.lax.all_gather",
         **dict.fromkeys(("FSDP", "FullyShardedDataParallel", "fully_shard"), _SHARD.format("fully_sharded()")),
         **dict.fromkeys(("parallelize_module", "ColwiseParallel", "RowwiseParallel"),
         _SHARD.format("tensor_parallel(net)")),
@@ -40,11 +44,11 @@ OF_PROCESSES: dict[str, dict[str, str]] = {
         "destroy_process_group": "jax.distributed.shutdown(); a process that ends does it",
         "all_reduce": _INSIDE.format("psum, pmax, pmean"),
         **dict.fromkeys(("all_gather", "all_gather_into_tensor", "all_gather_single", "all_gather_coalesced"),
-                        _INSIDE.format("all_gather")),
+                        _INSIDE.format("all_gather(x, axis), with tiled=True one behind the other")),
         **dict.fromkeys(("reduce_scatter", "reduce_scatter_tensor", "reduce_scatter_single"),
-        _INSIDE.format("psum_scatter")),
-        **dict.fromkeys(("all_to_all", "all_to_all_single"), _INSIDE.format("all_to_all")),
-        "broadcast": _INSIDE.format("pbroadcast") + "; across processes "
+        _INSIDE.format("psum_scatter(x, axis, tiled=True)")),
+        **dict.fromkeys(("all_to_all", "all_to_all_single"), _INSIDE.format("all_to_all(x, axis, 0, 0, tiled=True)")),
+        "broadcast": _INSIDE.format("all_gather(x, axis)[source]") + "; across processes "
         "jax.experimental.multihost_utils.broadcast_one_to_all",
         "all_reduce_coalesced": _INSIDE.format("psum of a whole tree"),
         "reduce": _INSIDE.format("psum: each device has the sum"),
@@ -90,7 +94,8 @@ OF_PROCESSES: dict[str, dict[str, str]] = {
         # torch.distributed.tensor
         **dict.fromkeys(("DTensor", "distribute_tensor", "empty", "full", "ones", "rand", "randn", "zeros"), _TENSOR),
         "distribute_module": "net = parallel.shard(net, mesh, {'encoder.*': ('model', None)}): rules on dotted paths",
-        **dict.fromkeys(("Shard", "Replicate", "Partial", "Placement"), _SPEC),
+        **dict.fromkeys(("Shard", "Replicate", "Placement"), _SPEC),
+        "Partial": "XLA adds up what is spread before it is used; inside jax.shard_map jax.lax.psum does",
         # torch.distributed.pipelining
         **dict.fromkeys(
             ("Pipe", "PipelineStage", "SplitPoint", "build_stage", "pipe_split", "ScheduleGPipe", "Schedule1F1B",

@@ -41,7 +41,11 @@ class Transform:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
-            raise TypeError(f"a transform must be a function of a sample; got {function!r}")
+            several = isinstance(function, list | tuple)
+            raise TypeError(
+                f"a transform must be a function of a sample; got {function!r}"
+                + (": give its members one by one, as in Compose(first, second)" if several else "")
+            )
         self.function = function
         self.name = _name(function)
         try:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from funcnet.core.checks import check_divisible
+from funcnet.data.datasets.transform import Transform
 from funcnet.data.streams.as_stream import is_indexed
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "check_transforms"]
 
 
 def check_arguments(loader: Any) -> None:
@@ -61,4 +62,18 @@ def check_arguments(loader: Any) -> None:
         raise ValueError(
             "batch_sampler excludes batch_size, shuffle, sampler, drop_last, pad_last and shard:"
             " it makes whole batches"
+        )
+
+
+def check_transforms(name: str, transforms: Any) -> None:
+    """Raise unless the transforms are several: one alone is written as a list of one.
+
+    >>> data.DataLoader([1], transforms=abs)
+    Traceback (most recent call last):
+        ...
+    TypeError: transforms is a list of functions: write transforms=[abs]
+    """
+    if callable(transforms):
+        raise TypeError(
+            f"{name} is a list of functions: write {name}=[{Transform(transforms).name}]"
         )

@@ -12,7 +12,7 @@ from funcnet.core.checks import (
 )
 from funcnet.data.datasets.transform import Transform
 from funcnet.data.devices.process_shard import Shard, process_shard
-from funcnet.data.loading.arguments import check_arguments
+from funcnet.data.loading.arguments import check_arguments, check_transforms
 from funcnet.data.loading.batches import StreamBatches, dataset_batches
 from funcnet.data.loading.epoch import Batch, Batches, Epoch, LoaderPosition
 from funcnet.data.loading.profiling import Profile, profile_epoch
@@ -147,6 +147,8 @@ class DataLoader(Generic[Batch]):
         self._position: LoaderPosition | None = None
         self._plan: tuple[int, BatchPlan | ListBatchPlan] | None = None
         self._fingerprint: tuple[int, str] | None = None
+        check_transforms("transforms", transforms)
+        check_transforms("batch_transforms", batch_transforms)
         sample_transforms = [Transform(function) for function in transforms]
         finisher = BatchFinisher(
             collate, [Transform(f) for f in batch_transforms], pad_last, self.shard[0]

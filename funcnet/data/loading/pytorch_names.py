@@ -29,6 +29,7 @@ LOADER: Mapping[str, str] = {
         " its sample"
     ),
     "in_order": "batches always come in order",
+    "transform": "write transforms=[f], a list of functions of a sample",
     "num_epochs": "write a loop: each iter(loader) is one epoch",
 }
 """Arguments of PyTorch's loader."""

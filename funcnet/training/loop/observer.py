@@ -21,7 +21,7 @@ class Loop:
         run: the train state after the last step. The next step gives its arrays up: copy what is to be kept, with
             ``jax.tree.map(jnp.copy, loop.run)``.
         step: how many steps the run has made, ``int(run.step)`` without waiting for the device.
-        epoch: the one under way, from 1.
+        epoch: the one under way, from 1; in `Observer.on_end` the one in which the run ended.
         batch: what the last step was given.
         samples: how many rows of batches this process has trained on in this call.
         seconds: spent on training so far, those of the calls that this one goes on from included.

@@ -87,8 +87,9 @@ def set_up(
 
     Raises:
         ValueError: rules without a mesh, or for a model that is sharded already.
-        TypeError: rules for an objective written by hand.
+        TypeError: rules for an objective written by hand; what is no mesh, or no table of rules.
     """
+    _check_kinds(mesh, rules)
     net = objective.net if isinstance(objective, Supervised) else None
     placement = None if net is None else net.placement
     if placement is not None:
@@ -116,6 +117,19 @@ def set_up(
     sharded = cached(_sharded, objective, mesh, _Table(rules or {}))
     made = None if optimizer is None else cached(_sharded_optimizer, optimizer, sharded)
     return Setup(sharded, made, mesh, pads=True, by_rules=True)
+
+
+def _check_kinds(mesh: Any, rules: Any) -> None:
+    if mesh is not None and not isinstance(mesh, Mesh):
+        raise TypeError(
+            "mesh names the devices to train on: mesh=parallel.mesh(data=-1) for all of them; "
+            f"got {mesh!r}"
+        )
+    if rules is not None and not isinstance(rules, Mapping):
+        raise TypeError(
+            "rules are patterns of paths and their places, a dict: rules=parallel.fully_sharded(), or "
+            f"rules={{'*.weight': 'fsdp'}}; got {rules!r}"
+        )
 
 
 def cached(make: Any, *arguments: Any) -> Any:

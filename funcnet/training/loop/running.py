@@ -91,7 +91,7 @@ class Running:
             self.setup.optimizer,
             objective.net if isinstance(objective, Supervised) else None,
             self.history,
-            epoch=self.place.epoch,
+            epoch=max(self.place.epoch - self._is_over(), 1),
             seconds=self.place.seconds,
             record=self.history.records[-1] if self.history.records else {},
             settings=settings,
@@ -129,6 +129,7 @@ class Running:
             self._report(evaluate=True)  # an interruption came before it
         while not self.ended and (place.trained or not self._reached()):
             bar = self._bar()
+            self.loop.epoch = place.epoch
             if self.keeper is not None:
                 self.keeper.begin_epoch(place)
             if not place.trained:
@@ -209,7 +210,6 @@ class Running:
             # a copy: the next step donates the original
             self.on_epoch(jax.tree.map(jnp.copy, self.training.run), record)
         self._print(bar, bar.label)
-        self.loop.epoch = place.epoch
 
     # ---- steps -----------------------------------------------------------------------------------
 
@@ -252,6 +252,12 @@ class Running:
         steps = self.length.steps
         made = self.training.steps - self.place.began
         self.ended = self.interruption.stopping > 0 or (steps is not None and made >= steps)
+
+    def _is_over(self) -> bool:
+        """Tell whether nothing is left to do: no epoch is under way then."""
+        return not self.place.batches and self.length.reached(
+            self.place.epoch - 1, self.training.steps - self.place.began, self.place.seconds
+        )
 
     def _reached(self, epochs: int | None = None) -> bool:
         """Tell whether the length is reached, with some number of whole epochs."""

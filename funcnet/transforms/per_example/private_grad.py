@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, Key, PyTree
 from funcnet.core.checks import check_non_negative
+from funcnet.core.keys import is_key
 from funcnet.core.leaf_kinds import is_trainable
 from funcnet.transforms.per_example.clipped_grad import clipped_grad
 
@@ -50,6 +51,11 @@ def private_grad(
     clipped = clipped_grad(loss, max_norm, chunk_size=chunk_size)
 
     def of_batch(key: Key, params: PyTree, *batch: Any) -> tuple[PyTree, Array]:
+        if not is_key(key):
+            raise TypeError(
+                "a private gradient takes a random key first, for its noise, such as jax.random.key(0), then the "
+                f"parameters and the batch; got {type(key).__name__}"
+            )
         total, norms = clipped(params, *batch)
         leaves, treedef = jax.tree.flatten(total)
         deviation = noise_multiplier * max_norm

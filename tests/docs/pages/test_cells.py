@@ -131,7 +131,7 @@ def test_files_that_are_linked_to_get_a_page():
     assert wanted == {"funcnet/nn/__init__.py"}
     page = source_page("funcnet/nn/__init__.py")
     assert page.startswith("---\norphan: true\nnosearch: true\n---")
-    assert "{code-block} python" in page
+    assert "{source-code} funcnet/nn/__init__.py" in page
     assert "- [step_overhead.py](step_overhead.py)" in source_page("benchmarks")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from funcnet import checkpoint, training
 from tests.training.loop.small_run import (
+    BATCHES,
     METHODS,
     Recorder,
     equal,
@@ -337,3 +338,38 @@ def test_the_newest_checkpoint_is_whole_after_an_error(tmp_path):
     latest = checkpoint.Checkpointer(tmp_path).latest()
     assert latest is not None
     assert latest.step == 3
+
+
+# ---- epochs --------------------------------------------------------------------------------------
+
+
+class Epochs(training.Observer):
+    """Notes the epoch at each turn."""
+
+    every = BATCHES
+
+    def __init__(self):
+        self.seen = []
+
+    def _note(self, loop):
+        self.seen.append(loop.epoch)
+
+    on_start = on_step = on_epoch = on_end = _note
+
+
+def test_the_epoch_is_the_one_under_way_also_at_the_end(tmp_path):
+    one = Epochs()
+    fit(epochs=2, observers=[one], checkpoint=tmp_path)
+    assert one.seen == [1, 1, 1, 2, 2, 2]
+    again = Epochs()
+    fit(epochs=2, observers=[again], checkpoint=tmp_path)
+    assert again.seen == [2, 2]  # nothing was left to do
+    more = Epochs()
+    fit(epochs=3, observers=[more], checkpoint=tmp_path)
+    assert more.seen == [3, 3, 3, 3]
+
+
+def test_a_run_that_ends_within_an_epoch_says_which():
+    one = Epochs()
+    fit(steps=BATCHES + 2, observers=[one])
+    assert one.seen == [1, 1, 1, 2]

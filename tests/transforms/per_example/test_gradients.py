@@ -172,6 +172,8 @@ def test_private_gradient_adds_noise_of_the_right_size():
     assert not np.any(norms)
     other, _ = private(jax.random.key(1), w, xs)
     assert not np.array_equal(noise, other)
+    with pytest.raises(TypeError, match="a random key first, for its noise"):
+        private(w, xs)
 
 
 def test_a_funcnet_model():
