@@ -13,6 +13,23 @@ MOST = 180
 PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
 
 
+def names() -> dict[str, str]:
+    """Say what each public name is, by page: its docstring's first sentence, formulas as in the source."""
+    from docs.generation.names import public_names
+    from docs.generation.reference.related import first_line
+
+    return {n.page: short(_plain(first_line(n))) for n in public_names()}
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"`+|:\w+:(?=`)", "", text).split())
+
+
+def short(words: str) -> str:
+    """Cut a text where it is long."""
+    return words if len(words) <= MOST else f"{words[:MOST].rsplit(' ', 1)[0]} …"
+
+
 def summary(html: str) -> str:
     """Find the first paragraph of a page's text.
 
@@ -23,16 +40,17 @@ def summary(html: str) -> str:
     for found in PARAGRAPH.findall(text):
         words = " ".join(unescape(re.sub(r"<[^>]+>", "", found)).split())
         if len(words) > 1:
-            return words if len(words) <= MOST else f"{words[:MOST].rsplit(' ', 1)[0]} …"
+            return short(words)
     return ""
 
 
 def write_summaries(site: Path) -> None:
     """Write ``_static/summaries.js`` of a site's pages."""
     found = {}
+    of_names = names()
     for page in sorted(site.rglob("*.html")):
         name = page.relative_to(site).with_suffix("").as_posix()
         if not name.startswith("_"):
-            found[name] = summary(page.read_text())
+            found[name] = of_names.get(name) or summary(page.read_text())
     text = json.dumps(found, ensure_ascii=False, indent=0)
     (site / "_static" / "summaries.js").write_text(f"window.FUNCNET_SUMMARIES = {text};\n")

@@ -33,17 +33,6 @@ NOTES = {
 """What goes for a whole page."""
 
 
-_NARROW = """```{raw} html
-<style>
-article table.docutils td code { overflow-wrap: anywhere; white-space: normal; }
-article table.docutils td { text-align: left; vertical-align: top; }
-@media (max-width: 46em) { article table.docutils td:first-child { max-width: 9.5rem; } }
-</style>
-```
-"""
-"""Long names break on a phone, so that both columns are seen."""
-
-
 def pages() -> dict[str, str]:
     """Make the pages, by path."""
     found = {f"coming_from/dictionary/{page.file}.md": _page(page) for page in PAGES}
@@ -72,7 +61,7 @@ def _index() -> str:
 
 
 def _page(page: Page) -> str:
-    lines = [f"# {page.title}", "", _NARROW]
+    lines = [f"# {page.title}", ""]
     if page.file in NOTES:
         lines += [NOTES[page.file], ""]
     for package in page.packages:
@@ -83,7 +72,13 @@ def _page(page: Page) -> str:
 
 
 def _table(package: Package) -> list[str]:
-    lines = [f"| {package.name} | funcnet |", "|---|---|"]
+    lines = [
+        "```{table}",
+        ":class: names",
+        "",
+        f"| {package.name} | funcnet |",
+        "|---|---|",
+    ]
     texts: dict[str, list[Row]] = {}
     for row in rows(package):
         texts.setdefault(row.markdown(_here(package, row)), []).append(row)
@@ -92,7 +87,7 @@ def _table(package: Package) -> list[str]:
             lines += [f"| {_name(package, row)} | {text} |" for row in said]
         else:
             lines.append(f"| {', '.join(_name(package, row) for row in said)} | {text} |")
-    return lines
+    return [*lines, "```"]
 
 
 def _name(package: Package, row: Row) -> str:

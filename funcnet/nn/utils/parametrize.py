@@ -1,4 +1,4 @@
-"""The functions of ``nn.utils.parametrize``, as PyTorch's module of that name has them."""
+"""Weights that are computed from other parameters, under the names of ``torch.nn.utils.parametrize``."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The functions of ``nn.parametrizations``, as PyTorch's module of that name has them."""
+"""Weight norm, spectral norm and orthogonal matrices, under the names of ``torch.nn.utils.parametrizations``."""
 
 from funcnet.nn.wrappers.orthogonal import orthogonal
 from funcnet.nn.wrappers.register_parametrization import register_parametrization

@@ -41,6 +41,9 @@ _FROZEN = stateless(
 class Groups(ShapedTransformation):
     """An optimizer made by `groups`, `mask` or `freeze`; it can say who gets what.
 
+    Attributes:
+        members: what each pattern's parameters get.
+
     Example:
         >>> optimizer = optim.groups({"*.bias": optim.sgd(0.1), "*": optim.adam(1e-3)})
         >>> isinstance(optimizer, optim.Groups)
