@@ -2,9 +2,9 @@
 
 __all__ = ["OF_DISTRIBUTIONS"]
 
-_SAMPLES = "samples: jax.random.{}"
-_BOTH = _SAMPLES + "; densities: jax.scipy.stats.{}"
-_NONE = "JAX has no density: write its formula; samples: jax.random.{}"
+_SAMPLES = "samples: `jax.random.{}`"
+_BOTH = _SAMPLES + "; densities: `jax.scipy.stats.{}`"
+_NONE = "JAX has no density: write its formula; samples: `jax.random.{}`"
 _TRANSFORM = "a transform is a function; the density of what it returns subtracts jnp.log(jnp.abs(derivative))"
 _SUPPORT = "a function to the support: jnp.exp, F.softplus, F.sigmoid, F.softmax"
 
@@ -13,7 +13,7 @@ OF_DISTRIBUTIONS: dict[str, dict[str, str]] = {
         # torch.distributions
         "Normal": _BOTH.format("normal(key, shape) * scale + loc", "norm.logpdf(x, loc, scale)"),
         "Uniform": _BOTH.format("uniform(key, shape, minval=low, maxval=high)", "uniform.logpdf(x, low, high - low)"),
-        "Bernoulli": _BOTH.format("bernoulli(key, p, shape), booleans", "bernoulli.logpmf(k, p)"),
+        "Bernoulli": _BOTH.format("bernoulli(key, p, shape)", "bernoulli.logpmf(k, p)"),
         "Categorical": _SAMPLES.format("categorical(key, logits)") + "; the logarithm of a probability: "
         "`F.log_softmax(logits, -1)[k]`",
         "OneHotCategorical": _SAMPLES.format("categorical(key, logits)") + ", then F.one_hot",
@@ -25,12 +25,12 @@ OF_DISTRIBUTIONS: dict[str, dict[str, str]] = {
         "Poisson": _BOTH.format("poisson(key, rate, shape)", "poisson.logpmf(k, rate)"),
         "Geometric": _BOTH.format("geometric(key, p, shape) - 1", "geom.logpmf(k + 1, p)")
         + "; JAX counts trials, PyTorch failures",
-        "NegativeBinomial": "samples: Poisson with the rate jax.random.gamma(key, r, shape) * p / (1 - p); densities: "
-        "jax.scipy.stats.nbinom.logpmf(k, r, 1 - p), where PyTorch's p is of what is counted",
+        "NegativeBinomial": "samples: Poisson with the rate `jax.random.gamma(key, r, shape) * p / (1 - p)`; "
+        "densities: jax.scipy.stats.nbinom.logpmf(k, r, 1 - p), where PyTorch's p is of what is counted",
         "Beta": _BOTH.format("beta(key, a, b, shape)", "beta.logpdf(x, a, b)"),
         "Dirichlet": _BOTH.format("dirichlet(key, alpha, shape)", "dirichlet.logpdf(x, alpha)"),
         "Gamma": _BOTH.format("gamma(key, a, shape) / rate", "gamma.logpdf(x, a, scale=1 / rate)"),
-        "InverseGamma": "samples: rate / jax.random.gamma(key, a, shape); the density has one line",
+        "InverseGamma": "samples: `rate / jax.random.gamma(key, a, shape)`; the density has one line",
         "Chi2": _BOTH.format("chisquare(key, df, shape=shape)", "chi2.logpdf(x, df)"),
         "Exponential": _BOTH.format("exponential(key, shape) / rate", "expon.logpdf(x, scale=1 / rate)"),
         "Laplace": _BOTH.format("laplace(key, shape) * scale + loc", "laplace.logpdf(x, loc, scale)"),
@@ -39,11 +39,11 @@ OF_DISTRIBUTIONS: dict[str, dict[str, str]] = {
         "StudentT": _BOTH.format("t(key, df, shape) * scale + loc", "t.logpdf(x, df, loc, scale)"),
         "Pareto": _BOTH.format("pareto(key, alpha, shape) * scale", "pareto.logpdf(x, alpha, scale=scale)"),
         "LogNormal": _SAMPLES.format("lognormal(key, scale, shape) * jnp.exp(loc)")
-        + "; densities: jax.scipy.stats.norm.logpdf(jnp.log(x), loc, scale) - jnp.log(x)",
-        "HalfNormal": "samples: jnp.abs(jax.random.normal(key, shape)) * scale; densities: "
-        "jax.scipy.stats.norm.logpdf(x, 0, scale) + jnp.log(2)",
-        "HalfCauchy": "samples: jnp.abs(jax.random.cauchy(key, shape)) * scale; densities: "
-        "jax.scipy.stats.cauchy.logpdf(x, 0, scale) + jnp.log(2)",
+        + "; densities: `jax.scipy.stats.norm.logpdf(jnp.log(x), loc, scale) - jnp.log(x)`",
+        "HalfNormal": "samples: `jnp.abs(jax.random.normal(key, shape)) * scale`; densities: "
+        "`jax.scipy.stats.norm.logpdf(x, 0, scale) + jnp.log(2)`",
+        "HalfCauchy": "samples: `jnp.abs(jax.random.cauchy(key, shape)) * scale`; densities: "
+        "`jax.scipy.stats.cauchy.logpdf(x, 0, scale) + jnp.log(2)`",
         **dict.fromkeys(
             ("MultivariateNormal", "LowRankMultivariateNormal"),
             _BOTH.format("multivariate_normal(key, mean, cov, shape)", "multivariate_normal.logpdf(x, mean, cov)"),
