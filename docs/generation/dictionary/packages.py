@@ -110,6 +110,7 @@ PAGES = (
         "torch.linalg, torch.fft and torch.special",
         (_package("linalg"), _package("fft"), _package("special")),
     ),
+    Page("distributions", "torch.distributions", (_package("distributions"),)),
 )  # fmt: skip
 
 PACKAGES = tuple(package for page in PAGES for package in page.packages)

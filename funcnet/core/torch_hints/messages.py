@@ -8,6 +8,7 @@ from typing import Any
 
 from funcnet.core.torch_hints.arrays import OF_ARRAYS
 from funcnet.core.torch_hints.autodiff import OF_AUTODIFF
+from funcnet.core.torch_hints.distributions import OF_DISTRIBUTIONS
 from funcnet.core.torch_hints.methods import OF_METHODS
 from funcnet.core.torch_hints.objects import OF_OBJECTS, REFUSED
 from funcnet.core.torch_hints.optimizers import OF_OPTIMIZERS
@@ -32,6 +33,7 @@ __all__ = [
 TABLES = (
     OF_ARRAYS,
     OF_AUTODIFF,
+    OF_DISTRIBUTIONS,
     OF_METHODS,
     OF_OBJECTS,
     OF_OPTIMIZERS,

@@ -130,7 +130,8 @@ OF_METHODS: dict[str, dict[str, str]] = {
         "exponential_": _RANDOM.format("exponential(key, x.shape) / rate"),
         "cauchy_": _RANDOM.format("cauchy(key, x.shape)"),
         "geometric_": _RANDOM.format("geometric(key, p, x.shape)"),
-        "log_normal_": _RANDOM.format("lognormal(key, std, x.shape) * jnp.exp(mean)"),
+        "log_normal_": "arrays are immutable, and randomness has a key: "
+        "`x = jax.random.lognormal(key, std, x.shape) * jnp.exp(mean)`",
         "bernoulli_": _RANDOM.format("bernoulli(key, p, x.shape)"),
         "dequantize": "QuantizedArray has few bits: fn.compression.dequantize of a model",
         **dict.fromkeys(

@@ -32,7 +32,7 @@ def spectral_norm(
     """Divide a weight by its largest singular value, estimated by the power method: ``weight = W / (uᵀ W v)``.
 
     The weight is taken as a matrix whose rows lie along ``dim``. Each reading of it in training
-    takes a few steps ``v = Wᵀ u / ‖Wᵀ u‖``, ``u = W v / ‖W v‖``, which are remembered in two buffers.
+    takes a few steps ``u = W v / ‖W v‖``, ``v = Wᵀ u / ‖Wᵀ u‖``, which are remembered in two buffers.
 
     Args:
         module: the layer; it is changed and returned.

@@ -125,3 +125,46 @@ def test_the_code_of_a_sentence_computes_the_same(name):
     sentence = messages.instead_of("funcnet")[name]
     with jax.numpy_dtype_promotion("standard"):  # as users have it
         assert same(expected, eval(code_of(sentence), ours)), sentence
+
+
+DENSITIES = {
+    "Normal": ("Normal(loc, scale)", "x"), "Uniform": ("Uniform(low, high)", "x"), "Beta": ("Beta(a, b)", "x"),
+    "Bernoulli": ("Bernoulli(p)", "binary"), "Binomial": ("Binomial(n, p)", "k"), "Poisson": ("Poisson(rate)", "k"),
+    "Multinomial": ("Multinomial(n, weights)", "counts"), "Geometric": ("Geometric(p)", "k"), "NegativeBinomial":
+    ("NegativeBinomial(r, p)", "k"), "Gamma": ("Gamma(a, rate)", "x"), "Dirichlet": ("Dirichlet(alpha)", "weights"),
+    "Chi2": ("Chi2(df)", "x"), "Exponential": ("Exponential(rate)", "x"), "Laplace": ("Laplace(loc, scale)", "x"),
+    "Cauchy": ("Cauchy(loc, scale)", "x"), "Gumbel": ("Gumbel(loc, scale)", "x"), "Pareto": ("Pareto(scale, 1.5)", "y"),
+    "StudentT": ("StudentT(df, loc, scale)", "x"), "LogNormal": ("LogNormal(loc, scale)", "x"),
+    "HalfNormal": ("HalfNormal(scale)", "x"), "HalfCauchy": ("HalfCauchy(scale)", "x"), "VonMises":
+    ("VonMises(loc, kappa)", "x"), "MultivariateNormal": ("MultivariateNormal(mean, cov)", "mean - 1.0"),
+}  # fmt: skip
+"""PyTorch's distributions, and where their densities are compared."""
+
+SETTINGS = {"loc": 0.3, "scale": 0.8, "low": -1.0, "high": 2.0, "a": 1.5, "b": 2.5, "p": 0.3, "n": 6, "rate": 1.7,
+    "r": 3.0, "df": 4.0, "kappa": 2.0}  # fmt: skip
+PLACES = {"x": np.array([0.2, 0.5, 0.9]), "y": np.array([1.2, 2.5]), "binary": np.array([0.0, 1.0]),
+    "k": np.arange(4.0), "counts": np.array([1.0, 2.0, 3.0]), "weights": np.array([0.2, 0.3, 0.5]),
+    "alpha": np.array([1.0, 2.0, 3.0]),
+    "mean": np.array([0.1, 0.2, 0.3]), "cov": SQUARE.astype(float)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_densities_are_pytorchs(name):
+    torch = pytest.importorskip("torch")
+    made, place = DENSITIES[name]
+    tensors = {key: torch.tensor(value, dtype=torch.float32) for key, value in PLACES.items()}
+    expected = eval(
+        f"{made}.log_prob({place})", {**vars(torch.distributions), **SETTINGS, **tensors}
+    )
+    arrays = {key: jnp.asarray(value, jnp.float32) for key, value in PLACES.items()}
+    named = {
+        "Bernoulli": {"k": arrays["binary"]},
+        "Multinomial": {"p": arrays["weights"], "counts": arrays["counts"].astype(int)},
+        "Pareto": {"alpha": 1.5, "x": arrays["y"]},
+        "Dirichlet": {"x": arrays["weights"]},
+        "MultivariateNormal": {"x": arrays["mean"] - 1.0},
+    }
+    ours = {**SETTINGS, **arrays, **named.get(name, {}), "jax": jax, "jnp": jnp}
+    code = code_of(messages.instead_of("funcnet")[name].partition("densities: ")[2])
+    with jax.numpy_dtype_promotion("standard"):
+        assert same(expected, eval(code, ours)), code
