@@ -74,7 +74,7 @@ HINTS = [
     (nn.utils, "clip_grad_norm_", "clip_by_global_norm"),
     (nn, "DataParallel", "spreads a batch"),
     (nn, "Linaer", "Did you mean Linear"),
-    (F, "ReLU", "functional.relu"),
+    (F, "ReLU", r"In funcnet: F\.relu"),
     (F, "sofmax", "Did you mean softmax"),
 ]
 
