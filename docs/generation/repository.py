@@ -68,11 +68,13 @@ def place_on_site(path: str) -> str | None:
 
     >>> place_on_site("notebooks/05_data.ipynb"), place_on_site("funcnet/nn/linear.py")
     ('learn/05_data.ipynb', 'source/funcnet/nn/linear.py.md')
+    >>> place_on_site("docs/howto/freeze_layers.md"), place_on_site("docs/generation/links.py")
+    ('howto/freeze_layers.md', 'source/docs/generation/links.py.md')
     """
     if path in PAGES:
         return PAGES[path]
     folder, _, name = path.partition("/")
-    if folder == "docs":
+    if folder == "docs" and Path(name).suffix in {".md", ".ipynb", *PICTURES}:
         return name
     if not (ROOT / path).exists():
         return None
