@@ -33,12 +33,21 @@ NEEDED = (
 )
 """What is imported, of the extra `docs`."""
 
+WARNED = 1
+"""Sphinx's exit status where it finished, and warned."""
+
 
 def html(source: Path, target: Path, processes: int, strict: bool) -> None:
     """Make HTML of a source folder; exit where Sphinx warns, if it is to be strict.
 
-    In a process of its own: Sphinx forks, which is safe as long as JAX has only been imported.
+    In a process of its own: Sphinx forks, which is safe as long as JAX has only been imported. Where an earlier one was
+    killed, all pages are written again: Sphinx would believe those that it wrote to be in the index of the search.
     """
+    unfinished = target.with_name(f"{target.name}-unfinished")
+    if unfinished.exists():
+        shutil.rmtree(target, ignore_errors=True)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.touch()
     warned = ["-W"] if strict else ["-D", "suppress_warnings=toc.not_readable"]
     options = ["-b", "html", "--keep-going", "-j", str(processes), "-q", *warned]
     places = [
@@ -49,6 +58,8 @@ def html(source: Path, target: Path, processes: int, strict: bool) -> None:
     ]
     python = [sys.executable, "-W", "ignore:os.fork:RuntimeWarning", "-m", "sphinx"]
     done = subprocess.run([*python, *options, *places, str(source), str(target)], check=False)
+    if done.returncode in {0, WARNED}:
+        unfinished.unlink()
     if done.returncode:
         sys.exit(done.returncode)
 

@@ -60,6 +60,24 @@ def test_a_build_that_is_stopped_leaves_the_site(monkeypatch, tmp_path):
     assert "one" in (before / "index.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("status", "kept"), [(0, True), (build.WARNED, True), (2, False), (-9, False)]
+)
+def test_after_a_killed_build_all_pages_are_written_again(monkeypatch, tmp_path, status, kept):
+    """Pages that were written before the search's index was would be missing in it."""
+    written = html(tmp_path / "html", page="")
+    for code in (status, 0):
+        done = subprocess.CompletedProcess([], code)
+        monkeypatch.setattr(subprocess, "run", lambda *args, done=done, **settings: done)
+        if code:
+            with pytest.raises(SystemExit):
+                build.html(tmp_path / "source", written, 1, strict=True)
+            assert written.exists()
+        else:
+            build.html(tmp_path / "source", written, 1, strict=True)
+    assert written.exists() == kept
+
+
 # ---- links ---------------------------------------------------------------------------------------
 
 
