@@ -18,8 +18,9 @@ position     where a loader is: what its ``state_dict`` saves     loading/epoch.
 ============ ==================================================== ========================
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from funcnet.core.torch_hints import package_attributes
 from funcnet.data import augment
 from funcnet.data.datasets.arrays import ArrayDataset
 from funcnet.data.datasets.base import Dataset
@@ -121,14 +122,5 @@ __all__ = [
     "zip",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from funcnet.core.torch_hints import missing_name  # needed in this case alone
-
-    raise AttributeError(missing_name(__name__, name, __all__), name=name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = package_attributes(__name__, __all__)

@@ -167,7 +167,7 @@ def told(owner: str, name: str, sentence: str) -> str:
 
 SENTENCES = {
     f"{owner}: {name}": told(owner, name, sentence)
-    for table in messages.TABLES
+    for table in messages.tables()
     for owner, there in table.items()
     for name, sentence in there.items()
 }

@@ -1,22 +1,12 @@
 """The sentences of errors: what is missing, what to write instead, which name was perhaps meant."""
 
-import difflib
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any
 
-from funcnet.core.torch_hints.arrays import OF_ARRAYS
-from funcnet.core.torch_hints.autodiff import OF_AUTODIFF
-from funcnet.core.torch_hints.distributions import OF_DISTRIBUTIONS
-from funcnet.core.torch_hints.methods import OF_METHODS
-from funcnet.core.torch_hints.objects import OF_OBJECTS, REFUSED
-from funcnet.core.torch_hints.optimizers import OF_OPTIMIZERS
-from funcnet.core.torch_hints.packages import OF_PACKAGES
-from funcnet.core.torch_hints.processes import OF_PROCESSES
-from funcnet.core.torch_hints.quantization import OF_QUANTIZATION
-from funcnet.core.torch_hints.settings import OF_SETTINGS
-from funcnet.core.torch_hints.utilities import OF_UTILITIES
+from funcnet.core.torch_hints.objects import REFUSED
 
 __all__ = [
     "KEYWORDS",
@@ -30,19 +20,38 @@ __all__ = [
     "refused_keyword",
 ]
 
-TABLES = (
-    OF_ARRAYS,
-    OF_AUTODIFF,
-    OF_DISTRIBUTIONS,
-    OF_METHODS,
-    OF_OBJECTS,
-    OF_OPTIMIZERS,
-    OF_PACKAGES,
-    OF_PROCESSES,
-    OF_QUANTIZATION,
-    OF_SETTINGS,
-    OF_UTILITIES,
-)
+Table = dict[str, dict[str, str]]
+"""Owners, then names, then sentences."""
+
+
+@cache
+def tables() -> tuple[Table, ...]:
+    """Load the sentences, which takes some milliseconds: with the first mistake, not with the import."""
+    from funcnet.core.torch_hints.arrays import OF_ARRAYS
+    from funcnet.core.torch_hints.autodiff import OF_AUTODIFF
+    from funcnet.core.torch_hints.distributions import OF_DISTRIBUTIONS
+    from funcnet.core.torch_hints.methods import OF_METHODS
+    from funcnet.core.torch_hints.objects import OF_OBJECTS
+    from funcnet.core.torch_hints.optimizers import OF_OPTIMIZERS
+    from funcnet.core.torch_hints.packages import OF_PACKAGES
+    from funcnet.core.torch_hints.processes import OF_PROCESSES
+    from funcnet.core.torch_hints.quantization import OF_QUANTIZATION
+    from funcnet.core.torch_hints.settings import OF_SETTINGS
+    from funcnet.core.torch_hints.utilities import OF_UTILITIES
+
+    return (
+        OF_ARRAYS,
+        OF_AUTODIFF,
+        OF_DISTRIBUTIONS,
+        OF_METHODS,
+        OF_OBJECTS,
+        OF_OPTIMIZERS,
+        OF_PACKAGES,
+        OF_PROCESSES,
+        OF_QUANTIZATION,
+        OF_SETTINGS,
+        OF_UTILITIES,
+    )
 
 
 def instead_of(owner: str) -> Mapping[str, str]:
@@ -52,7 +61,7 @@ def instead_of(owner: str) -> Mapping[str, str]:
     >>> instead_of("array")["numpy"]
     'np.asarray(x)'
     """
-    return ChainMap(*(table[owner] for table in TABLES if owner in table))
+    return ChainMap(*(table[owner] for table in tables() if owner in table))
 
 
 def missing_attribute(kind: str, owner: str, name: str) -> str:
@@ -113,7 +122,7 @@ def method(name: str) -> str | None:
     >>> method("add_")
     'arrays are immutable, so assign the result: `x + y`; alpha= is a factor: `x + alpha * y`'
     """
-    told = ChainMap(*(instead_of(owner) for owner in ("array", "funcnet")))  # type: ignore[arg-type]
+    told = {**instead_of("funcnet"), **instead_of("array")}
     if name in told:
         return told[name].replace("{name}", name)
     if name.endswith("_") and not name.startswith("_"):
@@ -137,23 +146,17 @@ _SIGNS = (
 
 
 def package_attributes(
-    package: str, public: Iterable[str], lazy: Callable[[str], Any] | None = None
+    package: str, public: Iterable[str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return a package's ``__getattr__`` and ``__dir__``: hints for what is missing, and public names alone.
 
     Args:
         package: its dotted name.
         public: its public names.
-        lazy: loads a name on first use, or raises AttributeError.
     """
     names = sorted(set(public))
 
     def attribute(name: str) -> Any:
-        if lazy is not None:
-            try:
-                return lazy(name)
-            except AttributeError:
-                pass
         if name.startswith("__"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         raise AttributeError(missing_name(package, name, names), name=name)
@@ -179,6 +182,8 @@ def missing_name(package: str, name: str, names: Iterable[str]) -> str:
         instead = f"{short}.{same[0]}" if same else None
     if instead is not None:
         return message + ". In funcnet: " + instead.replace("{name}", name)
+    import difflib  # needed in this case alone
+
     near = difflib.get_close_matches(name, list(names), 3, 0.75)
     return f"{message}. Did you mean {' or '.join(near)}?" if near else message
 

@@ -4,8 +4,9 @@ A transform is a small object with its settings, called with an image; a random 
 ``rng``. Give them to a loader's ``transforms``, through `On` for one entry of a sample.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from funcnet.core.torch_hints import package_attributes
 from funcnet.data.augment.color import ColorJitter, Grayscale, Normalize, ToFloat
 from funcnet.data.augment.compose import Compose, On, RandomApply
 from funcnet.data.augment.crops import CenterCrop, Pad, RandomCrop, RandomResizedCrop
@@ -37,14 +38,5 @@ __all__ = [
     "resize",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from funcnet.core.torch_hints import missing_name  # needed in this case alone
-
-    raise AttributeError(missing_name(__name__, name, __all__), name=name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = package_attributes(__name__, __all__)

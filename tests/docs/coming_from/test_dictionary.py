@@ -111,7 +111,9 @@ def test_code_is_set_as_code():
 
 def test_a_sentence_has_one_place():
     """A name that two tables have would be told by the first alone."""
-    places = Counter((o, n) for table in messages.TABLES for o, told in table.items() for n in told)
+    places = Counter(
+        (o, n) for table in messages.tables() for o, told in table.items() for n in told
+    )
     assert [place for place, times in places.items() if times > 1] == []
 
 
