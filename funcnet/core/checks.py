@@ -72,8 +72,7 @@ def check_probability(name: str, value: float) -> None:
 
     >>> check_probability("p", 0.5)
     """
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is a probability and must lie in [0, 1]; got {value!r}")
+    check_fraction(f"{name} is a probability and", value)
 
 
 def check_fraction(name: str, value: float) -> None:
