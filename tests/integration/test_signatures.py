@@ -1,6 +1,7 @@
 """What a type checker and `help` see of a model's two functions."""
 
 import inspect
+import re
 import typing
 
 import jax
@@ -21,10 +22,20 @@ def _shown(function):
     ]
 
 
-@pytest.mark.parametrize("name", ["init", "apply"])
-def test_a_type_checker_sees_the_real_signature(name):
-    declared = typing.get_type_hints(fn.Functional)[name]
-    assert _shown(declared.__call__) == _shown(getattr(NET, name))
+def _declared(name):
+    return _shown(typing.get_type_hints(fn.Functional)[name].__call__)
+
+
+def test_a_type_checker_sees_the_real_signature_of_apply():
+    assert _declared("apply") == _shown(NET.apply)
+
+
+def test_a_type_checker_wants_the_key_that_init_only_takes_as_missing_to_say_so():
+    (name, kind, default, annotation), *others = _declared("init")
+    assert (name, default, annotation) == ("key", inspect.Parameter.empty, jax.Array)
+    assert [(name, kind, None, annotation | None), *others] == _shown(NET.init)
+    with pytest.raises(TypeError, match=re.escape("net.init(jax.random.key(0)); got none")):
+        NET.init()
 
 
 def test_help_says_what_apply_takes():
