@@ -41,11 +41,11 @@ def test_both_programs_give_the_same_losses():
         )
         losses = []
         for batch in list(ours["data"].DataLoader(ours["train"], batch_size=100, shuffle=True)):
-            *carried, loss = ours["step"](
-                ours["params"], ours["state"], ours["opt_state"], *ours["tensors"](batch)
-            )
+            carried = [ours[name] for name in ("params", "state", "opt_state")]
+            *carried, loss = ours["step"](*carried, batch)
             ours |= dict(zip(("params", "state", "opt_state"), carried, strict=True))
-            losses.append((float(loss), float(theirs["step"](*theirs["tensors"](batch)))))
+            there = theirs["step"]({name: torch.tensor(array) for name, array in batch.items()})
+            losses.append((float(loss), float(there)))
         ours["loss"], theirs["loss"] = losses[-1]
         said = [run_part(p, v, "after") for p, v in ((OURS, ours), (THEIRS, theirs))]
     a, b = np.transpose(losses)
