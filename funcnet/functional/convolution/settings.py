@@ -124,7 +124,7 @@ def check_and_merge_batch_axes(
     """Check that the arrays fit each other, and return the input with exactly one batch axis.
 
     Raises:
-        ValueError: an array lacks axes or channels.
+        ValueError: an array lacks axes, channels or elements.
     """
     axes, groups = len(settings.stride), settings.groups
     if input.ndim < axes + 1 or 0 in input.shape[-axes - 1 :]:
@@ -132,8 +132,10 @@ def check_and_merge_batch_axes(
         raise ValueError(
             f"{name}: input must have shape ({layout}), N optional, only N may be 0; got {input.shape}"
         )
-    if weight.ndim != axes + 2:
-        raise ValueError(f"{name}: weight must have {axes + 2} axes; got shape {weight.shape}")
+    if weight.ndim != axes + 2 or 0 in weight.shape:
+        raise ValueError(
+            f"{name}: weight must have {axes + 2} axes, none of them empty; got shape {weight.shape}"
+        )
     first = "in_channels" if transposed else "out_channels"
     check_divisible(first, weight.shape[0], "groups", groups)
     first_channels, second_channels = weight.shape[0], weight.shape[1] * groups

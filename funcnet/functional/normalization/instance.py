@@ -123,6 +123,8 @@ def instance_norm_update(
     """
     output = instance_norm(input, running_mean, running_var, weight, bias, eps=eps)
     axes = _spatial_axes(input)
+    if 0 in input.shape:  # an empty batch says nothing
+        return output, running_mean, running_var
     _, x = widened("instance_norm_update", input=jax.lax.stop_gradient(input))
     _, mean, var = moments(x, axes)
     size = math.prod(x.shape[2:])

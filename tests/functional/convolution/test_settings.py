@@ -94,6 +94,11 @@ def test_arrays_that_do_not_fit_are_named(function):
         function(X[0, 0], W)
     with pytest.raises(ValueError, match=f"{name}: weight must have 4 axes"):
         function(X, W[0])
+    for empty in (W[:0], W[:, :0], W[:, :, :0]):  # the last one XLA refused, while compiling
+        with pytest.raises(
+            ValueError, match=f"{name}: weight must have 4 axes, none of them empty"
+        ):
+            function(X, empty)
     with pytest.raises(ValueError, match=f"{name}: weight of shape .* expects 4 input channels"):
         function(X[:, :3], W)
     with pytest.raises(ValueError, match=rf"{name}: bias must have shape \(4,\); got \(3,\)"):

@@ -181,3 +181,12 @@ def test_statistics_of_16_bits_are_taken_in_32(rng):
     # 512 terms in float32; in bfloat16 it would be 1e-2
     np.testing.assert_allclose(mean, wide.mean(0), rtol=1e-5)
     np.testing.assert_allclose(var, wide.var(0, ddof=1), rtol=1e-4)  # the same, squared
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 3, 0), (0, 3, 0)])
+@pytest.mark.parametrize("update", [F.batch_norm_update, F.instance_norm_update])
+def test_an_empty_batch_leaves_the_running_statistics_as_they_are(update, shape):
+    """One empty batch, and PyTorch's instance norm remembers NaN for ever."""
+    output, mean, var = update(jnp.ones(shape), jnp.full(3, 2.0), jnp.full(3, 5.0))
+    assert output.shape == shape
+    np.testing.assert_array_equal((mean, var), ([2.0] * 3, [5.0] * 3))

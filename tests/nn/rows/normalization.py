@@ -62,6 +62,7 @@ ROWS = [
     ),  # 1e3² of 16 digits are lost
     Layer("BatchNorm1d", (3,), inputs=[(0, 3)], train=False),
     Layer("BatchNorm2d", (3,), inputs=[(0, 3, 2, 2)]),
+    Layer("InstanceNorm1d", (3,), {"track_running_stats": True}, inputs=[(2, 3, 0)]),
     *(Layer("SyncBatchNorm", (3,), setting, inputs=[(2, 3, 5)]) for setting in SETTINGS[:4]),
     Layer("SyncBatchNorm", (3,), inputs=[(4, 3)]),
     Layer("SyncBatchNorm", (3,), inputs=[(1, 3, 2, 2, 2)]),
