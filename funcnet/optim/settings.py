@@ -82,7 +82,7 @@ class Declared:
                 raise ValueError(f"{name} takes {self.count} numbers; got {self.value!r}")
             return tuple(replace(self, value=one, count=None).checked(name) for one in self.value)
         _check_scalar(name, self.value)
-        plain = isinstance(self.value, int | float)
+        plain = isinstance(self.value, int | float | np.number)
         if plain and not (self.low <= self.value < self.high or self._is_at_the_end()):
             finite = "finite and " if math.isinf(self.value) else ""
             raise ValueError(f"{name} must be {finite}{self._range()}; got {self.value!r}")

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from funcnet.optim.settings import Numbers, Settings, bound, number, numbers, optional
@@ -28,6 +29,8 @@ def test_plain_numbers_are_checked_and_arrays_are_not(text):
     assert str(error.value) == f"x must be {text.strip()}; got {wrong!r}"
     with pytest.raises(ValueError, match="x must be"):
         Settings(x=declare(math.nan))
+    with pytest.raises(ValueError, match="x must be"):
+        Settings(x=declare(np.float32(wrong)))
     for fine in (right, jnp.array(wrong), lambda step: wrong):
         Settings(x=declare(fine))
     jax.jit(lambda x: Settings(x=declare(x)).init())(wrong)
