@@ -31,12 +31,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     an error removes it. A symbolic link stays one: the file that it points to is replaced. Missing folders are
     made.
 
+    Raises:
+        IsADirectoryError: the path is that of a folder.
+        FileExistsError: it is that of a device, pipe or socket.
+
     >>> with replacing("runs/note.txt") as file:
     ...     _ = file.write(b"done")
     >>> Path("runs/note.txt").read_bytes()
     b'done'
     """
     target = Path(os.path.realpath(as_path(path)))
+    _check_replaceable(path, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     temporary = Path(name)
@@ -72,6 +77,17 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _check_replaceable(path: str | os.PathLike[str], target: Path) -> None:
+    """Raise for what is there and no file: a rename would leave a file in the place of ``/dev/null``."""
+    name = os.fspath(path) or "'', an empty path,"
+    if target.is_dir():
+        raise IsADirectoryError(f"{name} is a folder: give the path of a file in it")
+    if target.exists() and not target.is_file():
+        raise FileExistsError(
+            f"{name} is a device, pipe or socket, and would be replaced by a file: give the path of a file"
+        )
 
 
 def _ordinary_mode(target: Path) -> int:

@@ -155,6 +155,18 @@ def whole(name: str, value: Any, at_least: int = 1) -> int:
     return int(value)
 
 
+def require_shape(name: str, x: Any, shape: tuple[int, ...]) -> None:
+    """Raise ``ValueError`` unless a gradient or update has its parameter's shape; others would be broadcast.
+
+    >>> require_shape("sgd", jnp.ones(2), (2,))
+    """
+    if jnp.shape(x) != shape:
+        raise ValueError(
+            f"{name}: a gradient or update has shape {jnp.shape(x)}, and its parameter {shape}. Gradients of "
+            "single examples are averaged first: jax.tree.map(lambda g: g.mean(0), grads)"
+        )
+
+
 def require_state(name: str, state: Any, kind: type) -> None:
     """Raise ``TypeError`` unless a state is one that this kind of optimizer made."""
     if not isinstance(state, kind):

@@ -17,7 +17,7 @@ import numpy as np
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import at_least_float32
 from funcnet.core.leaf_kinds import is_none, is_trainable
-from funcnet.optim.leaf_rule import is_gradient, jax_leaf
+from funcnet.optim.leaf_rule import is_gradient, jax_leaf, require_shape
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = ["Move", "Slots"]
@@ -120,6 +120,11 @@ class Leaves:
             for i, (g, owner) in enumerate(zip(self.grads, owners, strict=True))
             if is_trainable(g) and (owner is g or is_trainable(owner))
         ]
+        for i in self.active:
+            g, p = self.grads[i], self.params[i]
+            # Compared here, so that a call more is made for none but a wrong one.
+            if p is not None and jnp.shape(g) != jnp.shape(p):
+                require_shape(name, g, jnp.shape(p))
         # Asked directly where there is an attribute: `result_type` costs as much as an operation.
         self.stored = {
             i: jnp.result_type(owners[i]) if isinstance(owners[i], _FOREIGN) else owners[i].dtype

@@ -15,7 +15,7 @@ import numpy as np
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.leaf_kinds import is_none, is_trainable
 from funcnet.core.torch_hints import missing_attribute
-from funcnet.optim.leaf_rule import jax_leaf
+from funcnet.optim.leaf_rule import jax_leaf, require_shape
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = [
@@ -89,6 +89,9 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     Returns:
         The new parameters.
 
+    Raises:
+        ValueError: an update has another shape than its parameter.
+
     Example:
         >>> optim.apply_updates({"w": jnp.array([1.0])}, {"w": jnp.array([-0.5])})["w"].tolist()
         [0.5]
@@ -103,6 +106,7 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
             if not is_trainable(u):
                 return p
             p, u = jax_leaf(p), jax_leaf(u)
+        require_shape("apply_updates", u, p.shape)
         if p.dtype == u.dtype:
             return p + u
         if not is_trainable(u):

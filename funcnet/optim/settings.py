@@ -19,7 +19,7 @@ from jax.core import Tracer
 from funcnet.core.aliases import Array
 from funcnet.optim.hyperparameters import Hyperparameters
 
-__all__ = ["Declared", "Numbers", "Settings", "number", "numbers", "optional"]
+__all__ = ["Declared", "Numbers", "Settings", "bound", "number", "numbers", "optional"]
 
 
 class Numbers:
@@ -82,9 +82,10 @@ class Declared:
                 raise ValueError(f"{name} takes {self.count} numbers; got {self.value!r}")
             return tuple(replace(self, value=one, count=None).checked(name) for one in self.value)
         _check_scalar(name, self.value)
-        plain = isinstance(self.value, int | float)
+        plain = isinstance(self.value, int | float | np.number)
         if plain and not (self.low <= self.value < self.high or self._is_at_the_end()):
-            raise ValueError(f"{name} must be {self._range()}; got {self.value!r}")
+            finite = "finite and " if math.isinf(self.value) else ""
+            raise ValueError(f"{name} must be {finite}{self._range()}; got {self.value!r}")
         return None if self.optional and plain and self.value == 0 else self.value
 
     def _is_at_the_end(self) -> bool:
@@ -123,6 +124,16 @@ def numbers(value: Any, count: int, below: float = math.inf) -> Declared:
     return Declared(value, high=below, count=count)
 
 
+def bound(value: Any) -> Declared:
+    """Declare a bound of something that is not negative; infinity leaves it unbounded.
+
+    Example:
+        >>> "max_norm" in Settings(max_norm=bound(math.inf))
+        True
+    """
+    return Declared(value, closed=True)
+
+
 def optional(value: Any, at_least: float = 0.0) -> Declared:
     """Declare a number whose term takes no part where it is a plain 0.
 
@@ -138,7 +149,7 @@ def optional(value: Any, at_least: float = 0.0) -> Declared:
 class Settings:
     """What an optimizer was given: numbers and schedules by name, in the order of the state.
 
-    Each is declared by `number`, `numbers` or `optional`; one given as it is has no range, and
+    Each is declared by `number`, `numbers`, `bound` or `optional`; one given as it is has no range, and
     ``None`` takes no part.
 
     Example:

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from funcnet.core.paths import join
 
 __all__ = ["argument_path", "pick", "positions", "replace", "wraps"]
@@ -19,16 +21,25 @@ def positions(argnums: int | Sequence[int], args: Sequence[Any]) -> tuple[int, .
     """Check argument numbers against a call, and count negative ones from its end.
 
     Raises:
-        TypeError: there are fewer positional arguments than the numbers ask for.
+        TypeError: there are fewer positional arguments than the numbers ask for, or they are no numbers.
+        ValueError: two of them are of one argument.
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    numbers: tuple[Any, ...] = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for number in numbers:
+        if not isinstance(number, int | np.integer):
+            raise TypeError(
+                f"argnums are positions of arguments, as argnums=(0, 1); got {argnums!r}: of one that is passed by "
+                "name, write a function that takes it first, lambda name, *args: fun(*args, name=name)"
+            )
         if not -len(args) <= number < len(args):
             raise TypeError(
                 f"argnums={argnums!r} asks for positional argument {number}, but the call has "
                 f"{len(args)}; arguments to differentiate must not be passed by name"
             )
-    return tuple(number % len(args) for number in numbers)
+    found = tuple(number % len(args) for number in numbers)
+    if len({*found}) < len(found):
+        raise ValueError(f"argnums={argnums!r} names an argument twice: it has one derivative")
+    return found
 
 
 def pick(args: Sequence[Any], argnums: int | Sequence[int]) -> Any:

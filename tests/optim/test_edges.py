@@ -374,3 +374,21 @@ def test_numbers_of_the_hand_and_of_the_optimizer():
     scheduled = falling.init(params)
     scan = jax.lax.scan(lambda s, _: (plain.update(params, s)[1], None), scheduled, None, length=2)
     assert float(optim.hyperparams(scan[0])["lr"]) == 0.25
+
+
+@pytest.mark.parametrize("name", [*RULES, "packed", "accumulate"])
+def test_gradients_of_another_shape_are_refused(name):
+    """NumPy would broadcast them: gradients of four examples, not averaged, would make four models of one."""
+    params = {"w": jnp.ones((2, 2)), "v": jnp.ones((2, 2))}
+    wrappers = {
+        "packed": lambda: optim.packed(optim.adam(0.1)),
+        "accumulate": lambda: optim.accumulate(optim.adam(0.1), 2),
+    }
+    optimizer = wrappers[name]() if name in wrappers else OPTIMIZERS[name]()
+    state = optimizer.init(params)
+    for shape in ((4, 2, 2), (2, 1), (), (4,)):
+        grads = {"w": jnp.ones(shape), "v": jnp.ones((2, 2))}
+        with pytest.raises(ValueError, match="averaged first"):
+            optimizer.update(grads, state, params)
+        with pytest.raises(ValueError, match=r"apply_updates: .*and its parameter \(2, 2\)"):
+            optim.apply_updates(params, grads)

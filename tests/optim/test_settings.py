@@ -4,9 +4,10 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from funcnet.optim.settings import Numbers, Settings, number, numbers, optional
+from funcnet.optim.settings import Numbers, Settings, bound, number, numbers, optional
 
 RANGES = {
     "at least 0": (number, -0.1, 0.0),
@@ -14,6 +15,8 @@ RANGES = {
     "in [0, 1]": (lambda x: number(x, at_most=1), 1.1, 1.0),
     "at least 1": (lambda x: number(x, at_least=1), 0.9, 1.0),
     "at most 0": (lambda x: number(x, at_least=-math.inf, at_most=0), 0.1, -5.0),
+    "finite and at least 0": (number, math.inf, 0.0),
+    "at least 0 ": (bound, -0.1, math.inf),
     "in [0, 0.5)": (lambda x: numbers((0.1, x), 2, below=0.5), 0.5, 0.4),
 }
 
@@ -23,9 +26,11 @@ def test_plain_numbers_are_checked_and_arrays_are_not(text):
     declare, wrong, right = RANGES[text]
     with pytest.raises(ValueError) as error:
         Settings(x=declare(wrong))
-    assert str(error.value) == f"x must be {text}; got {wrong!r}"
+    assert str(error.value) == f"x must be {text.strip()}; got {wrong!r}"
     with pytest.raises(ValueError, match="x must be"):
         Settings(x=declare(math.nan))
+    with pytest.raises(ValueError, match="x must be"):
+        Settings(x=declare(np.float32(wrong)))
     for fine in (right, jnp.array(wrong), lambda step: wrong):
         Settings(x=declare(fine))
     jax.jit(lambda x: Settings(x=declare(x)).init())(wrong)

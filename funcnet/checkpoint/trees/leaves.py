@@ -12,7 +12,14 @@ from jax.core import Tracer
 from funcnet.core.safetensors_format import DTYPES
 from funcnet.module import Module
 
-__all__ = ["describe_leaf", "key_dtype", "named_dtype", "require_array", "to_storage"]
+__all__ = [
+    "describe_leaf",
+    "key_dtype",
+    "named_dtype",
+    "native_dtype",
+    "require_array",
+    "to_storage",
+]
 
 _RARE = (
     "float4_e2m1fn",
@@ -78,10 +85,18 @@ def require_array(name: str, leaf: Any) -> None:
         raise TypeError(_refusal(name, leaf))
 
 
+def native_dtype(dtype: Any) -> Any:
+    """Give a dtype in this machine's order of bytes, in which arrays come back whatever theirs was.
+
+    >>> native_dtype(np.dtype(">f4")), native_dtype(np.dtype("<M8[ns]"))
+    (dtype('float32'), dtype('<M8[ns]'))
+    """
+    ordered = isinstance(dtype, np.dtype) and dtype.kind in "iufcmM"
+    return dtype.newbyteorder("=") if ordered else dtype
+
+
 def _with_known_dtype(name: str, array: Any, note: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    dtype = np.dtype(array.dtype)
-    if dtype.kind in "iufc":
-        dtype = dtype.newbyteorder("=")
+    dtype = native_dtype(array.dtype)
     if dtype in _STORED:
         return array, note
     if not getattr(array, "is_fully_addressable", True):
@@ -92,7 +107,7 @@ def _with_known_dtype(name: str, array: Any, note: dict[str, Any]) -> tuple[Any,
     if dtype == np.complex128:
         return np.asarray(array, order="C").astype(dtype)[..., None].view(np.float64), note
     if dtype.kind in "mM":
-        return np.asarray(array).astype(dtype.newbyteorder("=")).view(np.int64), note
+        return np.asarray(array).astype(dtype).view(np.int64), note
     if dtype.name in _RARE:
         return np.asarray(array).view(np.uint8), note
     raise TypeError(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcnet.checkpoint.trees.leaves import describe_leaf, require_array
+from funcnet.checkpoint.trees.leaves import describe_leaf, native_dtype, require_array
 from funcnet.checkpoint.trees.stored_leaf import StoredLeaf
 from funcnet.checkpoint.trees.values import is_value
 
@@ -48,7 +48,7 @@ def fit_leaf(name: str, like: Any, stored: Any, dtype: Any) -> Maker | str:
     if not isinstance(stored, StoredLeaf):
         return _fit_number(like, stored)
     difference = f"{_described(like)} in the template, {_described(stored)} in the file"
-    wanted = like.dtype
+    wanted = native_dtype(like.dtype)
     if isinstance(dtype, np.dtype):
         wanted = cast_floats(stored, dtype) or wanted
     castable = dtype is not None and _same_kind(stored.dtype, wanted)
@@ -105,7 +105,7 @@ def _fit_number(like: Any, stored: Any) -> Maker | str:
     if not _same_kind(np.asarray(stored).dtype, like.dtype):
         return difference
     try:
-        host = np.asarray(stored, like.dtype)
+        host = np.asarray(stored, native_dtype(like.dtype))
     except OverflowError:
         return difference
     if isinstance(like, np.generic):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
+from numbers import Integral
 from typing import Any
 
 from funcnet.core.checks import check_non_negative
@@ -35,7 +36,7 @@ def random_split(dataset: Any, lengths: Sequence[float], *, seed: int = 0) -> li
     """
     total = len(dataset)
     check_non_negative("lengths", list(lengths))
-    if abs(sum(lengths) - 1) < 1e-6 and any(length != int(length) for length in lengths):
+    if abs(sum(lengths) - 1) < 1e-6 and not all(isinstance(n, Integral) for n in lengths):
         counts = [int(total * fraction) for fraction in lengths]
         for part in range(total - sum(counts)):
             counts[part % len(counts)] += 1

@@ -15,12 +15,20 @@ def mark_rows(batch: Any, valid: Any, marked: bool = False) -> Any:
         valid: a boolean array, one value a row.
         marked: whether the batch has a mask already, which this one replaces.
 
+    Raises:
+        ValueError: a dict has an entry ``"valid"`` that is no mask of its rows.
+
     Example:
         >>> from funcnet.data.devices.padding import mark_rows
         >>> mark_rows((1, 2), 3), mark_rows((1, 2, 0), 3, marked=True), mark_rows({"x": 1}, 3)
         ((1, 2, 3), (1, 2, 3), {'x': 1, 'valid': 3})
     """
     if isinstance(batch, dict):
+        if "valid" in batch and not marked:
+            raise ValueError(
+                'batches have an entry "valid" of their own, where it has to be said which rows are real and which'
+                " fill the batch: give yours another name, or leave out incomplete batches with drop_last=True"
+            )
         return {**batch, "valid": valid}
     if type(batch) is not tuple:
         return batch, valid

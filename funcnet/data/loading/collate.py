@@ -7,7 +7,13 @@ import numpy as np
 
 from funcnet.core.trees import fill_tree, named_leaves
 from funcnet.data.loading.batch_memory import Allocate, BatchLayout, fresh
-from funcnet.data.loading.containers import is_plain, numpy_leaf, plain_tree, restored_tree
+from funcnet.data.loading.containers import (
+    is_plain,
+    numpy_leaf,
+    plain_tree,
+    refuse_mask,
+    restored_tree,
+)
 
 __all__ = ["collate"]
 
@@ -100,6 +106,9 @@ def _spec(
 ) -> tuple[np.dtype, tuple[int, ...]] | None:
     """Give the dtype and shape of a leaf of the batch; ``None`` for what becomes a list."""
     types = set(map(type, column))
+    if any(issubclass(kind, np.ma.MaskedArray) for kind in types):
+        for value in column:
+            refuse_mask(value, _name(samples, leaf))
     dense = [kind for kind in types if issubclass(kind, _DENSE)]
     if not dense:
         return None

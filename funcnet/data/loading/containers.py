@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["numpy_leaf", "is_plain", "plain_tree", "restored_tree"]
+__all__ = ["numpy_leaf", "is_plain", "plain_tree", "refuse_mask", "restored_tree"]
 
 
 def is_plain(tree: Any) -> bool:
@@ -77,6 +77,7 @@ def numpy_leaf(value: Any, name: str) -> np.ndarray:
     >>> numpy_leaf(3.5, "x")
     array(3.5)
     """
+    refuse_mask(value, name)
     try:
         return np.asarray(value)
     except (TypeError, RuntimeError, ValueError) as error:
@@ -85,6 +86,19 @@ def numpy_leaf(value: Any, name: str) -> np.ndarray:
             " tensor take tensor.detach().cpu().numpy(), of one in bfloat16"
             " tensor.float().detach().cpu().numpy()."
         ) from error
+
+
+def refuse_mask(value: Any, name: str) -> None:
+    """Raise ``TypeError`` for a masked array: batches hold numbers, and those that it hides would be seen again.
+
+    >>> from funcnet.data.loading.containers import refuse_mask
+    >>> refuse_mask(np.ones(2), "x")
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name or 'the array'} is a masked array, whose mask a batch would not have: hand on array.filled(0) and,"
+            " beside it, ~np.ma.getmaskarray(array)"
+        )
 
 
 def _is_dataclass(value: Any) -> bool:

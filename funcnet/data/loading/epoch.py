@@ -82,6 +82,13 @@ class Epoch(Generic[Batch]):
         if self._remaining is not None:
             self._remaining -= 1
         if isinstance(result, Failure):
+            if isinstance(
+                result.error, StopIteration
+            ):  # whoever iterates would take it for the end
+                raise RuntimeError(
+                    "a batch could not be made: collate, a batch transform or the dataset raised"
+                    " StopIteration, as next() does of an iterator that is used up"
+                ) from result.error
             raise result.error
         self._position.epoch, self._position.state = self._epoch, state
         if self._remaining == 0:

@@ -9,7 +9,14 @@ from funcnet.core.aliases import Array, PyTree
 from funcnet.optim.adaptive.adam import bias_correction, moving_average
 from funcnet.optim.factory import factory
 from funcnet.optim.hyperparameters import Hyperparameter
-from funcnet.optim.leaf_rule import counted, is_gradient, jax_leaf, moves, require_state
+from funcnet.optim.leaf_rule import (
+    counted,
+    is_gradient,
+    jax_leaf,
+    moves,
+    require_shape,
+    require_state,
+)
 from funcnet.optim.per_leaf import compute_dtype, init_slots
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, zeros_slot
 from funcnet.optim.row_sparse import RowSparse
@@ -110,6 +117,8 @@ def sparse_adam(
             if m is None or not moves(g):
                 return g, m, v
             g = g if isinstance(g, RowSparse) else jax_leaf(g)
+            if not isinstance(g, RowSparse):
+                require_shape("sparse_adam", g, m.shape)
             dtype = g.values.dtype if isinstance(g, RowSparse) else g.dtype
             h = settings.step_numbers(hyper, count, compute_dtype(dtype))
             return rows_of(h, g, m, v) if isinstance(g, RowSparse) else dense(h, g, m, v)

@@ -10,13 +10,13 @@ from funcnet.optim.hyperparameters import Hyperparameter
 from funcnet.optim.per_leaf import Move, Slots
 from funcnet.optim.protocol import GradientTransformation
 from funcnet.optim.rule import from_rule
-from funcnet.optim.settings import Numbers, Settings, if_known, number
+from funcnet.optim.settings import Numbers, Settings, bound, if_known
 
 __all__ = ["adaptive_clip", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
 
 
 def clip_by_global_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTransformation:
-    r"""Scale all gradients together so that their norm is at most ``max_norm``.
+    r"""Scale all gradients together so that their norm is at most ``max_norm``; infinity leaves them as they are.
 
     .. math:: g \leftarrow g \, \min\left(1, \frac{c}{\|g\| + \epsilon}\right)
 
@@ -46,7 +46,7 @@ def clip_by_global_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> Gradi
         factor = jnp.minimum(1, h.max_norm / (jnp.sqrt(h.sums.squares) + eps))
         return lambda g, p, slots: (g * factor, {})
 
-    hyper = Settings(max_norm=number(max_norm))
+    hyper = Settings(max_norm=bound(max_norm))
     return from_rule("clip_by_global_norm", rule, hyper=hyper, measure=measure)
 
 
@@ -74,7 +74,7 @@ def clip_by_value(max_value: Hyperparameter) -> GradientTransformation:
     def rule(h: Numbers) -> Move:
         return lambda g, p, slots: (jnp.clip(g, -h.max_value, h.max_value), {})
 
-    return from_rule("clip_by_value", rule, hyper=Settings(max_value=number(max_value)))
+    return from_rule("clip_by_value", rule, hyper=Settings(max_value=bound(max_value)))
 
 
 def clip_by_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTransformation:
@@ -104,7 +104,7 @@ def clip_by_norm(max_norm: Hyperparameter, *, eps: float = 1e-6) -> GradientTran
 
         return move
 
-    hyper = Settings(max_norm=number(max_norm))
+    hyper = Settings(max_norm=bound(max_norm))
     return from_rule("clip_by_norm", rule, hyper=hyper, shaped=True)
 
 
@@ -135,7 +135,7 @@ def adaptive_clip(clipping: Hyperparameter = 0.01, *, eps: float = 1e-3) -> Grad
     Reference: Brock et al., "High-Performance Large-Scale Image Recognition Without Normalization",
     ICML 2021
     """
-    hyper = Settings(clipping=number(clipping))
+    hyper = Settings(clipping=bound(clipping))
     if_known(check_non_negative, "eps", eps)
 
     def rule(h: Numbers) -> Move:

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.leaf_kinds import is_none
-from funcnet.optim.leaf_rule import jax_leaf, moves, require_state, whole, zeros_like_moved
+from funcnet.optim.leaf_rule import (
+    jax_leaf,
+    moves,
+    require_shape,
+    require_state,
+    whole,
+    zeros_like_moved,
+)
 from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
 from funcnet.optim.row_sparse import RowSparse
 
@@ -75,6 +82,7 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
             if isinstance(g, RowSparse):
                 values = g.values.astype(total.dtype)
                 return RowSparse(g.rows, values / steps).add_to(total)
+            require_shape("accumulate", g, total.shape)
             return total + jax_leaf(g).astype(total.dtype) / steps
 
         mean = jax.tree.map(add, state.grads, grads, is_leaf=is_none)

@@ -22,7 +22,14 @@ import numpy as np
 from funcnet.core.aliases import Array, PyTree
 from funcnet.core.dtypes import widest
 from funcnet.core.leaf_kinds import is_trainable
-from funcnet.optim.leaf_rule import is_gradient, jax_leaf, leaf_names, moves, require_state
+from funcnet.optim.leaf_rule import (
+    is_gradient,
+    jax_leaf,
+    leaf_names,
+    moves,
+    require_shape,
+    require_state,
+)
 from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
 from funcnet.optim.row_sparse import RowSparse
 
@@ -154,7 +161,10 @@ class _Packing:
         """Give one leaf as a vector; zeros where there is none."""
         if isinstance(leaf, RowSparse):
             return leaf.add_to(jnp.zeros(self.shapes[i], leaf.values.dtype)).ravel()
-        return jax_leaf(leaf).ravel() if moves(leaf) else jnp.zeros((self.sizes[i],), dtype)
+        if not moves(leaf):
+            return jnp.zeros((self.sizes[i],), dtype)
+        require_shape("packed", leaf, self.shapes[i])
+        return jax_leaf(leaf).ravel()
 
     def keep_without_gradient(
         self, grads: PyTree, updates: dict[str, Any], inner: PyTree, before: "PackedState"

@@ -22,7 +22,10 @@ def reporter(label: str, size: int) -> Callable[[Array], None]:
 
     Raises:
         ImportError: tqdm is not installed.
+        TypeError: the label is no text.
     """
+    if not isinstance(label, str):
+        raise TypeError(f'progress is the label of the bar, as progress="steps"; got {label!r}')
     try:
         from tqdm.auto import tqdm
     except ImportError as error:

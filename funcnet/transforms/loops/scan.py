@@ -49,6 +49,7 @@ def scan(
 
     Raises:
         ValueError: the length is neither given nor that of ``xs``, or is longer.
+        TypeError: ``progress`` is no text.
 
     >>> total, sums = transforms.scan(lambda c, x: (c + x, c + x), 0.0, jnp.arange(4.0))
     >>> float(total), sums.tolist()

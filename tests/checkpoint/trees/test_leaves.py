@@ -213,8 +213,12 @@ def test_numpys_other_arrays_come_back_plain(tmp_path):
     big = np.arange(3, dtype=">i4")
     mapped = np.memmap(tmp_path / "mapped", np.float32, "w+", shape=(2,))
     mapped[:] = 5
-    path = fn.checkpoint.save(tmp_path / "a.safetensors", [big, mapped])
-    assert_same(fn.checkpoint.load(path), [np.arange(3, dtype=np.int32), np.full(2, 5, np.float32)])
+    times = np.arange(2).astype(">M8[s]")
+    tree = [big, mapped, times]
+    path = fn.checkpoint.save(tmp_path / "a.safetensors", tree)
+    plain = [np.arange(3, dtype=np.int32), np.full(2, 5, np.float32), times.astype("=M8[s]")]
+    for like in (None, tree, plain):
+        assert_same(fn.checkpoint.load(path, like), plain)
 
 
 def test_metadata_is_text_that_any_reader_sees(tmp_path):

@@ -47,13 +47,13 @@ def test_out_of_range_ends_iteration(arrays):
         ([1 / 3] * 3, [7, 7, 6]),
         ([20], [20]),
         ([1.0], [20]),
+        ([1.0, 0.0], [20, 0]),
+        ([np.float32(1), 0], [20, 0]),
     ],
 )
 def test_random_split(arrays, lengths, sizes):
-    if lengths == [1.0]:
-        with pytest.raises(ValueError, match="add up to 20"):
-            data.random_split(arrays, [1])
-        return
+    with pytest.raises(ValueError, match="add up to 20"):
+        data.random_split(arrays, [1, 0])  # whole numbers are numbers of samples
     parts = data.random_split(arrays, lengths, seed=1)
     assert [len(part) for part in parts] == sizes
     seen = sorted(int(sample["i"]) for part in parts for sample in part)

@@ -149,3 +149,37 @@ def test_samples_of_unequal_shapes_are_told_how_to_be_filled_up():
 def test_a_stream_is_named_without_its_address():
     with pytest.raises(ValueError, match=r"^Rows\(\) can only be iterated"):
         data.DataLoader(Rows(), 2, shuffle=True)
+
+
+class Together:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return index
+
+    def __getitems__(self, indices):
+        return next(iter([]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_that_meets_the_end_of_another_iterator_is_not_the_end_of_the_epoch(workers):
+    """A bare ``next`` raises StopIteration, which a ``for`` loop takes for the end: nothing would be trained on."""
+    for dataset, options in (
+        (range(4), {"collate": lambda samples: next(iter([]))}),
+        (range(4), {"batch_transforms": [lambda batch: next(iter([]))]}),
+        (Together(), {}),
+    ):
+        with pytest.raises(RuntimeError, match="raised StopIteration"):
+            list(data.DataLoader(dataset, 2, num_workers=workers, **options))
+
+
+def test_a_mask_that_a_batch_would_not_have_is_refused():
+    hidden = np.ma.masked_array([1.0, 2.0], [False, True])
+    for make in (
+        lambda: data.ArrayDataset({"x": hidden}),
+        lambda: data.collate([{"x": np.ones(2)}, {"x": hidden}]),
+        lambda: data.pad()([hidden, np.ones(3)]),
+    ):
+        with pytest.raises(TypeError, match=r"masked array.*array\.filled"):
+            make()

@@ -240,3 +240,10 @@ def test_what_is_refused_and_where(name):
     call, words = REFUSED[name]
     with pytest.raises((ValueError, TypeError), match=words):
         call()
+
+
+def test_an_entry_of_the_name_that_the_mask_has_is_not_overwritten():
+    rows = data.ArrayDataset({"x": np.arange(5), "valid": np.arange(5)})
+    with pytest.raises(ValueError, match='entry "valid" of their own'):
+        next(iter(data.DataLoader(rows, 4, pad_last=True)))
+    assert next(iter(data.DataLoader(rows, 4)))["valid"].tolist() == [0, 1, 2, 3]

@@ -25,3 +25,17 @@ def test_global_norm_sums_16_bits_in_32():
     np.testing.assert_allclose(optim.global_norm(tree), 64 * np.sqrt(1 + 9e4), rtol=1e-6)
     assert float(optim.global_norm({})) == 0
     np.testing.assert_allclose(optim.global_norm(jnp.array([3 + 4j])), 5.0)
+
+
+def test_an_infinite_bound_leaves_gradients_as_they_are():
+    """So that one line of a program serves runs with clipping and without, as PyTorch's does."""
+    grads = {"a": jnp.array([3e4, -1.0]), "b": jnp.zeros(())}
+    for make in (
+        optim.clip_by_global_norm,
+        optim.clip_by_norm,
+        optim.clip_by_value,
+        optim.adaptive_clip,
+    ):
+        clip = make(float("inf"))
+        clipped, _ = clip.update(grads, clip.init(grads), grads)
+        assert [clipped["a"].tolist(), float(clipped["b"])] == [[3e4, -1.0], 0.0]

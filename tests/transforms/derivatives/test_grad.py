@@ -168,3 +168,14 @@ def test_wrt_costs_no_gradient_of_the_rest():
     p, x = {"body": jnp.ones((3, 4)), "head": jnp.ones((4, 2))}, jnp.ones((5, 3))
     jaxpr = str(jax.make_jaxpr(T.grad(fun, wrt="head"))(p, x))
     assert jaxpr.count("dot_general") == 2 + 1  # two forwards, one backwards
+
+
+@pytest.mark.parametrize("transform", [T.grad, T.jacrev, T.jacfwd, T.hessian, T.laplacian])
+def test_an_argument_has_one_derivative_and_a_number(transform):
+    """With (0, 0) the first of two derivatives would be zeros."""
+    for twice in ((0, 0), (1, -1)):
+        with pytest.raises(ValueError, match="names an argument twice"):
+            transform(lambda x, y: jnp.sum(x * y), argnums=twice)(jnp.ones(2), jnp.ones(2))
+    for name in ("y", (0, "y")):
+        with pytest.raises(TypeError, match="argnums are positions"):
+            transform(lambda x, y: jnp.sum(x * y), argnums=name)(jnp.ones(2), jnp.ones(2))

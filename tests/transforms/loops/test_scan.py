@@ -78,6 +78,8 @@ def test_gradients_through_a_traced_end():
 @pytest.mark.parametrize("reverse", [False, True])
 def test_progress(capsys, reverse):
     run = jax.jit(lambda c: T.scan(step, c, XS, progress="steps", reverse=reverse))
+    with pytest.raises(TypeError, match='label of the bar, as progress="steps"; got True'):
+        T.scan(step, 0.7, XS, progress=True)
     for _ in range(2):
         close(run(0.7), jax.lax.scan(step, 0.7, XS, reverse=reverse))
         jax.effects_barrier()
