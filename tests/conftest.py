@@ -10,7 +10,7 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Thousands of small programs run once each: the time goes to LLVM, not to arithmetic. Examples run with
-# the usual flags: tests/integration/environment.py. More flags, of this process alone: start_compiler.
+# the usual flags: tests/integration/environment.py. More of them: compile_quickly.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis
@@ -30,22 +30,22 @@ hypothesis.settings.load_profile("repeatable")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-def start_compiler():
+QUICK = "--xla_backend_optimization_level=0"
+
+
+def compile_quickly():
     """Have XLA write its kernels in the older of its two ways, which takes a third of the processor time.
 
-    JAX 0.12 has the newer way alone, in which the suite runs there. XLA reads its flags once, as it starts, and
-    ends at one that it does not know: programs that a test starts, which may hold another XLA, are not given these.
+    JAX 0.12 has the newer way alone, in which the suite runs there. Processes that a test starts take the same, so
+    that they compute the same bits; not those of tests/export, where another XLA may read the flags.
     """
-    given = os.environ["XLA_FLAGS"]
-    if jaxlib.__version__.startswith("0.10.") and "fusion_emitters" not in given:
-        os.environ["XLA_FLAGS"] = (
-            f"{given} --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    if os.environ["XLA_FLAGS"] == QUICK and jaxlib.__version__.startswith("0.10."):
+        os.environ["XLA_FLAGS"] += (
+            " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
         )
-    jax.devices()
-    os.environ["XLA_FLAGS"] = given
 
 
-start_compiler()
+compile_quickly()
 
 
 def pytest_addoption(parser):
