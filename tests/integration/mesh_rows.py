@@ -1,5 +1,6 @@
 """Rows of all layers with a batch that four devices share evenly: what the tests of meshes have in common."""
 
+import functools
 import importlib
 import math
 import zlib
@@ -103,6 +104,7 @@ def some_kinds(config):
     return [name for name in kinds if name not in alike]
 
 
+@functools.cache
 def rows_of(name):
     """The rows of a layer, with module, inputs and shapes of arrays: those that have a batch to spread."""
     found = []

@@ -236,7 +236,7 @@ def test_a_module_applied_inside_its_own_transform():
     assert gradient["weight"].shape == (3, 3)
 
 
-def test_plain_jax_transforms_compose():
+def test_plain_jax_transforms_compose(few_objects):
     net, params, state = built(Dense(3, 2))
     loss = lambda p, x: (net.apply(p, state, x)[0] ** 2).sum()
     x = jnp.ones((4, 3))

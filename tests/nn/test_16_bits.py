@@ -17,6 +17,7 @@ from tests.nn.rows import transformer
 from tests.parity import Layer
 from tests.parity import inputs as inputs_of
 from tests.parity.ours import apply_of
+from tests.sampling import sampled
 
 FAMILIES = [
     "attention",
@@ -143,7 +144,8 @@ def _ours(row, values, inputs, dtype, constant):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("constant", [False, True], ids=["drawn", "ones"])
 @pytest.mark.parametrize("name", _names())
-def test_gradients_of_parameters(name, constant, dtype):
+def test_gradients_of_parameters(name, constant, dtype, request):
+    sampled(request, (constant + (dtype == "float16") + zlib.crc32(name.encode())) % 2 == 0)
     torch = pytest.importorskip("torch")
     row = _layers()[name]
     torch.manual_seed(zlib.crc32(name.encode()))

@@ -98,7 +98,7 @@ def test_computes_almost_the_same(name, compute):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients_are_those_of_float32(name):
+def test_gradients_are_those_of_float32(name, few_objects):
     net, net16, params, state, x = _made(name)
 
     def loss(net):
