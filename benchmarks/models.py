@@ -46,6 +46,7 @@ MORE = {
         "Flax NNX, nnx.jit": ("flax", "nnx.jit"),
         "funcnet, packed": ("funcnet", "packed"),
     },
+    "resnet": {"funcnet, channels last": ("funcnet", "channels last")},
 }
 """Sides of single rows."""
 

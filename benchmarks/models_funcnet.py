@@ -100,15 +100,15 @@ class GPT(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
+    def __init__(self, inputs: int, outputs: int, stride: int, where: Any) -> None:
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False, **where)
+        self.norm1 = nn.BatchNorm2d(outputs, **where)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False, **where)
+        self.norm2 = nn.BatchNorm2d(outputs, **where)
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False, **where)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs, **where))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map images to images."""
@@ -119,13 +119,15 @@ class ResidualBlock(nn.Module):
 class ResNet18(nn.Module):
     """ResNet-18 with the stem for images of 32x32."""
 
-    def __init__(self) -> None:
-        self.stem = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(64)
+    def __init__(self, channels_last: bool = False) -> None:
+        self.channels_last = channels_last
+        where: Any = {"channels_last": channels_last}
+        self.stem = nn.Conv2d(3, 64, 3, padding=1, bias=False, **where)
+        self.norm = nn.BatchNorm2d(64, **where)
         widths = (64, 64, 128, 256, 512)
         self.blocks = nn.Sequential(
             *(
-                ResidualBlock(widths[i] if first else widths[i + 1], widths[i + 1], stride)
+                ResidualBlock(widths[i] if first else widths[i + 1], widths[i + 1], stride, where)
                 for i in range(4)
                 for first, stride in ((True, 1 if i == 0 else 2), (False, 1))
             )
@@ -134,7 +136,9 @@ class ResNet18(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map images ``(N, 3, 32, 32)`` to logits."""
-        return self.head(self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3)))
+        x = jnp.moveaxis(x, 1, -1) if self.channels_last else x
+        x = self.blocks(F.relu(self.norm(self.stem(x))))
+        return self.head(x.mean((1, 2) if self.channels_last else (2, 3)))
 
 
 class ViT(nn.Module):

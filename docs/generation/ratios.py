@@ -27,6 +27,9 @@ COLUMNS = {
 }
 """Columns of the first table, and what benchmarks call that side."""
 
+WAYS = {"channels last": "`channels_last=True`", "packed": "`optim.packed`"}
+"""Other ways of ours that have a row of their own, and what one writes."""
+
 STEPS = tuple(sorted(path.stem for path in RESULTS.glob("models*.json")))
 """Files of whole training steps: a slow row may have one of its own."""
 
@@ -58,13 +61,16 @@ def steps() -> str:
     lines = [f"| | {' | '.join(COLUMNS)} |", f"|---|{'--:|' * len(COLUMNS)}"]
     for name in STEPS:
         for table in read(name)["tables"]:
-            lines.append(_row(table["title"], table, "funcnet"))
+            lines.append(_row(table["title"], table))
+            for way, written in WAYS.items():
+                if f"funcnet, {way}" in table["sides"]:
+                    lines.append(_row(f"{table['title']}, {written}", table, f", {way}"))
     *_, overhead = read("step_overhead")["tables"]
-    lines.append(_row(overhead["title"], overhead, "funcnet"))
+    lines.append(_row(overhead["title"], overhead))
     for table in read("start")["tables"]:
-        lines.append(_row(f"From the start {table['title']}", table, "funcnet"))
+        lines.append(_row(f"From the start {table['title']}", table))
     (imports,) = read("import_time")["tables"]
-    lines.append(_row("Import, beyond JAX's own", imports, "a model and Adam"))
+    lines.append(_row("Import, beyond JAX's own", imports, ours="a model and Adam"))
     return "\n".join(lines)
 
 
@@ -156,11 +162,12 @@ def _where(content: dict[str, Any]) -> str:
     )
 
 
-def _row(title: str, table: dict[str, Any], ours: str) -> str:
-    cells = []
+def _row(title: str, table: dict[str, Any], way: str = "", ours: str = "funcnet") -> str:
+    """Compare ours, in one of its ways, with the same way of the others, where there is one."""
+    sides, cells = table["sides"], []
     for names in COLUMNS.values():
-        there = next((name for name in names if name in table["sides"]), None)
-        cells.append("" if there is None else _ratio(table["sides"], ours, there))
+        there = next((n for n in (*(name + way for name in names), *names) if n in sides), None)
+        cells.append("" if there is None else _ratio(sides, ours + way, there))
     return f"| {title} | {' | '.join(cells)} |"
 
 
