@@ -120,6 +120,7 @@ def load_state_dict(
             ``net.init(key)``; without it they are missing from the trees.
 
     Raises:
+        TypeError: no mapping of names to arrays.
         StateDictError: names are missing or left over, or shapes differ; the message lists all of them.
 
     Example:
@@ -132,6 +133,11 @@ def load_state_dict(
         raise TypeError(
             "default is a pair, (params, state), such as net.init(key) returns; "
             f"got a {type(default).__name__}"
+        )
+    if not hasattr(mapping, "keys"):
+        raise TypeError(
+            "load_state_dict takes names and arrays, such as checkpoint.load_arrays(path); "
+            f"got {type(mapping).__name__}"
         )
     layout = layout_of(module)
     plan = match_state_dict(module, mapping, strict)

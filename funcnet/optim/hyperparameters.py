@@ -65,6 +65,11 @@ class Hyperparameters:
             raise ValueError(f"{name} takes {len(entries)} numbers; got {value!r}")
         for (position, _), number in zip(entries, numbers, strict=True):
             assert values is not None
+            if number is None or isinstance(number, str) or callable(number):
+                raise TypeError(
+                    f"{name} is set to a number; got {number!r}. A schedule goes to the optimizer itself: "
+                    "optim.sgd(optim.schedules.cosine(...))"
+                )
             values = values.at[..., position].set(jnp.asarray(number, values.dtype))
         set_now = {entry for _, entry in entries}
         held = tuple(n for n in self.scheduled if n in self.held or n in set_now)
@@ -121,6 +126,7 @@ def with_hyperparams(
         KeyError: no part of the state has such a name; the message lists the names there are. A
             term switched off by a plain 0 has no entry: give ``jnp.array(0.0)`` to change it later.
         ValueError: a name of several numbers is given another count of them.
+        TypeError: a schedule, or something else that is no number.
 
     Example:
         >>> state = optim.adam(1e-2).init({"w": jnp.ones(3)})

@@ -148,9 +148,11 @@ def require_optimizer(name: str, optimizer: Any) -> None:
     if not callable(getattr(optimizer, "init", None)) or not callable(
         getattr(optimizer, "update", None)
     ):
-        raise TypeError(
-            f"{name} takes an optimizer first, such as optim.adam(1e-3); got {type(optimizer).__name__}"
+        got = getattr(optimizer, "__name__", None)
+        shown = (
+            f"{got} itself: call it" if got and callable(optimizer) else type(optimizer).__name__
         )
+        raise TypeError(f"{name} takes an optimizer first, such as optim.adam(1e-3); got {shown}")
 
 
 def require_params(name: str, params: PyTree) -> None:

@@ -186,8 +186,8 @@ class Settings:
         return Hyperparameters(both, tuple(self.entries), tuple(self.schedules))
 
     def _evaluated(self, step: Array) -> Array:
-        values = [value(step) if callable(value) else value for value in self.entries.values()]
-        return jnp.stack([jnp.asarray(value).astype(float) for value in values])
+        values = [_value(name, value, step) for name, value in self.entries.items()]
+        return jnp.stack([value.astype(float) for value in values])
 
     def at(self, current: Hyperparameters, step: Array) -> Hyperparameters:
         """Give the numbers of a step.
@@ -226,7 +226,7 @@ class Settings:
         for position, (name, value) in enumerate(self.entries.items()):
             number = entry(position)
             if name in own:
-                number = cast(value(step) if callable(value) else value)
+                number = cast(_value(name, value, step))
             elif _is_array(value):
                 told = cast(value)
                 number = jnp.where(told != entry(count + position), told, number)
@@ -271,6 +271,16 @@ def if_known(check: Callable[[str, Any], None], name: str, value: Any) -> None:
     """
     if not isinstance(value, Tracer):
         check(name, value)
+
+
+def _value(name: str, value: Any, step: Array) -> Array:
+    """Give a number, or what a schedule makes of a step."""
+    found = jnp.asarray(value(step) if callable(value) else value)
+    if found.ndim:
+        raise ValueError(
+            f"the schedule of {name} must give one number; got an array of shape {found.shape}"
+        )
+    return found
 
 
 def _is_array(value: Any) -> bool:

@@ -43,6 +43,13 @@ def test_errors_name_what_there_is():
         optim.with_hyperparams(state, momentum=0.9)
     with pytest.raises(ValueError, match="takes 2 numbers"):
         optim.with_hyperparams(optim.adam().init(PARAMS), betas=(0.9,))
+    for wrong in (None, "0.1", optim.schedules.cosine(1.0, 10)):
+        with pytest.raises(
+            TypeError, match=r"lr is set to a number(.|\n)*A schedule goes to the optimizer"
+        ):
+            optim.with_hyperparams(state, lr=wrong)
+    with pytest.raises(ValueError, match=r"schedule of lr must give one number; .*shape \(1,\)"):
+        optim.sgd(lambda step: jnp.ones(1)).init(PARAMS)
     with pytest.raises(ValueError, match="betas must be in"):
         optim.adam(betas=(0.9, 1.0))
     with pytest.raises(ValueError, match="rho must be in"):

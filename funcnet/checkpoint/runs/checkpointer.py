@@ -20,7 +20,7 @@ from funcnet.checkpoint.runs.saved import Saved, damage_in, open_saved
 from funcnet.checkpoint.runs.step_writer import StepWriter
 from funcnet.checkpoint.trees.structure import take_apart
 from funcnet.core.aliases import PyTree
-from funcnet.core.checks import check_choice, check_count, check_positive
+from funcnet.core.checks import check_choice, check_count, check_non_negative, check_positive
 from funcnet.core.files import as_path
 
 __all__ = ["Checkpointer"]
@@ -126,9 +126,9 @@ class Checkpointer:
                 "this Checkpointer was made before the process was forked: save in the process that made it"
             )
         self.wait()
+        check_count("step", step)
+        check_non_negative("step", step)
         step = operator.index(step)
-        if step < 0:
-            raise ValueError(f"step must not be negative; got {step}")
         numbers = {name: float(value) for name, value in (metrics or {}).items()}
         if metrics and self.best_metric is not None and self.best_metric not in numbers:
             raise ValueError(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, ArrayLike, PyTree
-from funcnet.core.checks import check_choice
+from funcnet.core.checks import check_choice, check_non_negative
 from funcnet.optim.leaf_rule import LAST_STEP, counted
 
 __all__ = ["Plateau", "PlateauState", "reduce_on_plateau"]
@@ -86,7 +86,7 @@ def reduce_on_plateau(
         A pair ``(init, update)``.
 
     Raises:
-        ValueError: an unknown mode, or a factor that is not in [0, 1).
+        ValueError: an unknown mode, a factor that is not in [0, 1), or negative patience or cooldown.
 
     Example:
         >>> plateau = optim.schedules.reduce_on_plateau(factor=0.5, patience=0)
@@ -112,6 +112,8 @@ def reduce_on_plateau(
     check_choice("threshold_mode", threshold_mode, ("rel", "abs"))
     if not 0 <= factor < 1:
         raise ValueError(f"factor must be at least zero and below one; got {factor}")
+    check_non_negative("patience", patience)
+    check_non_negative("cooldown", cooldown)
     # Counters stop at these, long before they could overflow.
     patience, cooldown = (min(int(steps), LAST_STEP - 1) for steps in (patience, cooldown))
     sign = 1 if mode == "min" else -1

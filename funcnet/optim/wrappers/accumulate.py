@@ -15,7 +15,12 @@ from funcnet.optim.leaf_rule import (
     whole,
     zeros_like_moved,
 )
-from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    of_same_kind,
+    require_optimizer,
+    with_extra,
+)
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = ["AccumulateState", "accumulate"]
@@ -65,6 +70,7 @@ def accumulate(optimizer: GradientTransformation, steps: int) -> GradientTransfo
         ([-0.0], [-2.0])
     """
     steps = whole("steps", steps)
+    require_optimizer("accumulate", optimizer)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> AccumulateState:

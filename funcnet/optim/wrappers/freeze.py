@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from funcnet.optim.protocol import GradientTransformation
+from funcnet.optim.protocol import GradientTransformation, require_optimizer
 from funcnet.optim.wrappers.groups import Groups, by_pattern, frozen
 
 __all__ = ["freeze"]
@@ -27,4 +27,5 @@ def freeze(transformation: GradientTransformation, patterns: str | Iterable[str]
         >>> list(optimizer.init(params)["*"].slots["exp_avg"])
         ['head.w']
     """
+    require_optimizer("freeze", transformation)
     return by_pattern(frozen(), patterns, transformation)

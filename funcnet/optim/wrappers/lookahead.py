@@ -20,6 +20,7 @@ from funcnet.optim.protocol import (
     GradientTransformation,
     apply_updates,
     of_same_kind,
+    require_optimizer,
     require_params,
     with_extra,
 )
@@ -74,6 +75,7 @@ def lookahead(
     """
     k = whole("k", k)
     if_known(check_fraction, "alpha", alpha)
+    require_optimizer("lookahead", optimizer)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> LookaheadState:

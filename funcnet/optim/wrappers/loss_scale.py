@@ -9,7 +9,12 @@ from funcnet.core.aliases import Array, PyTree
 from funcnet.core.checks import check_positive
 from funcnet.core.dtypes import at_least_float32
 from funcnet.optim.leaf_rule import counted, jax_leaf, map_moved, on_values, require_state, whole
-from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    of_same_kind,
+    require_optimizer,
+    with_extra,
+)
 from funcnet.optim.settings import if_known
 from funcnet.optim.wrappers.finite import all_finite, step_if
 
@@ -74,6 +79,7 @@ def loss_scale(
     ):
         if_known(_check_scale, name, value)
     growth_interval = whole("growth_interval", growth_interval)
+    require_optimizer("loss_scale", optimizer)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> LossScaleState:

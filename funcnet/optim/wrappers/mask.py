@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from funcnet.optim.protocol import GradientTransformation, identity
+from funcnet.optim.protocol import GradientTransformation, identity, require_optimizer
 from funcnet.optim.wrappers.groups import Groups, by_pattern
 
 __all__ = ["mask"]
@@ -28,4 +28,5 @@ def mask(transformation: GradientTransformation, patterns: str | Iterable[str]) 
         >>> updates["fc"]["weight"].tolist(), updates["fc"]["bias"].tolist()
         ([1.5], [1.0])
     """
+    require_optimizer("mask", transformation)
     return by_pattern(transformation, patterns, identity())

@@ -11,6 +11,7 @@ from funcnet.optim.protocol import (
     GradientTransformation,
     apply_updates,
     of_same_kind,
+    require_optimizer,
     require_params,
     with_extra,
 )
@@ -59,6 +60,7 @@ def master_copy(
 
     Reference: Micikevicius et al., "Mixed Precision Training", ICLR 2018
     """
+    require_optimizer("master_copy", optimizer)
     inner_update = with_extra(optimizer.update)
 
     def widen(x: Array) -> Array:

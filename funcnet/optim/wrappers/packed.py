@@ -30,7 +30,12 @@ from funcnet.optim.leaf_rule import (
     require_shape,
     require_state,
 )
-from funcnet.optim.protocol import GradientTransformation, ShapedTransformation, with_extra
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    ShapedTransformation,
+    require_optimizer,
+    with_extra,
+)
 from funcnet.optim.row_sparse import RowSparse
 
 __all__ = ["PackedState", "packed"]
@@ -84,6 +89,7 @@ def packed(optimizer: GradientTransformation, limit: int = 16384) -> GradientTra
             "packed joins leaves, and this optimizer depends on each leaf's shape, norm or path. "
             "Pack the parts that do not: optim.groups({...: optim.packed(optim.adamw())})"
         )
+    require_optimizer("packed", optimizer)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> PackedState:

@@ -6,7 +6,12 @@ import jax.numpy as jnp
 
 from funcnet.core.aliases import Array, PyTree
 from funcnet.optim.leaf_rule import counted, require_state
-from funcnet.optim.protocol import GradientTransformation, of_same_kind, with_extra
+from funcnet.optim.protocol import (
+    GradientTransformation,
+    of_same_kind,
+    require_optimizer,
+    with_extra,
+)
 from funcnet.optim.wrappers.finite import all_finite, step_if
 
 __all__ = ["SkipState", "skip_nonfinite"]
@@ -45,6 +50,7 @@ def skip_nonfinite(optimizer: GradientTransformation) -> GradientTransformation:
         >>> updates.tolist(), int(state.skipped)
         ([-0.0], 1)
     """
+    require_optimizer("skip_nonfinite", optimizer)
     inner_update = with_extra(optimizer.update)
 
     def init(params: PyTree) -> SkipState:

@@ -277,6 +277,8 @@ def test_arguments_below_zero_raise():
         lambda: S.piecewise([1.0, 0.5], [-1]),
         lambda: S.sequential([S.linear(1.0)] * 2, [-1]),
         lambda: S.reduce_on_plateau(factor=-0.5),
+        lambda: S.reduce_on_plateau(patience=-1),
+        lambda: S.reduce_on_plateau(cooldown=-1),
     ):
         with pytest.raises(ValueError):
             make()

@@ -154,3 +154,24 @@ def test_lookahead_and_wrappers_survive_jit_vmap_and_donation():
         assert step.traces == 1
         lr = optim.hyperparams(state)["lr"]
         np.testing.assert_allclose(lr, 0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda inner: optim.accumulate(inner, 2),
+        optim.average,
+        lambda inner: optim.freeze(inner, "b"),
+        lambda inner: optim.keep_masked(inner, {"b": np.ones(3, bool)}),
+        optim.lookahead,
+        optim.loss_scale,
+        lambda inner: optim.mask(inner, "b"),
+        optim.master_copy,
+        optim.packed,
+        optim.skip_nonfinite,
+    ],
+)
+def test_what_is_no_optimizer_is_refused(wrap):
+    for wrong, shown in ((optim.sgd, "sgd itself: call it"), (3, "int"), (PARAMS, "dict")):
+        with pytest.raises(TypeError, match=rf"takes an optimizer first, .*; got {shown}"):
+            wrap(wrong)
