@@ -135,10 +135,8 @@ def load_state_dict(
             f"got a {type(default).__name__}"
         )
     if not hasattr(mapping, "keys"):
-        raise TypeError(
-            "load_state_dict takes names and arrays, such as checkpoint.load_arrays(path); "
-            f"got {type(mapping).__name__}"
-        )
+        got = type(mapping).__name__
+        raise TypeError(f"a dict of names and arrays is loaded, as from load_arrays; got {got}")
     layout = layout_of(module)
     plan = match_state_dict(module, mapping, strict)
     found: dict[str, Any] = {}
