@@ -96,6 +96,17 @@ def test_the_copy_button_copies_code_without_prompts(site, browser, page, has):
     assert "nn." in copied
 
 
+def test_both_programs_of_the_front_page_are_seen_whole(site, browser):
+    browser.go(address(site, "index"), *SCREENS["wide"])
+    programs = "[...document.querySelectorAll('.beside .cell_input pre, .beside > div > div[class*=highlight] pre')]"
+    assert browser.evaluate(f"{programs}.length") == 2
+    assert browser.evaluate(f"{programs}.map((e) => e.scrollWidth - e.clientWidth)") == [0, 0]
+    outputs = "[...document.querySelectorAll('.beside .cell_output')]"
+    scrolled = f"{outputs}.filter((e) => getComputedStyle(e).overflowY !== 'hidden').length"
+    assert browser.evaluate(f"{outputs}.length") == 1
+    assert browser.evaluate(scrolled) == 0
+
+
 def test_the_button_changes_the_colours(site, browser):
     browser.go(address(site, "index"))
     theme = "document.body.dataset.theme"
