@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["as_path", "readable_bytes", "replacing", "sync_folder", "write_atomically"]
+__all__ = [
+    "as_path",
+    "check_replaceable",
+    "readable_bytes",
+    "replacing",
+    "sync_folder",
+    "write_atomically",
+]
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
@@ -41,7 +48,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     b'done'
     """
     target = Path(os.path.realpath(as_path(path)))
-    _check_replaceable(path, target)
+    check_replaceable(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     temporary = Path(name)
@@ -79,9 +86,12 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
             os.close(handle)
 
 
-def _check_replaceable(path: str | os.PathLike[str], target: Path) -> None:
-    """Raise for what is there and no file: a rename would leave a file in the place of ``/dev/null``."""
-    name = os.fspath(path) or "'', an empty path,"
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Raise for what is there and no file: a rename would leave a file in the place of ``/dev/null``.
+
+    >>> check_replaceable("new.npz")
+    """
+    target, name = Path(os.path.realpath(path)), os.fspath(path) or "'', an empty path,"
     if target.is_dir():
         raise IsADirectoryError(f"{name} is a folder: give the path of a file in it")
     if target.exists() and not target.is_file():

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from funcnet.core.aliases import Params, PyTree, State
 from funcnet.core.errors import ExportError
-from funcnet.core.files import as_path, sync_folder
+from funcnet.core.files import as_path, check_replaceable, sync_folder
 from funcnet.export.flat import FlatFunction
 from funcnet.export.onnx.comparison import Check, Comparison
 from funcnet.export.onnx.eight_bits import in_eight_bits
@@ -101,6 +101,7 @@ def onnx(
         https://onnx.ai/onnx/operators/
     """
     target = as_path(path)
+    check_replaceable(target)
     check_installed("onnx", *(["onnxruntime"] if verify else []))
     if opset not in IR_VERSIONS:
         raise ValueError(f"opset is one of {', '.join(map(str, IR_VERSIONS))}, got {opset!r}")

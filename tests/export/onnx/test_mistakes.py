@@ -1,5 +1,7 @@
 """What a beginner gives wrongly is said; what he may well give is taken."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -25,6 +27,18 @@ def test_what_is_given_wrongly_is_said(inputs, settings, error, words, tmp_path)
     with pytest.raises(error, match=words):
         fn.export.onnx(tmp_path / "m.onnx", net, params, state, *inputs, **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_what_is_no_file_stays_what_it_is(tmp_path):
+    net = fn.functionalize(nn.Linear(3, 2))
+    params, state = net.init(jax.random.key(0))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, error in ((pipe, FileExistsError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(error, match="give the path of a file"):
+            fn.export.onnx(path, net, params, state, fn.export.spec(("b", 3)))
+    assert pipe.is_fifo()
 
 
 def test_examples_of_numpy_are_narrowed(tmp_path):
