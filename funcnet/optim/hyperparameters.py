@@ -67,8 +67,8 @@ class Hyperparameters:
             assert values is not None
             if number is None or isinstance(number, str) or callable(number):
                 raise TypeError(
-                    f"{name} is set to a number; got {number!r}. A schedule goes to the optimizer itself: "
-                    "optim.sgd(optim.schedules.cosine(...))"
+                    f"{name} is set to a number; got a {type(number).__name__}. A schedule goes to the optimizer "
+                    "itself: optim.sgd(optim.schedules.cosine(...))"
                 )
             values = values.at[..., position].set(jnp.asarray(number, values.dtype))
         set_now = {entry for _, entry in entries}

@@ -45,7 +45,7 @@ def test_errors_name_what_there_is():
         optim.with_hyperparams(optim.adam().init(PARAMS), betas=(0.9,))
     for wrong in (None, "0.1", optim.schedules.cosine(1.0, 10)):
         with pytest.raises(
-            TypeError, match=r"lr is set to a number(.|\n)*A schedule goes to the optimizer"
+            TypeError, match=r"lr is set to a number; got .*A schedule goes to the optimizer"
         ):
             optim.with_hyperparams(state, lr=wrong)
     with pytest.raises(ValueError, match=r"schedule of lr must give one number; .*shape \(1,\)"):

@@ -82,9 +82,8 @@ class Epoch(Generic[Batch]):
         if self._remaining is not None:
             self._remaining -= 1
         if isinstance(result, Failure):
-            if isinstance(
-                result.error, StopIteration
-            ):  # whoever iterates would take it for the end
+            # whoever iterates would take it for the end
+            if isinstance(result.error, StopIteration):
                 raise RuntimeError(
                     "a batch could not be made: collate, a batch transform or the dataset raised"
                     " StopIteration, as next() does of an iterator that is used up"
